@@ -1,0 +1,30 @@
+"""DAD-Net for micro-expressions: model, data and training, without any orchestration.
+
+Importing this package loads nothing heavy; the public names are fetched on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dadnet.augment import OpticalFlowAugmentation as OpticalFlowAugmentation
+    from dadnet.clips import MicroExpressionDataset as MicroExpressionDataset
+    from dadnet.models import get_dad_net as get_dad_net
+    from dadnet.models import get_microflownext as get_microflownext
+    from dadnet.models import gswd as gswd
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "MicroExpressionDataset": "dadnet.clips",
+    "OpticalFlowAugmentation": "dadnet.augment",
+    "get_dad_net": "dadnet.models",
+    "get_microflownext": "dadnet.models",
+    "gswd": "dadnet.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dadnet' has no attribute {name!r}; it has {sorted(_HOMES)}")
+    return getattr(import_module(_HOMES[name]), name)

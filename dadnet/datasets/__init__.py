@@ -1,0 +1,1 @@
+"""Datasets: an official annotation and its frames become an index, one row per clip."""

@@ -1,0 +1,9 @@
+"""The errors that a user can meet, under one base class."""
+
+
+class DadnetError(ValueError):
+    """Input that cannot be used; the message is one line for the user, the exit status is 2."""
+
+
+class AuditError(DadnetError):
+    """The data or the plan would leak test information; training was refused."""

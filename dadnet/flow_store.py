@@ -1,0 +1,190 @@
+"""The flow store: a folder of Parquet with one row per clip, and `card.json`.
+
+The flow column is Arrow's canonical fixed-shape tensor of float16, so that pyarrow, pandas and
+duckdb read the files without this package. There is one row group per subject.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dadnet.errors import DadnetError
+
+CARD = "card.json"
+FLOW_FILE = "flows-00000.parquet"
+META_COLUMNS = [
+    "clip_id", "dataset", "subject", "filename", "onset", "apex", "offset", "emotion",
+    "action_units", "part", "flow_digest",
+]  # fmt: skip
+_FRAME_COLUMNS = {"onset", "apex", "offset"}
+
+Flows = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class FlowStore:
+    """A loaded store.
+
+    Attributes:
+        card: what went in and what was rejected; parameters; digest.
+        clips: one row per clip, columns `META_COLUMNS`, sorted by subject and clip.
+        flows: shape (N, 2, H, W), float16, pixels; row i belongs to clip i.
+    """
+
+    card: Mapping[str, Any]
+    clips: pd.DataFrame
+    flows: Flows
+
+    @property
+    def digest(self) -> str:
+        """Hash of clips, labels and flows: 16 hexadecimal digits."""
+        return str(self.card["digest"])
+
+
+def flow_digest(flow: Flows) -> str:
+    """16 hexadecimal digits of the SHA-256 of a flow's float16 bytes."""
+    return hashlib.sha256(np.ascontiguousarray(flow, dtype="<f2").tobytes()).hexdigest()[:16]
+
+
+def store_digest(clips: pd.DataFrame, normalisation: str) -> str:
+    """Hash of what a store means: its clips with labels, parts and flows, in any order."""
+    columns = ["clip_id", "subject", "emotion", "part", "flow_digest"]
+    rows = sorted("\t".join(row) for row in clips[columns].astype(str).itertuples(index=False))
+    text = json.dumps({"schema": 1, "normalisation": normalisation, "clips": rows})
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flow_table(clips: pd.DataFrame, flows: Flows) -> pa.Table:
+    """Arrow table of clips and flows.
+
+    Args:
+        clips: columns `META_COLUMNS`, N rows.
+        flows: shape (N, 2, H, W), float16.
+    """
+    arrays = [
+        pa.array(clips[c].to_numpy(), pa.int64())
+        if c in _FRAME_COLUMNS
+        else pa.array(clips[c].astype(str).tolist(), pa.string())
+        for c in META_COLUMNS
+    ]
+    tensor = pa.fixed_shape_tensor(pa.float16(), flows.shape[1:])
+    values = pa.array(np.ascontiguousarray(flows).reshape(-1), pa.float16())
+    storage = pa.FixedSizeListArray.from_arrays(values, int(np.prod(flows.shape[1:])))
+    arrays.append(pa.ExtensionArray.from_storage(tensor, storage))
+    return pa.table(arrays, names=[*META_COLUMNS, "flow"])
+
+
+def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write one Parquet file, one row group per table, atomically.
+
+    Args:
+        path: file that appears whole or not at all.
+        tables: tables of :func:`flow_table`; at least one.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writer: pq.ParquetWriter | None = None
+    try:
+        for table in tables:
+            # No byte-stream split: it saves a fifth, but duckdb cannot read it for float16.
+            writer = writer or pq.ParquetWriter(
+                temporary,
+                table.schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=["dataset", "subject"],
+            )
+            writer.write_table(table)
+        if writer is None:
+            raise DadnetError(f"{path.name}: expected at least one clip, got none")
+        writer.close()
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_card(store: Path, card: Mapping[str, Any]) -> None:
+    """Write `card.json` atomically: with it, the store is complete."""
+    temporary = store / f".{CARD}.{os.getpid()}.tmp"
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(card, stream, indent=1, sort_keys=True, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(store / CARD)
+
+
+def read_card(store: str | os.PathLike[str]) -> dict[str, Any]:
+    """The card of a complete store.
+
+    Raises:
+        DadnetError: if there is no complete store in that folder.
+    """
+    path = Path(store) / CARD
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DadnetError(
+            f"flow store: expected {path} (made by `python -m orchestration.ingest`), "
+            "but there is none"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DadnetError(f"flow store: {path} cannot be read: {error}") from error
+    if missing := {"digest", "files", "parameters"} - set(card):
+        raise DadnetError(f"flow store: {path} lacks {', '.join(sorted(missing))}")
+    return card
+
+
+def read_flow_file(path: Path) -> tuple[pd.DataFrame, Flows]:
+    """Clips and flows of one Parquet file.
+
+    Returns:
+        Table with columns `META_COLUMNS`, and flows of shape (N, 2, H, W).
+
+    Raises:
+        DadnetError: if the file is not a whole Parquet file of ours.
+    """
+    try:
+        table = pq.read_table(path)
+        flows = table["flow"].combine_chunks()
+        if isinstance(flows, pa.ChunkedArray):
+            flows = flows.chunk(0)
+        return table.select(META_COLUMNS).to_pandas(), flows.to_numpy_ndarray()
+    except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
+        first_line = str(error).splitlines()[0]
+        raise DadnetError(f"flow store: {path.name} cannot be read: {first_line}") from error
+
+
+def load_flow_store(store: str | os.PathLike[str]) -> FlowStore:
+    """Load a complete store and verify every flow against its digest.
+
+    Raises:
+        DadnetError: if it is incomplete, unreadable, or not what its card says.
+    """
+    card = read_card(store)
+    parts = list(_read_files(Path(store), card["files"]))
+    clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
+    flows = np.concatenate([flows for _, flows in parts]) if len(parts) > 1 else parts[0][1]
+    for clip_id, expected, flow in zip(clips["clip_id"], clips["flow_digest"], flows, strict=True):
+        if flow_digest(flow) != expected:
+            raise DadnetError(f"flow store: the flow of {clip_id} is damaged; ingest it again")
+    if store_digest(clips, card["parameters"]["normalisation"]) != card["digest"]:
+        raise DadnetError(f"flow store: {store} is not what its card says; ingest it again")
+    return FlowStore(card, clips, flows)
+
+
+def _read_files(store: Path, names: list[str]) -> Iterator[tuple[pd.DataFrame, Flows]]:
+    for name in names:
+        if Path(name).name != name:  # a card must not lead outside its folder
+            raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
+        yield read_flow_file(store / name)

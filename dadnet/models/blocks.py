@@ -1,0 +1,178 @@
+"""The parts of MicroFlowNeXt: normalisation, gradient-aware block, attentions, flow correction.
+
+Axes: B clips, C channels, D features, N positions (H*W), H and W rows and columns.
+Maps are (B, C, H, W) in logical order; the steps over channels permute to (B, H, W, C), which is a
+free view in the channels-last memory format.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FlowCorrection = Literal["inverse", "similarity"]
+
+GRADIENT_WEIGHT = 0.1  # share of the gradient branch in a block
+ENHANCEMENT_WEIGHT = 0.1  # share of the linear enhancement in the head attention
+GRADIENT_EPS = 1e-8  # keeps the magnitude differentiable where the map is flat
+LINEAR_EPS = 1e-6  # added to the diagonal before inverting
+DETERMINANT_EPS = 1e-8
+
+
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of a (B, C, H, W) map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each position over its channels; (B, C, H, W) to the same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def gradient_magnitude(x: Tensor) -> Tensor:
+    """Magnitude of the central differences (-1, 0, 1), zeros outside the map.
+
+    Args:
+        x: Maps, shape (B, C, H, W), float.
+
+    Returns:
+        sqrt(gx^2 + gy^2 + 1e-8), shape (B, C, H, W).
+    """
+    padded = F.pad(x, (1, 1, 1, 1))
+    gx = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    gy = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    return (gx.square() + gy.square() + GRADIENT_EPS).sqrt()
+
+
+class GradientAwareBlock(nn.Module):
+    """Residual block whose depthwise branch also sees the gradient magnitude of its input."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(dim, dim, kernel_size=5, padding=2, groups=dim)
+        self.grad_conv = nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.pwconv = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: Maps, shape (B, C, H, W).
+            keep: Factor of the residual branch per clip (stochastic depth: 0 or 1 / (1 - rate)),
+                shape (B,); None keeps all at 1.
+
+        Returns:
+            Maps, shape (B, C, H, W).
+        """
+        y: Tensor = self.dwconv(x) + GRADIENT_WEIGHT * self.grad_conv(gradient_magnitude(x))
+        y = self.pwconv(self.norm(y.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        if keep is not None:
+            y = y * keep.view(-1, 1, 1, 1)
+        return x + y
+
+
+class ChannelAttention(nn.Module):
+    """Peak-enhanced channel attention: weights from the average and the maximum of each channel."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.fc = nn.Sequential(
+            nn.Linear(2 * channels, hidden, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, channels, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rescale the channels of (B, C, H, W) maps by weights in (0, 1)."""
+        summary = torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)  # (B, 2C)
+        weights: Tensor = self.fc(summary)  # (B, C)
+        return x * weights[:, :, None, None]
+
+
+class HeadAttention(nn.Module):
+    """Self-attention among the tokens of ONE clip, one projection for queries and keys.
+
+    The values are the normalised tokens themselves; a linear enhancement is added at 0.1. The
+    reference applies it across the clips of a batch; here the batch axis is never mixed.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.projection = nn.Linear(dim, dim)
+        self.micro_enhance = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Attend within each clip; tokens (B, N, D) to (B, N, D)."""
+        values = self.norm(tokens)
+        projected = self.projection(values)
+        scores = projected @ projected.transpose(1, 2) * projected.shape[-1] ** -0.5  # (B, N, N)
+        enhanced: Tensor = ENHANCEMENT_WEIGHT * self.micro_enhance(values)
+        return torch.matmul(scores.softmax(dim=-1), values) + enhanced
+
+
+def build_localization() -> nn.Sequential:
+    """Layers that look where the face is: (B, 2, S, S) to (B, 16, S // 4, S // 4)."""
+    # ReLU after the pooling: the same function and gradient, on a quarter of the positions.
+    return nn.Sequential(
+        nn.Conv2d(2, 16, kernel_size=5, padding=2),
+        nn.BatchNorm2d(16),
+        nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(16, 16, kernel_size=3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
+    )
+
+
+def build_downsample_layers(dims: tuple[int, ...], channel_attention: bool) -> nn.ModuleList:
+    """Stem (divides by 4), then the steps between stages (by 2), with channel attention or not."""
+    stem = nn.Sequential(nn.Conv2d(2, dims[0], kernel_size=4, stride=4), ChannelNorm(dims[0], 1e-6))
+    layers = [stem]
+    for before, after in pairwise(dims):
+        parts: list[nn.Module] = [nn.Conv2d(before, after, kernel_size=2, stride=2)]
+        if channel_attention:
+            parts.append(ChannelAttention(after))
+        layers.append(nn.Sequential(*parts))
+    return nn.ModuleList(layers)
+
+
+def correct_flow(flow: Tensor, theta: Tensor, method: FlowCorrection = "inverse") -> Tensor:
+    """Turn the vectors of a flow that was resampled with the affine matrices theta.
+
+    `inverse`: (A + 1e-6 I)^-1 v, since the sampling grid maps target to source.
+    `similarity`: A v / sqrt(|det A| + 1e-8), the first public version of DAD-Net.
+
+    Args:
+        flow: Resampled flow, shape (B, 2, H, W), pixels.
+        theta: Affine matrices [A | t], shape (B, 2, 3).
+        method: One of the two above; checked by the model that owns it.
+
+    Returns:
+        Corrected flow, shape (B, 2, H, W).
+    """
+    linear = theta[:, :, :2]
+    if method == "inverse":
+        matrix = _inverse(linear)
+    else:
+        matrix = linear / (_determinant(linear).abs() + DETERMINANT_EPS).sqrt()[:, None, None]
+    return torch.bmm(matrix, flow.flatten(2)).view_as(flow)
+
+
+def _determinant(matrix: Tensor) -> Tensor:
+    """Determinant of (B, 2, 2) matrices, shape (B,)."""
+    return matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
+
+
+def _inverse(linear: Tensor) -> Tensor:
+    """Inverse of (B, 2, 2) matrices plus 1e-6 I; in closed form, since a solver waits for a GPU."""
+    a, d = linear[:, 0, 0] + LINEAR_EPS, linear[:, 1, 1] + LINEAR_EPS
+    b, c = linear[:, 0, 1], linear[:, 1, 0]
+    adjugate = torch.stack([torch.stack([d, -b], dim=1), torch.stack([-c, a], dim=1)], dim=1)
+    return adjugate / (a * d - b * c)[:, None, None]

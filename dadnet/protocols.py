@@ -1,0 +1,160 @@
+"""Protocols: rules from the clips of a dataset to folds of disjoint subjects."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+
+from dadnet.config import DataConfig
+from dadnet.errors import DadnetError
+from dadnet.seeding import seed_hash
+
+Subjects = tuple[str, ...]
+# Tries at a validation part that holds every class; each gives round(1 / val_fraction) candidates.
+_VAL_TRIES = 10
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training: who is trained on, who may choose the epoch, who is tested.
+
+    Attributes:
+        name: the test subject (`loso`) or ``official``.
+        fit: subjects that are trained on.
+        val: subjects that may choose the epoch; empty with selection `last`; the test subjects
+            with `oracle`.
+        test: subjects that are scored once, afterwards.
+    """
+
+    name: str
+    fit: Subjects
+    val: Subjects
+    test: Subjects
+
+
+def make_folds(clips: pd.DataFrame, config: DataConfig, seed: int) -> tuple[Fold, ...]:
+    """The folds of a protocol, in the order of their names.
+
+    Args:
+        clips: one row per clip: subject, label, part.
+        config: protocol, selection and val_fraction.
+        seed: the experiment's seed; a fold depends on it and on its own name alone.
+
+    Raises:
+        DadnetError: if the clips cannot be folded by this protocol.
+    """
+    return tuple(sorted(_PROTOCOLS[config.protocol](clips, config, seed), key=lambda f: f.name))
+
+
+def _loso(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    subjects = clips["subject"].to_numpy()
+    if len(set(subjects)) < 3:
+        raise DadnetError(
+            f"protocol loso: expected at least 3 subjects, got {len(set(subjects))}: "
+            f"{', '.join(sorted(set(subjects)))}"
+        )
+    folds = []
+    for train, test in LeaveOneGroupOut().split(clips, groups=subjects):
+        name = str(subjects[test[0]])
+        folds.append(_fold(name, clips.iloc[train], (name,), config, seed))
+    return folds
+
+
+def _official(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    parts = clips["part"]
+    test = clips[parts.str.startswith("test")]
+    train = clips[parts == "train"]
+    if unknown := sorted(set(parts) - {"train", "val"} - set(test["part"])):
+        raise DadnetError(
+            f"protocol official: expected the parts train, val, test*; got {unknown}; "
+            "a set without official parts takes --protocol loso"
+        )
+    if not len(train) or not len(test):
+        raise DadnetError(
+            f"protocol official: expected train and test clips, got {len(train)} and {len(test)}"
+        )
+    given = _subjects(clips[parts == "val"])
+    return [_fold("official", train, _subjects(test), config, seed, given_val=given)]
+
+
+_PROTOCOLS: dict[str, Callable[[pd.DataFrame, DataConfig, int], list[Fold]]] = {
+    "loso": _loso,
+    "official": _official,
+}
+
+
+def _fold(
+    name: str,
+    train: pd.DataFrame,
+    test: Subjects,
+    config: DataConfig,
+    seed: int,
+    given_val: Subjects = (),
+) -> Fold:
+    val: Subjects = ()
+    if config.selection == "oracle":
+        val = test
+    elif config.selection == "inner":
+        val = given_val or carve_val(train, config.val_fraction, seed_hash("val", seed, name))
+    held_out = () if config.selection == "oracle" else val
+    fit = tuple(s for s in _subjects(train) if s not in set(held_out))
+    return Fold(name, fit, val, test)
+
+
+def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
+    """Subjects of the training side for validation: about `fraction` of its clips.
+
+    Out of seeded stratified group splits it takes the one that leaves every class on both sides
+    if there is one, and among those the one whose share of clips is nearest to `fraction`.
+
+    Args:
+        train: one row per training clip: subject, label.
+        fraction: wanted share of the clips.
+        seed: seeds the splits.
+
+    Returns:
+        Subjects, sorted.
+
+    Raises:
+        DadnetError: if there are fewer than two training subjects.
+    """
+    # Sorted, so that the choice does not depend on the order of the rows.
+    train = train.sort_values(["subject", "label"], kind="stable")
+    subjects, labels = train["subject"].to_numpy(), train["label"].to_numpy()
+    commonest = int(train["label"].value_counts().max())
+    splits = min(round(1 / fraction), len(set(subjects)), commonest)
+    if splits < 2:
+        raise DadnetError("selection inner: expected at least 2 training subjects per fold")
+    best: tuple[tuple[int, int, float], Subjects] | None = None
+    for attempt in range(_VAL_TRIES):
+        splitter = StratifiedGroupKFold(
+            splits, shuffle=True, random_state=(seed + attempt) % (2**32)
+        )
+        with warnings.catch_warnings():
+            # A class with fewer clips than splits: `_rank` sees to it as far as it can be.
+            warnings.filterwarnings("ignore", "The least populated class")
+            candidates = list(splitter.split(train, labels, subjects))
+        for fit_rows, val_rows in candidates:
+            rank = _rank(labels, fit_rows, val_rows, fraction)
+            if best is None or rank < best[0]:
+                best = rank, tuple(sorted(set(subjects[val_rows])))
+    assert best is not None
+    return best[1]
+
+
+def _rank(
+    labels: np.ndarray, fit_rows: np.ndarray, val_rows: np.ndarray, fraction: float
+) -> tuple[int, int, float]:
+    classes = set(labels)
+    return (
+        len(classes - set(labels[fit_rows])),
+        len(classes - set(labels[val_rows])),
+        abs(len(val_rows) / len(labels) - fraction),
+    )
+
+
+def _subjects(clips: pd.DataFrame) -> Subjects:
+    return tuple(sorted(clips["subject"].unique()))

@@ -1,0 +1,98 @@
+"""What the commands share: flags from dataclasses, one line per error, exit codes."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar, get_origin
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+from dadnet.errors import DadnetError
+
+DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
+
+T = TypeVar("T")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+# A list on the command line is one word, as in `--alignment-stages 2,3`; "" is the empty list.
+_COMMA_LIST: PrimitiveConstructorSpec[tuple[int, ...]] = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="INT,INT,...",
+    instance_from_str=lambda args: _numbers(args[0]),
+    is_instance=lambda value: isinstance(value, tuple),
+    str_from_instance=lambda value: [",".join(map(str, value))],
+)
+_REGISTRY = ConstructorRegistry()
+
+
+@_REGISTRY.primitive_rule
+def _tuple_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[tuple[int, ...]] | None:
+    return _COMMA_LIST if get_origin(type_info.type) is tuple else None
+
+
+def parse(
+    flags: type[T], argv: Sequence[str], *, default: T | None = None, prog: str, description: str
+) -> T:
+    """Parse a command line into a frozen dataclass; its fields are the flags.
+
+    Args:
+        flags: the dataclass; nested ones give flat flags, docstrings under fields their help.
+        argv: the words after the command.
+        default: values for the flags that are not given.
+        prog: the command, as a user types it.
+        description: what it does.
+
+    Raises:
+        DadnetError: if the words do not fit; one line.
+        SystemExit: with 0, after `--help`.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                flags,
+                args=list(argv),
+                default=tyro.MISSING_NONPROP if default is None else default,
+                prog=prog,
+                description=description,
+                registry=_REGISTRY,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise DadnetError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """The text of tyro's error box up to its ruler, on one line."""
+    lines = []
+    for line in box.splitlines():
+        inner = line.strip("│╭╮╰╯ ").strip()
+        if inner and not inner.strip("─"):
+            break
+        if line.startswith("│"):
+            lines.append(inner)
+    return " ".join(lines) or " ".join(box.split())
+
+
+def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command; an error of the user's becomes one line on stderr and exit status 2.
+
+    Args:
+        command: takes the words of the command line and gives the exit status.
+        argv: the words; None for those of this process.
+    """
+    try:
+        return command(sys.argv[1:] if argv is None else argv)
+    except DadnetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT

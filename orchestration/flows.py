@@ -1,0 +1,134 @@
+"""Flow of one chunk of clips: the unit of work of the ingest."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from dadnet.datasets.index import Rejected
+from dadnet.errors import DadnetError
+from dadnet.flow import Flow, check_flow, compute_flow, read_frame, resize_flow
+from dadnet.flow_store import (
+    META_COLUMNS,
+    flow_digest,
+    flow_table,
+    read_flow_file,
+    write_flow_file,
+)
+
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class FlowOptions:
+    """How flows are made.
+
+    Attributes:
+        method: a key of `dadnet.flow.FLOW_METHODS`.
+        size: side of the flow in pixels.
+        crop: left, top, width, height in pixels of the frame, or None.
+    """
+
+    method: str
+    size: int
+    crop: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some clips of one subject, and the files that hold their flows and rejections.
+
+    Attributes:
+        path: Parquet file of the flows; absent if every clip was rejected.
+        rows: rows of the index.
+        options: how flows are made.
+    """
+
+    path: Path
+    rows: list[dict[str, Any]]
+    options: FlowOptions
+
+    @property
+    def done_path(self) -> Path:
+        """File that says that the chunk is finished, with its rejected clips."""
+        return self.path.with_suffix(".json")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the chunk was made, and its file can be read."""
+        if not self.done_path.exists():
+            return False
+        if len(self.rejected()) < len(self.rows):
+            try:
+                read_flow_file(self.path)
+            except DadnetError:  # torn by a crash of the machine: it is simply made again
+                self.done_path.unlink()
+                return False
+        return True
+
+    def rejected(self) -> list[Rejected]:
+        """Clips of a finished chunk that could not be used."""
+        return [Rejected(**r) for r in json.loads(self.done_path.read_text(encoding="utf-8"))]
+
+
+def make_chunk(chunk: Chunk) -> int:
+    """Compute and write the flows of a chunk.
+
+    Returns:
+        Number of clips that were worked on, rejected ones included.
+    """
+    cv2.setNumThreads(1)  # the parallelism is over chunks
+    flows, kept, rejected = [], [], []
+    for row in chunk.rows:
+        try:
+            flow = _to_float16(clip_flow(row, chunk.options))
+        except DadnetError as error:
+            rejected.append({"clip_id": row["clip_id"], "reason": str(error)})
+        else:
+            flows.append(flow)
+            kept.append({**row, "flow_digest": flow_digest(flow)})
+    if kept:
+        clips = pd.DataFrame(kept)[META_COLUMNS]
+        write_flow_file(chunk.path, [flow_table(clips, np.stack(flows))])
+    temporary = chunk.done_path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(rejected), encoding="utf-8")
+    temporary.replace(chunk.done_path)
+    return len(chunk.rows)
+
+
+def clip_flow(row: dict[str, Any], options: FlowOptions) -> Flow:
+    """The flow of one clip, computed from its frames or read from its .npy file.
+
+    Returns:
+        Shape (2, size, size), float32, pixels.
+
+    Raises:
+        DadnetError: if a file cannot be read or the flow cannot be used.
+    """
+    if row["flow_path"]:
+        return resize_flow(_read_npy(Path(row["flow_path"])), options.size)
+    onset, apex = (
+        read_frame(row[name], options.size, options.crop) for name in ("onset_path", "apex_path")
+    )
+    return compute_flow(onset, apex, options.method)
+
+
+def _read_npy(path: Path) -> Flow:
+    try:
+        flow = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DadnetError(f"flow file {path.name} cannot be read: {error}") from error
+    if not isinstance(flow, np.ndarray) or not np.issubdtype(flow.dtype, np.number):
+        raise DadnetError(f"flow file {path.name}: expected an array of numbers")
+    return check_flow(flow)
+
+
+def _to_float16(flow: Flow) -> np.ndarray[Any, np.dtype[np.float16]]:
+    if np.abs(flow).max() > _FLOAT16_MAX:
+        raise DadnetError(f"flow holds values above {_FLOAT16_MAX:g}")
+    return flow.astype(np.float16)

@@ -1,0 +1,148 @@
+"""One Ray Train worker group per run, whose workers make the missing folds of a plan."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.backend import Backend, BackendConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from orchestration.board import MAX_TRIES, FoldBoard
+from orchestration.plan import Plan
+from orchestration.work import WorkOptions
+from orchestration.worker import train_loop_per_worker
+
+POLL_S = 0.5
+# Once every fold is done or failed, so long is waited for the group to end by itself: after the
+# loss of a node `fit()` can wait for ever for a worker that cannot come back.
+GRACE_S = 15.0
+
+OnSnapshot = Callable[[dict[str, Any]], None]
+
+
+class _IndependentBackend(Backend):  # type: ignore[misc]
+    """Workers that share no process group, so a dead one is replaced alone.
+
+    Ray 2.60 knows this by a flag that is meant for fault-tolerant data parallelism; without it the
+    whole group would be restarted and every healthy fold would lose its unfinished epochs.
+    """
+
+    has_replica_groups = True
+
+
+@dataclass
+class _IndependentConfig(BackendConfig):  # type: ignore[misc]
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _IndependentBackend
+
+
+def connect(workers: int) -> None:
+    """Join the Ray cluster of this machine or of `RAY_ADDRESS`, or start one here.
+
+    Args:
+        workers: CPU slots that a new local cluster offers at least.
+    """
+    if ray.is_initialized():
+        return
+    # Before Ray starts: its processes inherit these.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=False, logging_level="warning")
+    else:
+        cpus = max(workers, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=cpus, log_to_driver=False, logging_level="warning")
+
+
+def default_workers() -> int:
+    """One worker per GPU of the cluster, or per CPU if there is none."""
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0) or resources.get("CPU", 1))
+
+
+def run_group(
+    plan: Plan,
+    missing: tuple[str, ...],
+    options: WorkOptions,
+    *,
+    workers: int,
+    stack: int,
+    on_snapshot: OnSnapshot,
+) -> None:
+    """Make the missing folds on a worker group; returns when each is done or has failed.
+
+    Args:
+        plan: the experiment's plan.
+        missing: names of the folds to make.
+        options: where and how.
+        workers: size of the group; each takes a GPU where the cluster has some, else a CPU.
+        stack: folds that a worker trains at once.
+        on_snapshot: called about twice a second with the board's state and its new events.
+
+    Raises:
+        Exception: what broke the whole group, if folds are left.
+    """
+    name = f"loso-{plan.experiment.dataset}-{plan.experiment.digest}"
+    board: Any = (
+        ray.remote(FoldBoard)
+        .options(num_cpus=0, max_concurrency=1000)
+        .remote(name, missing, lease_s=15.0)
+    )
+    trainer = DataParallelTrainer(
+        train_loop_per_worker,
+        train_loop_config={
+            "board": board,
+            "plan": ray.put(plan),
+            "options": options,
+            "stack": stack,
+        },
+        backend_config=_IndependentConfig(),
+        scaling_config=ScalingConfig(
+            num_workers=min(workers, len(missing)),
+            use_gpu=ray.cluster_resources().get("GPU", 0) > 0,
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str((options.ledger / ".ray").absolute()),
+            # Enough for every fold to be given up by the board first; not for ever, since workers
+            # that cannot even start would then be restarted without end.
+            failure_config=FailureConfig(max_failures=10 + MAX_TRIES * len(missing)),
+        ),
+    )
+    failures: list[BaseException] = []
+    fit = threading.Thread(target=_fit, args=(trainer, failures), daemon=True)
+    fit.start()
+    over = _follow(board, fit, on_snapshot)
+    ray.kill(board)
+    if failures and not over:
+        raise failures[0]
+
+
+def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:
+    try:
+        trainer.fit()
+    except BaseException as failure:  # it is handed to the driver's thread
+        failures.append(failure)
+
+
+def _follow(board: Any, fit: threading.Thread, on_snapshot: OnSnapshot) -> bool:
+    """Show the board until the group ends, or is no longer needed; whether all is over."""
+    seen = 0
+    over_since: float | None = None
+    while True:
+        alive = fit.is_alive()
+        snapshot = ray.get(board.call.options(enable_task_events=False).remote("snapshot", seen))
+        seen += len(snapshot["events"])
+        on_snapshot(snapshot)
+        if snapshot["over"]:
+            over_since = over_since or time.monotonic()
+        if not alive or (over_since and time.monotonic() - over_since > GRACE_S):
+            return bool(snapshot["over"])
+        fit.join(POLL_S)

@@ -1,0 +1,27 @@
+"""The console script `dadnet`: one verb per command."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+_VERBS = {
+    "ingest": ("orchestration.ingest", "face frames or tables to a flow store"),
+    "teacher": ("orchestration.teacher", "train the frozen macro-expression teacher"),
+    "loso": ("orchestration.run_loso", "run an experiment's missing folds"),
+    "leaderboard": ("results.__main__", "tables and pages from a ledger"),
+    "demo": ("orchestration.demo", "everything on synthetic faces, in minutes"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `dadnet VERB ...`; gives the verb's exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] not in _VERBS:
+        print("usage: dadnet VERB ... (dadnet VERB --help)", file=sys.stderr)
+        for verb, (_, meaning) in _VERBS.items():
+            print(f"  {verb:12} {meaning}", file=sys.stderr)
+        return 0 if words in (["--help"], ["-h"]) else 2
+    module = importlib.import_module(_VERBS[words[0]][0])
+    rest = [words[0], *words[1:]] if words[0] == "leaderboard" else words[1:]
+    status: int = module.main(rest)
+    return status

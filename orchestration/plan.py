@@ -1,0 +1,106 @@
+"""From flags to a plan: clips, folds, teacher, audit, and the experiment's identity."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dadnet.audit import audit
+from dadnet.clips import MicroExpressionDataset
+from dadnet.config import ExperimentConfig, experiment_digest
+from dadnet.errors import DadnetError
+from dadnet.flow_store import load_flow_store
+from dadnet.protocols import Fold, make_folds
+from dadnet.teacher import Teacher
+from results.records import Experiment, PlannedFold
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a worker needs to make any fold of an experiment.
+
+    Attributes:
+        config: the user's choices.
+        dataset: the labelled clips.
+        folds: who is trained on, validated on, tested.
+        teacher: the frozen stream, None for a baseline.
+        experiment: identity and planned folds, as the ledger stores them.
+        audit: the audit's line.
+    """
+
+    config: ExperimentConfig
+    dataset: MicroExpressionDataset
+    folds: tuple[Fold, ...]
+    teacher: Teacher | None
+    experiment: Experiment
+    audit: str
+
+    def fold(self, name: str) -> Fold:
+        """The fold of that name."""
+        return next(fold for fold in self.folds if fold.name == name)
+
+
+def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None) -> Plan:
+    """Load, label, fold and audit.
+
+    Args:
+        config: the user's choices.
+        flows: folder of the flow store.
+        macro_weights: the teacher's file; needed by `dad_net`, refused for a `baseline`.
+
+    Raises:
+        DadnetError: if the store, the teacher or the combination cannot be used.
+        AuditError: if the plan would leak.
+    """
+    store = load_flow_store(flows)
+    found = sorted(set(store.clips["dataset"]))
+    if config.data.dataset not in found:
+        raise DadnetError(
+            f"dataset: expected the flows of {config.data.dataset} in {flows}, "
+            f"which holds {', '.join(found)}"
+        )
+    dataset = MicroExpressionDataset.from_store(
+        store,
+        config.data.class_set,
+        config.model.input_size,
+        shuffle_seed=config.seed if config.data.shuffle_labels else None,
+    )
+    teacher = _teacher(config, macro_weights)
+    folds = make_folds(dataset.clips, config.data, config.seed)
+    line = audit(
+        dataset.clips,
+        folds,
+        dataset.classes,
+        config.data,
+        store_normalisation=store.card["parameters"]["normalisation"],
+        teacher_subjects=teacher.subjects if teacher else (),
+    )
+    teacher_digest = teacher.digest if teacher else None
+    experiment = Experiment(
+        digest=experiment_digest(config, store.digest, teacher_digest),
+        method=config.method(),
+        dataset=config.data.dataset,
+        protocol=config.data.protocol,
+        class_set=config.data.class_set,
+        classes=dataset.classes,
+        selection=config.data.selection,
+        seed=config.seed,
+        data_digest=store.digest,
+        teacher_digest=teacher_digest,
+        config=config.to_json(),
+        folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
+    )
+    return Plan(config, dataset, folds, teacher, experiment, line)
+
+
+def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:
+    if config.model.model_type == "baseline":
+        if macro_weights is not None:
+            raise DadnetError("macro_weights: a baseline has no teacher; leave the option out")
+        return None
+    if macro_weights is None:
+        raise DadnetError(
+            "macro_weights: expected the teacher's file for a dad_net, got none; `python -m "
+            "orchestration.teacher` trains one, --model-type baseline needs none"
+        )
+    teacher = Teacher.load(macro_weights)
+    teacher.check(config.model)
+    return teacher

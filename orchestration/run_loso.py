@@ -1,0 +1,186 @@
+"""Run the missing folds of an experiment and print its leaderboard.
+
+`python -m orchestration.run_loso --dataset casme2 --flows flows/casme2 --macro-weights
+teacher.safetensors`. The same command given again goes on where it was; with nothing missing it
+only prints the table. Works from a checkout, as a module and, where the package is installed, as
+a lone copy of this file (`ray submit` makes one). Exit status: 0 done, 2 bad input, 3 incomplete.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from dadnet.config import ExperimentConfig
+from dadnet.errors import DadnetError
+from dadnet.presets import get_preset
+from orchestration import cli
+from orchestration.plan import Plan, make_plan
+from orchestration.progress import Progress
+from orchestration.work import WorkOptions, make_folds_of_plan
+from results.board import leaderboard, text_table
+from results.ledger import Ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """What to run and where; only the experiment's own flags change a number."""
+
+    flows: Path | None = None
+    """Folder of the flow store; default flows/DATASET."""
+    ledger: Path = Path("runs")
+    """Folder of finished folds."""
+    preset: str = "smoke"
+    """Recipe that gives the defaults: smoke, reference-v1 or reference-v2."""
+    macro_weights: Path | None = None
+    """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
+    workers: int | None = None
+    """Ray Train workers; default one per GPU, else per CPU; 0: in this process, without Ray."""
+    stack: int = 1
+    """Folds that a worker trains at once."""
+    checkpoint_every: int = 5
+    """Epochs between two states of a fold."""
+    resume: bool = False
+    """Go on from finished folds and checkpoints; this is the default."""
+    fresh: bool = False
+    """Throw away this experiment's finished folds and checkpoints first."""
+    dry_run: bool = False
+    """Print the plan and stop."""
+    experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
+        default_factory=ExperimentConfig
+    )
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 0:
+            raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
+        for name in ("stack", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise DadnetError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        if self.resume and self.fresh:
+            raise DadnetError("expected --resume or --fresh, got both")
+
+
+def parse_flags(argv: Sequence[str]) -> RunFlags:
+    """Flags of a run; those of the experiment that are not given come from the preset.
+
+    Raises:
+        DadnetError: if the words do not fit.
+    """
+    prog, description = "python -m orchestration.run_loso", __doc__ or ""
+    # The preset decides the defaults, and it depends on dataset and class set, so the words are
+    # read twice: the first time only for these three.
+    helping = {"--help", "-h"} & set(argv)
+    given = RunFlags()
+    if not helping:
+        given = cli.parse(RunFlags, argv, prog=prog, description=description)
+    preset = get_preset(given.preset, given.experiment.data)
+    default = replace(RunFlags(), experiment=preset)
+    return cli.parse(RunFlags, argv, default=default, prog=prog, description=description)
+
+
+def run(flags: RunFlags, console: Console) -> int:
+    """Run an experiment's missing folds.
+
+    Returns:
+        Exit status: 0 if every fold is in the ledger, else 3.
+
+    Raises:
+        DadnetError: if the input cannot be used.
+    """
+    flows = flags.flows or Path("flows") / flags.experiment.data.dataset
+    plan = make_plan(flags.experiment, flows, flags.macro_weights)
+    ledger, experiment = Ledger(flags.ledger), plan.experiment
+    _print_plan(plan, console)
+    if flags.fresh and not flags.dry_run:
+        shutil.rmtree(ledger.folder(experiment), ignore_errors=True)
+    missing = ledger.missing(experiment)
+    done = len(plan.folds) - len(missing)
+    console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
+    if flags.dry_run:
+        return cli.DONE
+    ledger.open(experiment)
+    if missing:
+        _make_missing(flags, plan, missing, console)
+        missing = ledger.missing(experiment)
+    table = text_table(leaderboard(ledger, dataset=experiment.dataset))
+    console.print(table, markup=False, highlight=False, soft_wrap=True)
+    if missing:
+        console.print(
+            f"incomplete: {len(missing)} of {len(plan.folds)} folds are missing; give the same "
+            "command again to run them",
+            markup=False,
+        )
+        return cli.INCOMPLETE
+    return cli.DONE
+
+
+def _print_plan(plan: Plan, console: Console) -> None:
+    experiment, data = plan.experiment, plan.dataset
+    counts = ", ".join(f"{name} {number}" for name, number in data.counts().items())
+    dropped = ", ".join(f"{name} {number}" for name, number in sorted(data.dropped.items()))
+    lines = [
+        f"experiment {experiment.digest}: {experiment.method}, {experiment.dataset}, "
+        f"{experiment.protocol}, {experiment.class_set}, selection {experiment.selection}",
+        f"{len(data)} clips ({counts})" + (f"; the class set drops {dropped}" if dropped else ""),
+        plan.audit,
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
+    options = WorkOptions(flags.ledger.absolute(), flags.checkpoint_every)
+    events = Ledger(flags.ledger).events_path(plan.experiment)
+    epochs = flags.experiment.optim.epochs
+    with Progress(events, epochs, plan.experiment.method, console) as progress:
+        try:
+            if flags.workers == 0:
+                _in_process(plan, missing, options, flags.stack, progress)
+            else:
+                _on_ray(plan, missing, options, flags, progress)
+        except KeyboardInterrupt:
+            console.print("interrupted; finished folds and checkpoints are kept")
+
+
+def _in_process(
+    plan: Plan, missing: tuple[str, ...], options: WorkOptions, stack: int, progress: Progress
+) -> None:
+    for start in range(0, len(missing), stack):
+        names = missing[start : start + stack]
+        make_folds_of_plan(plan, names, options, host={"worker": "driver", "tries": 1})
+        for name in names:
+            progress.log({"event": "finished", "fold": name, "worker": "driver", "tries": 1})
+
+
+def _on_ray(
+    plan: Plan,
+    missing: tuple[str, ...],
+    options: WorkOptions,
+    flags: RunFlags,
+    progress: Progress,
+) -> None:
+    from orchestration.group import connect, default_workers, run_group  # Ray only when needed
+
+    connect(flags.workers or 1)
+    run_group(
+        plan,
+        missing,
+        options,
+        workers=flags.workers or default_workers(),
+        stack=flags.stack,
+        on_snapshot=progress.show,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; gives the exit status."""
+    return cli.run_command(lambda words: run(parse_flags(words), Console()), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

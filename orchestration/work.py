@@ -1,0 +1,138 @@
+"""Making folds: train a stack, score its test clips once, write one record per fold."""
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dadnet.checkpoint import CheckpointFile
+from dadnet.protocols import Fold
+from dadnet.training import FoldView, OnEpoch, TrainedFold, score, train_stack
+from orchestration.plan import Plan
+from results.ledger import Ledger
+from results.records import FoldRecord, Prediction
+
+_PACKAGES = ("dadnet-loso", "numpy", "opencv-contrib-python", "ray", "torch")
+
+
+@dataclass(frozen=True)
+class WorkOptions:
+    """How to work; none of it changes a number.
+
+    Attributes:
+        ledger: root of the ledger.
+        checkpoint_every: epochs between two states of a fold.
+        device: torch's name of the device.
+    """
+
+    ledger: Path
+    checkpoint_every: int = 5
+    device: str = "cpu"
+
+
+def make_folds_of_plan(
+    plan: Plan,
+    names: Sequence[str],
+    options: WorkOptions,
+    *,
+    on_epoch: OnEpoch | None = None,
+    host: Mapping[str, Any] | None = None,
+) -> None:
+    """Train the named folds as one stack and write their records.
+
+    Args:
+        plan: the experiment's plan.
+        names: folds to make.
+        options: where and how.
+        on_epoch: as in :func:`dadnet.training.train_stack`.
+        host: what the caller knows of the circumstances, such as worker and tries.
+    """
+    # One thread per fold: results are then equal for any number of workers, and on two cores two
+    # folds side by side are faster than two threads on one.
+    torch.set_num_threads(1)
+    started, clock = datetime.now(timezone.utc), time.monotonic()
+    device, ledger = torch.device(options.device), Ledger(options.ledger)
+    folds = [plan.fold(name) for name in names]
+    files = [
+        CheckpointFile(ledger.checkpoint_path(plan.experiment, name), plan.experiment.digest, name)
+        for name in names
+    ]
+    trained = train_stack(
+        plan.config,
+        [FoldView.of(plan.dataset, fold, device) for fold in folds],
+        teacher=plan.teacher,
+        device=device,
+        checkpoints=files,
+        checkpoint_every=options.checkpoint_every,
+        on_epoch=on_epoch,
+    )
+    for fold, outcome, file in zip(folds, trained, files, strict=True):
+        circumstances = {
+            **(host or {}),
+            "started_at": started.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 3),
+            "stack": len(names),
+            "device": options.device,
+            "hostname": socket.gethostname(),
+            "pid": os.getpid(),
+            "versions": _versions(),
+        }
+        ledger.put(plan.experiment, _record(plan, fold, outcome, device, circumstances))
+        file.remove()
+
+
+def _record(
+    plan: Plan,
+    fold: Fold,
+    trained: TrainedFold,
+    device: torch.device,
+    host: Mapping[str, Any],
+) -> FoldRecord:
+    rows = plan.dataset.rows(fold.test)
+    flows = plan.dataset.flows[rows].to(device)
+    probabilities = score(trained.model, flows, trained.statistics)
+    return FoldRecord(
+        experiment=plan.experiment.digest,
+        fold=fold.name,
+        fit_subjects=fold.fit,
+        val_subjects=fold.val,
+        test_subjects=fold.test,
+        selection=plan.config.data.selection,
+        chosen_epoch=trained.chosen_epoch,
+        epochs_run=trained.epochs_run,
+        curves={
+            name: tuple(v if np.isfinite(v) else None for v in values)
+            for name, values in trained.curves.items()
+        },
+        predictions=tuple(
+            Prediction(
+                clip_id=str(clip.clip_id),
+                subject=str(clip.subject),
+                part=str(clip.part),
+                label=str(clip.label),
+                prediction=plan.dataset.classes[int(p.argmax())],
+                probabilities=tuple(float(x) for x in p),
+            )
+            for clip, p in zip(
+                plan.dataset.clips.iloc[rows.numpy()].itertuples(), probabilities, strict=True
+            )
+        ),
+        teacher_digest=plan.experiment.teacher_digest,
+        audit=plan.audit,
+        host=host,
+    )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

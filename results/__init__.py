@@ -1,0 +1,1 @@
+"""From the ledger of finished folds to leaderboards: a pure function, without torch or Ray."""

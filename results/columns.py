@@ -1,0 +1,136 @@
+"""The registry of columns: every table and export is made from this one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from results.rows import Row
+from results.stats import Score, Summary
+
+Value = str | int | float | None
+UNKNOWN = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        key: its name in CSV and JSON; unique.
+        title: its heading.
+        value: row -> what CSV and JSON hold; None where there is nothing.
+        text: row -> what people read.
+        numeric: aligned and sorted as a number.
+        shown: part of the tables that people read; the others are in CSV and JSON only.
+        help: one line for the heading's title.
+    """
+
+    key: str
+    title: str
+    value: Callable[[Row], Value]
+    text: Callable[[Row], str]
+    numeric: bool = False
+    shown: bool = True
+    help: str = ""
+
+
+def score_text(score: Score | None) -> str:
+    """Return a figure with its interval, such as ``0.721 [0.660, 0.780]``."""
+    if score is None or score.value is None:
+        return UNKNOWN
+    if score.interval.low is None or score.interval.high is None:
+        return f"{score.value:.3f}"
+    return f"{score.value:.3f} [{score.interval.low:.3f}, {score.interval.high:.3f}]"
+
+
+def selection_text(row: Row) -> str:
+    """Return the selection word, with a warning where it looked at the test subjects."""
+    return f"{row.experiment.selection}{' (test-peeking)' if row.peeking else ''}"
+
+
+def _plain(
+    key: str,
+    title: str,
+    value: Callable[[Row], Value],
+    *,
+    numeric: bool = False,
+    shown: bool = True,
+    help: str = "",
+) -> Column:
+    def text(row: Row) -> str:
+        found = value(row)
+        return UNKNOWN if found is None else str(found)
+
+    return Column(key, title, value, text, numeric, shown, help)
+
+
+def _score(
+    key: str, title: str, score: Callable[[Summary], Score], help: str
+) -> tuple[Column, ...]:
+    """Return the column of a figure, and those of its ends and method for the exports."""
+
+    def of(row: Row) -> Score | None:
+        return score(row.summary) if row.summary else None
+
+    def part(read: Callable[[Score], Value]) -> Callable[[Row], Value]:
+        def value(row: Row) -> Value:
+            found = of(row)
+            raw = read(found) if found else None
+            return round(raw, 6) if isinstance(raw, float) else raw
+
+        return value
+
+    return (
+        Column(
+            key, title, part(lambda s: s.value), lambda row: score_text(of(row)), True, True, help
+        ),
+        _plain(f"{key}_low", f"{title} low", part(lambda s: s.interval.low), shown=False),
+        _plain(f"{key}_high", f"{title} high", part(lambda s: s.interval.high), shown=False),
+        _plain(
+            f"{key}_interval_method",
+            f"{title} interval",
+            part(lambda s: s.interval.method),
+            shown=False,
+        ),
+    )
+
+
+COLUMNS: tuple[Column, ...] = (
+    _plain("dataset", "Dataset", lambda row: row.experiment.dataset, shown=False),
+    _plain("protocol", "Protocol", lambda row: row.experiment.protocol, shown=False),
+    _plain("class_set", "Class set", lambda row: row.experiment.class_set, shown=False),
+    _plain("rank", "Rank", lambda row: row.rank, numeric=True, help="By UF1, complete rows only"),
+    _plain("method", "Method", lambda row: row.experiment.method),
+    _plain("status", "Status", lambda row: row.status, shown=False),
+    *_score("uf1", "UF1", lambda summary: summary.uf1, "Mean F1 over classes, counts pooled"),
+    *_score("uar", "UAR", lambda summary: summary.uar, "Mean recall over classes, counts pooled"),
+    *_score("accuracy", "Accuracy", lambda summary: summary.accuracy, "Share of right clips"),
+    Column(
+        "folds_done",
+        "Folds",
+        lambda row: row.num_done,
+        lambda row: f"{row.num_done}/{row.num_planned}",
+        numeric=True,
+        help="Finished of planned",
+    ),
+    _plain("folds_planned", "Folds planned", lambda row: row.num_planned, shown=False),
+    Column(
+        "selection",
+        "Selection",
+        lambda row: row.experiment.selection,
+        selection_text,
+        help="What chose the epoch and the settings",
+    ),
+    _plain("num_clips", "Clips", lambda row: row.num_clips, numeric=True),
+    _plain("num_subjects", "Subjects", lambda row: row.num_subjects, numeric=True),
+    _plain("seed", "Seed", lambda row: row.experiment.seed, numeric=True),
+    _plain(
+        "experiment",
+        "Experiment",
+        lambda row: row.experiment.digest,
+        help="Digest of everything that changes a number",
+    ),
+    _plain("data", "Data", lambda row: row.experiment.data_digest, help="Digest of the data"),
+    _plain("teacher", "Teacher", lambda row: row.experiment.teacher_digest, shown=False),
+)

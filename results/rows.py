@@ -1,0 +1,115 @@
+"""The board's parts: a group per dataset, protocol and class set, a row per experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dadnet.errors import DadnetError
+from results.records import Experiment
+from results.stats import Summary
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The right clips of one test subject; None where its fold is not finished."""
+
+    subject: str
+    right: int | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One experiment on the board.
+
+    Attributes:
+        num_done, num_planned: folds.
+        summary: the pooled figures; None as long as a fold is missing, because a figure over the
+            finished folds would be one over survivors.
+        tallies: one per planned test subject, sorted.
+        rank: from 1 in the group; None for incomplete and for test-peeking rows.
+    """
+
+    experiment: Experiment
+    num_done: int
+    num_planned: int
+    summary: Summary | None
+    tallies: tuple[Tally, ...]
+    rank: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned fold is finished."""
+        return self.num_done == self.num_planned
+
+    @property
+    def peeking(self) -> bool:
+        """Whether the selection looked at the test subjects."""
+        return self.experiment.selection == "oracle"
+
+    @property
+    def status(self) -> str:
+        """``ranked``, ``test-peeking`` or ``incomplete``."""
+        if not self.complete:
+            return "incomplete"
+        return "test-peeking" if self.peeking else "ranked"
+
+    @property
+    def num_clips(self) -> int:
+        """How many test clips the plan has."""
+        return sum(fold.num_test_clips for fold in self.experiment.folds)
+
+    @property
+    def num_subjects(self) -> int:
+        """How many test subjects the plan has."""
+        return len(self.tallies)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that may be ranked against each other, in the order of the board."""
+
+    dataset: str
+    protocol: str
+    class_set: str
+    classes: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """Return dataset, protocol and class set in one line."""
+        return f"{self.dataset}, {self.protocol}, {self.class_set} ({', '.join(self.classes)})"
+
+    @property
+    def same_clips(self) -> bool:
+        """Whether all rows count the same number of clips and subjects."""
+        return len({(row.num_clips, row.num_subjects) for row in self.rows}) == 1
+
+
+@dataclass(frozen=True)
+class Board:
+    """All groups, sorted by dataset, protocol, class set and classes."""
+
+    groups: tuple[Group, ...]
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Return the names of the datasets, sorted."""
+        return tuple(sorted({group.dataset for group in self.groups}))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every experiment has all its folds."""
+        return all(row.complete for group in self.groups for row in group.rows)
+
+    def of_dataset(self, dataset: str) -> Board:
+        """Return the groups of one dataset.
+
+        Raises:
+            DadnetError: if there is none; it lists the datasets there are.
+        """
+        groups = tuple(group for group in self.groups if group.dataset == dataset)
+        if not groups:
+            available = ", ".join(self.datasets) or "none"
+            raise DadnetError(f"no experiment on dataset {dataset!r}; available: {available}")
+        return Board(groups)

@@ -1,0 +1,101 @@
+"""Shared fixtures: small flow stores with a learnable pattern, made without rendering faces."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+# Before Ray is imported anywhere: tests run on loopback and need no token.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dadnet.flow_store import (
+    FLOW_FILE,
+    flow_digest,
+    flow_table,
+    store_digest,
+    write_card,
+    write_flow_file,
+)
+
+# One thread, as in every worker: on small tensors more threads are slower, and far slower on a
+# busy machine.
+torch.set_num_threads(1)
+
+EMOTIONS = ("disgust", "happiness", "surprise")
+
+
+def pattern_flow(emotion: str, size: int, noise: np.random.Generator) -> np.ndarray:
+    """A flow whose lower, left or upper part moves, by emotion; shape (2, size, size)."""
+    y, x = np.mgrid[0:size, 0:size] / (size - 1)
+    centre = {"disgust": (0.8, 0.5), "happiness": (0.5, 0.2), "surprise": (0.2, 0.5)}[emotion]
+    bump = np.exp(-(((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 0.02))
+    flow = np.stack([0.5 * bump, -bump]) * noise.uniform(0.5, 1.5)
+    return (flow + noise.normal(0, 0.15, flow.shape)).astype(np.float16)
+
+
+def make_clips(num_subjects: int, clips_each: int, dataset: str = "synthetic") -> pd.DataFrame:
+    """Index rows without flows; every subject has every emotion in turn."""
+    rows = []
+    for s in range(1, num_subjects + 1):
+        for c in range(clips_each):
+            subject = f"{dataset}/sub{s:02d}"
+            rows.append(
+                {
+                    "clip_id": f"{subject}/clip{c}",
+                    "dataset": dataset,
+                    "subject": subject,
+                    "filename": f"clip{c}",
+                    "onset": 1,
+                    "apex": 5,
+                    "offset": 9,
+                    "emotion": EMOTIONS[(c + s) % 3],
+                    "action_units": "",
+                    "part": "",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def write_store(
+    folder: Path,
+    clips: pd.DataFrame,
+    *,
+    size: int = 32,
+    seed: int = 0,
+    normalisation: str = "none",
+    flows: np.ndarray | None = None,
+) -> Path:
+    """Write a complete flow store of these clips."""
+    folder.mkdir(parents=True)
+    if flows is None:
+        noise = np.random.default_rng(seed)
+        flows = np.stack([pattern_flow(e, size, noise) for e in clips["emotion"]])
+    clips = clips.assign(flow_digest=[flow_digest(f) for f in flows])
+    write_flow_file(folder / FLOW_FILE, [flow_table(clips, flows)])
+    write_card(
+        folder,
+        {
+            "schema": 1,
+            "digest": store_digest(clips, normalisation),
+            "files": [FLOW_FILE],
+            "parameters": {"normalisation": normalisation},
+        },
+    )
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store of 5 subjects x 6 clips of 32 x 32."""
+    return write_store(tmp_path / "flows", make_clips(5, 6))
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., Path]:
+    """`write_store` into a named folder of this test."""
+    return lambda name, clips, **options: write_store(tmp_path / name, clips, **options)

@@ -1,0 +1,252 @@
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dadnet.checkpoint import CheckpointFile
+from dadnet.clips import MicroExpressionDataset
+from dadnet.config import DataConfig, ExperimentConfig, LossConfig, ModelConfig, OptimConfig
+from dadnet.flow_store import load_flow_store
+from dadnet.protocols import make_folds
+from dadnet.seeding import generator
+from dadnet.teacher import Teacher, build_model
+from dadnet.training import FoldView, learning_rate, score, train_stack
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def dataset(store):
+    return MicroExpressionDataset.from_store(load_flow_store(store), "3class", 32)
+
+
+def config(**parts) -> ExperimentConfig:
+    made = ExperimentConfig(
+        model=ModelConfig(micro_size="ultralight", macro_size="ultralight", input_size=32),
+        loss=LossConfig(num_projections=8),
+        optim=OptimConfig(
+            epochs=6, batch_size=8, lr=2e-3, warmup_epochs=1, augmentation="reference-v1"
+        ),
+    )
+    return dataclasses.replace(made, **parts)
+
+
+def make_teacher() -> Teacher:
+    model = ModelConfig(model_type="baseline", micro_size="ultralight", input_size=32)
+    network = build_model(ExperimentConfig(model=model), 3, None, generator("t"))
+    classes = ("negative", "positive", "surprise")
+    return Teacher(network.state_dict(), model, classes, ("m/s1",), "d" * 16, "m" * 16, {})
+
+
+def views(dataset, made, names=None):
+    folds = make_folds(dataset.clips, made.data, made.seed)
+    chosen = [f for f in folds if names is None or f.name in names]
+    return [FoldView.of(dataset, fold, CPU) for fold in chosen]
+
+
+def train(dataset, made, *, stack=None, files=None, every=1, on_epoch=None, teacher=None):
+    stack = views(dataset, made)[:1] if stack is None else stack
+    return train_stack(
+        made,
+        stack,
+        teacher=teacher or make_teacher(),
+        device=CPU,
+        checkpoints=files or [None] * len(stack),
+        checkpoint_every=every,
+        on_epoch=on_epoch,
+    )
+
+
+def assert_same(one, other):
+    assert (one.name, one.chosen_epoch, one.epochs_run) == (
+        other.name,
+        other.chosen_epoch,
+        other.epochs_run,
+    )
+    np.testing.assert_equal(dict(one.curves), dict(other.curves))
+    weights, others = one.model.state_dict(), other.model.state_dict()
+    assert all(torch.equal(weights[k], others[k]) for k in weights)
+
+
+def test_labels_outside_fit_and_val_are_hidden_from_the_trainer(dataset):
+    for view, fold in zip(
+        views(dataset, config()), make_folds(dataset.clips, DataConfig(), 42), strict=True
+    ):
+        test = dataset.rows(fold.test)
+        assert (view.labels[test] == -1).all()
+        assert not set(test.tolist()) & {*view.fit.tolist(), *view.val.tolist()}
+
+
+def test_test_labels_do_not_change_a_trained_weight(dataset):
+    [before] = train(dataset, config())
+    fold = make_folds(dataset.clips, DataConfig(), 42)[0]
+    labels = dataset.labels.clone()
+    labels[dataset.rows(fold.test)] = (labels[dataset.rows(fold.test)] + 1) % 3
+    altered = dataclasses.replace(dataset, labels=labels)
+    [after] = train(altered, config(), stack=[FoldView.of(altered, fold, CPU)])
+    assert_same(before, after)
+
+
+def test_it_learns_the_pattern(dataset):
+    made = config(optim=OptimConfig(epochs=25, batch_size=8, lr=3e-3, warmup_epochs=2))
+    [trained] = train(dataset, made)
+    assert trained.curves["train_loss"][-1] < 0.6 * trained.curves["train_loss"][0]
+    assert max(trained.curves["val_uf1"]) > 0.6
+
+
+def test_the_chosen_epoch_has_the_best_val_uf1_then_uar_then_log_loss(dataset):
+    [trained] = train(dataset, config())
+    curves = trained.curves
+    keys = list(
+        zip(curves["val_uf1"], curves["val_uar"], [-x for x in curves["val_log_loss"]], strict=True)
+    )
+    assert trained.chosen_epoch == 1 + keys.index(max(keys))
+
+
+def test_selection_last_takes_the_last_epoch_and_looks_at_no_val(dataset):
+    made = config(data=DataConfig(selection="last"))
+    [trained] = train(dataset, made)
+    assert trained.chosen_epoch == trained.epochs_run == 6
+    assert all(math.isnan(x) for x in trained.curves["val_uf1"])
+
+
+def test_patience_stops_early(dataset):
+    made = config(optim=OptimConfig(epochs=30, batch_size=8, lr=1e-9, patience=2))
+    [trained] = train(dataset, made)
+    uf1 = trained.curves["val_uf1"]
+    assert trained.epochs_run < 30
+    assert trained.epochs_run == uf1.index(max(uf1)) + 1 + 2
+
+
+@pytest.mark.parametrize("model_type", ["dad_net", "baseline"])
+def test_a_fold_is_the_same_in_a_stack_and_alone_and_in_any_order(dataset, model_type):
+    made = config()
+    made = dataclasses.replace(made, model=dataclasses.replace(made.model, model_type=model_type))
+    stack = views(dataset, made)[:3]
+    together = train(dataset, made, stack=stack)
+    backwards = train(dataset, made, stack=stack[::-1])[::-1]
+    alone = [train(dataset, made, stack=[view])[0] for view in stack]
+    for one, other, third in zip(together, backwards, alone, strict=True):
+        assert_same(one, other)
+        assert_same(one, third)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_a_resumed_fold_equals_the_uninterrupted_one_bit_for_bit(dataset, tmp_path, stop_after):
+    made = config()
+    [whole] = train(dataset, made)
+    file = CheckpointFile(tmp_path / "f.pt", "e" * 16, whole.name)
+
+    def stop(_, epoch, __):
+        if epoch == stop_after:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(dataset, made, files=[file], every=2, on_epoch=stop)
+    epochs = []
+    [resumed] = train(
+        dataset, made, files=[file], every=2, on_epoch=lambda _, epoch, __: epochs.append(epoch)
+    )
+    assert epochs[0] == stop_after // 2 * 2 + 1
+    assert_same(whole, resumed)
+
+
+def test_the_global_generator_is_neither_used_nor_moved(dataset):
+    teacher = make_teacher()
+    torch.manual_seed(1)
+    [one] = train(dataset, config(), teacher=teacher)
+    state = torch.get_rng_state()
+    torch.manual_seed(2)
+    [other] = train(dataset, config(), teacher=teacher)
+    assert_same(one, other)
+    torch.manual_seed(1)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_teacher_does_not_change_in_training(dataset):
+    teacher = make_teacher()
+    [trained] = train(dataset, config(), teacher=teacher)
+    for name, weight in teacher.weights.items():
+        assert torch.equal(trained.model.state_dict()[f"teacher.{name}"], weight), name
+
+
+@pytest.mark.parametrize("head", ["tokens", "pooled", "linear"])
+def test_predicting_a_batch_equals_predicting_one_by_one(dataset, head):
+    model = dataclasses.replace(config().model, head=head)
+    made = config(model=model, optim=OptimConfig(epochs=2, lr=1e-3))
+    [trained] = train(dataset, made)
+    flows = dataset.flows[:9]
+    batch = score(trained.model, flows)
+    one_by_one = np.concatenate([score(trained.model, flow[None]) for flow in flows])
+    np.testing.assert_allclose(batch, one_by_one, atol=1e-6)
+
+
+def test_normalisation_on_fit_uses_the_fit_clips_alone(dataset):
+    made = config(data=DataConfig(normalisation="fit"))
+    view = views(dataset, made)[0]
+    [trained] = train(dataset, made, stack=[view])
+    fit = dataset.flows[view.fit].double()
+    assert trained.statistics is not None
+    torch.testing.assert_close(trained.statistics[0], fit.mean((0, 2, 3)).float())
+    torch.testing.assert_close(trained.statistics[1], fit.std((0, 2, 3), correction=0).float())
+
+
+def test_the_learning_rate_warms_up_and_falls_to_its_floor():
+    optim = OptimConfig(epochs=12, lr=1.0, lr_floor=0.1, warmup_epochs=2)
+    rates = [learning_rate(optim, epoch) for epoch in range(13)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[7] == pytest.approx(0.55)
+    assert rates[12] == pytest.approx(0.1)
+
+
+class TestCheckpointFile:
+    def file(self, tmp_path: Path) -> CheckpointFile:
+        return CheckpointFile(tmp_path / "sub" / "f.pt", "e" * 16, "d/s1")
+
+    def test_nothing_saved_is_none(self, tmp_path):
+        assert self.file(tmp_path).load() is None
+
+    def test_a_state_comes_back(self, tmp_path):
+        file = self.file(tmp_path)
+        file.save({"epoch": 3, "x": torch.arange(3)})
+        state = file.load()
+        assert state is not None
+        assert state["epoch"] == 3
+        assert torch.equal(state["x"], torch.arange(3))
+
+    @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+    def test_a_truncated_state_is_set_aside_with_a_warning(self, tmp_path, keep):
+        file = self.file(tmp_path)
+        file.save({"x": torch.randn(1000)})
+        data = file.path.read_bytes()
+        file.path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
+        with pytest.warns(UserWarning, match="set aside"):
+            assert file.load() is None
+        assert not file.path.exists()
+
+    def test_a_state_of_another_fold_is_set_aside(self, tmp_path):
+        file = self.file(tmp_path)
+        file.save({"epoch": 1})
+        other = dataclasses.replace(file, fold="d/s2")
+        with pytest.warns(UserWarning, match="made for"):
+            assert other.load() is None
+
+    def test_a_state_that_would_run_code_is_not_run(self, tmp_path):
+        file = self.file(tmp_path)
+        file.path.parent.mkdir()
+
+        class Evil:
+            def __reduce__(self):
+                return Path.touch, (tmp_path / "pwned",)
+
+        torch.save({"experiment": "e" * 16, "fold": "d/s1", "state": Evil()}, file.path)
+        with pytest.warns(UserWarning, match="set aside"):
+            assert file.load() is None
+        assert not (tmp_path / "pwned").exists()

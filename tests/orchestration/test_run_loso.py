@@ -1,0 +1,229 @@
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dadnet.datasets.index import INDEX_COLUMNS
+from dadnet.flow_store import load_flow_store
+from orchestration import run_loso
+from orchestration.run_loso import RunFlags, parse_flags
+from results.ledger import Ledger
+from tests.conftest import make_clips, write_store
+from tests.orchestration.conftest import ledger_content, run_words
+
+
+@pytest.fixture(scope="module")
+def finished(site, tmp_path_factory):
+    ledger = tmp_path_factory.mktemp("finished") / "runs"
+    assert run_loso.main(run_words(site, ledger, "--workers", "0")) == 0
+    return ledger
+
+
+def test_every_subject_is_tested_once_with_its_own_clips(finished, site):
+    content = ledger_content(finished)
+    clips = load_flow_store(site / "flows").clips
+    tested = [p["clip_id"] for record in content.values() for p in record["predictions"]]
+    assert sorted(tested) == sorted(clips["clip_id"])
+    for name, record in content.items():
+        assert record["test_subjects"] == [name]
+        assert not {name} & {*record["fit_subjects"], *record["val_subjects"]}
+        assert record["teacher_digest"]
+        assert record["audit"].startswith("audit passed")
+
+
+def test_given_again_nothing_is_trained(finished, site, capsys):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")}
+    assert run_loso.main(run_words(site, finished, "--workers", "0")) == 0
+    assert "5 of 5 folds are in" in capsys.readouterr().out.replace("\n", " ")
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")} == before
+
+
+def test_a_missing_fold_alone_is_made_again_and_equal(finished, site, tmp_path):
+    ledger = tmp_path / "runs"
+    shutil.copytree(finished, ledger)
+    [path] = ledger.rglob("synthetic%2Fsub03.json")
+    path.unlink()
+    others = {p: p.stat().st_mtime_ns for p in ledger.rglob("folds/*.json")}
+    assert run_loso.main(run_words(site, ledger, "--workers", "0")) == 0
+    assert ledger_content(ledger) == ledger_content(finished)
+    assert all(p.stat().st_mtime_ns == mtime for p, mtime in others.items())
+
+
+@pytest.mark.filterwarnings("ignore::results.ledger.LedgerWarning")
+def test_a_damaged_record_is_quarantined_and_made_again(finished, site, tmp_path):
+    ledger = tmp_path / "runs"
+    shutil.copytree(finished, ledger)
+    [path] = ledger.rglob("synthetic%2Fsub02.json")
+    path.write_bytes(path.read_bytes()[:-200])
+    assert run_loso.main(run_words(site, ledger, "--workers", "0")) == 0
+    assert ledger_content(ledger) == ledger_content(finished)
+    assert list(ledger.rglob("quarantine/*"))
+
+
+def test_stacked_folds_give_the_same_records(finished, site, tmp_path):
+    words = run_words(site, tmp_path / "runs", "--workers", "0", "--stack", "3")
+    assert run_loso.main(words) == 0
+    assert ledger_content(tmp_path / "runs") == ledger_content(finished)
+
+
+def test_the_whole_config_is_in_the_ledger(finished):
+    [experiment] = Ledger(finished).experiments()
+    assert experiment.config["loss"]["num_projections"] == 8
+    assert experiment.config["model"]["input_size"] == 32
+    assert experiment.classes == ("negative", "positive", "surprise")
+
+
+def test_fresh_starts_again(finished, site, tmp_path):
+    ledger = tmp_path / "runs"
+    shutil.copytree(finished, ledger)
+    before = {p.name: p.stat().st_mtime_ns for p in ledger.rglob("folds/*.json")}
+    assert run_loso.main(run_words(site, ledger, "--workers", "0", "--fresh")) == 0
+    after = {p.name: p.stat().st_mtime_ns for p in ledger.rglob("folds/*.json")}
+    assert all(after[name] > before[name] for name in before)
+
+
+def test_dry_run_writes_nothing(site, tmp_path, capsys):
+    assert run_loso.main(run_words(site, tmp_path / "runs", "--dry-run")) == 0
+    assert "0 of 5 folds" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_official_scores_its_parts_in_one_fold(site, tmp_path):
+    clips = make_clips(6, 6)
+    clips["part"] = ["testA" if s.endswith("1") else "testB" if s.endswith("2") else "train"
+                     for s in clips["subject"]]  # fmt: skip
+    flows = write_store(tmp_path / "flows", clips)
+    words = [*run_words(site, tmp_path / "runs", "--workers", "0", "--protocol", "official")]
+    words[words.index("--flows") + 1] = str(flows)
+    assert run_loso.main(words) == 0
+    [record] = ledger_content(tmp_path / "runs").values()
+    assert {p["part"] for p in record["predictions"]} == {"testA", "testB"}
+
+
+class TestPlantedLeaks:
+    """Six kinds of leak, each as a user would bring it in; six refusals before any training."""
+
+    def refused(self, site, tmp_path, capsys, clips, *words, **store) -> str:
+        flows = write_store(tmp_path / "leak", clips, **store)
+        given = run_words(site, tmp_path / "runs", "--workers", "0", *words)
+        given[given.index("--flows") + 1] = str(flows)
+        assert run_loso.main(given) == 2
+        assert not (tmp_path / "runs").exists()
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    def test_a_subject_on_two_sides(self, site, tmp_path, capsys):
+        clips = make_clips(5, 6)
+        clips["part"] = ["testA" if i % 6 == 0 else "train" for i in range(len(clips))]
+        error = self.refused(site, tmp_path, capsys, clips, "--protocol", "official")
+        assert "subjects on two sides" in error
+
+    def test_one_clip_id_under_two_subjects(self, site, tmp_path, capsys):
+        clips = make_clips(5, 6)
+        clips.loc[7, "clip_id"] = clips.loc[0, "clip_id"]
+        assert "one clip id under two subjects" in self.refused(site, tmp_path, capsys, clips)
+
+    def test_identical_flow_under_two_subjects(self, site, tmp_path, capsys):
+        clips = make_clips(5, 6)
+        flows = np.random.default_rng(0).normal(size=(30, 2, 32, 32)).astype(np.float16)
+        flows[12] = flows[3]
+        error = self.refused(site, tmp_path, capsys, clips, flows=flows)
+        assert "identical flow under two subjects" in error
+
+    def test_teacher_subjects_among_the_test_subjects(self, site, tmp_path, capsys):
+        clips = make_clips(5, 6, "synthetic-macro")
+        error = self.refused(site, tmp_path, capsys, clips, "--dataset", "synthetic-macro")
+        assert "teacher was trained on 4 of the test subjects" in error
+
+    def test_normalisation_over_the_dataset(self, site, tmp_path, capsys):
+        error = self.refused(site, tmp_path, capsys, make_clips(5, 6), normalisation="dataset")
+        assert "normalised on 'dataset'" in error
+
+    def test_a_class_missing_from_fit(self, site, tmp_path, capsys):
+        clips = make_clips(5, 6)
+        lone = clips["subject"] == "synthetic/sub01"
+        clips.loc[(clips["emotion"] == "surprise") & ~lone, "emotion"] = "disgust"
+        assert "fit has no clip of surprise" in self.refused(site, tmp_path, capsys, clips)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epoch", "3"], "Unrecognized options: --epoch"),
+        (["--alignment-stages", "2,7"], "rising stages out of 0,1,2,3"),
+        (["--input-size", "28"], "at least 32"),
+        (["--preset", "best"], "expected one of smoke"),
+        (["--flows", "/nowhere"], "there is none"),
+        (["--workers", "-1"], "workers: expected 0 or more"),
+        (["--resume", "--fresh"], "got both"),
+        (["--dataset", "casme2"], "which holds synthetic"),
+        (["--model-type", "baseline"], "a baseline has no teacher"),
+        (["--macro-size", "base"], "macro_size base, the teacher ultralight"),
+        (["--macro-weights", "/nowhere.safetensors"], "nowhere.safetensors"),
+        (["--class-set", "9class"], "no class set '9class'"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_status_2(site, tmp_path, capsys, words, message):
+    assert run_loso.main([*run_words(site, tmp_path / "runs"), *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_presets_give_defaults_and_flags_win():
+    flags = parse_flags(["--preset", "reference-v2", "--dataset", "casme3", "--lr", "0.5"])
+    assert flags.experiment.loss.alignment_stages == (0, 3)
+    assert flags.experiment.optim.lr == 0.5
+    assert flags.experiment.data.dataset == "casme3"
+
+
+def test_the_flags_are_these():
+    def names(kind) -> list[str]:
+        found = []
+        for field in dataclasses.fields(kind):
+            nested = dataclasses.is_dataclass(getattr(kind(), field.name))
+            found += names(type(getattr(kind(), field.name))) if nested else [field.name]
+        return found
+
+    assert names(RunFlags) == ["flows", "ledger", "preset", "macro_weights", "workers", "stack", "checkpoint_every", "resume", "fresh", "dry_run", "dataset", "class_set", "protocol", "selection", "val_fraction", "normalisation", "shuffle_labels", "model_type", "micro_size", "macro_size", "input_size", "flow_correction", "head", "stn", "channel_attention", "drop_path", "alignment_weight", "alignment_stages", "num_projections", "gswd_form", "label_smoothing", "epochs", "batch_size", "lr", "lr_floor", "warmup_epochs", "weight_decay", "patience", "augmentation", "seed"]  # fmt: skip
+
+
+def test_help_names_every_flag():
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestration.run_loso", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for flag in ("--alignment-stages", "--macro-weights", "--dry-run", "--stack", "--class-set"):
+        assert re.search(rf"{flag}\b", done.stdout)
+
+
+def test_it_runs_as_a_lone_copy_where_the_package_is_installed(site, tmp_path):
+    script = tmp_path / "elsewhere" / "run_loso.py"
+    script.parent.mkdir()
+    shutil.copy(Path(run_loso.__file__), script)
+    words = run_words(site, tmp_path / "runs", "--dry-run")
+    done = subprocess.run(
+        [sys.executable, str(script), *words], cwd=script.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0 of 5 folds" in done.stdout
+
+
+def test_the_event_log_is_json_lines(finished):
+    [path] = finished.rglob("events.jsonl")
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [e["event"] for e in events] == ["finished"] * 5
+
+
+def test_index_columns_survive_the_store(site):
+    stored = set(load_flow_store(site / "flows").clips.columns)
+    assert set(INDEX_COLUMNS) - stored == {"onset_path", "apex_path", "flow_path"}

@@ -1,0 +1,190 @@
+import csv
+import io
+import json
+
+import pytest
+
+from dadnet.errors import DadnetError
+from results.board import leaderboard, text_table
+from results.columns import COLUMNS, UNKNOWN
+from results.export import to_csv, to_json, to_markdown
+from results.ledger import LedgerWarning
+from results.records import PlannedFold, Prediction
+from results.rows import Tally
+
+# accuracy = the share of right clips; UF1 by hand in test_stats
+GOOD = {"a": ["n>n", "p>p"], "b": ["s>s", "n>n"], "c": ["p>p", "s>n"]}
+FAIR = {"a": ["n>n", "p>n"], "b": ["s>s", "n>n"], "c": ["p>p", "s>n"]}
+POOR = {"a": ["n>p", "p>n"], "b": ["s>s", "n>n"], "c": ["p>n", "s>n"]}
+
+
+def names(group) -> list[tuple[int | None, str]]:
+    return [(row.rank, row.experiment.method) for row in group.rows]
+
+
+def test_complete_rows_are_ranked_by_uf1(ledger, fill):
+    fill(POOR, method="poor")
+    fill(GOOD, method="good")
+    fill(FAIR, method="fair")
+    (group,) = leaderboard(ledger).groups
+    assert names(group) == [(1, "good"), (2, "fair"), (3, "poor")]
+    assert group.same_clips
+    # GOOD, truth \ prediction   n  p  s    F1: 4/5, 1, 2/3
+    #                        n   2  0  0
+    #                        p   0  2  0
+    #                        s   1  0  1
+    assert group.rows[0].summary.uf1.value == pytest.approx((4 / 5 + 1 + 2 / 3) / 3)
+    assert group.rows[0].summary.accuracy.value == pytest.approx(5 / 6)
+
+
+def test_equal_rows_share_a_rank(ledger, fill):
+    for method in ("x", "y"):
+        fill(GOOD, method=method)
+    fill(POOR, method="z")
+    (group,) = leaderboard(ledger).groups
+    assert names(group) == [(1, "x"), (1, "y"), (3, "z")]
+
+
+def test_incomplete_rows_are_unranked_below_and_without_figures(ledger, fill):
+    fill(POOR, method="poor")
+    fill(GOOD, method="good so far", without=["c"])
+    board = leaderboard(ledger)
+    (group,) = board.groups
+    assert names(group) == [(1, "poor"), (None, "good so far")]
+    row = group.rows[1]
+    assert not board.complete
+    assert row.status == "incomplete"
+    assert row.summary is None
+    assert row.tallies == (Tally("a", 2, 2), Tally("b", 2, 2), Tally("c", None, 2))
+    assert (row.num_clips, row.num_subjects) == (6, 3)
+    texts = {column.key: column.text(row) for column in COLUMNS}
+    assert texts["folds_done"] == "2/3"
+    assert texts["uf1"] == texts["rank"] == UNKNOWN
+
+
+def test_test_peeking_rows_are_never_ranked(ledger, fill):
+    fill(POOR, method="honest")
+    fill(GOOD, method="peeking", selection="oracle")
+    fill(GOOD, method="peeking and incomplete", selection="oracle", without=["a"])
+    (group,) = leaderboard(ledger).groups
+    assert names(group) == [(1, "honest"), (None, "peeking"), (None, "peeking and incomplete")]
+    assert [row.status for row in group.rows] == ["ranked", "test-peeking", "incomplete"]
+    assert "oracle (test-peeking)" in {column.text(group.rows[1]) for column in COLUMNS}
+
+
+def test_other_protocols_class_sets_and_classes_are_other_groups(ledger, fill):
+    fill(GOOD, method="one")
+    fill(GOOD, method="two", protocol="cde")
+    fill(GOOD, method="three", class_set="3class-other")
+    fill(GOOD, method="four", classes=("positive", "negative", "surprise"))
+    fill(GOOD, method="five", dataset="another")
+    board = leaderboard(ledger)
+    assert [names(group) for group in board.groups] == [
+        [(1, "five")],
+        [(1, "two")],
+        [(1, "one")],
+        [(1, "four")],
+        [(1, "three")],
+    ]
+    assert board.datasets == ("another", "synthetic")
+    assert leaderboard(ledger, "another") == board.of_dataset("another")
+
+
+def test_rows_over_other_clips_are_marked(ledger, fill):
+    fill(GOOD, method="one")
+    fill({"a": ["n>n"], "b": ["p>s"]}, method="two")
+    (group,) = leaderboard(ledger).groups
+    assert not group.same_clips
+
+
+def test_folds_with_several_subjects(ledger, make_experiment, make_record):
+    folds = (PlannedFold("g0", ("a", "b"), 2), PlannedFold("g1", ("c", "d"), 2))
+    experiment = make_experiment({}, folds=folds, protocol="group-kfold")
+    ledger.open(experiment)
+    rows = (
+        Prediction("b/1", "b", "", "negative", "negative"),
+        Prediction("a/1", "a", "", "positive", "negative"),
+    )
+    sides = {"fit_subjects": (), "val_subjects": ("c",), "test_subjects": ("a", "b")}
+    assert ledger.put(experiment, make_record(experiment, "g0", [], predictions=rows, **sides))
+    ((row,),) = (group.rows for group in leaderboard(ledger).groups)
+    assert (row.num_done, row.num_planned, row.num_clips, row.num_subjects) == (1, 2, 4, 4)
+    # how many clips c and d have is not planned one by one
+    assert row.tallies == (
+        Tally("a", 0, 1),
+        Tally("b", 1, 1),
+        Tally("c", None, None),
+        Tally("d", None, None),
+    )
+
+
+def test_a_damaged_record_makes_the_row_incomplete(ledger, fill):
+    experiment = fill(GOOD)
+    ledger.fold_path(experiment, "b").write_text("{")
+    with pytest.warns(LedgerWarning, match="damaged"):
+        (group,) = leaderboard(ledger).groups
+    assert group.rows[0].status == "incomplete"
+
+
+def test_unknown_dataset_and_empty_ledger_are_refused(ledger, fill, tmp_path):
+    with pytest.raises(DadnetError, match="nothing in"):
+        leaderboard(tmp_path / "nowhere")
+    fill(GOOD)
+    with pytest.raises(DadnetError, match="'casme2'; available: synthetic"):
+        leaderboard(ledger, "casme2")
+
+
+def test_registry_has_every_key_and_title_once():
+    assert len({column.key for column in COLUMNS}) == len(COLUMNS)
+    assert len({column.title for column in COLUMNS}) == len(COLUMNS)
+    shown = {column.key for column in COLUMNS if column.shown}
+    assert {"method", "selection", "num_clips", "num_subjects", "seed"} <= shown
+    assert {"experiment", "data"} <= shown
+
+
+def test_exports_hold_the_same_figures(ledger, fill):
+    fill(GOOD, method="good | best", seed=7)
+    fill(POOR, method="*poor*", without=["c"])
+    board = leaderboard(ledger)
+    first, second = csv.DictReader(io.StringIO(to_csv(board)))
+    uf1 = round((4 / 5 + 1 + 2 / 3) / 3, 6)
+    assert float(first["uf1"]) == uf1
+    assert (first["rank"], first["seed"], first["status"]) == ("1", "7", "ranked")
+    assert first["uf1_interval_method"] in ("BCa", "percentile")
+    assert float(first["uf1_low"]) <= uf1 <= float(first["uf1_high"])
+    assert (second["uf1"], second["rank"], second["folds_done"]) == ("", "", "2")
+
+    (group,) = json.loads(to_json(board))["groups"]
+    assert group["rows"][0]["uf1"] == uf1
+    assert group["rows"][0]["confusion"] == [[2, 0, 0], [0, 2, 0], [1, 0, 1]]
+    assert group["rows"][0]["class_f1"] == {
+        "negative": 0.8,
+        "positive": 1.0,
+        "surprise": round(2 / 3, 6),
+    }
+    assert group["rows"][1]["confusion"] is None
+    assert group["rows"][1]["subjects"][2] == {"subject": "c", "right": None, "total": 2}
+
+    markdown = to_markdown(board)
+    assert r"| 1 | good \| best | 0.822 \[" in markdown
+    assert r"\*poor\*" in markdown
+
+
+def test_text_table_shows_names_as_they_are(ledger, fill):
+    fill(GOOD, method="[red]x[/]")
+    fill(GOOD, method="peek", selection="oracle")
+    text = text_table(leaderboard(ledger), width=140)
+    assert "[red]x[/]" in text
+    assert "0.822 [" in text
+    assert "test-peeking" in text
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 140
+
+
+def test_same_ledger_same_bytes(ledger, fill, random_table):
+    for skill in (0.4, 0.7):
+        fill(random_table(12, skill, 1), method=f"skill {skill}")
+    first = leaderboard(ledger)
+    again = leaderboard(ledger.root)
+    for export in (to_csv, to_json, to_markdown, text_table):
+        assert export(first) == export(again)
