@@ -60,11 +60,8 @@ def wait_for(what: str, condition, process: subprocess.Popen, log: Path, seconds
 
 
 def events(ledger: Path) -> list[dict]:
-    return [
-        json.loads(line)
-        for p in ledger.rglob("events.jsonl")
-        for line in p.read_text().splitlines()
-    ]
+    logs = [path.read_text() for path in ledger.rglob("events.jsonl")]
+    return [json.loads(line) for log in logs for line in log.splitlines()]
 
 
 def fold_in_progress(ledger: Path) -> str | None:
@@ -152,7 +149,9 @@ def test_a_fold_that_always_breaks_is_given_up_and_the_others_finish(site, tmp_p
     for path in ledger.rglob("folds/*.json"):
         path.unlink()
     checkpoint = record.parent.parent / "checkpoints" / "synthetic%2Fsub03.pt"
-    checkpoint.mkdir(parents=True)
+    checkpoint.parent.mkdir(exist_ok=True)
+    checkpoint.write_bytes(b"damaged")
+    checkpoint.with_name(f"{checkpoint.name}.damaged").mkdir()
     with driver([*words, "--checkpoint-every", "1"], log) as process:
         assert process.wait(timeout=240) == 3, log.read_text()
     text = log.read_text()
