@@ -68,13 +68,15 @@ def compute_flow(onset: Image, apex: Image, method: str = "tvl1") -> Flow:
         Flow of shape (2, H, W) in pixels.
 
     Raises:
-        DadnetError: if the method is unknown, the shapes differ, or the flow is not finite or
-            zero everywhere (two equal frames carry no expression).
+        DadnetError: if the method is unknown, the shapes differ, the frames are equal, or the flow
+            is not finite or zero everywhere.
     """
     if method not in FLOW_METHODS:
         raise DadnetError(f"flow: expected one of {', '.join(FLOW_METHODS)}, got {method!r}")
     if onset.shape != apex.shape:
         raise DadnetError(f"frames differ in size: onset {onset.shape}, apex {apex.shape}")
+    if np.array_equal(onset, apex):
+        raise DadnetError("onset and apex frames are equal: they carry no expression")
     flow = np.ascontiguousarray(FLOW_METHODS[method](onset, apex).transpose(2, 0, 1))
     return check_flow(flow)
 

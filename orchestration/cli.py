@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, get_origin
 
 import tyro
+from rich.console import Console
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from dadnet.errors import DadnetError
@@ -14,6 +15,11 @@ from dadnet.errors import DadnetError
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 
 T = TypeVar("T")
+
+
+def console() -> Console:
+    """The terminal; lines are not broken, so that they can be searched and copied."""
+    return Console(soft_wrap=True, highlight=False)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -102,9 +102,9 @@ def run_steps(chosen: Sequence[Step], console: Console) -> int:
         started = time.monotonic()
         console.rule(step.title, align="left")
         command = f"python -m {step.module} {shlex.join(step.words)}"
-        console.print(f"$ {command}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"$ {command}", markup=False)
         status = step.main(step.words)
-        console.print(f"[dim]{time.monotonic() - started:.0f} s[/dim]", highlight=False)
+        console.print(f"[dim]{time.monotonic() - started:.0f} s[/dim]")
         if status != cli.DONE:
             return status
     return cli.DONE
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = cli.parse(
             DemoFlags, words, prog="python -m orchestration.demo", description=__doc__ or ""
         )
-        console, started = Console(), time.monotonic()
+        console, started = cli.console(), time.monotonic()
         status = run_steps(steps(flags), console)
         if status == cli.DONE:
             page = (flags.out / "site" / "index.html").absolute()

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from dadnet.datasets import casme2, synthetic
+from dadnet.datasets.class_sets import known_emotions
 from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
 from dadnet.errors import DadnetError
 from dadnet.flow import TVL1_PARAMETERS
@@ -137,12 +138,28 @@ def read_index(flags: IngestFlags) -> ClipIndex:
             f"dataset: expected casme2, synthetic or synthetic-macro, or --index FILE.csv, "
             f"got {flags.dataset}"
         )
+    index = _known_labels(index)
     if index.clips.empty:
         raise DadnetError(
             f"no clip can be used; {len(index.rejected)} rejected, the first: "
             + (f"{index.rejected[0].clip_id}: {index.rejected[0].reason}" if index.rejected else "")
         )
     return index
+
+
+def _known_labels(index: ClipIndex) -> ClipIndex:
+    """Reject the clips whose label no class set of their dataset knows."""
+    known = {name: sorted(known_emotions(name)) for name in set(index.clips["dataset"])}
+    named = zip(index.clips["dataset"], index.clips["emotion"], strict=True)
+    good = np.array([emotion in known[dataset] for dataset, emotion in named], dtype=bool)
+    unknown = tuple(
+        Rejected(
+            str(row["clip_id"]),
+            f"unknown label '{row['emotion']}'; known are {', '.join(known[row['dataset']])}",
+        )
+        for row in index.clips[~good].to_dict("records")
+    )
+    return ClipIndex(index.clips[good].reset_index(drop=True), (*index.rejected, *unknown))
 
 
 def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -> str:
@@ -306,7 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog="python -m orchestration.ingest",
             description=__doc__ or "",
         )
-        return ingest(flags, Console())
+        return ingest(flags, cli.console())
 
     return cli.run_command(command, argv)
 

@@ -108,7 +108,7 @@ def run(flags: RunFlags, console: Console) -> int:
         _make_missing(flags, plan, missing, console)
         missing = ledger.missing(experiment)
     table = text_table(leaderboard(ledger, dataset=experiment.dataset))
-    console.print(table, markup=False, highlight=False, soft_wrap=True)
+    console.print(table, markup=False)
     if missing:
         console.print(
             f"incomplete: {len(missing)} of {len(plan.folds)} folds are missing; give the same "
@@ -130,7 +130,7 @@ def _print_plan(plan: Plan, console: Console) -> None:
         plan.audit,
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, markup=False)
 
 
 def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
@@ -179,7 +179,7 @@ def _on_ray(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; gives the exit status."""
-    return cli.run_command(lambda words: run(parse_flags(words), Console()), argv)
+    return cli.run_command(lambda words: run(parse_flags(words), cli.console()), argv)
 
 
 if __name__ == "__main__":

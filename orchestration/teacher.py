@@ -86,7 +86,6 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
             console.print(
                 f"teacher epoch {epoch}/{config.optim.epochs}: train loss "
                 f"{metrics['train_loss']:.3f}, val UF1 {metrics['val_uf1']:.3f}",
-                highlight=False,
             )
 
     fold = Fold("teacher", fit, val, ())
@@ -110,7 +109,6 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
         f"{flags.out}: {flags.size} teacher {teacher.digest}, epoch {trained.chosen_epoch}, "
         f"val UF1 {teacher.metrics['val_uf1']:.3f} on {len(val)} of "
         f"{len(teacher.subjects)} subjects",
-        highlight=False,
     )
     return cli.DONE
 
@@ -145,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = cli.parse(
             TeacherFlags, words, prog="python -m orchestration.teacher", description=__doc__ or ""
         )
-        return train_teacher(flags, Console())
+        return train_teacher(flags, cli.console())
 
     return cli.run_command(command, argv)
 

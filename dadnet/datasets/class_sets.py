@@ -161,3 +161,13 @@ def get_class_set(name: str, dataset: str) -> ClassSet:
         )
     mapping = {e: label for label, words in entry.emotions.items() for e in words.split()}
     return ClassSet(name, tuple(entry.emotions), mapping, frozenset(entry.dropped.split()))
+
+
+def known_emotions(dataset: str) -> frozenset[str]:
+    """Every emotion that some class set of the dataset maps or leaves out."""
+    known: set[str] = set()
+    for entries in CLASS_SETS.values():
+        entry = entries.get(dataset, entries.get(ANY))
+        if entry is not None:
+            known.update(" ".join((*entry.emotions.values(), entry.dropped)).split())
+    return frozenset(known)

@@ -17,7 +17,6 @@ from results.ledger import Ledger
 from tests.conftest import make_clips, write_store
 from tests.orchestration.conftest import ledger_content, run_words
 
-
 FLAGS = """
     flows ledger preset macro_weights workers stack checkpoint_every resume fresh dry_run
     dataset class_set protocol selection val_fraction normalisation shuffle_labels
