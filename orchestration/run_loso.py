@@ -10,8 +10,15 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
+
+if find_spec("dadnet") is None:  # a lone copy on a machine without the package
+    sys.exit(
+        "error: run_loso needs the package dadnet-loso in this Python; a cluster installs it by "
+        "file_mounts and setup_commands (see cluster/README.md)"
+    )
 
 import tyro
 from rich.console import Console
@@ -32,7 +39,8 @@ class RunFlags:
     """What to run and where; only the experiment's own flags change a number."""
 
     flows: Path | None = None
-    """Folder of the flow store; default flows/DATASET."""
+    """Folder of the flow store; default flows/DATASET. Without it the synthetic set is made, with
+    its teacher, in the folder demo."""
     ledger: Path = Path("runs")
     """Folder of finished folds."""
     preset: str = "smoke"
@@ -92,8 +100,8 @@ def run(flags: RunFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used.
     """
-    flows = flags.flows or Path("flows") / flags.experiment.data.dataset
-    plan = make_plan(flags.experiment, flows, flags.macro_weights)
+    flows, macro_weights = _inputs(flags, console)
+    plan = make_plan(flags.experiment, flows, macro_weights)
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
@@ -117,6 +125,19 @@ def run(flags: RunFlags, console: Console) -> int:
         )
         return cli.INCOMPLETE
     return cli.DONE
+
+
+def _inputs(flags: RunFlags, console: Console) -> tuple[Path, Path | None]:
+    """Flow store and teacher; the synthetic set is the default and is made where it is missing."""
+    dataset, model = flags.experiment.data.dataset, flags.experiment.model
+    if flags.flows is not None or dataset != "synthetic":
+        return flags.flows or Path("flows") / dataset, flags.macro_weights
+    from orchestration import demo  # it uses this module
+
+    if demo.prepare_synthetic(Path("demo"), console) != cli.DONE:
+        raise DadnetError("the synthetic set could not be made")
+    teacher = Path("demo") / "teacher.safetensors" if model.model_type == "dad_net" else None
+    return Path("demo") / "flows" / "synthetic", flags.macro_weights or teacher
 
 
 def _print_plan(plan: Plan, console: Console) -> None:

@@ -227,6 +227,16 @@ def test_it_runs_as_a_lone_copy_where_the_package_is_installed(site, tmp_path):
     assert "0 of 5 folds" in done.stdout
 
 
+def test_without_the_package_a_lone_copy_says_so(tmp_path):
+    script = tmp_path / "run_loso.py"
+    shutil.copy(Path(run_loso.__file__), script)
+    # -S: no site-packages, so no package.
+    done = subprocess.run([sys.executable, "-S", str(script)], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "needs the package dadnet-loso" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_event_log_is_json_lines(finished):
     [path] = finished.rglob("events.jsonl")
     events = [json.loads(line) for line in path.read_text().splitlines()]
