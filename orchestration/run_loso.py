@@ -17,7 +17,7 @@ from typing import Annotated
 if find_spec("dadnet") is None:  # a lone copy on a machine without the package
     sys.exit(
         "error: run_loso needs the package dadnet-loso in this Python; a cluster installs it by "
-        "file_mounts and setup_commands (see cluster/README.md)"
+        "file_mounts and setup_commands (see the README)"
     )
 
 import tyro

@@ -4,16 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dadnet.datasets.face import (
-    OVERSAMPLING,
-    REFERENCE_SIZE,
-    Face,
-    FloatArray,
-    Layers,
-    blend,
-    bump,
-    smoothstep,
-)
+from dadnet.datasets.face import REFERENCE_SIZE, Face, FloatArray
+from dadnet.datasets.face_layers import OVERSAMPLING, Layers, blend, bump, smoothstep
 
 _SCLERA = (205.0, 210.0, 214.0)
 _LASH = (22.0, 22.0, 30.0)

@@ -9,15 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.datasets.action_units import KNOWN_UNITS, head_field, units_field
-from dadnet.datasets.face import (
-    OVERSAMPLING,
-    REFERENCE_SIZE,
-    Face,
-    FloatArray,
-    Layers,
-    draw_face,
-    paint_layers,
-)
+from dadnet.datasets.face import REFERENCE_SIZE, Face, FloatArray, draw_face
+from dadnet.datasets.face_layers import OVERSAMPLING, Layers, paint_layers
 from dadnet.datasets.face_parts import Pose, paint_parts
 from dadnet.seeding import seed_hash
 

@@ -11,10 +11,12 @@ import pytest
 from dadnet.datasets import casme2, synthetic
 from dadnet.datasets.action_units import head_field, units_field
 from dadnet.datasets.class_sets import get_class_set
-from dadnet.datasets.face import draw_face, paint_layers
+from dadnet.datasets.face import draw_face
+from dadnet.datasets.face_layers import paint_layers
 from dadnet.datasets.face_parts import Pose, paint_parts
-from dadnet.datasets.synthetic import Parameters, main, plan_clips, write_dataset
+from dadnet.datasets.synthetic import main, write_dataset
 from dadnet.datasets.synthetic_clips import AMPLITUDES, ClipPlan, draw_performance
+from dadnet.datasets.synthetic_plan import Parameters, plan_clips
 from dadnet.errors import DadnetError
 from dadnet.flow import compute_flow, read_frame, resize_flow
 from dadnet.metrics import confusion, uf1
