@@ -55,10 +55,10 @@ def connect(workers: int) -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False, logging_level="warning")
+        ray.init(log_to_driver=False, logging_level="error")
     else:
         cpus = max(workers, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, log_to_driver=False, logging_level="warning")
+        ray.init(address="local", num_cpus=cpus, log_to_driver=False, logging_level="error")
 
 
 def default_workers() -> int:

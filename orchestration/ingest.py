@@ -7,6 +7,8 @@ one Parquet file, sorted by subject, and `card.json` says what went in and what 
 
 import hashlib
 import json
+import logging
+import pickle
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -205,15 +207,17 @@ def _on_ray(chunks: list[Chunk], workers: int | None) -> Iterator[int]:
     from orchestration.group import connect
 
     connect(workers or 1)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # the progress bar is ours
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    dataset = ray.data.from_items([{"chunk": chunk} for chunk in chunks]).repartition(len(chunks))
+    items = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
+    dataset = ray.data.from_items(items).repartition(len(chunks))
     for row in dataset.map(_map_chunk, concurrency=workers).iter_rows():
         yield row["clips"]
 
 
 def _map_chunk(row: dict[str, Any]) -> dict[str, Any]:
-    return {"clips": make_chunk(row["chunk"])}
+    return {"clips": make_chunk(pickle.loads(row["chunk"]))}
 
 
 def _finish(
