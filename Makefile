@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fast
+.PHONY: demo test check fast bench
 
 # The whole way on synthetic faces, from frames to the leaderboard.
 demo: $(VENV)/installed
@@ -27,3 +27,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
+
+# The short measurements; the others are run by hand (see benchmarks/).
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks.fold_step --repeats 5

@@ -113,7 +113,7 @@ def train_stack(
     Returns:
         One outcome per fold, in the order of `views`.
     """
-    members = [_Member(config, view, teacher, device) for view in views]
+    members = [Member(config, view, teacher, device) for view in views]
     for member, checkpoint in zip(members, checkpoints, strict=True):
         if checkpoint is not None and (state := checkpoint.load()) is not None:
             member.load_state(state)
@@ -183,7 +183,7 @@ class _Best:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
-class _Member:
+class Member:
     """One fold in training."""
 
     def __init__(
@@ -201,6 +201,7 @@ class _Member:
             [p for p in self.model.parameters() if p.requires_grad],
             lr=config.optim.lr,
             weight_decay=config.optim.weight_decay,
+            fused=True,
         )
         self.augment = OpticalFlowAugmentation(**POLICIES[config.optim.augmentation])
         self.statistics = self._statistics()

@@ -50,17 +50,10 @@ def steps(flags: DemoFlags) -> list[Step]:
     weights = ["--macro-weights", str(out / "teacher.safetensors")]
     epochs = ["--epochs", str(flags.epochs)]
     sizes = ["--subjects", str(flags.subjects), "--clips", str(flags.clips)]
+    macro = ["--first-subject", "101", "--subjects", "8", "--clips", "72"]
     return [
         _draw(out, "synthetic", ["--amplitude", "micro", *sizes]),
-        _draw(
-            out,
-            "synthetic-macro",
-            [
-                "--amplitude",
-                "macro",
-                *["--first-subject", "101", "--subjects", "8", "--clips", "72"],
-            ],
-        ),
+        _draw(out, "synthetic-macro", ["--amplitude", "macro", *macro]),
         _ingest(out, "synthetic"),
         _ingest(out, "synthetic-macro"),
         Step(

@@ -1,0 +1,92 @@
+"""One fold the ordinary way, as a careful user would write it with the public API.
+
+A DataLoader, augmentation clip by clip, the plain memory layout, one eager step, the global random
+generator. It is what the engine of `dadnet.training` is measured against.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dadnet.augment import POLICIES, OpticalFlowAugmentation
+from dadnet.clips import normalise
+from dadnet.config import ExperimentConfig
+from dadnet.models import DADNet, classification_loss, dad_net_loss
+from dadnet.seeding import generator
+from dadnet.teacher import Teacher, build_model
+
+
+class AugmentedClips(Dataset[tuple[Tensor, int]]):
+    """Clips that are augmented and normalised one at a time when they are read."""
+
+    def __init__(self, flows: Tensor, labels: Tensor, policy: str) -> None:
+        self.flows, self.labels = flows, labels
+        self.augment = OpticalFlowAugmentation(**POLICIES[policy])
+        self.draws = torch.Generator().manual_seed(0)
+
+    def __len__(self) -> int:
+        return len(self.flows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        flow = self.augment(self.flows[index : index + 1].float(), self.draws)
+        return normalise(flow)[0], int(self.labels[index])
+
+
+class OrdinaryFold:
+    """Model, optimiser and loader of one fold."""
+
+    def __init__(
+        self, config: ExperimentConfig, flows: Tensor, labels: Tensor, teacher: Teacher | None
+    ) -> None:
+        self.config = config
+        self.model = build_model(config, int(labels.max()) + 1, teacher, generator("bench"))
+        self.optimiser = torch.optim.AdamW(
+            [p for p in self.model.parameters() if p.requires_grad],
+            lr=config.optim.lr,
+            weight_decay=config.optim.weight_decay,
+        )
+        self.loader = DataLoader(
+            AugmentedClips(flows, labels, config.optim.augmentation),
+            batch_size=config.optim.batch_size,
+            shuffle=True,
+        )
+        self.draws = torch.Generator().manual_seed(1)
+
+    def epoch(self) -> None:
+        """One pass over the clips."""
+        self.model.train()
+        for flow, labels in self.loader:
+            self.step(flow, labels)
+
+    def step(self, flow: Tensor, labels: Tensor) -> None:
+        """One optimiser step."""
+        loss_config = self.config.loss
+        output = self.model(flow, self.draws)
+        if isinstance(self.model, DADNet):
+            loss = dad_net_loss(
+                output,
+                labels,
+                alignment_weight=loss_config.alignment_weight,
+                num_projections=loss_config.num_projections,
+                label_smoothing=loss_config.label_smoothing,
+                generator=self.draws,
+            )
+        else:
+            loss = classification_loss(output.logits, labels, loss_config.label_smoothing)
+        self.optimiser.zero_grad()
+        loss.total.backward()
+        self.optimiser.step()
+
+    def predict(self, flows: Tensor) -> Tensor:
+        """Class of every clip, shape (N,)."""
+        self.model.eval()
+        with torch.no_grad():
+            logits = [self.model(normalise(batch.float())).logits for batch in flows.split(32)]
+        return torch.cat(logits).argmax(1)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches without end."""
+        while True:
+            yield from self.loader
