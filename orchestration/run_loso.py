@@ -23,7 +23,7 @@ if find_spec("dadnet") is None:  # a lone copy on a machine without the package
 import tyro
 from rich.console import Console
 
-from dadnet.config import ExperimentConfig
+from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
 from dadnet.presets import get_preset
 from orchestration import cli
@@ -80,13 +80,15 @@ def parse_flags(argv: Sequence[str]) -> RunFlags:
         DadnetError: if the words do not fit.
     """
     prog, description = "python -m orchestration.run_loso", __doc__ or ""
-    # The preset decides the defaults, and it depends on dataset and class set, so the words are
-    # read twice: the first time only for these three.
+    # The preset decides the defaults, and it depends on dataset, class set and selection, so the
+    # words are read twice: the first time only for these four.
     helping = {"--help", "-h"} & set(argv)
     given = RunFlags()
     if not helping:
         given = cli.parse(RunFlags, argv, prog=prog, description=description)
-    preset = get_preset(given.preset, given.experiment.data)
+    said = given.experiment.data
+    data = DataConfig(dataset=said.dataset, class_set=said.class_set, selection=said.selection)
+    preset = get_preset(given.preset, data)
     default = replace(RunFlags(), experiment=preset)
     return cli.parse(RunFlags, argv, default=default, prog=prog, description=description)
 

@@ -60,6 +60,7 @@ def test_shuffled_labels_stay_at_chance_and_below_the_real_ones(out):
     ledger = out / "shuffled"
     words = ["--flows", str(out / "flows/synthetic"), "--ledger", str(ledger), "--workers", "0"]
     words += ["--macro-weights", str(out / "teacher.safetensors"), "--shuffle-labels"]
+    words += ["--epochs", "20"]
     assert run_loso.main(words) == 0
     [shuffled] = rows(ledger).values()
     assert "labels shuffled" in shuffled.experiment.method

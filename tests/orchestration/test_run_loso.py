@@ -195,6 +195,14 @@ def test_presets_give_defaults_and_flags_win():
     assert flags.experiment.data.dataset == "casme3"
 
 
+def test_switches_can_be_turned():
+    flags = parse_flags(["--shuffle-labels", "--no-stn", "--no-channel-attention", "--fresh"])
+    assert flags.experiment.data.shuffle_labels
+    assert not flags.experiment.model.stn
+    assert not flags.experiment.model.channel_attention
+    assert flags.fresh
+
+
 def test_the_flags_are_these():
     def names(kind) -> list[str]:
         found = []
