@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.common import arguments, as_row, measure, report
 from benchmarks.ordinary import OrdinaryFold
 from dadnet.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
+from dadnet.member import FoldView, Member
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
-from dadnet.training import FoldView, Member
 
 CLIPS = 64
 

@@ -1,8 +1,9 @@
-"""Flow of one chunk of clips: the unit of work of the ingest."""
+"""Flow of one chunk of clips, the unit of work of the ingest, and the joining of chunks."""
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pandas as pd
 
 from dadnet.datasets.index import Rejected
 from dadnet.errors import DadnetError
-from dadnet.flow import Flow, check_flow, compute_flow, read_frame, resize_flow
+from dadnet.flow import TVL1_PARAMETERS, Flow, check_flow, compute_flow, read_frame, resize_flow
 from dadnet.flow_store import (
+    FLOW_FILE,
     META_COLUMNS,
     flow_digest,
     flow_table,
     read_flow_file,
+    store_digest,
+    write_card,
     write_flow_file,
 )
 
@@ -132,3 +136,83 @@ def _to_float16(flow: Flow) -> np.ndarray[Any, np.dtype[np.float16]]:
     if np.abs(flow).max() > _FLOAT16_MAX:
         raise DadnetError(f"flow holds values above {_FLOAT16_MAX:g}")
     return flow.astype(np.float16)
+
+
+def finish_store(
+    store: Path,
+    chunks: list[Chunk],
+    rejected: Sequence[Rejected],
+    options: FlowOptions,
+    *,
+    normalisation: str,
+    request: str,
+) -> dict[str, Any]:
+    """Join the chunks into one file, one row group per subject, then write the card.
+
+    Args:
+        store: folder of the store.
+        chunks: all chunks, finished, those of one subject together.
+        rejected: every clip that was left out.
+        options: how flows were made.
+        normalisation: what given flows were normalised on.
+        request: digest of what was asked for.
+
+    Returns:
+        The card.
+
+    Raises:
+        DadnetError: if every clip was rejected.
+    """
+    written: list[pd.DataFrame] = []
+
+    def tables() -> Iterator[Any]:
+        for _, group in _by_subject(chunks):
+            parts = [read_flow_file(chunk.path) for chunk in group if chunk.path.exists()]
+            if parts:
+                clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
+                written.append(clips)
+                yield flow_table(clips, np.concatenate([flows for _, flows in parts]))
+
+    write_flow_file(store / FLOW_FILE, tables())
+    clips = pd.concat(written, ignore_index=True)
+    card = make_card(clips, rejected, options, normalisation, request)
+    write_card(store, card)
+    return card
+
+
+def _by_subject(chunks: list[Chunk]) -> Iterator[tuple[str, list[Chunk]]]:
+    groups: dict[str, list[Chunk]] = {}
+    for chunk in chunks:
+        groups.setdefault(str(chunk.rows[0]["subject"]), []).append(chunk)
+    yield from groups.items()
+
+
+def make_card(
+    clips: pd.DataFrame,
+    rejected: Sequence[Rejected],
+    options: FlowOptions,
+    normalisation: str,
+    request: str,
+) -> dict[str, Any]:
+    """The content of `card.json`."""
+    return {
+        "schema": 1,
+        "digest": store_digest(clips, normalisation),
+        "request": request,
+        "files": [FLOW_FILE],
+        "columns": [*META_COLUMNS, "flow"],
+        "parameters": {
+            **asdict(options),
+            "normalisation": normalisation,
+            "tvl1": TVL1_PARAMETERS if options.method == "tvl1" else None,
+            "opencv": cv2.__version__,
+        },
+        "datasets": sorted(set(clips["dataset"])),
+        "counts": {
+            "clips": len(clips),
+            "subjects": int(clips["subject"].nunique()),
+            "per_emotion": {str(k): int(v) for k, v in clips["emotion"].value_counts().items()},
+            "per_subject": {str(k): int(v) for k, v in clips["subject"].value_counts().items()},
+        },
+        "rejected": [asdict(r) for r in rejected],
+    }

@@ -26,20 +26,12 @@ from dadnet.datasets import casme2, synthetic
 from dadnet.datasets.class_sets import known_emotions
 from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
 from dadnet.errors import DadnetError
-from dadnet.flow import TVL1_PARAMETERS
 from dadnet.flow_store import (
     CARD,
-    FLOW_FILE,
-    META_COLUMNS,
-    flow_table,
     read_card,
-    read_flow_file,
-    store_digest,
-    write_card,
-    write_flow_file,
 )
 from orchestration import cli
-from orchestration.flows import Chunk, FlowOptions, make_chunk
+from orchestration.flows import Chunk, FlowOptions, finish_store, make_chunk
 
 CHUNK_CLIPS = 8
 
@@ -110,7 +102,9 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     _compute(waiting, sum(len(c.rows) for c in waiting), flags.workers, console)
     rejected = (*index.rejected, *(r for chunk in chunks for r in chunk.rejected()))
     _check_rejected(rejected, flags.max_rejected)
-    card = _finish(store, chunks, rejected, options, flags, request)
+    card = finish_store(
+        store, chunks, rejected, options, normalisation=flags.flow_normalisation, request=request
+    )
     shutil.rmtree(store / ".partial")
     _report(card, store, console)
     return cli.DONE
@@ -218,72 +212,6 @@ def _on_ray(chunks: list[Chunk], workers: int | None) -> Iterator[int]:
 
 def _map_chunk(row: dict[str, Any]) -> dict[str, Any]:
     return {"clips": make_chunk(pickle.loads(row["chunk"]))}
-
-
-def _finish(
-    store: Path,
-    chunks: list[Chunk],
-    rejected: Sequence[Rejected],
-    options: FlowOptions,
-    flags: IngestFlags,
-    request: str,
-) -> dict[str, Any]:
-    """Join the chunks, one row group per subject, then write the card."""
-    written: list[pd.DataFrame] = []
-
-    def tables() -> Iterator[Any]:
-        for _, group in _by_subject(chunks):
-            parts = [read_flow_file(chunk.path) for chunk in group if chunk.path.exists()]
-            if parts:
-                clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
-                written.append(clips)
-                yield flow_table(clips, np.concatenate([flows for _, flows in parts]))
-
-    write_flow_file(store / FLOW_FILE, tables())
-    clips = pd.concat(written, ignore_index=True)
-    card = make_card(clips, rejected, options, flags.flow_normalisation, request)
-    write_card(store, card)
-    return card
-
-
-def _by_subject(chunks: list[Chunk]) -> Iterator[tuple[str, list[Chunk]]]:
-    groups: dict[str, list[Chunk]] = {}
-    for chunk in chunks:
-        groups.setdefault(str(chunk.rows[0]["subject"]), []).append(chunk)
-    yield from groups.items()
-
-
-def make_card(
-    clips: pd.DataFrame,
-    rejected: Sequence[Rejected],
-    options: FlowOptions,
-    normalisation: str,
-    request: str,
-) -> dict[str, Any]:
-    """The content of `card.json`."""
-    import cv2
-
-    return {
-        "schema": 1,
-        "digest": store_digest(clips, normalisation),
-        "request": request,
-        "files": [FLOW_FILE],
-        "columns": [*META_COLUMNS, "flow"],
-        "parameters": {
-            **asdict(options),
-            "normalisation": normalisation,
-            "tvl1": TVL1_PARAMETERS if options.method == "tvl1" else None,
-            "opencv": cv2.__version__,
-        },
-        "datasets": sorted(set(clips["dataset"])),
-        "counts": {
-            "clips": len(clips),
-            "subjects": int(clips["subject"].nunique()),
-            "per_emotion": {str(k): int(v) for k, v in clips["emotion"].value_counts().items()},
-            "per_subject": {str(k): int(v) for k, v in clips["subject"].value_counts().items()},
-        },
-        "rejected": [asdict(r) for r in rejected],
-    }
 
 
 def _check_rejected(rejected: Sequence[Rejected], allowed: int) -> None:

@@ -26,10 +26,11 @@ from dadnet.config import (
 )
 from dadnet.errors import DadnetError
 from dadnet.flow_store import load_flow_store
+from dadnet.member import FoldView
 from dadnet.protocols import Fold, carve_val
 from dadnet.seeding import seed_hash
 from dadnet.teacher import Teacher
-from dadnet.training import FoldView, train_stack
+from dadnet.training import train_stack
 from orchestration import cli
 
 

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from dadnet.checkpoint import CheckpointFile
+from dadnet.member import FoldView, TrainedFold, score
 from dadnet.protocols import Fold
-from dadnet.training import FoldView, OnEpoch, TrainedFold, score, train_stack
+from dadnet.training import OnEpoch, train_stack
 from orchestration.plan import Plan
 from results.ledger import Ledger
 from results.records import FoldRecord, Prediction

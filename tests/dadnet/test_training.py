@@ -10,10 +10,11 @@ from dadnet.checkpoint import CheckpointFile
 from dadnet.clips import MicroExpressionDataset
 from dadnet.config import DataConfig, ExperimentConfig, LossConfig, ModelConfig, OptimConfig
 from dadnet.flow_store import load_flow_store
+from dadnet.member import FoldView, learning_rate, score
 from dadnet.protocols import make_folds
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
-from dadnet.training import FoldView, learning_rate, score, train_stack
+from dadnet.training import train_stack
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,302 @@
+"""One fold in training: what it may see, its network and optimiser, its best epoch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from dadnet import metrics
+from dadnet.augment import POLICIES, OpticalFlowAugmentation
+from dadnet.clips import MicroExpressionDataset, normalise
+from dadnet.config import ExperimentConfig, OptimConfig
+from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
+from dadnet.protocols import Fold
+from dadnet.seeding import generator
+from dadnet.teacher import Teacher, build_model
+
+Probabilities = npt.NDArray[np.float64]
+CURVES = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val_log_loss")
+# Evaluation runs in batches of this many clips; in evaluation mode clips do not mix.
+_EVAL_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class FoldView:
+    """What the trainer may see of a fold.
+
+    Attributes:
+        name: the fold's name.
+        flows: all clips' flows, shape (N, 2, S, S), float16; shared by all folds.
+        labels: shape (N,), int64; -1 for every clip outside fit and val.
+        fit: rows trained on, shape (n,).
+        val: rows that may choose the epoch, shape (m,); empty with selection `last`.
+        num_classes: number of classes.
+    """
+
+    name: str
+    flows: Tensor
+    labels: Tensor
+    fit: Tensor
+    val: Tensor
+    num_classes: int
+
+    @classmethod
+    def of(cls, dataset: MicroExpressionDataset, fold: Fold, device: torch.device) -> "FoldView":
+        """The view of one fold, with its flows on the device."""
+        fit, val = dataset.rows(fold.fit), dataset.rows(fold.val)
+        labels = torch.full_like(dataset.labels, -1)
+        for rows in (fit, val):
+            labels[rows] = dataset.labels[rows]
+        return cls(
+            fold.name, dataset.flows.to(device), labels.to(device), fit, val, len(dataset.classes)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedFold:
+    """The outcome of a fold's training.
+
+    Attributes:
+        name: the fold's name.
+        model: the network with the chosen epoch's weights.
+        statistics: mean and standard deviation of the fit clips where the experiment normalises
+            by them, else None.
+        chosen_epoch: the epoch of the weights, counted from 1.
+        epochs_run: epochs trained.
+        curves: one value per epoch for each of `CURVES`; NaN where there is none.
+    """
+
+    name: str
+    model: nn.Module
+    statistics: tuple[Tensor, Tensor] | None
+    chosen_epoch: int
+    epochs_run: int
+    curves: Mapping[str, tuple[float, ...]]
+
+
+def score(
+    model: nn.Module,
+    flows: Tensor,
+    statistics: tuple[Tensor, Tensor] | None = None,
+) -> Probabilities:
+    """Class probabilities of clips; a clip's do not depend on the others'.
+
+    Args:
+        model: a network of this package; it is put into evaluation mode.
+        flows: shape (N, 2, S, S), pixels, on the model's device.
+        statistics: as in :func:`dadnet.clips.normalise`.
+
+    Returns:
+        Shape (N, K), float64, rows sum to 1.
+    """
+    model.eval()
+    with torch.no_grad():
+        batches = [
+            model(normalise(batch.float(), statistics)).logits.double().softmax(dim=1)
+            for batch in torch.split(flows, _EVAL_BATCH)
+        ]
+    return torch.cat(batches).cpu().numpy()
+
+
+def learning_rate(config: OptimConfig, epoch: int) -> float:
+    """Linear warm-up, then a cosine to `lr_floor` times the peak (Loshchilov & Hutter 2017).
+
+    Args:
+        config: the schedule.
+        epoch: counted from 0.
+    """
+    if epoch < config.warmup_epochs:
+        return config.lr * (epoch + 1) / config.warmup_epochs
+    done = (epoch - config.warmup_epochs) / max(1, config.epochs - config.warmup_epochs)
+    floor = config.lr_floor
+    return config.lr * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+@dataclass
+class _Best:
+    """The best epoch so far: `val` UF1, then UAR, then the smaller log-loss."""
+
+    key: tuple[float, float, float] = (-math.inf, -math.inf, -math.inf)
+    epoch: int = 0
+    # The epoch that last raised UF1 or UAR: patience counts from it, since the log-loss can fall
+    # by a hair for ever.
+    raised_at: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Member:
+    """One fold in training."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        view: FoldView,
+        teacher: Teacher | None,
+        device: torch.device,
+    ) -> None:
+        self.config, self.view, self.device = config, view, device
+        draws = generator("init", config.seed, view.name)
+        self.model = build_model(config, view.num_classes, teacher, draws)
+        self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.AdamW(
+            [p for p in self.model.parameters() if p.requires_grad],
+            lr=config.optim.lr,
+            weight_decay=config.optim.weight_decay,
+            fused=True,
+        )
+        self.augment = OpticalFlowAugmentation(**POLICIES[config.optim.augmentation])
+        self.statistics = self._statistics()
+        self.epoch = 0
+        self.step = 0
+        self.best = _Best()
+        self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
+
+    def _statistics(self) -> tuple[Tensor, Tensor] | None:
+        if self.config.data.normalisation == "clip":
+            return None
+        fit = self.view.flows[self.view.fit].double()
+        std, mean = torch.std_mean(fit, dim=(0, 2, 3), correction=0)
+        return mean.float(), std.float()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule has ended or patience has run out."""
+        optim = self.config.optim
+        waited = self.epoch - self.best.raised_at
+        return self.epoch >= optim.epochs or (0 < optim.patience <= waited and self.epoch > 0)
+
+    def train_epoch(self) -> None:
+        """One pass over the fit clips, in batches of nearly equal size."""
+        self.model.train()
+        rate = learning_rate(self.config.optim, self.epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        shuffle = generator("order", self.config.seed, self.view.name, self.epoch)
+        order = self.view.fit[torch.randperm(len(self.view.fit), generator=shuffle)]
+        batches = order.tensor_split(math.ceil(len(order) / self.config.optim.batch_size))
+        losses = torch.zeros(2, dtype=torch.float64)
+        for rows in batches:
+            loss = self.training_step(rows)
+            parts = torch.stack([loss.total.detach(), loss.alignment.detach()])
+            losses += parts.double().cpu() * len(rows)
+        self.epoch += 1
+        losses /= len(order)
+        self.curves["train_loss"].append(float(losses[0]))
+        self.curves["alignment"].append(float(losses[1]))
+        self.curves["learning_rate"].append(rate)
+
+    def training_step(self, rows: Tensor) -> LossParts:
+        """One optimiser step on these rows, a pure function of (weights, step)."""
+        seed, name = self.config.seed, self.view.name
+        flow = self.augment(
+            self.view.flows[rows].float(), generator("augment", seed, name, self.step)
+        )
+        output = self.model(
+            normalise(flow, self.statistics), generator("drop-path", seed, name, self.step)
+        )
+        labels, smoothing = self.view.labels[rows], self.config.loss.label_smoothing
+        if isinstance(self.model, DADNet):
+            loss = dad_net_loss(
+                output,
+                labels,
+                alignment_weight=self.config.loss.alignment_weight,
+                label_smoothing=smoothing,
+                form=self.config.loss.gswd_form,
+                directions=self._directions(output.student_features),
+            )
+        else:
+            loss = classification_loss(output.logits, labels, smoothing)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.step += 1
+        return loss
+
+    def _directions(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Projections of this step; equal for all folds, so that a stack can share them."""
+        loss = self.config.loss
+        drawn = {}
+        for stage, feature in features.items():
+            size = feature.shape[1] if loss.gswd_form == "tokens" else feature[0].numel()
+            draws = generator("directions", self.config.seed, self.step, stage)
+            drawn[stage] = draw_directions(
+                loss.num_projections, size, generator=draws, device=feature.device
+            )
+        return drawn
+
+    def validate(self) -> None:
+        """Score the val clips; NaN where selection looks at none."""
+        uf1 = uar = log_loss = math.nan
+        if len(self.view.val):
+            probabilities = score(self.model, self.view.flows[self.view.val], self.statistics)
+            labels = self.view.labels[self.view.val].cpu().numpy()
+            found = metrics.confusion(labels, probabilities.argmax(1), self.view.num_classes)
+            uf1, uar = metrics.uf1(found), metrics.uar(found)
+            log_loss = metrics.log_loss(probabilities, labels)
+        for name, value in (("val_uf1", uf1), ("val_uar", uar), ("val_log_loss", log_loss)):
+            self.curves[name].append(float(value))
+
+    def select(self) -> None:
+        """Keep this epoch's weights if it is the best so far, or if none may be chosen."""
+        uf1, uar, log_loss = (self.curves[n][-1] for n in ("val_uf1", "val_uar", "val_log_loss"))
+        key = (uf1, uar, -log_loss)
+        if not len(self.view.val):
+            # Selection `last`: no choice, so weights are only wanted from the last epoch.
+            self.best = _Best(epoch=self.epoch)
+        elif key > self.best.key:
+            weights = {k: v.detach().clone() for k, v in self._own_state().items()}
+            raised = key[:2] > self.best.key[:2]
+            raised_at = self.epoch if raised else self.best.raised_at
+            self.best = _Best(key, self.epoch, raised_at, weights)
+
+    def _own_state(self) -> dict[str, Tensor]:
+        """The weights without the frozen teacher's, which is stored once, elsewhere."""
+        state = self.model.state_dict()
+        return {k: v for k, v in state.items() if not k.startswith("teacher.")}
+
+    def last_metrics(self) -> dict[str, float]:
+        """The newest value of every curve."""
+        return {name: values[-1] for name, values in self.curves.items()}
+
+    def state(self) -> dict[str, Any]:
+        """All that the fold needs to go on."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "model": self._own_state(),
+            "optimiser": self.optimiser.state_dict(),
+            "best": vars(self.best),
+            "curves": self.curves,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self._load_weights(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.best = _Best(**state["best"])
+        self.curves = {name: list(state["curves"][name]) for name in CURVES}
+
+    def _load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        missing, unexpected = self.model.load_state_dict(weights, strict=False)
+        lost = [name for name in missing if not name.startswith("teacher.")]
+        assert not lost, lost
+        assert not unexpected, unexpected
+
+    def outcome(self) -> TrainedFold:
+        """The network with the chosen weights."""
+        if self.best.weights:
+            self._load_weights(self.best.weights)
+        return TrainedFold(
+            self.view.name,
+            self.model.eval(),
+            self.statistics,
+            self.best.epoch,
+            self.epoch,
+            {name: tuple(values) for name, values in self.curves.items()},
+        )
