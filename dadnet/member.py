@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -173,41 +174,55 @@ class Member:
     def train_epoch(self) -> None:
         """One pass over the fit clips, in batches of nearly equal size."""
         self.model.train()
-        rate = learning_rate(self.config.optim, self.epoch)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        shuffle = generator("order", self.config.seed, self.view.name, self.epoch)
-        order = self.view.fit[torch.randperm(len(self.view.fit), generator=shuffle)]
-        batches = order.tensor_split(math.ceil(len(order) / self.config.optim.batch_size))
+            group["lr"] = self.rate
         losses = torch.zeros(2, dtype=torch.float64)
-        for rows in batches:
+        for rows in self.batches():
             loss = self.training_step(rows)
             parts = torch.stack([loss.total.detach(), loss.alignment.detach()])
             losses += parts.double().cpu() * len(rows)
-        self.epoch += 1
-        losses /= len(order)
+        self.end_epoch(losses / len(self.view.fit))
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the epoch to come."""
+        return learning_rate(self.config.optim, self.epoch)
+
+    def batches(self) -> tuple[Tensor, ...]:
+        """Rows of the batches of the epoch to come, shuffled."""
+        shuffle = generator("order", self.config.seed, self.view.name, self.epoch)
+        order = self.view.fit[torch.randperm(len(self.view.fit), generator=shuffle)]
+        return order.tensor_split(math.ceil(len(order) / self.config.optim.batch_size))
+
+    def end_epoch(self, losses: Tensor) -> None:
+        """Keep the epoch's mean loss and mean alignment, shape (2,)."""
         self.curves["train_loss"].append(float(losses[0]))
         self.curves["alignment"].append(float(losses[1]))
-        self.curves["learning_rate"].append(rate)
+        self.curves["learning_rate"].append(self.rate)
+        self.epoch += 1
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Augmented and normalised flows of these rows for this step, shape (B, 2, S, S)."""
+        draws = generator("augment", self.config.seed, self.view.name, self.step)
+        return normalise(self.augment(self.view.flows[rows].float(), draws), self.statistics)
+
+    def drop_path_draws(self) -> torch.Generator:
+        """Source of the stochastic depth of this step."""
+        return generator("drop-path", self.config.seed, self.view.name, self.step)
 
     def training_step(self, rows: Tensor) -> LossParts:
         """One optimiser step on these rows, a pure function of (weights, step)."""
-        seed, name = self.config.seed, self.view.name
-        flow = self.augment(
-            self.view.flows[rows].float(), generator("augment", seed, name, self.step)
-        )
-        output = self.model(
-            normalise(flow, self.statistics), generator("drop-path", seed, name, self.step)
-        )
+        output = self.model(self.inputs(rows), self.drop_path_draws())
         labels, smoothing = self.view.labels[rows], self.config.loss.label_smoothing
         if isinstance(self.model, DADNet):
+            sizes = {s: f.shape[1:] for s, f in output.student_features.items()}
             loss = dad_net_loss(
                 output,
                 labels,
                 alignment_weight=self.config.loss.alignment_weight,
                 label_smoothing=smoothing,
                 form=self.config.loss.gswd_form,
-                directions=self._directions(output.student_features),
+                directions=self.directions(sizes),
             )
         else:
             loss = classification_loss(output.logits, labels, smoothing)
@@ -217,17 +232,23 @@ class Member:
         self.step += 1
         return loss
 
-    def _directions(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Projections of this step; equal for all folds, so that a stack can share them."""
+    def directions(self, sizes: Mapping[int, torch.Size]) -> dict[int, Tensor]:
+        """Projections of this step, by stage, shape (L, D); equal for all folds at equal steps.
+
+        Args:
+            sizes: shape (C, H, W) of the features of each aligned stage.
+        """
         loss = self.config.loss
-        drawn = {}
-        for stage, feature in features.items():
-            size = feature.shape[1] if loss.gswd_form == "tokens" else feature[0].numel()
-            draws = generator("directions", self.config.seed, self.step, stage)
-            drawn[stage] = draw_directions(
-                loss.num_projections, size, generator=draws, device=feature.device
-            )
-        return drawn
+        return {
+            stage: _directions(
+                self.config.seed,
+                self.step,
+                stage,
+                loss.num_projections,
+                size[0] if loss.gswd_form == "tokens" else size.numel(),
+            ).to(self.device)
+            for stage, size in sizes.items()
+        }
 
     def validate(self) -> None:
         """Score the val clips; NaN where selection looks at none."""
@@ -276,13 +297,14 @@ class Member:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
-        self._load_weights(state["model"])
+        self.load_weights(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best = _Best(**state["best"])
         self.curves = {name: list(state["curves"][name]) for name in CURVES}
 
-    def _load_weights(self, weights: Mapping[str, Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Fill the network; a teacher's weights may be absent, since they are frozen."""
         missing, unexpected = self.model.load_state_dict(weights, strict=False)
         lost = [name for name in missing if not name.startswith("teacher.")]
         assert not lost, lost
@@ -291,7 +313,7 @@ class Member:
     def outcome(self) -> TrainedFold:
         """The network with the chosen weights."""
         if self.best.weights:
-            self._load_weights(self.best.weights)
+            self.load_weights(self.best.weights)
         return TrainedFold(
             self.view.name,
             self.model.eval(),
@@ -300,3 +322,8 @@ class Member:
             self.epoch,
             {name: tuple(values) for name, values in self.curves.items()},
         )
+
+
+@lru_cache(maxsize=64)  # the members of a stack ask for the same ones
+def _directions(seed: int, step: int, stage: int, number: int, size: int) -> Tensor:
+    return draw_directions(number, size, generator=generator("directions", seed, step, stage))

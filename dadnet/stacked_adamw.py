@@ -112,6 +112,7 @@ class StackedAdamW:
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay[k],
+            fused=True,  # the kernel of this class, so that a lone fold goes on with the same
         )
         group: dict[str, Any] = lone.state_dict()["param_groups"][0]
         return {**group, "params": list(range(len(self.parameters)))}

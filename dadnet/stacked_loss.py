@@ -36,7 +36,7 @@ def stacked_loss(
         labels: Class indices, shape (K, B), int64; any class where not valid.
         alignment_weight: Weight lambda of each member, shape (K,).
         label_smoothing: Share of the target spread over all classes.
-        directions: Aligned stage: unit rows (L, D), shared by the members.
+        directions: Aligned stage: unit rows, (L, D) for all members or (K, L, D), each its own.
         form: See `gswd`.
         valid: Which clips there are, shape (K, B), bool; None is all of them.
 
@@ -70,12 +70,12 @@ def stacked_loss(
 def stacked_gswd(
     student: Tensor, teacher: Tensor, directions: Tensor, shares: Tensor, form: Form
 ) -> Tensor:
-    """`gswd` of every member along shared directions.
+    """`gswd` of every member.
 
     Args:
         student: Features, shape (K, B, C, H, W).
         teacher: Features of the same shape.
-        directions: Unit rows, shape (L, D).
+        directions: Unit rows, shape (L, D) or (K, L, D).
         shares: Weight of each clip in its member's means, shape (K, B), rows sum to 1.
         form: See `gswd`.
 
@@ -103,11 +103,11 @@ def _projected_moments(points: Tensor, directions: Tensor, shares: Tensor) -> tu
     flat = points.flatten(1, 2)
     mean = share @ flat  # (K, 1, D)
     centred = flat - mean
-    if cheaper_method(flat.shape[1], dim, len(directions)) == "projected":
-        variance = (share @ (centred @ directions.T).square())[:, 0]
+    if cheaper_method(flat.shape[1], dim, directions.shape[-2]) == "projected":
+        variance = (share @ (centred @ directions.mT).square())[:, 0]
     else:
         covariance = (centred.mT * share) @ centred
         variance = ((directions @ covariance) * directions).sum(2)
     # Rounding can leave the moments form just below 0, and the root has no gradient at 0.
     positive = variance > 0
-    return (mean @ directions.T)[:, 0], torch.where(positive, variance, 1.0).sqrt() * positive
+    return (mean @ directions.mT)[:, 0], torch.where(positive, variance, 1.0).sqrt() * positive

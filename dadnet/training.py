@@ -12,6 +12,7 @@ import torch
 from dadnet.checkpoint import CheckpointFile
 from dadnet.config import ExperimentConfig
 from dadnet.member import FoldView, Member, TrainedFold
+from dadnet.member_stack import MemberStack
 from dadnet.teacher import Teacher
 
 OnEpoch = Callable[[str, int, Mapping[str, float]], None]
@@ -47,11 +48,16 @@ def train_stack(
         if checkpoint is not None and (state := checkpoint.load()) is not None:
             member.load_state(state)
 
-    while any(not member.finished for member in members):
-        for member, checkpoint in zip(members, checkpoints, strict=True):
-            if member.finished:
-                continue
-            member.train_epoch()
+    stack: MemberStack | None = None
+    while active := [k for k, member in enumerate(members) if not member.finished]:
+        if len(active) == 1:
+            members[active[0]].train_epoch()
+        else:
+            if stack is None or len(stack) != len(active):  # a finished fold has left it
+                stack = MemberStack([members[k] for k in active])
+            stack.train_epoch()
+        for k in active:
+            member, checkpoint = members[k], checkpoints[k]
             member.validate()
             member.select()
             if checkpoint is not None and member.epoch % checkpoint_every == 0:

@@ -1,0 +1,110 @@
+"""Members in training as one program: their epochs run in lockstep, one optimiser step for all."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from dadnet.member import Member
+from dadnet.models import LossParts
+from dadnet.stack import StackedDADNet
+from dadnet.stacked_adamw import StackedAdamW
+from dadnet.stacked_loss import stacked_loss
+
+
+class MemberStack:
+    """Several members whose steps are made together.
+
+    What a member draws, and in which order it sees its clips, is its own; only the arithmetic is
+    shared. It equals the lone member's up to the order of summation.
+
+    Args:
+        members: members in training, of one experiment; their networks and optimisers are read
+            here and brought up to date after every epoch.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = list(members)
+        for member in members:
+            member.model.train()
+        self.stack = StackedDADNet.of([member.model for member in members])
+        settings = members[0].config.optim
+        self.optimiser = StackedAdamW(
+            self.stack.parameters,
+            [settings.lr] * len(members),
+            [settings.weight_decay] * len(members),
+        )
+        for k, member in enumerate(members):
+            self.optimiser.load_member_state(k, member.optimiser.state_dict())
+
+    def train_epoch(self) -> None:
+        """One pass of every member over its own fit clips."""
+        self.stack.train()
+        self.optimiser.lr[:] = [member.rate for member in self.members]
+        batches = [member.batches() for member in self.members]
+        losses = torch.zeros(len(self.members), 2, dtype=torch.float64)
+        for i in range(max(map(len, batches))):
+            # Folds differ in size, so some have a batch fewer in an epoch.
+            chosen = [k for k, mine in enumerate(batches) if i < len(mine)]
+            rows = [batches[k][i] for k in chosen]
+            loss = self._step(chosen, rows)
+            parts = torch.stack([loss.total.detach(), loss.alignment.detach()], dim=1)
+            numbers = torch.tensor([[len(r)] for r in rows])
+            losses[chosen] += parts.double().cpu() * numbers
+        for k, member in enumerate(self.members):
+            member.end_epoch(losses[k] / len(member.view.fit))
+            self._hand_back(k, member)
+
+    def _step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
+        """One optimiser step of some members, each on its own rows."""
+        members = [self.members[k] for k in chosen]
+        sizes = [len(r) for r in rows]
+        flow = pad_sequence(
+            [m.inputs(r) for m, r in zip(members, rows, strict=True)], batch_first=True
+        )
+        labels = pad_sequence(
+            [m.view.labels[r] for m, r in zip(members, rows, strict=True)], batch_first=True
+        )
+        valid: Tensor | None = None
+        if len(set(sizes)) > 1:
+            counts = torch.tensor(sizes, device=flow.device)[:, None]
+            valid = torch.arange(flow.shape[1], device=flow.device) < counts
+        some = None if len(chosen) == len(self) else torch.tensor(chosen, device=flow.device)
+        keep: Tensor | None = None
+        if members[0].config.model.drop_path > 0:
+            keep = self.stack.draw_keep(sizes, [m.drop_path_draws() for m in members])
+        output = self.stack(flow, keep, valid=valid, members=some)
+        shapes = {stage: f.shape[2:] for stage, f in output.student_features.items()}
+        config = members[0].config.loss
+        loss = stacked_loss(
+            output,
+            labels,
+            torch.full((len(members),), config.alignment_weight, device=flow.device),
+            label_smoothing=config.label_smoothing,
+            directions=_stacked([m.directions(shapes) for m in members]),
+            form=config.gswd_form,
+            valid=valid,
+        )
+        self.stack.zero_grad()
+        loss.total.sum().backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step(chosen)
+        for member in members:
+            member.step += 1
+        return loss
+
+    def _hand_back(self, k: int, member: Member) -> None:
+        """Bring a member's own network and optimiser up to date."""
+        member.load_weights(self.stack.member_state(k))
+        member.optimiser.load_state_dict(self.optimiser.member_state(k))
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+
+def _stacked(directions: Sequence[dict[int, Tensor]]) -> dict[int, Tensor]:
+    """Directions by stage: (L, D) where all members are at one step, else (K, L, D)."""
+    first = directions[0]
+    if all(other[stage] is first[stage] for other in directions for stage in first):
+        return first
+    return {stage: torch.stack([each[stage] for each in directions]) for stage in first}
