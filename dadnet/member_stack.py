@@ -48,7 +48,7 @@ class MemberStack:
             # Folds differ in size, so some have a batch fewer in an epoch.
             chosen = [k for k, mine in enumerate(batches) if i < len(mine)]
             rows = [batches[k][i] for k in chosen]
-            loss = self._step(chosen, rows)
+            loss = self.training_step(chosen, rows)
             parts = torch.stack([loss.total.detach(), loss.alignment.detach()], dim=1)
             numbers = torch.tensor([[len(r)] for r in rows])
             losses[chosen] += parts.double().cpu() * numbers
@@ -56,7 +56,7 @@ class MemberStack:
             member.end_epoch(losses[k] / len(member.view.fit))
             self._hand_back(k, member)
 
-    def _step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
+    def training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
         """One optimiser step of some members, each on its own rows."""
         members = [self.members[k] for k in chosen]
         sizes = [len(r) for r in rows]

@@ -111,6 +111,10 @@ class Board:
         """Pass a worker's warning on to the driver."""
         self.events.append({"event": "warning", "worker": worker, "message": message})
 
+    def tell(self, worker: str, message: str) -> None:
+        """Pass on what a worker has to say."""
+        self.events.append({"event": "told", "worker": worker, "message": message})
+
     def snapshot(self, events_from: int = 0) -> dict[str, Any]:
         """Rows, new events, and whether everything is done or failed."""
         self._expire()

@@ -1,5 +1,6 @@
 """One Ray Train worker group per run, whose workers make the missing folds of a plan."""
 
+import math
 import os
 import threading
 import time
@@ -83,7 +84,7 @@ def run_group(
         missing: names of the folds to make.
         options: where and how.
         workers: size of the group; each takes a GPU where the cluster has some, else a CPU.
-        stack: folds that a worker trains at once.
+        stack: folds that a worker trains at once; 0: each worker measures what is fastest.
         on_snapshot: called about twice a second with the board's state and its new events.
 
     Raises:
@@ -102,6 +103,8 @@ def run_group(
             "plan": ray.put(plan),
             "options": options,
             "stack": stack,
+            "names": missing,
+            "share": math.ceil(len(missing) / min(workers, len(missing))),
         },
         backend_config=_IndependentConfig(),
         scaling_config=ScalingConfig(

@@ -96,6 +96,8 @@ class Progress:
         kind = event["event"]
         if kind == "warning":
             self.console.print(f"warning ({event['worker']}): {event['message']}", markup=False)
+        elif kind == "told":
+            self.console.print(f"worker {event['worker']}: {event['message']}", markup=False)
         elif kind in ("returned", "failed"):
             last = str(event["why"]).strip().splitlines()[-1]
             verb = "given up" if kind == "failed" else "to be tried again"

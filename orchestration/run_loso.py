@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 if find_spec("dadnet") is None:  # a lone copy on a machine without the package
     sys.exit(
@@ -29,7 +29,7 @@ from dadnet.presets import get_preset
 from orchestration import cli
 from orchestration.plan import Plan, make_plan
 from orchestration.progress import Progress
-from orchestration.work import WorkOptions, make_folds_of_plan
+from orchestration.work import WorkOptions, make_folds_of_plan, stack_size
 from results.board import leaderboard, text_table
 from results.ledger import Ledger
 
@@ -49,8 +49,8 @@ class RunFlags:
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     workers: int | None = None
     """Ray Train workers; default one per GPU, else per CPU; 0: in this process, without Ray."""
-    stack: int = 1
-    """Folds that a worker trains at once."""
+    stack: int | Literal["auto"] = 1
+    """Folds that a worker trains at once as one program; auto: what it measures to be fastest."""
     checkpoint_every: int = 5
     """Epochs between two states of a fold."""
     resume: bool = False
@@ -66,9 +66,10 @@ class RunFlags:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
             raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
-        for name in ("stack", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise DadnetError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        if self.stack != "auto" and self.stack < 1:
+            raise DadnetError(f"stack: expected auto or 1 or more, got {self.stack}")
+        if self.checkpoint_every < 1:
+            raise DadnetError(f"checkpoint_every: expected 1 or more, got {self.checkpoint_every}")
         if self.resume and self.fresh:
             raise DadnetError("expected --resume or --fresh, got both")
 
@@ -163,7 +164,7 @@ def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console
     with Progress(events, epochs, plan.experiment.method, console) as progress:
         try:
             if flags.workers == 0:
-                _in_process(plan, missing, options, flags.stack, progress)
+                _in_process(plan, missing, options, flags.stack, progress, console)
             else:
                 _on_ray(plan, missing, options, flags, progress)
         except KeyboardInterrupt:
@@ -171,8 +172,17 @@ def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console
 
 
 def _in_process(
-    plan: Plan, missing: tuple[str, ...], options: WorkOptions, stack: int, progress: Progress
+    plan: Plan,
+    missing: tuple[str, ...],
+    options: WorkOptions,
+    stack: int | Literal["auto"],
+    progress: Progress,
+    console: Console,
 ) -> None:
+    if stack == "auto":
+        choice = stack_size(plan, missing, options, len(missing))
+        console.print(str(choice))
+        stack = choice.size
     for start in range(0, len(missing), stack):
         names = missing[start : start + stack]
         make_folds_of_plan(plan, names, options, host={"worker": "driver", "tries": 1})
@@ -195,7 +205,7 @@ def _on_ray(
         missing,
         options,
         workers=flags.workers or default_workers(),
-        stack=flags.stack,
+        stack=0 if flags.stack == "auto" else flags.stack,
         on_snapshot=progress.show,
     )
 

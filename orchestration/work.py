@@ -4,6 +4,7 @@ import os
 import platform
 import socket
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,6 +19,7 @@ import torch
 from dadnet.checkpoint import CheckpointFile
 from dadnet.member import FoldView, TrainedFold, score
 from dadnet.protocols import Fold
+from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import OnEpoch, train_stack
 from orchestration.plan import Plan
 from results.ledger import Ledger
@@ -41,6 +43,23 @@ class WorkOptions:
     device: str = "cpu"
 
 
+def stack_size(plan: Plan, names: Sequence[str], options: WorkOptions, at_most: int) -> StackChoice:
+    """Measure how many of these folds to train at once on this device.
+
+    Args:
+        plan: the experiment's plan.
+        names: folds to try with.
+        options: the device.
+        at_most: largest stack to try.
+    """
+    torch.set_num_threads(1)
+    device = torch.device(options.device)
+    views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:at_most]]
+    return choose_stack_size(
+        plan.config, views, teacher=plan.teacher, device=device, at_most=at_most
+    )
+
+
 def make_folds_of_plan(
     plan: Plan,
     names: Sequence[str],
@@ -51,6 +70,8 @@ def make_folds_of_plan(
 ) -> None:
     """Train the named folds as one stack and write their records.
 
+    A stack that runs out of memory is halved, with a warning, and goes on.
+
     Args:
         plan: the experiment's plan.
         names: folds to make.
@@ -58,6 +79,29 @@ def make_folds_of_plan(
         on_epoch: as in :func:`dadnet.training.train_stack`.
         host: what the caller knows of the circumstances, such as worker and tries.
     """
+    try:
+        _make_stack(plan, names, options, on_epoch, host)
+        return
+    except RuntimeError as error:
+        if len(names) == 1 or not is_out_of_memory(error):
+            raise
+    half = len(names) // 2
+    warnings.warn(
+        f"a stack of {len(names)} folds ran out of memory; going on with stacks of "
+        f"{len(names) - half} and {half}",
+        stacklevel=2,
+    )
+    for part in (names[: len(names) - half], names[len(names) - half :]):
+        make_folds_of_plan(plan, part, options, on_epoch=on_epoch, host=host)
+
+
+def _make_stack(
+    plan: Plan,
+    names: Sequence[str],
+    options: WorkOptions,
+    on_epoch: OnEpoch | None,
+    host: Mapping[str, Any] | None,
+) -> None:
     # One thread per fold: results are then equal for any number of workers, and on two cores two
     # folds side by side are faster than two threads on one.
     torch.set_num_threads(1)

@@ -19,7 +19,7 @@ import ray.train
 import torch
 
 from orchestration.plan import Plan
-from orchestration.work import WorkOptions, make_folds_of_plan
+from orchestration.work import WorkOptions, make_folds_of_plan, stack_size
 
 BEAT_S = 2.0
 ASK_AGAIN_S = 0.5
@@ -94,7 +94,8 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
 
     Args:
         config: ``board`` (actor), ``plan`` (object reference), ``options`` (`WorkOptions`),
-            ``stack`` (folds at once).
+            ``stack`` (folds at once; 0: measured here), ``names`` (missing folds) and ``share``
+            (of them, those that fall to one worker).
     """
     context = ray.get_runtime_context()
     client = BoardClient(config["board"], f"{context.get_node_id()[:6]}-{os.getpid()}")
@@ -104,7 +105,12 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
     if torch.cuda.is_available():
         options = replace(options, device="cuda")
     with client.passing_on_warnings():
-        while (tries := client.call("claim", client.worker, rank, config["stack"])) is not None:
+        stack = config["stack"]
+        if stack == 0:
+            choice = stack_size(plan, config["names"], options, config["share"])
+            client.send("tell", client.worker, str(choice))
+            stack = choice.size
+        while (tries := client.call("claim", client.worker, rank, stack)) is not None:
             if not tries:
                 time.sleep(ASK_AGAIN_S)
                 continue

@@ -1,0 +1,105 @@
+"""How many folds to train at once: measured, since it depends on machine, model and input size."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from dadnet.config import ExperimentConfig
+from dadnet.member import FoldView, Member
+from dadnet.member_stack import MemberStack
+from dadnet.teacher import Teacher
+
+_TIMED_STEPS = 3
+# A larger stack must be faster by this much per fold; it also needs more memory and waits longer
+# for its last fold.
+_WORTH = 0.95
+
+
+@dataclass(frozen=True)
+class StackChoice:
+    """The chosen stack size and the seconds per fold and step of each size that was tried."""
+
+    size: int
+    seconds: dict[int, float]
+
+    def __str__(self) -> str:
+        tried = ", ".join(f"{k}: {s * 1000:.1f}" for k, s in self.seconds.items())
+        return f"stack of {self.size} (ms per fold and step by size: {tried})"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device, or torch's CPU allocator, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def choose_stack_size(
+    config: ExperimentConfig,
+    views: Sequence[FoldView],
+    *,
+    teacher: Teacher | None,
+    device: torch.device,
+    at_most: int,
+) -> StackChoice:
+    """Try stacks of 1, 2, 4, ... folds for a few steps; take the fastest per fold.
+
+    Args:
+        config: the experiment.
+        views: folds to try with; they are not changed.
+        teacher: the frozen teacher, None for a baseline.
+        device: where the folds will be trained.
+        at_most: largest size to try.
+
+    Returns:
+        The choice. A size that runs out of memory ends the search.
+    """
+    seconds: dict[int, float] = {}
+    size, best = 1, 1
+    while size <= min(at_most, len(views)):
+        try:
+            seconds[size] = _seconds_per_step(config, views[:size], teacher, device) / size
+        except RuntimeError as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            break
+        if size > 1 and seconds[size] > _WORTH * seconds[best]:
+            break
+        best, size = size, 2 * size
+    return StackChoice(best, seconds)
+
+
+def _seconds_per_step(
+    config: ExperimentConfig,
+    views: Sequence[FoldView],
+    teacher: Teacher | None,
+    device: torch.device,
+) -> float:
+    members = [Member(config, view, teacher, device) for view in views]
+    rows = [member.batches()[0] for member in members]
+    step: Callable[[], object]
+    if len(members) == 1:
+        members[0].model.train()
+        step = partial(members[0].training_step, rows[0])
+    else:
+        stack = MemberStack(members)
+        stack.stack.train()
+        step = partial(stack.training_step, list(range(len(members))), rows)
+    step()
+    times = []
+    for _ in range(_TIMED_STEPS):
+        _wait(device)
+        started = time.perf_counter()
+        step()
+        _wait(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

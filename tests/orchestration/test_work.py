@@ -1,0 +1,54 @@
+import warnings
+
+import pytest
+import torch
+
+from orchestration import run_loso, work
+from orchestration.plan import make_plan
+from orchestration.run_loso import parse_flags
+from orchestration.work import WorkOptions, make_folds_of_plan
+from results.ledger import Ledger
+from tests.orchestration.conftest import ledger_content, run_words
+
+
+@pytest.fixture
+def plan(site, tmp_path):
+    flags = parse_flags(run_words(site, tmp_path / "runs"))
+    return make_plan(flags.experiment, flags.flows, flags.macro_weights)
+
+
+def test_a_stack_that_runs_out_of_memory_is_halved_and_goes_on(plan, tmp_path, monkeypatch):
+    real, sizes = work.train_stack, []
+
+    def small_device(config, views, **options):
+        sizes.append(len(views))
+        if len(views) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(config, views, **options)
+
+    monkeypatch.setattr(work, "train_stack", small_device)
+    names = [fold.name for fold in plan.folds]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_folds_of_plan(plan, names, WorkOptions(tmp_path / "runs"))
+    assert sizes == [5, 3, 2, 1, 2]
+    assert "a stack of 5 folds ran out of memory" in str(caught[0].message)
+    ledger = Ledger(tmp_path / "runs")
+    ledger.open(plan.experiment)
+    assert ledger.missing(plan.experiment) == ()
+
+
+def test_one_fold_that_does_not_fit_is_an_error(plan, tmp_path, monkeypatch):
+    def no_device(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(work, "train_stack", no_device)
+    with pytest.raises(torch.OutOfMemoryError):
+        make_folds_of_plan(plan, [plan.folds[0].name], WorkOptions(tmp_path / "runs"))
+
+
+def test_auto_measures_and_says_what_it_took(site, tmp_path, capsys):
+    words = run_words(site, tmp_path / "runs", "--workers", "0", "--stack", "auto")
+    assert run_loso.main(words) == 0
+    assert "ms per fold and step by size: 1:" in capsys.readouterr().out
+    assert len(ledger_content(tmp_path / "runs")) == 5
