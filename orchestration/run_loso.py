@@ -6,6 +6,7 @@ only prints the table. Works from a checkout, as a module and, where the package
 a lone copy of this file (`ray submit` makes one). Exit status: 0 done, 2 bad input, 3 incomplete.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
 from dadnet.presets import get_preset
 from orchestration import cli
+from orchestration.cost import measure_cost
 from orchestration.plan import Plan, make_plan
 from orchestration.progress import Progress
 from orchestration.work import WorkOptions, make_folds_of_plan, stack_size
@@ -58,7 +60,7 @@ class RunFlags:
     fresh: bool = False
     """Throw away this experiment's finished folds and checkpoints first."""
     dry_run: bool = False
-    """Print the plan and stop."""
+    """Print the plan, with the time it takes by a few measured steps, and stop."""
     experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
         default_factory=ExperimentConfig
     )
@@ -113,6 +115,9 @@ def run(flags: RunFlags, console: Console) -> int:
     done = len(plan.folds) - len(missing)
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
     if flags.dry_run:
+        if missing:
+            cost = measure_cost(plan, missing, WorkOptions(flags.ledger))
+            console.print(cost.line(flags.workers or os.cpu_count() or 1))
         return cli.DONE
     ledger.open(experiment)
     if missing:

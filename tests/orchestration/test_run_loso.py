@@ -105,7 +105,10 @@ def test_fresh_starts_again(finished, site, tmp_path):
 
 def test_dry_run_writes_nothing(site, tmp_path, capsys):
     assert run_loso.main(run_words(site, tmp_path / "runs", "--dry-run")) == 0
-    assert "0 of 5 folds" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 of 5 folds" in said
+    assert "5 folds," in said
+    assert "hours of work in all" in said
     assert not (tmp_path / "runs").exists()
 
 

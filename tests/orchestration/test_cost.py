@@ -1,0 +1,33 @@
+import pytest
+
+from orchestration.cost import Cost, measure_cost
+from orchestration.plan import make_plan
+from orchestration.run_loso import parse_flags
+from orchestration.work import WorkOptions
+from tests.orchestration.conftest import run_words
+
+
+def test_workers_take_the_next_fold():
+    # Two workers: 5, 1 + 2 + 2, then 4 goes to the first that is free.
+    cost = Cost(0.1, 0.01, (5.0, 1.0, 2.0, 2.0, 4.0))
+    assert cost.wall_s(2) == 9.0
+    assert cost.wall_s(1) == 14.0
+    assert cost.wall_s(9) == 5.0
+
+
+def test_the_line_gives_time_folds_and_work():
+    line = Cost(0.1, 0.01, (1800.0, 1800.0)).line(2)
+    assert line.startswith("about 30:00 on 2 workers")
+    assert "2 folds, 100 ms a step on cpu, 1.00 hours of work in all" in line
+
+
+def test_the_cost_counts_epochs_and_clips(site, tmp_path):
+    flags = parse_flags(run_words(site, tmp_path / "runs"))
+    plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
+    cost = measure_cost(plan, [f.name for f in plan.folds], WorkOptions(tmp_path / "runs"))
+    fold = plan.folds[0]
+    fit, val = len(plan.dataset.rows(fold.fit)), len(plan.dataset.rows(fold.val))
+    batch = -(-fit // -(-fit // plan.config.optim.batch_size))
+    expected = plan.config.optim.epochs * (cost.step_s * fit / batch + cost.val_s * val)
+    assert cost.fold_s[0] == pytest.approx(expected)
+    assert len(cost.fold_s) == 5
