@@ -1,7 +1,7 @@
 """Milliseconds per fold and step against the number of folds that train as one program.
 
-`python -m benchmarks.stack --json benchmarks/results/stack.json`. Beside the lone step of the engine
-on one CPU thread. `masked` is the largest stack with every second batch one clip short.
+`python -m benchmarks.stack --json benchmarks/results/stack.json`. Beside the lone step of the
+engine, on one CPU thread. `masked` is the largest stack with every second batch one clip short.
 """
 
 from typing import Any
