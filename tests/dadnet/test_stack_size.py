@@ -62,6 +62,6 @@ def test_real_steps_are_timed(folds):
 def test_both_kinds_of_lack_of_memory_are_known():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(RuntimeError) as cpu:
-        torch.empty(2**62)
-    assert is_out_of_memory(cpu.value) or "overflow" in str(cpu.value)
+        torch.empty(2**50)
+    assert is_out_of_memory(cpu.value)
     assert not is_out_of_memory(RuntimeError("shapes differ"))
