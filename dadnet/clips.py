@@ -1,7 +1,9 @@
 """Clips as tensors: flows of one size with class labels, normalised per channel."""
 
+import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -102,6 +104,12 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @cached_property
+    def flows_digest(self) -> str:
+        """Hash of the flows, by those of the stored ones: 16 hexadecimal digits."""
+        parts = [*self.clips["flow_digest"], str(self.flows.shape[-1])]
+        return hashlib.sha256(",".join(parts).encode()).hexdigest()[:16]
 
     def __getstate__(self) -> dict[str, Any]:
         # As an array the flows travel out of band: all processes of a node share one copy.

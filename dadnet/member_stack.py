@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from dadnet.member import Member
+from dadnet.member import Batch, Member
 from dadnet.models import LossParts
 from dadnet.stack import StackedDADNet
 from dadnet.stacked_adamw import StackedAdamW
@@ -60,12 +60,9 @@ class MemberStack:
         """One optimiser step of some members, each on its own rows."""
         members = [self.members[k] for k in chosen]
         sizes = [len(r) for r in rows]
-        flow = pad_sequence(
-            [m.inputs(r) for m, r in zip(members, rows, strict=True)], batch_first=True
-        )
-        labels = pad_sequence(
-            [m.view.labels[r] for m, r in zip(members, rows, strict=True)], batch_first=True
-        )
+        batches = [m.batch(r) for m, r in zip(members, rows, strict=True)]
+        flow = pad_sequence([batch.flows for batch in batches], batch_first=True)
+        labels = pad_sequence([batch.labels for batch in batches], batch_first=True)
         valid: Tensor | None = None
         if len(set(sizes)) > 1:
             counts = torch.tensor(sizes, device=flow.device)[:, None]
@@ -74,7 +71,9 @@ class MemberStack:
         keep: Tensor | None = None
         if members[0].config.model.drop_path > 0:
             keep = self.stack.draw_keep(sizes, [m.drop_path_draws() for m in members])
-        output = self.stack(flow, keep, valid=valid, members=some)
+        output = self.stack(
+            flow, keep, valid=valid, members=some, teacher_maps=_padded_maps(batches)
+        )
         shapes = {stage: f.shape[2:] for stage, f in output.student_features.items()}
         config = members[0].config.loss
         loss = stacked_loss(
@@ -100,6 +99,14 @@ class MemberStack:
 
     def __len__(self) -> int:
         return len(self.members)
+
+
+def _padded_maps(batches: Sequence[Batch]) -> dict[int, Tensor] | None:
+    """The kept teacher's maps of all members, stage: (K, B, C, H, W)."""
+    maps = [batch.teacher_maps for batch in batches if batch.teacher_maps is not None]
+    if not maps:
+        return None
+    return {stage: pad_sequence([m[stage] for m in maps], batch_first=True) for stage in maps[0]}
 
 
 def _stacked(directions: Sequence[dict[int, Tensor]]) -> dict[int, Tensor]:

@@ -71,7 +71,18 @@ class _Depthwise(torch.autograd.Function):
         groups, (rows, columns) = len(weight), _same(weight)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = conv2d_input(x.shape, weight, grad, padding=_same(weight), groups=groups)  # type: ignore[no-untyped-call]
+            same = {"padding": (rows, columns), "groups": groups}
+            grad_x = conv2d_input(x.shape, weight, grad, **same)  # type: ignore[no-untyped-call]
+        # The kernel's gradient in pieces of three columns, each on the columns that it meets.
+        width, padded = x.shape[-1], F.pad(x, (columns, columns))
+        pieces = [
+            conv2d_weight(  # type: ignore[no-untyped-call]
+                padded[..., start : start + width + size - 1],
+                torch.Size((groups, 1, weight.shape[2], size)),
+                grad,
+                padding=(rows, 0),
+                groups=groups,
+            )
             for start, size in _pieces(weight.shape[3])
         ]
         return grad_x, torch.cat(pieces, dim=3), grad.sum((0, 2, 3))
