@@ -7,7 +7,8 @@ reordering and the gradients of our own that make the engine fast.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dadnet.models.blocks import GRADIENT_WEIGHT, GradientAwareBlock
+from dadnet.models import MicroFlowNeXt
+from dadnet.models.blocks import GRADIENT_WEIGHT, GradientAwareBlock, correct_flow
 from dadnet.models.operations import GRADIENT_EPS
 
 
@@ -23,6 +24,17 @@ class PlainBlock(GradientAwareBlock):
         return x + y
 
 
+class PlainNetwork(MicroFlowNeXt):
+    """The backbone with torch's own sampling grid."""
+
+    def align_flow(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Apply the spatial transformer, see `MicroFlowNeXt.align_flow`."""
+        theta = self.fc_loc(self.localization(x).flatten(1)).view(-1, 2, 3)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=True)
+        resampled = F.grid_sample(x, grid, align_corners=True)
+        return correct_flow(resampled, theta, self.flow_correction), theta
+
+
 def plain_gradient_magnitude(x: Tensor) -> Tensor:
     """Magnitude of the central differences, by torch's own gradients."""
     padded = F.pad(x, (1, 1, 1, 1))
@@ -36,7 +48,8 @@ def make_plain(model: nn.Module) -> nn.Module:
     for module in list(model.modules()):
         if isinstance(module, GradientAwareBlock):
             module.__class__ = PlainBlock
-        if hasattr(module, "localization"):
+        if isinstance(module, MicroFlowNeXt) and module.use_stn:
+            module.__class__ = PlainNetwork
             # The paper's order: ReLU before the pooling.
             first, norm, pool, relu, second, other_norm, *_ = module.localization
             module.localization = nn.Sequential(

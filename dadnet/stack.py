@@ -24,6 +24,7 @@ from dadnet import stacked_layers as layers
 from dadnet.errors import DadnetError
 from dadnet.models import DADNet, MicroFlowNeXt, correct_flow
 from dadnet.models.blocks import ChannelAttention, GradientAwareBlock
+from dadnet.models.operations import affine_points
 from dadnet.stacked_layers import Weights
 
 _TEACHER = "teacher."
@@ -249,7 +250,7 @@ class StackedDADNet:
         hidden = layers.linear(found, weights.below("fc_loc", 0)).relu()
         theta = layers.linear(hidden, weights.below("fc_loc", 2)).view(-1, 2, 3)
         flow = x.flatten(0, 1)
-        grid = F.affine_grid(theta, list(flow.shape), align_corners=True)
+        grid = affine_points(theta, *flow.shape[2:])
         resampled = F.grid_sample(flow, grid, align_corners=True)
         corrected = correct_flow(resampled, theta, self.student.flow_correction)
         return corrected.view(x.shape), theta.view(*x.shape[:2], 2, 3)

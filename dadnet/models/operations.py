@@ -58,6 +58,27 @@ def gradient_magnitude(x: Tensor) -> Tensor:
     return result
 
 
+def affine_points(theta: Tensor, height: int, width: int) -> Tensor:
+    """Where an affine map takes the pixels of a map; `F.affine_grid` with align_corners.
+
+    A sum of a row's and a column's share instead of a product with every pixel.
+
+    Args:
+        theta: Matrices, shape (B, 2, 3); coordinates from -1 to 1, x first.
+        height: H.
+        width: W.
+
+    Returns:
+        Points (x, y) for `F.grid_sample`, shape (B, H, W, 2).
+    """
+    rows, columns = (
+        torch.linspace(-1, 1, n, dtype=theta.dtype, device=theta.device) for n in (height, width)
+    )
+    down = (theta[:, :, 1, None] * rows + theta[:, :, 2, None]).transpose(1, 2)  # (B, H, 2)
+    right = (theta[:, :, 0, None] * columns).transpose(1, 2)  # (B, W, 2)
+    return down[:, :, None] + right[:, None]
+
+
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from benchmarks.plain import make_plain, plain_gradient_magnitude
 from dadnet.models import get_microflownext
-from dadnet.models.operations import depthwise_convolution, gradient_magnitude
+from dadnet.models.operations import affine_points, depthwise_convolution, gradient_magnitude
 
 
 def maps(*shape: int) -> Tensor:
@@ -25,6 +25,17 @@ class TestGradientMagnitude:
         ours, plain = gradient_magnitude(x), plain_gradient_magnitude(x)
         torch.testing.assert_close(ours, plain, rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(gradients(ours, [x]), gradients(plain, [x]))
+
+
+class TestAffinePoints:
+    @pytest.mark.parametrize(("height", "width"), [(5, 8), (2, 2)])
+    def test_equals_torchs_own_with_gradient(self, height: int, width: int) -> None:
+        draws = torch.Generator().manual_seed(2)
+        theta = torch.randn(3, 2, 3, generator=draws, dtype=torch.float64, requires_grad=True)
+        ours = affine_points(theta, height, width)
+        plain = F.affine_grid(theta, [3, 2, height, width], align_corners=True)
+        torch.testing.assert_close(ours, plain)
+        torch.testing.assert_close(gradients(ours, [theta]), gradients(plain, [theta]))
 
 
 class TestDepthwiseConvolution:
