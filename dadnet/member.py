@@ -24,7 +24,7 @@ from dadnet.teacher_maps import TeacherMaps
 Probabilities = npt.NDArray[np.float64]
 CURVES = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val_log_loss")
 # Evaluation runs in batches of this many clips; in evaluation mode clips do not mix.
-_EVAL_BATCH = 64
+EVAL_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ def score(
     with torch.no_grad():
         batches = [
             network(normalise(batch.float(), statistics)).logits.double().softmax(dim=1)
-            for batch in torch.split(flows, _EVAL_BATCH)
+            for batch in torch.split(flows, EVAL_BATCH)
         ]
     return torch.cat(batches).cpu().numpy()
 
@@ -296,11 +296,20 @@ class Member:
             for stage, size in sizes.items()
         }
 
-    def validate(self) -> None:
-        """Score the val clips; NaN where selection looks at none."""
+    def val_probabilities(self) -> Probabilities:
+        """Class probabilities of the val clips, shape (m, K)."""
+        if not len(self.view.val):
+            return np.empty((0, self.view.num_classes))
+        return score(self.model, self.view.flows[self.view.val], self.statistics)
+
+    def validate(self, probabilities: Probabilities) -> None:
+        """Keep the epoch's figures on the val clips; NaN where selection looks at none.
+
+        Args:
+            probabilities: of the val clips, shape (m, K).
+        """
         uf1 = uar = log_loss = math.nan
-        if len(self.view.val):
-            probabilities = score(self.model, self.view.flows[self.view.val], self.statistics)
+        if len(probabilities):
             labels = self.view.labels[self.view.val].cpu().numpy()
             found = metrics.confusion(labels, probabilities.argmax(1), self.view.num_classes)
             uf1, uar = metrics.uf1(found), metrics.uar(found)

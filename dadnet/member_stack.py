@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from dadnet.member import Batch, Member
+from dadnet.clips import normalise
+from dadnet.member import EVAL_BATCH, Batch, Member, Probabilities
 from dadnet.models import LossParts
 from dadnet.stack import StackedDADNet
 from dadnet.stacked_adamw import StackedAdamW
@@ -91,6 +92,27 @@ class MemberStack:
         for member in members:
             member.step += 1
         return loss
+
+    @torch.no_grad()
+    def val_probabilities(self) -> list[Probabilities]:
+        """Class probabilities of every member's val clips, of all members together."""
+        self.stack.eval()
+        if not any(len(member.view.val) for member in self.members):
+            return [member.val_probabilities() for member in self.members]
+        rows = pad_sequence([member.view.val for member in self.members], batch_first=True)
+        parts = [
+            self.stack.classify(
+                torch.stack(
+                    [
+                        normalise(m.view.flows[r].float(), m.statistics)
+                        for m, r in zip(self.members, part, strict=True)
+                    ]
+                )
+            )
+            for part in torch.split(rows, max(1, EVAL_BATCH // len(self)), dim=1)
+        ]
+        found = torch.cat(parts, dim=1).double().softmax(dim=2).cpu().numpy()
+        return [f[: len(m.view.val)] for f, m in zip(found, self.members, strict=True)]
 
     def _hand_back(self, k: int, member: Member) -> None:
         """Bring a member's own network and optimiser up to date."""

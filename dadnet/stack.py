@@ -189,6 +189,21 @@ class StackedDADNet:
         self._keep_buffers(weights, members)
         return StackedOutput(logits, aligned, adapted, pooled, theta)
 
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the students alone, each its own; evaluation mode.
+
+        Args:
+            x: Flows z-scored per channel and clip, shape (K, B, 2, S, S).
+
+        Returns:
+            Shape (K, B, classes).
+        """
+        self._check(x, None, None)
+        weights = self._weights(None)
+        student = weights.below("student") if isinstance(self.lone, DADNet) else weights
+        flow, _ = self._align_flow(x, student, None)
+        return self._classify(self._stages(flow, student, None)[-1], student)[0]
+
     def run_teacher(self, x: Tensor) -> dict[int, Tensor]:
         """The shared teacher's maps of (K, B, 2, S, S) flows; see `DADNet.run_teacher`.
 

@@ -188,11 +188,15 @@ def _in_process(
         choice = stack_size(plan, missing, options, len(missing))
         console.print(str(choice))
         stack = choice.size
-    for start in range(0, len(missing), stack):
-        names = missing[start : start + stack]
-        make_folds_of_plan(plan, names, options, host={"worker": "driver", "tries": 1})
-        for name in names:
-            progress.log({"event": "finished", "fold": name, "worker": "driver", "tries": 1})
+    host = {"worker": "driver", "tries": 1}
+    make_folds_of_plan(
+        plan,
+        missing,
+        options,
+        places=min(stack, len(missing)),
+        on_record=lambda name: progress.log({"event": "finished", "fold": name, **host}),
+        host=lambda _: host,
+    )
 
 
 def _on_ray(

@@ -141,7 +141,7 @@ def _tiny_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     pairs = kernel.flatten(1, 2).flatten(2).permute(1, 2, 0)  # (H*W out, H*W in, C)
     points = x.permute(0, 2, 3, 1).flatten(1, 2)[:, None]  # (B, 1, H*W, C)
     result = (points * pairs.contiguous()).sum(2) + bias
-    return result.view(len(x), height, width, -1).permute(0, 3, 1, 2)
+    return result.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
 
 
 def _same(weight: Tensor) -> tuple[int, int]:
