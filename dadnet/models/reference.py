@@ -176,7 +176,8 @@ def load_weights(path: str | Path) -> LoadedWeights:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise DadnetError(
-            f"expected a .safetensors file, got {path} (other formats can run code when opened)"
+            f"expected a .safetensors file, got {path} (other formats can run code when opened; "
+            "`dadnet convert` makes one of a .pth)"
         )
     if not path.is_file():
         raise DadnetError(f"expected a weight file at {path}, got none")
