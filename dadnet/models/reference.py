@@ -161,6 +161,17 @@ def infer_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
     )
 
 
+def stream_of(state_dict: Mapping[str, Tensor], branch: Branch | None = None) -> dict[str, Tensor]:
+    """One stream of a checkpoint under our names; see `load_reference_state`.
+
+    Raises:
+        DadnetError: If a choice of `branch` is needed, or there is no such stream.
+    """
+    branch = _only_branch(state_dict, branch)
+    named = {_translate(source): value for source, value in state_dict.items()}
+    return {name: value for (stream, name), value in named.items() if stream == branch}
+
+
 def load_weights(path: str | Path) -> LoadedWeights:
     """Read a safetensors file.
 
