@@ -27,6 +27,7 @@ from dadnet.models import (
 CARD = "dadnet_card"
 SCHEMA = 1
 ALL_SUBJECTS = "*"  # as in `ckplus/*`: which subjects of the set were seen is not known
+_LARGEST_INPUT = 4096  # pixels; beyond it a card is damaged, and would ask for terabytes
 
 Kind = Literal["teacher", "fold", "converted"]
 Pair = tuple[float, float]
@@ -74,6 +75,8 @@ class ModelCard:
             raise DadnetError(
                 f"card: expected two or more different class names, got {', '.join(self.classes)}"
             )
+        if self.model.input_size > _LARGEST_INPUT:
+            raise DadnetError(f"card: input_size {self.model.input_size} is no size of a flow")
         if (self.normalisation == "fit") != (self.statistics is not None):
             raise DadnetError("card: expected statistics with normalisation fit, and only there")
 
