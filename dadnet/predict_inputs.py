@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dadnet.errors import DadnetError
 from dadnet.flow import TVL1_PARAMETERS, check_flow, compute_flow, read_frame
+from dadnet.predictor import to_half
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _STORE_CARD = "card.json"
@@ -141,12 +142,14 @@ def _from_frames(
         field = compute_flow(frames[0], frames[1], str(flow.get("method") or "tvl1"))
     except DadnetError as error:
         raise DadnetError(f"input: {onset} and {apex}: {error}") from error
-    return InputClip(name, "", field.astype(np.float16))
+    return InputClip(name, "", to_half(field))
 
 
 def _usable(field: npt.NDArray[np.floating], path: Path) -> npt.NDArray[np.floating]:
     try:
-        return check_flow(field)
+        checked = check_flow(field)
+        to_half(checked)  # what is beyond half precision is named with its file
+        return checked
     except DadnetError as error:
         raise DadnetError(f"input: {path}: {error}") from error
 

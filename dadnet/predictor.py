@@ -17,6 +17,7 @@ from dadnet.model_file import TrainedModel, load_model_file
 Probabilities = npt.NDArray[np.float64]
 Field = npt.NDArray[np.floating]
 
+_HALF_MAX = float(np.finfo(np.float16).max)
 # In evaluation mode clips do not mix, so this changes memory and speed alone.
 _BATCH = 64
 
@@ -160,10 +161,18 @@ def prepare(flow: Field, stored: int, input_size: int) -> npt.NDArray[np.float16
     field = check_flow(np.asarray(flow))
     if stored:
         field = resize_flow(field, stored)
-    half = field.astype(np.float16)
-    if not np.isfinite(half).all():
-        raise DadnetError(f"flow holds values above {np.finfo(np.float16).max:g}")
-    return resize_flow(half, input_size).astype(np.float16)
+    return to_half(resize_flow(to_half(field), input_size))
+
+
+def to_half(field: Field) -> npt.NDArray[np.float16]:
+    """A field in half precision, as the flow store keeps it.
+
+    Raises:
+        DadnetError: if a value is beyond half precision.
+    """
+    if np.abs(field).max() > _HALF_MAX:
+        raise DadnetError(f"flow holds values above {_HALF_MAX:g}")
+    return np.asarray(field, dtype=np.float16)
 
 
 def stored_size(model: TrainedModel) -> int:
