@@ -26,10 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from dadnet import cli
-from dadnet.clips import normalise
 from dadnet.errors import DadnetError
 from dadnet.model_file import CARD, TrainedModel, load_model_file
 from dadnet.models import MicroFlowNeXt
+from dadnet.normalisation import normalise
 
 TOLERANCE = 1e-4  # of the logits; of the largest one where that exceeds 1
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dadnet.clips import normalise
 from dadnet.errors import DadnetError
 from dadnet.flow import check_flow, resize_flow
 from dadnet.model_file import TrainedModel, load_model_file
+from dadnet.normalisation import normalise
 
 Probabilities = npt.NDArray[np.float64]
 Field = npt.NDArray[np.floating]
