@@ -162,9 +162,9 @@ def load_model_file(path: Path) -> TrainedModel:
         model = TrainedModel(weights, ModelCard.from_json(metadata[CARD]), str(path))
         if weights_digest(weights) != model.card.weights_digest:
             raise DadnetError("the weights are not those that the card tells of")
+        model.network()
         if not all(bool(value.isfinite().all()) for value in weights.values()):
             raise DadnetError("the weights hold values that are not finite")
-        model.network()
     except DadnetError as error:
         raise DadnetError(f"weights: {path} cannot be used: {error}") from error
     return model

@@ -196,7 +196,7 @@ def load_weights(path: str | Path) -> LoadedWeights:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             return LoadedWeights({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise DadnetError(f"expected a whole safetensors file at {path}: {error}") from error
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from dadnet.flow_store import load_flow_store
 from dadnet.model_file import load_model_file
 from dadnet.predictor import load_model
 from dadnet.teacher import Teacher
-from orchestration import run_loso
+from orchestration import ingest, run_loso
 from results.ledger import Ledger
+from tests.dadnet.test_predict import write_frames
 from tests.orchestration.conftest import ledger_content, run_words
 
 
@@ -154,6 +156,41 @@ class TestPredictingWithALedger:
         _, _, folder = experiment_folder(tmp_path / "runs")
         assert predict.main(["--weights", str(folder), "--input", str(site / "flows")]) == 2
         assert "--keep-weights best" in capsys.readouterr().err
+
+
+def test_frames_give_what_their_clip_in_the_store_gives(tmp_path, capsys):
+    """From frames by ingest and run_loso to predict: the same pixels, the same figures."""
+    rows, labels = (
+        ["subject,label,onset_path,apex_path,clip_id"],
+        ("negative", "positive", "surprise"),
+    )
+    for s, c in product(range(4), range(3)):
+        onset, apex = write_frames(tmp_path / f"s{s}" / f"c{c}", seed=10 * s + c)
+        rows.append(f"s{s},{labels[c]},{onset},{apex},c{c}")
+    (tmp_path / "own.csv").write_text("\n".join(rows))
+    flows, ledger = tmp_path / "flows", tmp_path / "runs"
+    words = ["--index", tmp_path / "own.csv", "--dataset", "own", "--out", flows, "--size", "72"]
+    words += ["--crop", "4,4,72,70", "--flow", "dis", "--workers", "0"]
+    assert ingest.main([*map(str, words)]) == 0
+    words = ["--dataset", "own", "--flows", flows, "--ledger", ledger, "--workers", "0"]
+    words += ["--model-type", "baseline", "--selection", "last", "--input-size", "40"]
+    words += ["--epochs", "2", "--warmup-epochs", "1", "--keep-weights", "best"]
+    assert run_loso.main([*map(str, words)]) == 0
+    _, _, folder = experiment_folder(ledger)
+
+    def figures(*given) -> dict:
+        capsys.readouterr()
+        assert predict.main([*map(str, ["--weights", folder, "--json", "--input", *given])]) == 0
+        clips = json.loads(capsys.readouterr().out)["clips"]
+        return {clip["clip"]: clip["probabilities"] for clip in clips}
+
+    store = figures(flows)
+    assert len(store) == 12
+    clip = tmp_path / "s2" / "c1"
+    [frames] = figures(clip / "onset.png", clip / "apex.png").values()
+    assert frames == pytest.approx(store["own/s2/c1"], abs=1e-6)
+    assert frames != pytest.approx(store["own/s2/c0"], abs=1e-6)
+    assert figures(tmp_path / "s2")["c1"] == pytest.approx(store["own/s2/c1"], abs=1e-6)
 
 
 def test_a_kept_fold_can_teach_and_the_audit_knows_its_subjects(kept, site, tmp_path, capsys):
