@@ -28,3 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rest = [words[0], *words[1:]] if words[0] == "leaderboard" else words[1:]
     status: int = module.main(rest)
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
