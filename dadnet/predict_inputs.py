@@ -168,7 +168,7 @@ def _check_parameters(flow: Mapping[str, Any]) -> None:
 
 
 def _frame_warnings(flow: Mapping[str, Any], input_size: int) -> tuple[str, ...]:
-    if flow:
+    if flow.get("method"):
         return ()
     return (
         "the weights do not say how their flows were made: TV-L1 of the whole frames at "
