@@ -28,11 +28,13 @@ class FoldTask:
         view: what may be seen of the fold.
         checkpoint: where its state is kept, or None; a fold with a state goes on from there, with
             the same numbers as if it had not been interrupted.
+        kind: how the fold's epochs are drawn.
     """
 
     config: ExperimentConfig
     view: FoldView
     checkpoint: CheckpointFile | None = None
+    kind: type[Member] = Member
 
 
 def train_folds(
@@ -118,7 +120,7 @@ def train_stack(
 
 
 def _begin(task: FoldTask, teacher: Teacher | None, device: torch.device) -> Member:
-    member = Member(task.config, task.view, teacher, device)
+    member = task.kind(task.config, task.view, teacher, device)
     if task.checkpoint is not None and (state := task.checkpoint.load()) is not None:
         member.load_state(state)
     return member

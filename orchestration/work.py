@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from dadnet.member import FoldView, TrainedFold, score
 from dadnet.protocols import Fold
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import FoldTask, OnEpoch, train_folds
+from orchestration.kept import keep_weights
 from orchestration.plan import Plan
 from results.ledger import Ledger
 from results.records import FoldRecord, Prediction
@@ -37,11 +38,13 @@ class WorkOptions:
         ledger: root of the ledger.
         checkpoint_every: epochs between two states of a fold.
         device: torch's name of the device.
+        keep_weights: best: every fold's chosen weights stay beside its record; none: they go.
     """
 
     ledger: Path
     checkpoint_every: int = 5
     device: str = "cpu"
+    keep_weights: Literal["best", "none"] = "none"
 
 
 def stack_size(plan: Plan, names: Sequence[str], options: WorkOptions, at_most: int) -> StackChoice:
@@ -167,8 +170,11 @@ def _keep(
 ) -> None:
     """Score a fold's test clips and write its record."""
     fold, device = plan.fold(outcome.name), torch.device(options.device)
-    record = _record(plan, fold, outcome, device, circumstances)
-    Ledger(options.ledger).put(plan.experiment, record)
+    ledger, kept = Ledger(options.ledger), {}
+    if options.keep_weights == "best":  # before the record, which says that the fold is done
+        kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
+    record = _record(plan, fold, outcome, device, {**circumstances, **kept})
+    ledger.put(plan.experiment, record)
     _checkpoint(plan, outcome.name, options).remove()
 
 

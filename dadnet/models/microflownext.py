@@ -244,7 +244,7 @@ class MicroFlowNeXt(nn.Module):
 
 def get_microflownext(
     num_classes: int,
-    model_size: str,
+    model_size: str = "micro",
     input_size: int = 224,
     flow_correction: FlowCorrection = "inverse",
     head: Head = "tokens",
