@@ -12,7 +12,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +22,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from dadnet.datasets import casme2, synthetic
+from dadnet.datasets import synthetic
 from dadnet.datasets.class_sets import known_emotions
 from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
+from dadnet.datasets.layout import ApexRule, Options
+from dadnet.datasets.registry import READERS, read_dataset
 from dadnet.errors import DadnetError
 from dadnet.flow_store import (
     CARD,
@@ -41,9 +43,14 @@ class IngestFlags:
     """Where the clips come from and how their flow is made."""
 
     dataset: str | None = None
-    """casme2, synthetic, or with --index the name to give to the dataset."""
+    """casme2, casme3, casme3c, fourdme, dfme, samm, smic, ckplus, synthetic, synthetic-macro, or
+    with --index the name to give to the dataset."""
     root: Path | None = None
     """Folder of the dataset in its official layout; default data/synthetic for synthetic."""
+    annotation: Path | None = None
+    """Annotation file; default: the only one found under --root."""
+    frames: str = "auto"
+    """Folder of the frames, relative to --root; auto looks for the official names."""
     index: Path | None = None
     """Own table instead: columns subject,label and either flow_path or onset_path,apex_path."""
     out: Path | None = None
@@ -54,13 +61,15 @@ class IngestFlags:
     """Side of the stored flow in pixels."""
     crop: tuple[int, ...] = ()
     """Cut this box out of every frame first: left,top,width,height in pixels."""
-    apex: Literal["drop", "midpoint"] = "drop"
-    """What to do with a clip whose apex is not annotated."""
+    apex: ApexRule = "drop"
+    """A clip whose apex is not annotated is rejected (drop), or the frame in the middle of onset
+    and offset is taken (midpoint), or the one that moved most since the onset (flow-peak)."""
     flow_normalisation: Literal["none", "clip", "dataset"] = "none"
     """For --index with flow_path: what the given flows were normalised on. The audit refuses
     `dataset`, since test clips shaped it."""
     max_rejected: int = 0
-    """Stop with exit status 2 if more clips than this are rejected."""
+    """Stop with exit status 2 if more clips than this are rejected; those that the dataset's
+    authors leave out as well are not counted."""
     workers: int | None = None
     """Ray Data tasks at once; default all CPUs; 0: in this process, without Ray."""
 
@@ -120,19 +129,19 @@ def read_index(flags: IngestFlags) -> ClipIndex:
         if flags.root is not None:
             raise DadnetError("expected --root or --index, got both")
         index = read_index_csv(flags.index, flags.dataset)
-    elif flags.dataset == "synthetic":
-        root = flags.root or Path("data") / "synthetic"
-        if flags.root is None:
+    elif flags.dataset is not None:
+        root = flags.root
+        if root is None and flags.dataset == "synthetic":
+            root = Path("data") / "synthetic"
             synthetic.write_dataset(root)
-        index = casme2.read(root, apex=flags.apex, dataset="synthetic")
-    elif flags.dataset in ("casme2", "synthetic-macro"):
-        if flags.root is None:
+        if root is None and flags.dataset in READERS:
             raise DadnetError(f"root: expected the folder of {flags.dataset}, got none")
-        index = casme2.read(flags.root, apex=flags.apex, dataset=flags.dataset)
+        options = Options(flags.apex, flags.frames, flags.annotation)
+        index = read_dataset(flags.dataset, root or Path(), options)
     else:
         raise DadnetError(
-            f"dataset: expected casme2, synthetic or synthetic-macro, or --index FILE.csv, "
-            f"got {flags.dataset}"
+            f"expected --dataset NAME --root DIR or --index FILE.csv; datasets are "
+            f"{', '.join(READERS)}"
         )
     index = _known_labels(index)
     if index.clips.empty:
@@ -155,7 +164,8 @@ def _known_labels(index: ClipIndex) -> ClipIndex:
         )
         for row in index.clips[~good].to_dict("records")
     )
-    return ClipIndex(index.clips[good].reset_index(drop=True), (*index.rejected, *unknown))
+    clips = index.clips[good].reset_index(drop=True)
+    return replace(index, clips=clips, rejected=(*index.rejected, *unknown))
 
 
 def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -> str:
@@ -215,12 +225,13 @@ def _map_chunk(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_rejected(rejected: Sequence[Rejected], allowed: int) -> None:
-    if len(rejected) <= allowed:
+    counted = [r for r in rejected if not r.expected]
+    if len(counted) <= allowed:
         return
-    shown = "; ".join(f"{r.clip_id}: {r.reason}" for r in rejected[:20])
-    more = f"; and {len(rejected) - 20} more" if len(rejected) > 20 else ""
+    shown = "; ".join(f"{r.clip_id}: {r.reason}" for r in counted[:20])
+    more = f"; and {len(counted) - 20} more" if len(counted) > 20 else ""
     raise DadnetError(
-        f"{len(rejected)} clips rejected, --max-rejected allows {allowed}: {shown}{more}"
+        f"{len(counted)} clips rejected, --max-rejected allows {allowed}: {shown}{more}"
     )
 
 
