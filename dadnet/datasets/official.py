@@ -61,7 +61,7 @@ def read_official(
         index.rejected,
         files=found.files,
         corrections=tuple(found.changes.values()),
-        notes=(*found.notes, *(f"{n} clips: {said}" for said, n in notes.items())),
+        notes=(*found.notes, *(f"{n} clip{'s' * (n != 1)}: {said}" for said, n in notes.items())),
     )
 
 
@@ -113,7 +113,7 @@ def _folder(clip: Clip, source: Source) -> Path:
             found = [] if below is None else [below]
         if found:
             return found[0]
-    tried = " or ".join("/".join(names) for names in clip.folders[:2])
+    tried = " or ".join("/".join(n for n in names if n != ANYWHERE) for names in clip.folders[:2])
     raise DadnetError(f"no folder of frames: {tried} in {relative(source.frames, source.root)}")
 
 

@@ -33,29 +33,31 @@ def write_casme2(
     rows: list[Sequence[Cell]] = [CASME2_HEADER]
     taken: dict[int, int] = {}
 
-    def add(clip: PlannedClip, filename: str = "", **changed: Cell) -> Path:
+    def add(clip: PlannedClip, *, as_text: bool = False, **changed: Cell) -> Path:
         k = taken[clip.subject] = taken.get(clip.subject, -1) + 1
-        filename = filename or f"EP{2 + k // 6:02d}_{1 + k % 6:02d}f"
+        filename = clip.filename or f"EP{2 + k // 6:02d}_{1 + k % 6:02d}f"
         onset = 46 + 20 * k
         folder = frames / f"sub{clip.subject:02d}" / filename
         studio.clip(folder, "img{}.jpg", range(onset, onset + NUM_FRAMES), clip)
         cells: dict[str, Cell] = {"onset": onset, "apex": onset + 2, "offset": onset + 4, **changed}
+        if as_text:
+            cells = {name: f" {cell} " for name, cell in cells.items()}
         rows.append([clip.subject, filename, None, *cells.values(), None, "L12+6", clip.emotion])
         return folder
 
     for clip in clips:
         add(clip)
     if quirks:
-        add(PlannedClip(1, "disgust"), "EP18_01", apex="/")
-        add(PlannedClip(1, "disgust"), "EP18_02", offset=1)
-        missing = add(PlannedClip(2, "surprise"), "EP18_03")
+        add(PlannedClip(1, "disgust", "EP18_01"), apex="/")
+        add(PlannedClip(1, "disgust", "EP18_02"), offset=1)
+        missing = add(PlannedClip(2, "surprise", "EP18_03"))
         sorted(missing.iterdir())[2].unlink()
         rows.append([None] * len(CASME2_HEADER))
-        add(PlannedClip(2, "happiness"), " EP18_04 ".strip(), onset="106", apex="108")
+        add(PlannedClip(2, "happiness", "EP18_04"), as_text=True)
         add(PlannedClip(3, "fear"))
         add(PlannedClip(3, "sadness"))
-        add(PlannedClip(4, "disgust"), "EP12_01f")
-        add(PlannedClip(24, "repression"), "EP02_07")
+        add(PlannedClip(4, "disgust", "EP12_01f"))
+        add(PlannedClip(24, "repression", "EP02_07"))
         (frames / "sub01" / "Desktop - Shortcut.lnk").touch()
         (frames / "sub01" / "EP02_01f" / "Thumbs.db").touch()
         (frames / "sub02" / ".DS_Store").touch()

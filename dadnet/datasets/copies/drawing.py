@@ -23,10 +23,17 @@ _DRAWN_AS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class PlannedClip:
-    """One clip of a copy: number of its subject, and its emotion as the annotation spells it."""
+    """One clip of a copy.
+
+    Attributes:
+        subject: number of its subject.
+        emotion: as the annotation spells it.
+        filename: its name; "" leaves it to the copy.
+    """
 
     subject: int
     emotion: str
+    filename: str = ""
 
 
 def plan(emotions: Sequence[str], subjects: int) -> tuple[PlannedClip, ...]:
