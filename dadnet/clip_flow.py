@@ -117,7 +117,7 @@ def read_clip_frames(
             if int(row["onset"]) < number <= int(row["offset"]):
                 yield number, prepare(decode_image(folders.find(folder, number), colour=colour))
 
-    number, apex = flow_peak(onset, later())
+    number, apex = flow_peak(onset, later(), int(row["onset"]))
     return onset, apex, number
 
 
