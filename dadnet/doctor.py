@@ -24,6 +24,7 @@ from dadnet.datasets.registry import READERS, read_dataset
 from dadnet.errors import DadnetError
 from dadnet.flow import decode_image
 
+_RELEASE = "another release of the set"
 Verdict = Literal["ok", "differs", "note", "fail"]
 ALL_RIGHT, CANNOT_READ, DIFFERS = 0, 2, 3
 
@@ -122,9 +123,9 @@ def _counts(index: ClipIndex, known: Known, dataset: str) -> Iterator[Finding]:
     rows = len(index.clips) + len(index.rejected)
 
     def why(missing: int) -> str:
-        if 0 < missing <= lost:
-            return f"{_number(lost, 'rejected row')} (below)"
-        return "see the number of rows" if rows not in known.rows else "another release"
+        if known.rows and rows not in known.rows:
+            return "see the number of rows"
+        return f"{_number(lost, 'rejected row')} (below)" if 0 < missing <= lost else _RELEASE
 
     clips = index.clips
     yield _compare("usable clips", len(clips), None, "", why)

@@ -31,10 +31,10 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #111; backgr
 figure { display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top; }
 img { border: 1px solid #ccc; max-width: 100%; }
 table { border-collapse: collapse; } td, th { border: 1px solid #ccc; padding: .2rem .5rem;
-text-align: left; } .key { border: 0; }
+text-align: left; } .key { border: 0; float: left; margin-right: 1rem; } h2 { clear: both; }
 </style></head><body>
 <h1>{{ title }}</h1>
-<p><img class="key" src="wheel.png" alt="colour wheel" width="96"> Columns: onset, apex, flow as a
+<p style="min-height: 100px"><img class="key" src="wheel.png" alt="colour wheel" width="96"> Columns: onset, apex, flow as a
 colour (the wheel shows which way a colour points, white is no motion), length of the flow. Look
 for: a face that is cut or off the middle, an apex like the onset, a flow of one colour all over
 (the head moved), a flow at the border only.</p>
