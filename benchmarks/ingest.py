@@ -78,7 +78,7 @@ def main() -> None:
     given = arguments(__doc__, repeats=3)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
-        cases = ((112, 64), (224, 32))
+        cases = ((112, 32), (224, 12))
         rows = [one_size(Path(folder), size, clips, given.repeats) for size, clips in cases]
     report("ingest", rows, given.json)
 

@@ -79,7 +79,11 @@ def face_matrix(points: Points, size: int) -> Matrix:
     eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
     if points[0, 0] >= points[1, 0] or mouth[1] <= eyes[1]:
         raise DadnetError("landmarks: expected the left eye left of the right, above the mouth")
-    return similarity(points, TEMPLATE * size)
+    matrix = similarity(points, TEMPLATE * size)
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if not 0.02 <= scale <= 50:
+        raise DadnetError(f"landmarks: a face that must be scaled by {scale:.3g} is none")
+    return matrix
 
 
 def warp(image: Image, matrix: Matrix, size: int) -> Image:

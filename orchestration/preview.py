@@ -34,10 +34,10 @@ table { border-collapse: collapse; } td, th { border: 1px solid #ccc; padding: .
 text-align: left; } .key { border: 0; float: left; margin-right: 1rem; } h2 { clear: both; }
 </style></head><body>
 <h1>{{ title }}</h1>
-<p style="min-height: 100px"><img class="key" src="wheel.png" alt="colour wheel" width="96"> Columns: onset, apex, flow as a
-colour (the wheel shows which way a colour points, white is no motion), length of the flow. Look
-for: a face that is cut or off the middle, an apex like the onset, a flow of one colour all over
-(the head moved), a flow at the border only.</p>
+<p style="min-height: 100px"><img class="key" src="wheel.png" alt="colour wheel" width="96">
+Columns: onset, apex, flow as a colour (the wheel shows which way a colour points, white is no
+motion), length of the flow. Look for: a face that is cut or off the middle, an apex like the onset,
+a flow of one colour all over (the head moved), a flow at the border only.</p>
 {% for s in sheets %}<figure><img loading="lazy" src="{{ s.file }}" alt="{{ s.clips|join(', ') }}">
 <figcaption>{{ s.subject }}: {{ s.clips|length }} clips</figcaption></figure>
 {% endfor %}

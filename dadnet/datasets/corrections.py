@@ -50,7 +50,8 @@ def correct(
         corrections: the known ones; several may concern one row.
 
     Returns:
-        The rows; what was changed, by the row's number; and a line about those that did not match.
+        The rows, a changed cell's old text under ``first_`` and its name; what was changed, by the
+        row's number; and a line about those that did not match.
     """
     mended = list(rows)
     changes: dict[int, str] = {}
@@ -61,7 +62,8 @@ def correct(
             unmatched += len(of_row)
             continue
         before, cells = rows[number], {k: v for c in of_row for k, v in c.cells.items()}
-        after = before.with_cells(cells)
+        was = {f"first_{name}": before[name] for name in cells}
+        after = before.with_cells({**was, **cells})
         if _in_order(before) or not _in_order(after):
             unmatched += len(of_row)
             continue

@@ -38,4 +38,7 @@ def read_dataset(dataset: str, root: Path, options: Options | None = None) -> Cl
     """
     if dataset not in READERS:
         raise DadnetError(f"dataset: expected one of {', '.join(READERS)}, got {dataset!r}")
-    return READERS[dataset](root, options or Options())
+    try:
+        return READERS[dataset](root, options or Options())
+    except OSError as error:  # such as a name that is too long for the disk
+        raise DadnetError(f"{dataset}: {error.filename}: {error.strerror}") from error

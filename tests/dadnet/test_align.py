@@ -74,6 +74,12 @@ def test_the_forehead_and_the_chin_are_inside():
     assert eyes[1] + 1.65 * distance <= 1
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_face_of_no_size_is_refused(scale):
+    with pytest.raises(DadnetError, match="must be scaled by"):
+        face_matrix(TEMPLATE * scale, 64)
+
+
 @pytest.mark.parametrize("wrong", ["swapped", "upside down", "one place", "not finite"])
 def test_points_of_no_upright_face_are_refused(wrong):
     points = TEMPLATE * 100

@@ -102,6 +102,24 @@ def test_a_macro_expression_in_a_mixed_list_of_casme3_is_left_out(tmp_path: Path
     assert index.rejected[0].expected
 
 
+def test_a_corrected_clip_is_found_under_the_onset_of_its_first_release(tmp_path: Path):
+    header = ("Subject", "Filename", "Onset", "Apex", "Offset", "AU", "emotion")
+    rows = [("spNO.9", f"v{k}", 1, 2, 3, "4", "sad") for k in range(860)]
+    rows[749] = ("spNO.1", "a", 2697, 2650, 2660, "4", "sad")
+    name = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
+    write_table(tmp_path / name, {"label": [header, *rows]})
+    folder = tmp_path / "Part_A_ME_clip" / "frame" / "spNo.1_a_2697"
+    EMPTY.clip(folder, "{}.jpg", range(2647, 2661), PlannedClip(1, "sad"))
+    index = read_dataset("casme3", tmp_path)
+    assert list(index.clips["clip_id"]) == ["casme3/spNO.1/a@2647"]
+    assert index.corrections[0].startswith("row 751: onset 2697 -> 2647 (source: ")
+
+
+def test_a_root_that_no_disk_can_have_is_one_line():
+    with pytest.raises(DadnetError, match="casme2: .*too long"):
+        read_dataset("casme2", Path("x" * 5000))
+
+
 def test_action_units_are_read_in_one_spelling(tmp_path: Path):
     units = {name: set(read_copy(name, tmp_path).clips["action_units"]) for name in (
         "casme2", "casme3", "casme3c", "samm", "fourdme", "ckplus",
