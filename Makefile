@@ -2,11 +2,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fast bench
+.PHONY: demo demo-datasets test check fast bench
 
 # The whole way on synthetic faces, from frames to the leaderboard.
 demo: $(VENV)/installed
 	$(BIN)/python -m orchestration.demo --out demo
+
+# Small copies of the real datasets in their official layouts, and what the doctor says of them.
+demo-datasets: $(VENV)/installed
+	$(BIN)/python -m dadnet.datasets.copies --out data/copies
+	-for copy in casme2 casme3 fourdme dfme samm smic ckplus; do \
+	  $(BIN)/python -m dadnet.doctor --dataset $$copy --root data/copies/$$copy; done
 
 # Every test, the slow ones too.
 test: $(VENV)/installed

@@ -1,5 +1,6 @@
 """The audit: refuses to train where test information could reach a decision (invariant 1)."""
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
 
@@ -7,7 +8,7 @@ import pandas as pd
 
 from dadnet.config import DataConfig
 from dadnet.errors import AuditError
-from dadnet.protocols import Fold
+from dadnet.protocols import Fold, dataset_of
 
 
 def audit(
@@ -22,7 +23,7 @@ def audit(
     """Check the plan before the first epoch.
 
     Args:
-        clips: one row per clip: clip_id, subject, label, flow_digest.
+        clips: one row per clip: clip_id, subject, label, part, flow_digest.
         folds: the plan.
         classes: every class of the class set.
         config: selection and normalisation.
@@ -40,6 +41,7 @@ def audit(
     _one_clip_two_subjects(clips, "clip_id", "one clip id")
     _one_clip_two_subjects(clips, "flow_digest", "identical flow")
     _two_sides(folds, config.selection)
+    _coverage(clips, folds, config.protocol)
     _teacher(folds, teacher_subjects)
     _missing_class(clips, folds, classes)
     no_val = sum(_lacks_class(clips, f.val, classes) for f in folds if f.val)
@@ -94,6 +96,34 @@ def _two_sides(folds: tuple[Fold, ...], selection: str) -> None:
                 raise AuditError(
                     f"audit: fold {fold.name}: subjects on two sides, {one} and {other}: "
                     f"{_some(both)}"
+                )
+
+
+def _coverage(clips: pd.DataFrame, folds: tuple[Fold, ...], protocol: str) -> None:
+    """Every subject is tested once, by the rule of the protocol."""
+    if protocol == "official":
+        parts = clips[clips["part"].str.startswith("test")].groupby("subject")["part"].nunique()
+        if len(both := parts[parts > 1]):
+            raise AuditError(f"audit: subjects in two test parts: {_some(both.index)}")
+        return
+    tested = Counter(_key(s) for fold in folds for s in fold.test)
+    wrong = {s for s in clips["subject"].unique() if tested[_key(s)] != 1}
+    if wrong:
+        raise AuditError(
+            f"audit: protocol {protocol} tests every subject once; not so {_some(wrong)}"
+        )
+    for fold in folds if protocol == "cross-dataset" else ():
+        sides = [{dataset_of(_key(s)) for s in side} for side in (fold.test, fold.fit)]
+        if shared := sides[0] & sides[1]:
+            raise AuditError(
+                f"audit: fold {fold.name}: dataset on two sides, fit and test: {_some(shared)}"
+            )
+    if protocol in ("cde", "loso"):
+        for fold in folds:
+            if len(fold.test) != 1:
+                raise AuditError(
+                    f"audit: fold {fold.name}: protocol {protocol} tests one subject at a time, "
+                    f"got {_some(fold.test)}"
                 )
 
 

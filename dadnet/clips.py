@@ -66,8 +66,8 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
                 f"class set {class_set}: {', '.join(sorted(sets))} have different classes under it"
             )
         emotions = store.clips["emotion"]
-        named = zip(store.clips["dataset"], emotions, strict=True)
-        label = pd.Series([sets[d].label(e) for d, e in named], dtype=object)
+        named = zip(store.clips["dataset"], emotions, store.clips["clip_id"], strict=True)
+        label = pd.Series([sets[d].label(e, c) for d, e, c in named], dtype=object)
         kept = label.notna().to_numpy()
         if not kept.any():
             raise DadnetError(f"class set {class_set} leaves none of the {len(kept)} clips")

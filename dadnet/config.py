@@ -40,8 +40,12 @@ class DataConfig:
     """Name of the dataset that the flow store holds."""
     class_set: str = "3class"
     """Map from emotions to classes, such as 3class, 4class, 5class or 7class."""
-    protocol: Literal["loso", "official"] = "loso"
-    """Rule from clips to folds: one subject left out per fold, or the parts given by the set."""
+    protocol: Literal["loso", "official", "cde", "cross-dataset", "group-kfold"] = "loso"
+    """Rule from clips to folds: one subject left out per fold (loso; cde: the same over several
+    datasets together), the parts given by the set (official), one dataset left out per fold
+    (cross-dataset), or so many groups of subjects (group-kfold)."""
+    num_folds: int = 10
+    """Folds of group-kfold; DFME's paper has 10."""
     selection: Literal["inner", "last", "oracle"] = "inner"
     """What chooses the epoch: a part of the training subjects, nothing (the last epoch), or the
     test subject (oracle: only to show the damage, never ranked)."""
@@ -55,6 +59,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _check_choices(self)
         _require(bool(self.dataset), "dataset: expected a name, got an empty string")
+        _require(self.num_folds >= 2, f"num_folds: expected 2 or more, got {self.num_folds}")
         _require(
             0.05 <= self.val_fraction <= 0.5,
             f"val_fraction: expected a share from 0.05 to 0.5, got {self.val_fraction}",
@@ -259,6 +264,8 @@ def experiment_digest(
         teacher_digest = None
     if config.data.selection != "inner":
         del used["data"]["val_fraction"]
+    if config.data.protocol != "group-kfold":
+        del used["data"]["num_folds"]
     canonical = json.dumps(
         {"schema": 1, "config": used, "data": data_digest, "teacher": teacher_digest},
         sort_keys=True,

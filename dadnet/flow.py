@@ -4,7 +4,7 @@ A flow is ``(2, H, W)`` float32: u to the right, v down, in pixels over the clip
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -17,19 +17,20 @@ Flow = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
 # TV-L1 (Zach, Pock, Bischof 2007) as OpenCV implements it; these are OpenCV's defaults, written
-# out so that a change of the library cannot change our numbers silently.
+# out so that a change of the library cannot change our numbers silently. It seeks the flow v that
+# minimises  lambda * |I1(x + v) - I0(x)| + |grad v|  (both summed over the pixels).
 TVL1_PARAMETERS: dict[str, float | int | bool] = {
-    "tau": 0.25,
-    "lambda": 0.15,
-    "theta": 0.3,
-    "nscales": 5,
-    "warps": 5,
-    "epsilon": 0.01,
-    "innnerIterations": 30,
+    "tau": 0.25,  # step of the dual ascent; 0.25 is the largest that is known to converge
+    "lambda": 0.15,  # weight of the data: smaller is smoother
+    "theta": 0.3,  # how tightly data and smoothness are coupled
+    "nscales": 5,  # levels of the pyramid
+    "warps": 5,  # linearisations per level
+    "epsilon": 0.01,  # change at which the iteration of a warp stops
+    "innnerIterations": 30,  # of the dual, between two median filters
     "outerIterations": 10,
-    "scaleStep": 0.8,
-    "gamma": 0.0,
-    "medianFiltering": 5,
+    "scaleStep": 0.8,  # from one level of the pyramid to the next
+    "gamma": 0.0,  # no change of illumination is fitted
+    "medianFiltering": 5,  # side of the filter in pixels
     "useInitialFlow": False,
 }
 
@@ -135,13 +136,35 @@ def read_frame(path: str | os.PathLike[str], size: int, crop: tuple[int, ...] | 
     Raises:
         DadnetError: if the file cannot be decoded or the crop reaches outside the image.
     """
+    return square(decode_image(path), size, crop)
+
+
+def decode_image(path: str | os.PathLike[str], *, colour: bool = False) -> Image:
+    """An image file as it is: grey (H, W), or (H, W, 3) blue, green, red.
+
+    Raises:
+        DadnetError: if the file cannot be read or decoded.
+    """
     try:
         data = np.fromfile(Path(path), dtype=np.uint8)
     except OSError as error:
         raise DadnetError(f"frame cannot be read: {error.strerror}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    kind = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
+    try:
+        image = cv2.imdecode(data, kind) if data.size else None
+    except cv2.error:  # such as a size that no image can have
+        image = None
     if image is None:
         raise DadnetError(f"frame cannot be decoded: {Path(path).name}")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def square(image: Image, size: int, crop: tuple[int, ...] | None) -> Image:
+    """A grey image, or a part of it, resized to (size, size).
+
+    Raises:
+        DadnetError: if the crop reaches outside the image.
+    """
     if crop is not None:
         left, top, width, height = crop
         if left + width > image.shape[1] or top + height > image.shape[0]:
@@ -150,5 +173,43 @@ def read_frame(path: str | os.PathLike[str], size: int, crop: tuple[int, ...] | 
             )
         image = image[top : top + height, left : left + width]
     if image.shape != (size, size):
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))
     return np.asarray(image, dtype=np.uint8)
+
+
+def flow_peak(
+    onset: Image, later: Iterable[tuple[int, Image]], onset_number: int = 0
+) -> tuple[int, Image]:
+    """The frame that moved most since the onset: a stand-in for an apex that is not annotated.
+
+    Over a clip the head drifts, often further than the face moves. Its drift is taken as even:
+    from the flow onset -> frame (DIS, at a side of at most 112 pixels) that of the last frame is
+    taken off in the share of the time gone by. What is left rises and falls with the expression;
+    its mean length decides. Of equal frames the first counts; a lone frame is taken as it is.
+
+    Args:
+        onset: grey, shape (S, S).
+        later: number and image of the frames after the onset, in order; each is looked at once.
+        onset_number: number of the onset.
+
+    Returns:
+        Number and image of the frame.
+
+    Raises:
+        DadnetError: if there is no later frame, or none that differs from the onset.
+    """
+    side = min(112, onset.shape[0])
+    first = square(onset, side, None)
+    frames: list[tuple[int, Image]] = []
+    flows: list[npt.NDArray[np.float32]] = []
+    for number, image in later:
+        small = square(image, side, None)
+        if not np.array_equal(small, first):
+            frames.append((number, image))
+            flows.append(_dis(first, small))
+    if not frames:
+        raise DadnetError("no frame after the onset differs from it: there is no peak of the flow")
+    shares = [(number - onset_number) / (frames[-1][0] - onset_number) for number, _ in frames]
+    left = [flow - share * flows[-1] for share, flow in zip(shares, flows, strict=True)]
+    motion = [float(np.hypot(f[..., 0], f[..., 1]).mean()) for f in left]
+    return frames[int(np.argmax(motion))]

@@ -7,7 +7,7 @@ duckdb read the files without this package. There is one row group per subject.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dadnet.errors import DadnetError
+from dadnet.flow import resize_flow
 
 CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
@@ -181,6 +182,33 @@ def load_flow_store(store: str | os.PathLike[str]) -> FlowStore:
     if store_digest(clips, card["parameters"]["normalisation"]) != card["digest"]:
         raise DadnetError(f"flow store: {store} is not what its card says; ingest it again")
     return FlowStore(card, clips, flows)
+
+
+def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
+    """Several stores as one, for protocols over several datasets.
+
+    Args:
+        stores: of different clips; one alone is given back as it is.
+        size: side in pixels that flows of different sizes are brought to.
+
+    Raises:
+        DadnetError: if a clip is in two of them, or there is none.
+    """
+    if len(stores) == 1:
+        return stores[0]
+    clips = pd.concat([store.clips for store in stores], ignore_index=True)
+    if twice := sorted(set(clips.loc[clips["clip_id"].duplicated(), "clip_id"])):
+        raise DadnetError(f"flow stores: the same clip in two of them: {', '.join(twice[:3])}")
+    arrays = [store.flows for store in stores]
+    if len({array.shape[1:] for array in arrays}) > 1:
+        arrays = [np.stack([resize_flow(f, size) for f in a]).astype(np.float16) for a in arrays]
+    kinds = {str(store.card["parameters"]["normalisation"]) for store in stores}
+    # The audit looks at one word: the first of them that it refuses, if there is any.
+    normalisation = next((k for k in sorted(kinds) if k not in ("none", "clip")), min(kinds))
+    digests = sorted(store.digest for store in stores)
+    digest = hashlib.sha256(json.dumps({"joined": digests}).encode()).hexdigest()[:16]
+    card = {"digest": digest, "parameters": {"normalisation": normalisation}, "joined": digests}
+    return FlowStore(card, clips, np.concatenate(arrays))
 
 
 def _read_files(store: Path, names: list[str]) -> Iterator[tuple[pd.DataFrame, Flows]]:

@@ -22,7 +22,8 @@ class Fold:
     """One training: who is trained on, who may choose the epoch, who is tested.
 
     Attributes:
-        name: the test subject (`loso`) or ``official``.
+        name: the test subject (`loso`, `cde`), ``official``, the test dataset (`cross-dataset`) or
+            the number of the group (`group-kfold`).
         fit: subjects that are trained on.
         val: subjects that may choose the epoch; empty with selection `last`; the test subjects
             with `oracle`.
@@ -80,9 +81,75 @@ def _official(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
     return [_fold("official", train, _subjects(test), config, seed, given_val=given)]
 
 
+def _cde(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    """Composite database evaluation: LOSO over the union (Micro-Expressions Grand Challenge 2019).
+
+    In each fold all clips of all datasets but the one subject's are trained on.
+    """
+    _need_datasets(clips, "cde")
+    return _loso(clips, config, seed)
+
+
+def _cross_dataset(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    datasets = clips["subject"].map(dataset_of)
+    _need_datasets(clips, "cross-dataset")
+    return [
+        _fold(name, clips[datasets != name], _subjects(clips[datasets == name]), config, seed)
+        for name in sorted(set(datasets))
+    ]
+
+
+def _group_kfold(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    """Groups of subjects with about the same shares of the classes, drawn by the seed."""
+    clips = clips.sort_values(["subject", "label"], kind="stable")
+    number = clips["subject"].nunique()
+    if number <= config.num_folds:
+        raise DadnetError(
+            f"protocol group-kfold: expected more than num_folds ({config.num_folds}) subjects, "
+            f"got {number}"
+        )
+    splitter = StratifiedGroupKFold(
+        config.num_folds, shuffle=True, random_state=seed_hash("group-kfold", seed) % (2**32)
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        try:
+            splits = list(splitter.split(clips, clips["label"], clips["subject"]))
+        except ValueError as error:  # no class has as many clips as there are folds
+            raise DadnetError(f"protocol group-kfold: {error}") from error
+    width = len(str(config.num_folds))
+    folds = []
+    for k, (train, test) in enumerate(splits, start=1):
+        subjects = _subjects(clips.iloc[test])
+        if not subjects:  # an unlucky draw: the classes are dealt so that a group stays empty
+            raise DadnetError(
+                f"protocol group-kfold: group {k} is empty; expected fewer num_folds than "
+                f"{config.num_folds}"
+            )
+        folds.append(_fold(f"group{k:0{width}d}", clips.iloc[train], subjects, config, seed))
+    return folds
+
+
+def dataset_of(subject: str) -> str:
+    """The dataset of a subject ``dataset/subject``."""
+    return subject.split("/", 1)[0]
+
+
+def _need_datasets(clips: pd.DataFrame, protocol: str) -> None:
+    found = sorted({dataset_of(s) for s in clips["subject"]})
+    if len(found) < 2:
+        raise DadnetError(
+            f"protocol {protocol}: expected clips of at least two datasets, got "
+            f"{', '.join(found)}; --flows takes several flow stores with commas between"
+        )
+
+
 _PROTOCOLS: dict[str, Callable[[pd.DataFrame, DataConfig, int], list[Fold]]] = {
     "loso": _loso,
     "official": _official,
+    "cde": _cde,
+    "cross-dataset": _cross_dataset,
+    "group-kfold": _group_kfold,
 }
 
 

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dadnet.datasets.index import Rejected
+from dadnet.clip_flow import FlowOptions, make_clip_flow
+from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.errors import DadnetError
-from dadnet.flow import TVL1_PARAMETERS, Flow, check_flow, compute_flow, read_frame, resize_flow
+from dadnet.flow import TVL1_PARAMETERS, Flow
 from dadnet.flow_store import (
     FLOW_FILE,
     META_COLUMNS,
@@ -24,23 +25,9 @@ from dadnet.flow_store import (
     write_card,
     write_flow_file,
 )
+from orchestration.preview import clip_picture, write_sheet
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
-
-
-@dataclass(frozen=True)
-class FlowOptions:
-    """How flows are made.
-
-    Attributes:
-        method: a key of `dadnet.flow.FLOW_METHODS`.
-        size: side of the flow in pixels.
-        crop: left, top, width, height in pixels of the frame, or None.
-    """
-
-    method: str
-    size: int
-    crop: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -51,11 +38,15 @@ class Chunk:
         path: Parquet file of the flows; absent if every clip was rejected.
         rows: rows of the index.
         options: how flows are made.
+        landmark_model: file of the landmark model, if one is used.
+        preview: whether a contact sheet is made as well.
     """
 
     path: Path
     rows: list[dict[str, Any]]
     options: FlowOptions
+    landmark_model: Path | None = None
+    preview: bool = False
 
     @property
     def done_path(self) -> Path:
@@ -63,17 +54,26 @@ class Chunk:
         return self.path.with_suffix(".json")
 
     @property
+    def sheet_path(self) -> Path:
+        """Contact sheet; absent if every clip was rejected."""
+        return self.path.with_suffix(".png")
+
+    @property
     def finished(self) -> bool:
-        """Whether the chunk was made, and its file can be read."""
+        """Whether the chunk was made whole, and its file can be read.
+
+        With a rejected clip it is made again: its frames may have been mended since.
+        """
         if not self.done_path.exists():
             return False
-        if len(self.rejected()) < len(self.rows):
-            try:
-                read_flow_file(self.path)
-            except DadnetError:  # torn by a crash of the machine: it is simply made again
-                self.done_path.unlink()
+        try:
+            if self.rejected():
                 return False
-        return True
+            read_flow_file(self.path)
+        except (DadnetError, ValueError, TypeError):
+            self.done_path.unlink()  # torn by a crash of the machine: it is simply made again
+            return False
+        return not self.preview or self.sheet_path.exists()
 
     def rejected(self) -> list[Rejected]:
         """Clips of a finished chunk that could not be used."""
@@ -87,49 +87,31 @@ def make_chunk(chunk: Chunk) -> int:
         Number of clips that were worked on, rejected ones included.
     """
     cv2.setNumThreads(1)  # the parallelism is over chunks
-    flows, kept, rejected = [], [], []
+    # A frame that cannot be decoded is reported once, by us.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    flows, kept, rejected, pictures = [], [], [], []
     for row in chunk.rows:
         try:
-            flow = _to_float16(clip_flow(row, chunk.options))
+            made = make_clip_flow(row, chunk.options, chunk.landmark_model)
+            flow = _to_float16(made.flow)
         except DadnetError as error:
             rejected.append({"clip_id": row["clip_id"], "reason": str(error)})
-        else:
-            flows.append(flow)
-            kept.append({**row, "flow_digest": flow_digest(flow)})
+            continue
+        flows.append(flow)
+        kept.append({**row, "apex": made.apex, "flow_digest": flow_digest(flow)})
+        if chunk.preview:
+            pictures.append(clip_picture(kept[-1], made))
+    for stale in (chunk.path, chunk.sheet_path):
+        stale.unlink(missing_ok=True)
     if kept:
         clips = pd.DataFrame(kept)[META_COLUMNS]
         write_flow_file(chunk.path, [flow_table(clips, np.stack(flows))])
+    if pictures:
+        write_sheet(chunk.sheet_path, pictures)
     temporary = chunk.done_path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(rejected), encoding="utf-8")
     temporary.replace(chunk.done_path)
     return len(chunk.rows)
-
-
-def clip_flow(row: dict[str, Any], options: FlowOptions) -> Flow:
-    """The flow of one clip, computed from its frames or read from its .npy file.
-
-    Returns:
-        Shape (2, size, size), float32, pixels.
-
-    Raises:
-        DadnetError: if a file cannot be read or the flow cannot be used.
-    """
-    if row["flow_path"]:
-        return resize_flow(_read_npy(Path(row["flow_path"])), options.size)
-    onset, apex = (
-        read_frame(row[name], options.size, options.crop) for name in ("onset_path", "apex_path")
-    )
-    return compute_flow(onset, apex, options.method)
-
-
-def _read_npy(path: Path) -> Flow:
-    try:
-        flow = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DadnetError(f"flow file {path.name} cannot be read: {error}") from error
-    if not isinstance(flow, np.ndarray) or not np.issubdtype(flow.dtype, np.number):
-        raise DadnetError(f"flow file {path.name}: expected an array of numbers")
-    return check_flow(flow)
 
 
 def _to_float16(flow: Flow) -> np.ndarray[Any, np.dtype[np.float16]]:
@@ -144,6 +126,7 @@ def finish_store(
     rejected: Sequence[Rejected],
     options: FlowOptions,
     *,
+    index: ClipIndex,
     normalisation: str,
     request: str,
 ) -> dict[str, Any]:
@@ -154,6 +137,7 @@ def finish_store(
         chunks: all chunks, finished, those of one subject together.
         rejected: every clip that was left out.
         options: how flows were made.
+        index: what was read of the dataset; its files, corrections and notes go into the card.
         normalisation: what given flows were normalised on.
         request: digest of what was asked for.
 
@@ -176,6 +160,11 @@ def finish_store(
     write_flow_file(store / FLOW_FILE, tables())
     clips = pd.concat(written, ignore_index=True)
     card = make_card(clips, rejected, options, normalisation, request)
+    card["source"] = {
+        "files": list(index.files),
+        "corrections": list(index.corrections),
+        "notes": list(index.notes),
+    }
     write_card(store, card)
     return card
 

@@ -11,68 +11,31 @@ import logging
 import pickle
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from dadnet.datasets import casme2, synthetic
-from dadnet.datasets.class_sets import known_emotions
-from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
+from dadnet.align import file_digest, load_landmarker
+from dadnet.clip_flow import FlowOptions
+from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.errors import DadnetError
 from dadnet.flow_store import (
     CARD,
     read_card,
 )
 from orchestration import cli
-from orchestration.flows import Chunk, FlowOptions, finish_store, make_chunk
+from orchestration.flows import Chunk, finish_store, make_chunk
+from orchestration.preview import PREVIEW, preview_store, publish_sheets
+from orchestration.reading import IngestFlags, read_index, with_points
 
 CHUNK_CLIPS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class IngestFlags:
-    """Where the clips come from and how their flow is made."""
-
-    dataset: str | None = None
-    """casme2, synthetic, or with --index the name to give to the dataset."""
-    root: Path | None = None
-    """Folder of the dataset in its official layout; default data/synthetic for synthetic."""
-    index: Path | None = None
-    """Own table instead: columns subject,label and either flow_path or onset_path,apex_path."""
-    out: Path | None = None
-    """Folder of the flow store; default flows/DATASET."""
-    flow: Literal["tvl1", "dis", "farneback"] = "tvl1"
-    """Optical flow method."""
-    size: int = 224
-    """Side of the stored flow in pixels."""
-    crop: tuple[int, ...] = ()
-    """Cut this box out of every frame first: left,top,width,height in pixels."""
-    apex: Literal["drop", "midpoint"] = "drop"
-    """What to do with a clip whose apex is not annotated."""
-    flow_normalisation: Literal["none", "clip", "dataset"] = "none"
-    """For --index with flow_path: what the given flows were normalised on. The audit refuses
-    `dataset`, since test clips shaped it."""
-    max_rejected: int = 0
-    """Stop with exit status 2 if more clips than this are rejected."""
-    workers: int | None = None
-    """Ray Data tasks at once; default all CPUs; 0: in this process, without Ray."""
-
-    def __post_init__(self) -> None:
-        if self.crop and (len(self.crop) != 4 or min(self.crop) < 0 or min(self.crop[2:]) < 1):
-            raise DadnetError(f"crop: expected left,top,width,height in pixels, got {self.crop}")
-        if self.size < 32:
-            raise DadnetError(f"size: expected at least 32, got {self.size}")
-        if self.max_rejected < 0:
-            raise DadnetError(f"max_rejected: expected 0 or more, got {self.max_rejected}")
-        if self.workers is not None and self.workers < 0:
-            raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
 
 
 def ingest(flags: IngestFlags, console: Console) -> int:
@@ -84,83 +47,65 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used or too many clips are rejected.
     """
-    index = read_index(flags)
+    index = with_points(read_index(flags), flags.landmarks)
     dataset = flags.dataset or str(index.clips["dataset"].iloc[0])
     store = flags.out or Path("flows") / dataset
-    options = FlowOptions(flags.flow, flags.size, flags.crop or None)
+    options = FlowOptions(flags.flow, flags.size, flags.crop or None, _align(flags))
     request = request_digest(index, options, flags.flow_normalisation)
-    if (store / CARD).exists():
-        return _already_there(store, request, console)
-    _check_rejected(index.rejected, flags.max_rejected)  # before hours of work
-
     partial = store / ".partial" / request
+    model = flags.landmark_model.absolute() if flags.landmark_model else None
+    chunks = [
+        replace(chunk, landmark_model=model, preview=flags.preview)
+        for chunk in make_chunks(index.clips, partial, options)
+    ]
+    if (store / CARD).exists():
+        status = _already_there(store, request, console)
+        if flags.preview and not (store / PREVIEW).exists():
+            preview_store(store, chunks, console)
+        return status
+    _check_rejected(index.rejected, flags.max_rejected)  # before hours of work
     partial.mkdir(parents=True, exist_ok=True)
-    chunks = make_chunks(index.clips, partial, options)
     waiting = [chunk for chunk in chunks if not chunk.finished]
     if len(waiting) < len(chunks):
         console.print(f"going on: {len(chunks) - len(waiting)} of {len(chunks)} chunks are there")
+    started = time.monotonic()
     _compute(waiting, sum(len(c.rows) for c in waiting), flags.workers, console)
+    if waiting:
+        seconds = time.monotonic() - started
+        console.print(f"{sum(len(c.rows) for c in waiting) / seconds:.1f} clips per second")
     rejected = (*index.rejected, *(r for chunk in chunks for r in chunk.rejected()))
     _check_rejected(rejected, flags.max_rejected)
+    if flags.preview:
+        publish_sheets(store, chunks, rejected, console)
     card = finish_store(
-        store, chunks, rejected, options, normalisation=flags.flow_normalisation, request=request
+        store,
+        chunks,
+        rejected,
+        options,
+        index=index,
+        normalisation=flags.flow_normalisation,
+        request=request,
     )
     shutil.rmtree(store / ".partial")
     _report(card, store, console)
     return cli.DONE
 
 
-def read_index(flags: IngestFlags) -> ClipIndex:
-    """The index that the flags ask for.
-
-    Raises:
-        DadnetError: if the flags contradict each other or nothing usable is found.
-    """
-    if flags.index is not None:
-        if flags.root is not None:
-            raise DadnetError("expected --root or --index, got both")
-        index = read_index_csv(flags.index, flags.dataset)
-    elif flags.dataset == "synthetic":
-        root = flags.root or Path("data") / "synthetic"
-        if flags.root is None:
-            synthetic.write_dataset(root)
-        index = casme2.read(root, apex=flags.apex, dataset="synthetic")
-    elif flags.dataset in ("casme2", "synthetic-macro"):
-        if flags.root is None:
-            raise DadnetError(f"root: expected the folder of {flags.dataset}, got none")
-        index = casme2.read(flags.root, apex=flags.apex, dataset=flags.dataset)
-    else:
-        raise DadnetError(
-            f"dataset: expected casme2, synthetic or synthetic-macro, or --index FILE.csv, "
-            f"got {flags.dataset}"
-        )
-    index = _known_labels(index)
-    if index.clips.empty:
-        raise DadnetError(
-            f"no clip can be used; {len(index.rejected)} rejected, the first: "
-            + (f"{index.rejected[0].clip_id}: {index.rejected[0].reason}" if index.rejected else "")
-        )
-    return index
-
-
-def _known_labels(index: ClipIndex) -> ClipIndex:
-    """Reject the clips whose label no class set of their dataset knows."""
-    known = {name: sorted(known_emotions(name)) for name in set(index.clips["dataset"])}
-    named = zip(index.clips["dataset"], index.clips["emotion"], strict=True)
-    good = np.array([emotion in known[dataset] for dataset, emotion in named], dtype=bool)
-    unknown = tuple(
-        Rejected(
-            str(row["clip_id"]),
-            f"unknown label '{row['emotion']}'; known are {', '.join(known[row['dataset']])}",
-        )
-        for row in index.clips[~good].to_dict("records")
-    )
-    return ClipIndex(index.clips[good].reset_index(drop=True), (*index.rejected, *unknown))
+def _align(flags: IngestFlags) -> str:
+    """What the landmarks are, by content: it is a part of what the flows are."""
+    if flags.landmarks is not None:
+        return f"points:{file_digest(flags.landmarks)}"
+    if flags.landmark_model is not None:
+        load_landmarker(flags.landmark_model)  # its absence is told before hours of work
+        return f"model:{file_digest(flags.landmark_model)}"
+    return "none"
 
 
 def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -> str:
     """What an ingest was asked for: clips, labels and parameters, but no paths."""
-    clips = index.clips.drop(columns=["onset_path", "apex_path", "flow_path"])
+    clips = index.clips.drop(
+        columns=["onset_path", "apex_path", "flow_path", "points"], errors="ignore"
+    )
     text = json.dumps(
         {
             "clips": clips.astype(str).to_numpy().tolist(),
@@ -215,12 +160,13 @@ def _map_chunk(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_rejected(rejected: Sequence[Rejected], allowed: int) -> None:
-    if len(rejected) <= allowed:
+    counted = [r for r in rejected if not r.expected]
+    if len(counted) <= allowed:
         return
-    shown = "; ".join(f"{r.clip_id}: {r.reason}" for r in rejected[:20])
-    more = f"; and {len(rejected) - 20} more" if len(rejected) > 20 else ""
+    shown = "; ".join(f"{r.clip_id}: {r.reason}" for r in counted[:20])
+    more = f"; and {len(counted) - 20} more" if len(counted) > 20 else ""
     raise DadnetError(
-        f"{len(rejected)} clips rejected, --max-rejected allows {allowed}: {shown}{more}"
+        f"{len(counted)} clips rejected, --max-rejected allows {allowed}: {shown}{more}"
     )
 
 
@@ -241,8 +187,14 @@ def _report(card: dict[str, Any], store: Path, console: Console) -> None:
         f"{store}: {counts['clips']} clips of {counts['subjects']} subjects, "
         f"{len(card['rejected'])} rejected, digest {card['digest']}"
     )
+    source = card.get("source", {})
+    for said in source.get("corrections", []):
+        console.print(f"  corrected {said}", markup=False)
+    for said in source.get("notes", []):
+        console.print(f"  note: {said}", markup=False)
     for row in card["rejected"]:
-        console.print(f"  rejected {row['clip_id']}: {row['reason']}", markup=False)
+        word = "left out" if row.get("expected") else "rejected"
+        console.print(f"  {word} {row['clip_id']}: {row['reason']}", markup=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 _VERBS = {
+    "doctor": ("dadnet.doctor", "what is there of a dataset against the literature"),
     "ingest": ("orchestration.ingest", "face frames or tables to a flow store"),
     "teacher": ("orchestration.teacher", "train the frozen macro-expression teacher"),
     "loso": ("orchestration.run_loso", "run an experiment's missing folds"),

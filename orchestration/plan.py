@@ -9,10 +9,13 @@ from dadnet.audit import audit
 from dadnet.clips import MicroExpressionDataset
 from dadnet.config import ExperimentConfig, experiment_digest
 from dadnet.errors import DadnetError
-from dadnet.flow_store import load_flow_store
+from dadnet.flow_store import FlowStore, join_stores, load_flow_store
 from dadnet.protocols import Fold, make_folds
 from dadnet.teacher import Teacher
 from results.records import Experiment, PlannedFold
+
+# Names of datasets that are several together, sorted; others are joined by "+".
+COMPOSITES = {"megc2019": ("casme2", "samm", "smic")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,20 +50,15 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
 
     Args:
         config: the user's choices.
-        flows: folder of the flow store.
+        flows: folder of the flow store, or several with commas between.
         macro_weights: the teacher's file; needed by `dad_net`, refused for a `baseline`.
 
     Raises:
         DadnetError: if the store, the teacher or the combination cannot be used.
         AuditError: if the plan would leak.
     """
-    store = load_flow_store(flows)
-    found = sorted(set(store.clips["dataset"]))
-    if config.data.dataset not in found:
-        raise DadnetError(
-            f"dataset: expected the flows of {config.data.dataset} in {flows}, "
-            f"which holds {', '.join(found)}"
-        )
+    store = _load_stores(flows, config.model.input_size)
+    _check_dataset(config.data.dataset, set(store.clips["dataset"]), flows)
     dataset = MicroExpressionDataset.from_store(
         store,
         config.data.class_set,
@@ -93,6 +91,31 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
         folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
     )
     return Plan(config, dataset, folds, teacher, experiment, line, store.card["parameters"])
+
+
+def default_flows(dataset: str) -> Path:
+    """Where the flows of a dataset or of a known composite are looked for."""
+    names = COMPOSITES.get(dataset, (dataset,))
+    return Path(",".join(str(Path("flows") / name) for name in names))
+
+
+def _load_stores(flows: Path, size: int) -> FlowStore:
+    """One store, or several with commas between."""
+    if "," not in str(flows) or flows.exists():
+        return load_flow_store(flows)
+    names = [name for name in str(flows).split(",") if name]
+    return join_stores([load_flow_store(name) for name in names], size)
+
+
+def _check_dataset(name: str, found: set[str], flows: Path) -> None:
+    members = tuple(sorted(found))
+    known = {composite for composite, sets in COMPOSITES.items() if sets == members}
+    allowed = {"+".join(members), *known}
+    if name not in allowed:
+        raise DadnetError(
+            f"dataset: expected {' or '.join(sorted(allowed))}, which is what {flows} holds, "
+            f"got {name}"
+        )
 
 
 def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:

@@ -29,7 +29,7 @@ from dadnet.errors import DadnetError
 from dadnet.presets import get_preset
 from orchestration import cli
 from orchestration.cost import measure_cost
-from orchestration.plan import Plan, make_plan
+from orchestration.plan import Plan, default_flows, make_plan
 from orchestration.progress import Progress
 from orchestration.work import WorkOptions, make_folds_of_plan, stack_size
 from results.board import leaderboard, text_table
@@ -41,8 +41,9 @@ class RunFlags:
     """What to run and where; only the experiment's own flags change a number."""
 
     flows: Path | None = None
-    """Folder of the flow store; default flows/DATASET. Without it the synthetic set is made, with
-    its teacher, in the folder demo."""
+    """Folder of the flow store, or several with commas between; default flows/DATASET, for
+    megc2019 those of its three datasets. Without it the synthetic set is made, with its teacher,
+    in the folder demo."""
     ledger: Path = Path("runs")
     """Folder of finished folds."""
     preset: str = "smoke"
@@ -142,7 +143,7 @@ def _inputs(flags: RunFlags, console: Console) -> tuple[Path, Path | None]:
     """Flow store and teacher; the synthetic set is the default and is made where it is missing."""
     dataset, model = flags.experiment.data.dataset, flags.experiment.model
     if flags.flows is not None or dataset != "synthetic":
-        return flags.flows or Path("flows") / dataset, flags.macro_weights
+        return flags.flows or default_flows(dataset), flags.macro_weights
     from orchestration import demo  # it uses this module
 
     if demo.prepare_synthetic(Path("demo"), console) != cli.DONE:

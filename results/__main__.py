@@ -1,4 +1,4 @@
-"""``python -m results leaderboard`` and ``python -m results import``.
+"""``python -m results leaderboard``, ``import`` and ``predictions``.
 
 Exit status: 0 done, 2 bad input (one line on standard error), 3 an experiment is incomplete.
 """
@@ -17,7 +17,8 @@ from dadnet.errors import DadnetError
 from results.board import leaderboard, text_table
 from results.foreign import ForeignTable, import_table
 from results.ledger import Ledger, LedgerWarning
-from results.page import FORMATS, write_site
+from results.page import FORMATS, write_site, write_text
+from results.predictions import find_experiment, megc_log, prediction_csv
 from results.records import PROTOCOLS, SELECTIONS
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
@@ -75,6 +76,19 @@ def _parser() -> _Parser:
     foreign.add_argument("--classes", help="class names in order, with commas between")
     foreign.add_argument("--ledger", type=Path, default=Path("runs"), help="folder of the records")
     foreign.set_defaults(run=_import)
+
+    given = commands.add_parser("predictions", help="per-clip predictions of one experiment")
+    given.add_argument("--ledger", type=Path, default=Path("runs"), help="folder of the records")
+    given.add_argument("--experiment", help="its digest or the beginning of it")
+    given.add_argument(
+        "--format",
+        choices=("megc-log", "csv"),
+        default="csv",
+        help="csv (boards of DFME), or the log of the Micro-Expressions Grand Challenge 2019",
+    )
+    given.add_argument("--part", help="csv: only this part of an official split, such as testA")
+    given.add_argument("--out", type=Path, help="file to write (default: standard output)")
+    given.set_defaults(run=_predictions)
     return parser
 
 
@@ -110,6 +124,30 @@ def _import(arguments: argparse.Namespace) -> int:
         f"{experiment.method}: {num_clips} clips of {len(experiment.folds)} subjects "
         f"are in {ledger.folder(experiment)}"
     )
+    return DONE
+
+
+def _predictions(arguments: argparse.Namespace) -> int:
+    ledger = Ledger(arguments.ledger)
+    experiment = find_experiment(ledger, arguments.experiment)
+    records = ledger.records(experiment)
+    if len(records) < len(experiment.folds):
+        missing = len(experiment.folds) - len(records)
+        print(
+            f"incomplete: {missing} of {len(experiment.folds)} folds are missing", file=sys.stderr
+        )
+        return INCOMPLETE
+    if arguments.format == "megc-log":
+        if arguments.part is not None:
+            raise DadnetError("part: the megc-log holds all clips; leave the option out")
+        text = megc_log(experiment, records)
+    else:
+        text = prediction_csv(experiment, records, arguments.part)
+    if arguments.out is None:
+        print(text, end="")
+    else:
+        write_text(arguments.out, text)
+        print(f"wrote {arguments.out}")
     return DONE
 
 

@@ -1,13 +1,14 @@
 """The leaderboard: one group per dataset, protocol and class set, one row per experiment.
 
-Only complete experiments are ranked, and only against the same dataset, protocol and classes.
+Composites and official splits have a further group for each of their parts. Only complete
+experiments are ranked, and only against the same dataset, protocol and classes.
 Rows whose selection looked at the test subjects (`oracle`) are shown and never ranked.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from rich.text import Text
 from dadnet.errors import DadnetError
 from results.columns import COLUMNS, Column
 from results.ledger import Ledger
-from results.records import Experiment
+from results.records import Experiment, FoldRecord, Prediction
 from results.rows import Board, Group, Row, Tally
-from results.stats import subject_confusions, summarise
+from results.stats import prediction_confusions, subject_confusions, summarise
 
 
 def leaderboard(ledger: Ledger | str | Path, dataset: str | None = None) -> Board:
@@ -42,15 +43,17 @@ def leaderboard(ledger: Ledger | str | Path, dataset: str | None = None) -> Boar
     if not chosen:
         available = ", ".join(sorted({e.dataset for e in experiments}))
         raise DadnetError(f"no experiment on dataset {dataset!r}; available: {available}")
-    groups: dict[tuple[str, str, str, tuple[str, ...]], list[Row]] = {}
+    groups: dict[tuple[str, str, str, tuple[str, ...], str], list[Row]] = {}
     for experiment in chosen:
-        key = (
-            experiment.dataset,
-            experiment.protocol,
-            experiment.class_set,
-            experiment.classes,
-        )
-        groups.setdefault(key, []).append(_row(ledger, experiment))
+        for row in _rows(ledger, experiment):
+            key = (
+                experiment.dataset,
+                experiment.protocol,
+                experiment.class_set,
+                experiment.classes,
+                row.part,
+            )
+            groups.setdefault(key, []).append(row)
     return Board(tuple(Group(*key, rows=_ranked(groups[key])) for key in sorted(groups)))
 
 
@@ -90,8 +93,42 @@ def _cell(column: Column, row: Row) -> str:
     return f"{value:.3f}" if short else column.text(row)
 
 
-def _row(ledger: Ledger, experiment: Experiment) -> Row:
+def part_of(protocol: str, prediction: Prediction) -> str:
+    """Return the part that a prediction is reported under beside all test clips, or "".
+
+    Composites are reported by the dataset of the subject, official splits by their test parts.
+    """
+    if protocol in ("cde", "cross-dataset"):
+        dataset, slash, _ = prediction.subject.partition("/")
+        return dataset if slash else ""
+    return prediction.part if protocol == "official" else ""
+
+
+def _rows(ledger: Ledger, experiment: Experiment) -> list[Row]:
+    """Return the experiment's row and, once it is complete, one per part of the same predictions.
+
+    The folds are pooled first, so a part's figures are of models that were trained on all parts.
+    """
     records = ledger.records(experiment)
+    whole = _row(experiment, records)
+    parts: dict[str, list[Prediction]] = {}
+    for prediction in (p for record in records for p in record.predictions):
+        parts.setdefault(part_of(experiment.protocol, prediction), []).append(prediction)
+    if not whole.complete or len(parts) < 2:
+        return [whole]
+    rows = [whole]
+    for part in sorted(parts):
+        confusions = prediction_confusions(parts[part], experiment.classes)
+        tallies = tuple(
+            Tally(subject, int(counts.trace()), int(counts.sum()))
+            for subject, counts in confusions.items()
+        )
+        summary = summarise(confusions, experiment.digest)
+        rows.append(replace(whole, summary=summary, tallies=tallies, part=part))
+    return rows
+
+
+def _row(experiment: Experiment, records: Sequence[FoldRecord]) -> Row:
     confusions = subject_confusions(records, experiment.classes)
     # A subject of an unfinished fold has no counts yet; alone in its fold, its total is known.
     tallies = {

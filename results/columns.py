@@ -100,6 +100,7 @@ COLUMNS: tuple[Column, ...] = (
     _plain("dataset", "Dataset", lambda row: row.experiment.dataset, shown=False),
     _plain("protocol", "Protocol", lambda row: row.experiment.protocol, shown=False),
     _plain("class_set", "Class set", lambda row: row.experiment.class_set, shown=False),
+    _plain("part", "Part", lambda row: row.part or None, shown=False),
     _plain("rank", "Rank", lambda row: row.rank, numeric=True, help="By UF1, complete rows only"),
     _plain("method", "Method", lambda row: row.experiment.method),
     _plain("status", "Status", lambda row: row.status, shown=False),

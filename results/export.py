@@ -42,6 +42,7 @@ def _group(group: Group) -> dict[str, Any]:
         "dataset": group.dataset,
         "protocol": group.protocol,
         "class_set": group.class_set,
+        "part": group.part or None,
         "classes": list(group.classes),
         "rows": [_row(row) for row in group.rows],
     }

@@ -63,7 +63,7 @@ def write_site(board: Board, out: str | Path, formats: Sequence[str] = FORMATS) 
             suffix, _, make = _EXPORTS[name]
             texts[f"{page_name(dataset)}.{suffix}"] = make(part)
     for file, text in texts.items():
-        _replace(folder / file, text)
+        write_text(folder / file, text)
     return tuple(folder / file for file in texts)
 
 
@@ -159,7 +159,8 @@ def _tally_text(tally: Tally) -> str:
     return f"{tally.subject}: {tally.right} of {tally.total} right"
 
 
-def _replace(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         temporary.write_bytes(text.encode())

@@ -28,6 +28,8 @@ class Row:
             finished folds would be one over survivors.
         tallies: one per planned test subject, sorted.
         rank: from 1 in the group; None for incomplete and for test-peeking rows.
+        part: the dataset of a composite, or the part of an official split, that these figures are
+            of; "" for all test clips.
     """
 
     experiment: Experiment
@@ -36,6 +38,12 @@ class Row:
     summary: Summary | None
     tallies: tuple[Tally, ...]
     rank: int | None = None
+    part: str = ""
+
+    @property
+    def key(self) -> str:
+        """Unique on the board: the digest, with the part."""
+        return f"{self.experiment.digest}-{self.part}" if self.part else self.experiment.digest
 
     @property
     def complete(self) -> bool:
@@ -56,7 +64,9 @@ class Row:
 
     @property
     def num_clips(self) -> int:
-        """How many test clips the plan has."""
+        """How many test clips the plan, or the part, has."""
+        if self.part:
+            return sum(tally.total or 0 for tally in self.tallies)
         return sum(fold.num_test_clips for fold in self.experiment.folds)
 
     @property
@@ -73,12 +83,14 @@ class Group:
     protocol: str
     class_set: str
     classes: tuple[str, ...]
+    part: str
     rows: tuple[Row, ...]
 
     @property
     def title(self) -> str:
-        """Return dataset, protocol and class set in one line."""
-        return f"{self.dataset}, {self.protocol}, {self.class_set} ({', '.join(self.classes)})"
+        """Return dataset, protocol, class set and part in one line."""
+        title = f"{self.dataset}, {self.protocol}, {self.class_set} ({', '.join(self.classes)})"
+        return f"{title}: {self.part} part" if self.part else title
 
     @property
     def same_clips(self) -> bool:
@@ -88,7 +100,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Board:
-    """All groups, sorted by dataset, protocol, class set and classes."""
+    """All groups, sorted by dataset, protocol, class set, classes and part; all clips first."""
 
     groups: tuple[Group, ...]
 

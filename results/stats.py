@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 from dadnet import metrics
 from dadnet.errors import DadnetError
-from results.records import FoldRecord
+from results.records import FoldRecord, Prediction
 
 NUM_RESAMPLES = 9_999
 CONFIDENCE = 0.95
@@ -71,10 +71,17 @@ class Summary:
 def subject_confusions(
     records: Sequence[FoldRecord], classes: Sequence[str]
 ) -> dict[str, metrics.IntArray]:
+    """Return the confusion matrix of every subject; see `prediction_confusions`."""
+    return prediction_confusions([row for r in records for row in r.predictions], classes)
+
+
+def prediction_confusions(
+    predictions: Iterable[Prediction], classes: Sequence[str]
+) -> dict[str, metrics.IntArray]:
     """Return the confusion matrix of every subject.
 
     Args:
-        records: finished folds of one experiment.
+        predictions: of one experiment.
         classes: (K,) class names in the class set's order.
 
     Returns:
@@ -86,7 +93,7 @@ def subject_confusions(
     numbers = {name: number for number, name in enumerate(classes)}
     matrices: dict[str, metrics.IntArray] = {}
     seen: set[str] = set()
-    for row in (row for record in records for row in record.predictions):
+    for row in predictions:
         if row.clip_id in seen:
             raise DadnetError(f"clip {row.clip_id} was scored in two folds, expected one")
         seen.add(row.clip_id)

@@ -36,10 +36,13 @@ class Rejected:
     Attributes:
         clip_id: id of the clip, or where it was found if it has none.
         reason: one line for the user.
+        expected: whether the dataset's authors or the literature leave it out as well, so that it
+            is no defect of this copy.
     """
 
     clip_id: str
     reason: str
+    expected: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,16 @@ class ClipIndex:
         clips: one row per clip with the columns ``INDEX_COLUMNS``; ``onset``, ``apex`` and
             ``offset`` are integers (-1: unknown), all else is text ("": not used).
         rejected: every clip left out, each with its reason.
+        files: the annotation files that were read, relative to the root.
+        corrections: every correction of a known error that was applied.
+        notes: what else a user should know, with counts.
     """
 
     clips: pd.DataFrame
     rejected: tuple[Rejected, ...]
+    files: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_columns(self.clips)

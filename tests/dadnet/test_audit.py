@@ -100,3 +100,51 @@ def test_a_val_part_without_a_class_is_counted():
         "negative"
     )
     assert "val parts lack a class" in check(table, first)
+
+
+@pytest.mark.parametrize("protocol", ["loso", "cde", "cross-dataset", "group-kfold"])
+def test_a_subject_that_is_never_or_twice_tested_is_refused(protocol):
+    table = composite()
+    config = DataConfig(protocol=protocol, num_folds=3, selection="last")
+    folds = make_folds(table, config, 0)
+    options = {"store_normalisation": "none"}
+    assert "audit passed" in audit(table, folds, CLASSES, config, **options)
+    with pytest.raises(AuditError, match="tests every subject once"):
+        audit(table, folds[1:], CLASSES, config, **options)
+    with pytest.raises(AuditError, match="tests every subject once"):
+        audit(table, (*folds, folds[0]), CLASSES, config, **options)
+
+
+def composite() -> pd.DataFrame:
+    other = clips().replace(r"^d/", "e/", regex=True)
+    other["flow_digest"] += "e"
+    return pd.concat([clips(), other], ignore_index=True)
+
+
+def test_a_dataset_on_two_sides_is_refused():
+    config = DataConfig(protocol="cross-dataset", selection="last")
+    first, second = make_folds(composite(), config, 0)
+    leak = dataclasses.replace(first, test=first.test[1:])
+    mixed = dataclasses.replace(second, fit=second.fit[1:], test=(*second.test, second.fit[0]))
+    with pytest.raises(AuditError, match=r"dataset on two sides.*: d"):
+        audit(composite(), (leak, mixed), CLASSES, config, store_normalisation="none")
+
+
+def test_cde_that_tests_two_subjects_at_once_is_refused():
+    config = DataConfig(protocol="cde", selection="last")
+    first, second, *rest = make_folds(composite(), config, 0)
+    both = (*first.test, *second.test)
+    pair = dataclasses.replace(first, test=both, fit=tuple(s for s in first.fit if s not in both))
+    with pytest.raises(AuditError, match="tests one subject at a time"):
+        audit(composite(), (pair, *rest), CLASSES, config, store_normalisation="none")
+
+
+def test_a_subject_in_two_test_parts_is_refused():
+    table = clips()
+    table["part"] = ["testA" if s in ("d/s0", "d/s1") else "train" for s in table["subject"]]
+    config = DataConfig(protocol="official")
+    folds = make_folds(table, config, 0)
+    audit(table, folds, CLASSES, config, store_normalisation="none")
+    table.loc[0, "part"] = "testB"
+    with pytest.raises(AuditError, match="subjects in two test parts: d/s0"):
+        audit(table, folds, CLASSES, config, store_normalisation="none")

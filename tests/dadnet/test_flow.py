@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 
 from dadnet.errors import DadnetError
-from dadnet.flow import FLOW_METHODS, check_flow, compute_flow, read_frame, resize_flow
+from dadnet.flow import (
+    FLOW_METHODS,
+    check_flow,
+    compute_flow,
+    flow_peak,
+    read_frame,
+    resize_flow,
+)
 
 
 def texture(size: int = 96) -> np.ndarray:
@@ -88,3 +95,39 @@ def test_frames_that_cannot_be_used_are_refused(tmp_path):
         read_frame(tmp_path / "none.png", 32, None)
     with pytest.raises(DadnetError, match="outside a frame of 8 x 8"):
         read_frame(tmp_path / "a.png", 32, (4, 4, 8, 8))
+
+
+class TestPeak:
+    def frames(self, amounts) -> list:
+        """A texture of which the middle moves by so many pixels, while all of it drifts."""
+        noise = np.random.default_rng(0).uniform(0, 255, (96, 96)).astype(np.float32)
+        smooth = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)
+        y, x = np.mgrid[0:96, 0:96].astype(np.float32)
+        bump = np.exp(-((x - 48) ** 2 + (y - 48) ** 2) / 300)
+        made = []
+        for k, amount in enumerate(amounts):
+            drift = 0.3 * k
+            made.append(cv2.remap(smooth, x - amount * bump - drift, y, cv2.INTER_LINEAR,
+                                  borderMode=cv2.BORDER_REFLECT).astype(np.uint8))  # fmt: skip
+        return made
+
+    def test_the_frame_that_moved_most_is_found_in_spite_of_the_head(self):
+        onset, *later = self.frames([0, 0.5, 1.5, 3.0, 1.0, 0.2])
+        looked_at = []
+
+        def once():
+            for number, image in enumerate(later, start=11):
+                looked_at.append(number)
+                yield number, image
+
+        number, image = flow_peak(onset, once(), 10)
+        assert number == 13
+        np.testing.assert_array_equal(image, later[2])
+        assert looked_at == [11, 12, 13, 14, 15]
+
+    def test_without_motion_there_is_no_peak(self):
+        [still] = self.frames([0])
+        with pytest.raises(DadnetError, match="no frame after the onset differs"):
+            flow_peak(still, [(1, still), (2, still)])
+        with pytest.raises(DadnetError, match="no frame after the onset differs"):
+            flow_peak(still, [])

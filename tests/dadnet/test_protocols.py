@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import LeaveOneGroupOut
 
-from dadnet.config import DataConfig
+from dadnet.config import DataConfig, ExperimentConfig, experiment_digest
 from dadnet.errors import DadnetError
 from dadnet.protocols import carve_val, make_folds
 
@@ -97,3 +97,66 @@ def test_val_prefers_covering_every_class_over_its_size():
     val = carve_val(train, 0.2, 7)
     assert {"a", "b"} & set(val)
     assert {"a", "b"} - set(val)
+
+
+def composite() -> pd.DataFrame:
+    """Three datasets of 3, 4 and 5 subjects, 4 clips each."""
+    rows = []
+    for dataset, number in {"a": 3, "b": 4, "c": 5}.items():
+        for s in range(number):
+            for c in range(4):
+                label = ("negative", "positive", "surprise")[(c + s) % 3]
+                rows.append((f"{dataset}/s{s}/{c}", f"{dataset}/s{s}", label, ""))
+    return pd.DataFrame(rows, columns=["clip_id", "subject", "label", "part"])
+
+
+def test_cde_leaves_one_subject_of_the_union_out():
+    folds = make_folds(composite(), DataConfig(protocol="cde", selection="last"), 0)
+    assert len(folds) == 12
+    for fold in folds:
+        assert fold.test == (fold.name,)
+        assert len(fold.fit) == 11
+
+
+def test_cross_dataset_leaves_one_dataset_out():
+    folds = make_folds(composite(), DataConfig(protocol="cross-dataset"), 0)
+    assert [f.name for f in folds] == ["a", "b", "c"]
+    for fold in folds:
+        assert {s[0] for s in fold.test} == {fold.name}
+        assert fold.name not in {s[0] for s in (*fold.fit, *fold.val)}
+        assert fold.val
+        assert len(fold.fit) + len(fold.val) + len(fold.test) == 12
+
+
+@pytest.mark.parametrize("protocol", ["cde", "cross-dataset"])
+def test_protocols_of_several_datasets_need_them(protocol):
+    with pytest.raises(DadnetError, match="at least two datasets, got d; --flows takes several"):
+        make_folds(unequal_clips(), DataConfig(protocol=protocol), 0)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_group_kfold_tests_every_subject_once(seed):
+    config = DataConfig(protocol="group-kfold", num_folds=4)
+    folds = make_folds(composite(), config, seed)
+    assert [f.name for f in folds] == ["group1", "group2", "group3", "group4"]
+    tested = sorted(s for fold in folds for s in fold.test)
+    assert tested == sorted(composite()["subject"].unique())
+    for fold in folds:
+        assert not set(fold.fit) & set(fold.test)
+        assert set(fold.fit) | set(fold.val) | set(fold.test) == set(tested)
+    shuffled = make_folds(composite().sample(frac=1, random_state=3), config, seed)
+    assert folds == shuffled
+
+
+def test_group_kfold_needs_more_subjects_than_folds():
+    with pytest.raises(DadnetError, match=r"more than num_folds \(12\) subjects, got 12"):
+        make_folds(composite(), DataConfig(protocol="group-kfold", num_folds=12), 0)
+
+
+def test_num_folds_is_part_of_the_experiment_only_where_it_is_used():
+    def digest(**data):
+        return experiment_digest(ExperimentConfig(data=DataConfig(**data)), "d", None)
+
+    assert digest(num_folds=5) == digest(num_folds=10)
+    groups = [digest(protocol="group-kfold", num_folds=n) for n in (5, 10)]
+    assert len(set(groups)) == 2

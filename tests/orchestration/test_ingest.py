@@ -179,7 +179,7 @@ def test_a_pickle_in_a_flow_file_is_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--dataset", "casme9"], "expected casme2, synthetic"),
+        (["--dataset", "casme9"], "expected one of casme2, casme3"),
         (["--dataset", "casme2"], "root: expected the folder of casme2"),
         (["--index", "/nowhere.csv"], "nowhere.csv"),
         (["--index", "a.csv", "--root", "b"], "got both"),

@@ -20,7 +20,7 @@ from tests.orchestration.conftest import ledger_content, run_words
 FLAGS = """
     flows ledger preset macro_weights workers stack checkpoint_every keep_weights
     resume fresh dry_run
-    dataset class_set protocol selection val_fraction normalisation shuffle_labels
+    dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
     alignment_weight alignment_stages num_projections gswd_form label_smoothing
     epochs batch_size lr lr_floor warmup_epochs weight_decay patience augmentation
@@ -182,7 +182,7 @@ class TestPlantedLeaks:
         (["--flows", "/nowhere"], "there is none"),
         (["--workers", "-1"], "workers: expected 0 or more"),
         (["--resume", "--fresh"], "got both"),
-        (["--dataset", "casme2"], "which holds synthetic"),
+        (["--dataset", "casme2"], "expected synthetic, which is what"),
         (["--model-type", "baseline"], "a baseline has no teacher"),
         (["--macro-size", "base"], "macro_size base, the teacher ultralight"),
         (["--macro-weights", "/nowhere.safetensors"], "nowhere.safetensors"),

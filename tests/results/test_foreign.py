@@ -1,6 +1,9 @@
+import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from dadnet.errors import DadnetError
 from results.board import leaderboard
@@ -36,12 +39,35 @@ def test_published_log_gives_the_published_figures(ledger, published_log):
     assert len(experiment.folds) == 68
     assert experiment.class_set == "3class"
     assert {fold.name.split("/")[0] for fold in experiment.folds} == {"casme2", "samm", "smic"}
-    ((row,),) = (group.rows for group in leaderboard(ledger).groups)
+    whole, *parts = leaderboard(ledger).groups
+    [row] = whole.rows
+    assert (whole.part, [group.part for group in parts]) == ("", ["casme2", "samm", "smic"])
     assert (row.num_clips, row.num_subjects, row.rank) == (442, 68, 1)
     assert row.summary.uf1.value == pytest.approx(0.7209, abs=5e-5)
     assert row.summary.uar.value == pytest.approx(0.725, abs=5e-4)
     interval = row.summary.uf1.interval
     assert (interval.low, interval.high) == pytest.approx((0.656, 0.777), abs=8e-3)
+
+
+def test_a_composite_is_reported_whole_and_by_dataset_from_one_pooled_set(ledger, published_log):
+    import_table(ForeignTable(published_log, "STSTNet", "megc2019", "cde"), ledger)
+    whole, *parts = leaderboard(ledger).groups
+    [full], by_part = whole.rows, {group.part: group.rows[0] for group in parts}
+    sizes = {name: (row.num_clips, row.num_subjects) for name, row in by_part.items()}
+    assert sizes == {"casme2": (145, 24), "samm": (133, 28), "smic": (164, 16)}
+    # The parts are the whole's predictions: their counts add up to its counts.
+    summed = np.sum([row.summary.confusion for row in by_part.values()], axis=0)
+    np.testing.assert_array_equal(summed, full.summary.confusion)
+    truth = {name: np.sum(row.summary.confusion, axis=1).tolist() for name, row in by_part.items()}
+    assert truth == {"casme2": [88, 32, 25], "samm": [92, 26, 15], "smic": [70, 51, 43]}
+    # Figures of a part, from the file itself.
+    for name, row in by_part.items():
+        with published_log.open(encoding="utf-8") as stream:
+            rows = [line for line in csv.DictReader(stream) if line["dataset"] == name]
+        labels, given = ([line[k] for line in rows] for k in ("label", "prediction"))
+        f1 = f1_score(labels, given, average="macro")
+        assert row.summary.uf1.value == pytest.approx(f1, abs=1e-9)
+        assert row.experiment is full.experiment
 
 
 def test_one_fold_per_subject(ledger, write):

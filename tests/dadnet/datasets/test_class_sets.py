@@ -3,6 +3,7 @@ import pickle
 import pytest
 
 from dadnet.datasets.class_sets import CLASS_SETS, ClassSet, get_class_set
+from dadnet.datasets.literature import LITERATURE
 from dadnet.errors import DadnetError
 
 # Emotions of the released CASME II file (255 rows).
@@ -42,6 +43,40 @@ def test_larger_class_sets_of_casme2_keep_the_others(name: str, total: int):
 @pytest.mark.parametrize("dataset", ["synthetic", "synthetic-macro"])
 def test_synthetic_sets_have_the_classes_of_casme2(dataset: str):
     assert get_class_set("3class", dataset) == get_class_set("3class", "casme2")
+    with pytest.raises(DadnetError, match="available: 3class, 4class, 5class, 7class"):
+        get_class_set("3class-megc", dataset)
+
+
+@pytest.mark.parametrize("dataset", list(LITERATURE))
+def test_class_sets_give_the_counts_of_the_literature(dataset: str):
+    known = LITERATURE[dataset]
+    if not known.emotions:
+        pytest.skip("no emotions are counted in print")
+    for name, expected in known.class_sets.items():
+        if name != "3class-megc" or dataset != "casme2":  # that one leaves out two clips by name
+            assert counts(name, dataset, dict(known.emotions)) == dict(expected.counts), name
+
+
+def test_the_challenge_leaves_out_two_clips_of_casme2():
+    chosen = get_class_set("3class-megc", "casme2")
+    assert sorted(chosen.left_out) == ["casme2/sub04/EP12_01f", "casme2/sub24/EP02_07"]
+    assert chosen.label("disgust", "casme2/sub04/EP12_01f") is None
+    assert chosen.label("disgust", "casme2/sub04/EP12_02f") == "negative"
+    # 147 - 2, both negative
+    assert counts("3class-megc", "casme2", CASME2_COUNTS)["negative"] - 2 == 88
+
+
+def test_the_sum_of_the_parts_of_dfme_is_what_is_known_of_it():
+    known = LITERATURE["dfme"]
+    assert sum(known.parts.values()) == sum(known.class_sets["3class"].counts.values()) == 2629
+
+
+def test_several_emotions_of_one_clip_have_no_single_class():
+    chosen = get_class_set("5class", "fourdme")
+    assert chosen.label("positive+surprise") is None
+    with pytest.raises(DadnetError, match="unknown emotion 'positive\\+joy'"):
+        chosen.label("positive+joy")
+    assert get_class_set("3class", "fourdme").label("repression") is None
 
 
 def test_any_other_dataset_follows_the_challenge_text():
@@ -63,10 +98,10 @@ def test_a_dropped_emotion_is_known_and_a_misspelt_one_is_not():
 
 
 def test_an_unknown_class_set_lists_those_that_there_are():
-    with pytest.raises(DadnetError, match=r"'9class'.*available: 3class, 4class, 5class, 7class"):
+    with pytest.raises(DadnetError, match=r"'9class'.*available: 3class, 3class-megc, 3class-156"):
         get_class_set("9class", "casme2")
     with pytest.raises(DadnetError, match="available: 3class, 4class, 7class"):
-        get_class_set("5class", "samm")
+        get_class_set("5class", "ckplus")
 
 
 def test_every_entry_of_the_table_is_a_valid_class_set():
@@ -74,6 +109,7 @@ def test_every_entry_of_the_table_is_a_valid_class_set():
         for dataset in datasets:
             chosen = get_class_set(name, dataset)
             assert len(chosen.classes) == int(name[0])
+            assert chosen.name == name
 
 
 def test_a_class_set_survives_the_way_to_a_worker():

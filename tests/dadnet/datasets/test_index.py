@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dadnet.datasets.frames import find_frame, frame_number, list_frames
+from dadnet.datasets.frames import FrameFolders, frame_number
 from dadnet.datasets.index import INDEX_COLUMNS, ClipIndex, check_index, read_index_csv
 from dadnet.errors import DadnetError
 
@@ -133,18 +133,27 @@ class TestFrames:
     def test_frames_are_in_the_order_of_their_numbers(self, tmp_path: Path):
         for name in ("img10.png", "img9.png", "img100.jpeg", "Thumbs.db", "img1.jpg.lnk"):
             (tmp_path / name).touch()
-        assert [number for number, _ in list_frames(tmp_path)] == [9, 10, 100]
-        assert find_frame(tmp_path, 100).name == "img100.jpeg"
+        assert sorted(FrameFolders().frames(tmp_path)) == [9, 10, 100]
+        assert FrameFolders().find(tmp_path, 100).name == "img100.jpeg"
 
     def test_a_missing_frame_says_what_there_is(self, tmp_path: Path):
         (tmp_path / "img5.png").touch()
         with pytest.raises(DadnetError, match=r"no frame 4 .* it has 5 to 5"):
-            find_frame(tmp_path, 4)
-        with pytest.raises(DadnetError, match="no folder of frames"):
-            find_frame(tmp_path / "none", 4)
+            FrameFolders().find(tmp_path, 4)
+        with pytest.raises(DadnetError, match="none cannot be listed"):
+            FrameFolders().find(tmp_path / "none", 4)
 
     def test_two_files_of_one_number_are_not_guessed(self, tmp_path: Path):
         for name in ("img5.png", "reg_img5.png"):
             (tmp_path / name).touch()
         with pytest.raises(DadnetError, match="several files are frame 5"):
-            find_frame(tmp_path, 5)
+            FrameFolders().find(tmp_path, 5)
+
+    def test_folders_are_found_in_any_case_and_below_others(self, tmp_path: Path):
+        (tmp_path / "spNO.1" / "A" / "color").mkdir(parents=True)
+        (tmp_path / ".hidden").mkdir()
+        folders = FrameFolders()
+        assert folders.below(tmp_path, ("SPno.1", "a", "Color")) == tmp_path / "spNO.1/A/color"
+        assert folders.below(tmp_path, ("spNO.2", "a")) is None
+        assert folders.named(tmp_path, "COLOR") == [tmp_path / "spNO.1/A/color"]
+        assert sorted(folders.children(tmp_path)) == ["spno.1"]

@@ -1,0 +1,78 @@
+"""The copies by name."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dadnet.datasets.copies.asian import write_casme2, write_casme3, write_casme3c
+from dadnet.datasets.copies.drawing import PlannedClip, Studio, plan
+from dadnet.datasets.copies.european import (
+    write_fourdme,
+    write_samm,
+    write_smic,
+    write_smic_videos,
+)
+from dadnet.datasets.copies.others import write_ckplus, write_dfme
+from dadnet.errors import DadnetError
+
+Writer = Callable[[Path, Studio, Sequence[PlannedClip]], None]
+
+_CASME2 = ("disgust", "repression", "happiness", "surprise", "others")
+_BASIC = ("Disgust", "Surprise", "Sadness", "Fear", "Happiness", "Anger", "Contempt")
+# Folder of the copy -> the dataset it is of, its writer, the emotions of every subject.
+COPIES: dict[str, tuple[str, Writer, tuple[str, ...]]] = {
+    "casme2": ("casme2", write_casme2, _CASME2),
+    "casme3": (
+        "casme3",
+        write_casme3,
+        ("disgust", "surprise", "Others", "fear", "anger", "sad", "happy"),
+    ),
+    "casme3-clips": (
+        "casme3",
+        lambda root, studio, clips: write_casme3(
+            root, studio, clips, videos=False, name="cas(me)3_part_A_ME_label_JpgIndex.xls"
+        ),
+        ("disgust", "surprise", "happy"),
+    ),
+    "casme3c": ("casme3c", write_casme3c, ("disgust", "surprise", "happy")),
+    "fourdme": (
+        "fourdme",
+        write_fourdme,
+        ("Negative", "Positive", "Surprise", "Repression", "Others"),
+    ),
+    "dfme": ("dfme", write_dfme, _BASIC),
+    "samm": ("samm", write_samm, ("Anger", "Happiness", "Surprise", "Contempt", "Disgust")),
+    "smic": ("smic", write_smic, ("negative", "positive", "surprise")),
+    "smic-videos": ("smic", write_smic_videos, ("negative", "positive", "surprise")),
+    "ckplus": (
+        "ckplus",
+        write_ckplus,
+        ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise"),
+    ),
+}
+
+
+def write_copy(name: str, root: Path, *, subjects: int = 4, size: int = 96) -> None:
+    """Write one copy into a folder that appears whole or not at all; one that is there stays.
+
+    Args:
+        name: a key of ``COPIES``.
+        root: folder to be made.
+        subjects: number of subjects.
+        size: side of the frames in pixels; 0: empty files.
+
+    Raises:
+        DadnetError: if there is no such copy, or a number is out of range.
+    """
+    if name not in COPIES:
+        raise DadnetError(f"copy: expected one of {', '.join(COPIES)}, got {name!r}")
+    if subjects < 4 or (size and size < 32):
+        raise DadnetError(f"copy: expected subjects >= 4 and size >= 32, got {subjects} and {size}")
+    if root.exists():
+        return
+    _, writer, emotions = COPIES[name]
+    partial = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    writer(partial, Studio(size), plan(emotions, subjects))
+    partial.rename(root)

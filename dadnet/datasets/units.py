@@ -1,0 +1,40 @@
+"""Action units as text: the many spellings of the annotations in one."""
+
+import re
+
+# With the full-width comma of part C of CAS(ME)^3.
+_SEPARATORS = re.compile("\\s*[+,;/\uff0c\u3001]\\s*|\\s+")
+_UNIT = re.compile(r"(?:AU)?([LRTBAU]*)(?:AU)?([0-9]{1,2})([A-E]?)", re.IGNORECASE)
+_STATIC = re.compile(r"\(k\)", re.IGNORECASE)
+
+
+def clean_units(text: str) -> str:
+    """Units joined by "+": ``AU4, L12 (k)`` becomes ``4``.
+
+    Sides and levels are kept (``L12``, ``14A``); units marked ``(k)`` in 4DME were there before
+    the expression and are left out; alternatives (``12 or 14``) are joined by "|". Text that is
+    none of this is given back as it is: units are shown, never trained on.
+
+    Args:
+        text: the cell.
+    """
+    words = re.sub(r"\s*\bor\b\s*", "|", text.strip(), flags=re.IGNORECASE)
+    words = re.sub(r"\s+\(", "(", words)
+    words = re.sub(r"\bAU\s+", "AU", words, flags=re.IGNORECASE)
+    units: list[str] = []
+    for word in _SEPARATORS.split(words):
+        if not word or _STATIC.search(word):
+            continue
+        options = [_unit(option) for option in word.split("|") if option]
+        if not options or not all(options):
+            return text.strip()
+        units.append("|".join(options))
+    return "+".join(units)
+
+
+def _unit(word: str) -> str:
+    match = _UNIT.fullmatch(word)
+    if match is None:
+        return ""
+    side = match[1].upper().replace("AU", "")
+    return f"{side}{int(match[2])}{match[3].upper()}"
