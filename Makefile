@@ -36,4 +36,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 # The short measurements; the others are run by hand (see benchmarks/).
 bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.fold_step --repeats 5
+	$(BIN)/python -m benchmarks.stack --repeats 3
+	$(BIN)/python -m benchmarks.gswd --repeats 5

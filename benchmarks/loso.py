@@ -1,0 +1,182 @@
+"""Folds per hour, end to end: an ordinary sequential script against `run_loso`.
+
+`python -m benchmarks.loso --json benchmarks/results/loso.json`. 24 subjects, input 56, the recipe
+`smoke` with fewer epochs, each way a command of its own, start-up included: the ordinary script on
+all cores, as torch does by itself; the same with one process per fold, as many at a time as there
+are cores, one thread each; `run_loso` with one fold at a time per worker, and with stacks. Of the
+latter two the overhead is given too: seconds outside of the folds, and the workers' idle share.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.common import arguments, report
+from benchmarks.fold_step import teacher
+from benchmarks.ordinary import OrdinaryFold
+from dadnet.clips import MicroExpressionDataset
+from dadnet.config import DataConfig
+from dadnet.flow_store import (
+    FLOW_FILE,
+    flow_digest,
+    flow_table,
+    load_flow_store,
+    store_digest,
+    write_card,
+    write_flow_file,
+)
+from dadnet.presets import get_preset
+from dadnet.teacher import Teacher
+from results.ledger import Ledger
+
+SUBJECTS, CLIPS_EACH, SIZE, EPOCHS = 24, 6, 56, 15
+EMOTIONS = ("disgust", "happiness", "surprise")
+
+
+def write_inputs(folder: Path) -> None:
+    """A flow store of noise, and an untrained teacher: only the time matters here."""
+    rng = np.random.default_rng(0)
+    number = SUBJECTS * CLIPS_EACH
+    flows = rng.normal(size=(number, 2, SIZE, SIZE)).astype(np.float16)
+    subject = [f"synthetic/s{i // CLIPS_EACH:02d}" for i in range(number)]
+    clips = pd.DataFrame(
+        {
+            "clip_id": [f"{s}/c{i}" for i, s in enumerate(subject)],
+            "dataset": "synthetic",
+            "subject": subject,
+            "filename": "c",
+            "onset": 1,
+            "apex": 2,
+            "offset": 3,
+            "emotion": [EMOTIONS[i % 3] for i in range(number)],
+            "action_units": "",
+            "part": "",
+            "flow_digest": [flow_digest(flow) for flow in flows],
+        }
+    )
+    store = folder / "flows"
+    store.mkdir()
+    write_flow_file(store / FLOW_FILE, [flow_table(clips, flows)])
+    card = {"digest": store_digest(clips, "none"), "files": [FLOW_FILE]}
+    write_card(store, {**card, "parameters": {"normalisation": "none"}})
+    teacher(SIZE).save(folder / "teacher.safetensors")
+
+
+def ordinary_script(folder: Path, numbers: list[int]) -> None:
+    """Train these folds in turn, all where none is named, and predict their test subjects."""
+    config = get_preset("smoke", DataConfig())
+    dataset = MicroExpressionDataset.from_store(load_flow_store(folder / "flows"), "3class", SIZE)
+    frozen = Teacher.load(folder / "teacher.safetensors")
+    right = 0
+    subjects = sorted(set(dataset.clips["subject"]))
+    for subject in [subjects[k] for k in numbers] or subjects:
+        test = torch.from_numpy((dataset.clips["subject"] == subject).to_numpy())
+        # A fifth of the training clips is for validation, as in the engine.
+        rows = torch.nonzero(~test).flatten()
+        fit, val = rows[: len(rows) * 4 // 5], rows[len(rows) * 4 // 5 :]
+        fold = OrdinaryFold(config, dataset.flows[fit], dataset.labels[fit], frozen)
+        for _ in range(EPOCHS):
+            fold.epoch()
+            fold.predict(dataset.flows[val])
+        right += int((fold.predict(dataset.flows[test]) == dataset.labels[test]).sum())
+    print(f"{right} of {len(dataset)} right")
+
+
+def process_per_fold(folder: Path) -> None:
+    """Run every fold of the ordinary script in a process of its own, one per core at a time."""
+    command = [sys.executable, "-m", "benchmarks.loso", "--fold", str(folder)]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        calls = [
+            pool.submit(subprocess.run, [*command, str(k)], check=True, env=one_thread)
+            for k in range(SUBJECTS)
+        ]
+    for call in calls:
+        call.result()
+
+
+def engine_command(folder: Path, ledger: Path, stack: str) -> list[str]:
+    """The same work as a user's command."""
+    words = f"--flows {folder}/flows --ledger {ledger} --epochs {EPOCHS} --stack {stack}".split()
+    words += ["--macro-weights", f"{folder}/teacher.safetensors"]
+    return [sys.executable, "-m", "orchestration.run_loso", *words]
+
+
+def overhead(ledger: Path, wall_s: float) -> dict[str, float]:
+    """Seconds of a run outside of its folds, and the share of the workers' time between them."""
+    [experiment] = Ledger(ledger).experiments()
+    hosts = [record.host for record in Ledger(ledger).records(experiment)]
+    since = [datetime.fromisoformat(host["started_at"]).timestamp() for host in hosts]
+    until = [start + host["seconds"] for start, host in zip(since, hosts, strict=True)]
+    span = max(until) - min(since)
+    busy = 0.0
+    for worker in {host["worker"] for host in hosts}:
+        end = 0.0
+        mine = [i for i, host in enumerate(hosts) if host["worker"] == worker]
+        for i in sorted(mine, key=lambda i: since[i]):
+            busy += max(0.0, until[i] - max(since[i], end))
+            end = max(end, until[i])
+    workers = len({host["worker"] for host in hosts})
+    return {"outside_s": wall_s - span, "idle_share": max(0.0, 1 - busy / (span * workers))}
+
+
+def seconds_of(command: list[str]) -> float:
+    """Wall time of a command that must succeed."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and report."""
+    if sys.argv[1:2] == ["--fold"]:
+        ordinary_script(Path(sys.argv[2]), [int(k) for k in sys.argv[3:]])
+        return
+    given = arguments(__doc__, repeats=3)
+    seconds: dict[str, list[float]] = {}
+    spent: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_inputs(folder)
+        for number in range(given.repeats):
+            every = [sys.executable, "-m", "benchmarks.loso", "--fold", str(folder)]
+            seconds.setdefault("ordinary", []).append(seconds_of(every))
+            started = time.perf_counter()
+            process_per_fold(folder)
+            seconds.setdefault("process_per_fold", []).append(time.perf_counter() - started)
+            for stack in ("1", "auto"):
+                way, ledger = f"run_loso_stack_{stack}", folder / f"runs-{stack}-{number}"
+                seconds.setdefault(way, []).append(
+                    seconds_of(engine_command(folder, ledger, stack))
+                )
+                spent.setdefault(way, []).append(overhead(ledger, seconds[way][-1]))
+    rows = []
+    for way, all_s in seconds.items():
+        median = statistics.median(all_s)
+        row: dict[str, Any] = {"way": way, "median_s": median, "all_s": all_s}
+        row |= {
+            "folds_per_hour": SUBJECTS * 3600 / median,
+            "ratio": statistics.median(seconds["ordinary"]) / median,
+        }
+        for figure in ("outside_s", "idle_share"):
+            if way in spent:
+                row[figure] = statistics.median(each[figure] for each in spent[way])
+        rows.append(row)
+    report(
+        "loso", [{"subjects": SUBJECTS, "epochs": EPOCHS, "input_size": SIZE}, *rows], given.json
+    )
+
+
+if __name__ == "__main__":
+    main()
