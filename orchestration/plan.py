@@ -1,13 +1,13 @@
 """From flags to a plan: clips, folds, teacher, audit, and the experiment's identity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dadnet.audit import audit
 from dadnet.clips import MicroExpressionDataset
 from dadnet.config import ExperimentConfig, experiment_digest
 from dadnet.errors import DadnetError
-from dadnet.flow_store import load_flow_store
+from dadnet.flow_store import FlowStore, load_flow_store
 from dadnet.protocols import Fold, make_folds
 from dadnet.teacher import Teacher
 from results.records import Experiment, PlannedFold
@@ -57,13 +57,17 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
             f"dataset: expected the flows of {config.data.dataset} in {flows}, "
             f"which holds {', '.join(found)}"
         )
+    return plan_of_store(config, store, _teacher(config, macro_weights))
+
+
+def plan_of_store(config: ExperimentConfig, store: FlowStore, teacher: Teacher | None) -> Plan:
+    """Label, fold and audit the clips of a loaded store; arguments and errors as `make_plan`."""
     dataset = MicroExpressionDataset.from_store(
         store,
         config.data.class_set,
         config.model.input_size,
         shuffle_seed=config.seed if config.data.shuffle_labels else None,
     )
-    teacher = _teacher(config, macro_weights)
     folds = make_folds(dataset.clips, config.data, config.seed)
     line = audit(
         dataset.clips,
@@ -89,6 +93,34 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
         folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
     )
     return Plan(config, dataset, folds, teacher, experiment, line)
+
+
+def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
+    """The plan of another configuration on the same clips, folds and teacher.
+
+    Args:
+        plan: of the base configuration.
+        config: differs from it in model, loss and optimiser only.
+
+    Raises:
+        DadnetError: if the teacher does not fit, or clips or folds would change.
+    """
+    base = plan.config
+    fixed = ("data", "seed")
+    if any(getattr(config, name) != getattr(base, name) for name in fixed) or (
+        config.model.input_size != base.model.input_size
+    ):
+        raise DadnetError("a trial may vary neither data, input_size nor seed")
+    if plan.teacher is not None:
+        plan.teacher.check(config.model)
+    old = plan.experiment
+    experiment = replace(
+        old,
+        digest=experiment_digest(config, old.data_digest, old.teacher_digest),
+        method=config.method(),
+        config=config.to_json(),
+    )
+    return replace(plan, config=config, experiment=experiment)
 
 
 def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:

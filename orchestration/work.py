@@ -6,7 +6,7 @@ import socket
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
@@ -21,9 +21,11 @@ from dadnet.member import FoldView, TrainedFold, score
 from dadnet.protocols import Fold
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import OnEpoch, train_stack
+from orchestration.outcome import load_trained, make_val_side, save_trained, visible
 from orchestration.plan import Plan
 from results.ledger import Ledger
 from results.records import FoldRecord, Prediction
+from results.val_side import ValLedger
 
 _PACKAGES = ("dadnet-loso", "numpy", "opencv-contrib-python", "ray", "torch")
 
@@ -36,11 +38,14 @@ class WorkOptions:
         ledger: root of the ledger.
         checkpoint_every: epochs between two states of a fold.
         device: torch's name of the device.
+        test_side: score the test clips and write the fold's record. A search does without: it
+            keeps the weights, and the test clips are veiled.
     """
 
     ledger: Path
     checkpoint_every: int = 5
     device: str = "cpu"
+    test_side: bool = True
 
 
 def stack_size(plan: Plan, names: Sequence[str], options: WorkOptions, at_most: int) -> StackChoice:
@@ -70,7 +75,8 @@ def make_folds_of_plan(
 ) -> None:
     """Train the named folds as one stack and write their records.
 
-    A stack that runs out of memory is halved, with a warning, and goes on.
+    A fold that a search has trained before, and whose weights it kept, is only scored. A stack
+    that runs out of memory is halved, with a warning, and goes on.
 
     Args:
         plan: the experiment's plan.
@@ -79,6 +85,10 @@ def make_folds_of_plan(
         on_epoch: as in :func:`dadnet.training.train_stack`.
         host: what the caller knows of the circumstances, such as worker and tries.
     """
+    if options.test_side:
+        names = [name for name in names if not _score_trained(plan, name, options, host)]
+    if not names:
+        return
     try:
         _make_stack(plan, names, options, on_epoch, host)
         return
@@ -107,6 +117,7 @@ def _make_stack(
     torch.set_num_threads(1)
     started, clock = datetime.now(timezone.utc), time.monotonic()
     device, ledger = torch.device(options.device), Ledger(options.ledger)
+    vals = ValLedger(options.ledger)
     folds = [plan.fold(name) for name in names]
     files = [
         CheckpointFile(ledger.checkpoint_path(plan.experiment, name), plan.experiment.digest, name)
@@ -114,7 +125,10 @@ def _make_stack(
     ]
     trained = train_stack(
         plan.config,
-        [FoldView.of(plan.dataset, fold, device) for fold in folds],
+        [
+            FoldView.of(visible(plan, fold, test_side=options.test_side), fold, device)
+            for fold in folds
+        ],
         teacher=plan.teacher,
         device=device,
         checkpoints=files,
@@ -132,17 +146,44 @@ def _make_stack(
             "pid": os.getpid(),
             "versions": _versions(),
         }
-        ledger.put(plan.experiment, _record(plan, fold, outcome, device, circumstances))
+        if not options.test_side:
+            save_trained(plan, outcome, vals)
+        if plan.config.data.selection == "inner":
+            seen = replace(plan, dataset=visible(plan, fold, test_side=options.test_side))
+            vals.put(plan.experiment, make_val_side(seen, fold, outcome, device, circumstances))
+        if options.test_side:
+            ledger.put(plan.experiment, fold_record(plan, fold, outcome, device, circumstances))
         file.remove()
 
 
-def _record(
+def _score_trained(
+    plan: Plan, name: str, options: WorkOptions, host: Mapping[str, Any] | None
+) -> bool:
+    device, vals = torch.device(options.device), ValLedger(options.ledger)
+    trained, side = load_trained(plan, name, vals, device), vals.get(plan.experiment, name)
+    if trained is None or side is None:
+        return False
+    record = fold_record(plan, plan.fold(name), trained, device, {**side.host, **(host or {})})
+    Ledger(options.ledger).put(plan.experiment, record)
+    return True
+
+
+def fold_record(
     plan: Plan,
     fold: Fold,
     trained: TrainedFold,
     device: torch.device,
     host: Mapping[str, Any],
 ) -> FoldRecord:
+    """Score a fold's test clips, once, with the chosen weights.
+
+    Args:
+        plan: the experiment's plan.
+        fold: one of its folds.
+        trained: the outcome of its training.
+        device: where its network is.
+        host: circumstances.
+    """
     rows = plan.dataset.rows(fold.test)
     flows = plan.dataset.flows[rows].to(device)
     probabilities = score(trained.model, flows, trained.statistics)
