@@ -166,7 +166,7 @@ class FoldBoard:
 
     async def fold(self, name: str, tries: int) -> str:
         """Last as long as the fold: the dashboard shows it with its name, start and duration."""
-        row = self._board.rows[name]
-        while row.state == "running" and row.tries == tries:
+        row = self._board.rows.get(name)
+        while row is not None and row.state == "running" and row.tries == tries:
             await asyncio.sleep(0.25)
-        return row.state
+        return row.state if row else "cancelled"

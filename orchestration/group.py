@@ -25,6 +25,7 @@ GRACE_S = 15.0
 LEASE_S = 15.0
 
 OnSnapshot = Callable[[dict[str, Any]], None]
+OnLoss = Callable[[BaseException | None], None]
 
 
 class _IndependentBackend(Backend):  # type: ignore[misc]
@@ -154,20 +155,25 @@ class WorkerGroup:
         self._fit = threading.Thread(target=_fit, args=(trainer, self._failures), daemon=True)
         self._fit.start()
 
-    def follow(self, on_snapshot: OnSnapshot) -> None:
+    def follow(self, on_snapshot: OnSnapshot, on_loss: OnLoss | None = None) -> None:
         """Show the board until its folds are done or failed and the group has ended.
+
+        Args:
+            on_snapshot: called about twice a second.
+            on_loss: called with what broke the group if it ends while the board is still open.
 
         Raises:
             Exception: what broke the whole group, if folds are left.
         """
         over = _follow(self.board, self._fit, on_snapshot)
+        failure = self._failures[0] if self._failures else None
+        if not over and on_loss is not None:
+            on_loss(failure)
+            while not _follow(self.board, self._fit, on_snapshot):
+                time.sleep(POLL_S)  # whoever waits is to see it, and then closes the board
         ray.kill(self.board)
-        if self._failures and not over:
-            raise self._failures[0]
-
-    def failure(self) -> BaseException | None:
-        """What broke the whole group, if something did."""
-        return self._failures[0] if self._failures else None
+        if failure is not None and not over:
+            raise failure
 
 
 def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:

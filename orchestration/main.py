@@ -8,6 +8,7 @@ _VERBS = {
     "ingest": ("orchestration.ingest", "face frames or tables to a flow store"),
     "teacher": ("orchestration.teacher", "train the frozen macro-expression teacher"),
     "loso": ("orchestration.run_loso", "run an experiment's missing folds"),
+    "tune": ("orchestration.tune", "search hyperparameters, then score the winner once"),
     "leaderboard": ("results.__main__", "tables and pages from a ledger"),
     "demo": ("orchestration.demo", "everything on synthetic faces, in minutes"),
 }

@@ -3,13 +3,17 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from dadnet.audit import audit
 from dadnet.clips import MicroExpressionDataset
 from dadnet.config import ExperimentConfig, experiment_digest
 from dadnet.errors import DadnetError
-from dadnet.flow_store import FlowStore, load_flow_store
+from dadnet.flow_store import load_flow_store
 from dadnet.protocols import Fold, make_folds
 from dadnet.teacher import Teacher
+from results.canonical import digest16
 from results.records import Experiment, PlannedFold
 
 
@@ -38,6 +42,36 @@ class Plan:
         return next(fold for fold in self.folds if fold.name == name)
 
 
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a plan is made of, loaded.
+
+    Attributes:
+        dataset: the labelled clips.
+        data_digest: of the flow store; other where subjects were left out.
+        normalisation: what the store's flows were normalised on before.
+        teacher: the frozen stream, None for a baseline.
+    """
+
+    dataset: MicroExpressionDataset
+    data_digest: str
+    normalisation: str
+    teacher: Teacher | None
+
+    def without(self, subjects: tuple[str, ...]) -> "Inputs":
+        """The inputs without the clips of these subjects: they are not there, not only unused."""
+        kept = ~self.dataset.clips["subject"].isin(list(subjects)).to_numpy()
+        rows = torch.from_numpy(np.flatnonzero(kept))
+        dataset = replace(
+            self.dataset,
+            clips=self.dataset.clips.loc[kept].reset_index(drop=True),
+            flows=self.dataset.flows[rows],
+            labels=self.dataset.labels[rows],
+        )
+        digest = digest16({"data": self.data_digest, "without": sorted(subjects)})
+        return replace(self, dataset=dataset, data_digest=digest)
+
+
 def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None) -> Plan:
     """Load, label, fold and audit.
 
@@ -50,6 +84,11 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
         DadnetError: if the store, the teacher or the combination cannot be used.
         AuditError: if the plan would leak.
     """
+    return plan_of(config, load_inputs(config, flows, macro_weights))
+
+
+def load_inputs(config: ExperimentConfig, flows: Path, macro_weights: Path | None) -> Inputs:
+    """Load clips and teacher; arguments and errors as `make_plan`."""
     store = load_flow_store(flows)
     found = sorted(set(store.clips["dataset"]))
     if config.data.dataset not in found:
@@ -57,29 +96,31 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
             f"dataset: expected the flows of {config.data.dataset} in {flows}, "
             f"which holds {', '.join(found)}"
         )
-    return plan_of_store(config, store, _teacher(config, macro_weights))
-
-
-def plan_of_store(config: ExperimentConfig, store: FlowStore, teacher: Teacher | None) -> Plan:
-    """Label, fold and audit the clips of a loaded store; arguments and errors as `make_plan`."""
     dataset = MicroExpressionDataset.from_store(
         store,
         config.data.class_set,
         config.model.input_size,
         shuffle_seed=config.seed if config.data.shuffle_labels else None,
     )
+    teacher = _teacher(config, macro_weights)
+    return Inputs(dataset, store.digest, store.card["parameters"]["normalisation"], teacher)
+
+
+def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
+    """Fold and audit loaded inputs; errors as `make_plan`."""
+    dataset, teacher = inputs.dataset, inputs.teacher
     folds = make_folds(dataset.clips, config.data, config.seed)
     line = audit(
         dataset.clips,
         folds,
         dataset.classes,
         config.data,
-        store_normalisation=store.card["parameters"]["normalisation"],
+        store_normalisation=inputs.normalisation,
         teacher_subjects=teacher.subjects if teacher else (),
     )
     teacher_digest = teacher.digest if teacher else None
     experiment = Experiment(
-        digest=experiment_digest(config, store.digest, teacher_digest),
+        digest=experiment_digest(config, inputs.data_digest, teacher_digest),
         method=config.method(),
         dataset=config.data.dataset,
         protocol=config.data.protocol,
@@ -87,7 +128,7 @@ def plan_of_store(config: ExperimentConfig, store: FlowStore, teacher: Teacher |
         classes=dataset.classes,
         selection=config.data.selection,
         seed=config.seed,
-        data_digest=store.digest,
+        data_digest=inputs.data_digest,
         teacher_digest=teacher_digest,
         config=config.to_json(),
         folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
