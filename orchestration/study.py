@@ -7,10 +7,8 @@ found in the ledger. With one trial at a time an interrupted study is then equal
 not.
 """
 
-import fcntl
 import json
 import math
-import os
 import random
 import warnings
 from collections.abc import Callable
@@ -28,10 +26,11 @@ from dadnet.seeding import seed_hash
 from orchestration.plan import Plan, with_config
 from orchestration.pruning import Pruning, make_pruner
 from orchestration.sampler import SeededTPESampler
+from orchestration.study_storage import lock, open_storage, trial_row, unlock
 from orchestration.trial import Job, Report, TrialFailedError
 from results.canonical import digest16
 from results.records import Experiment
-from results.studies import StudyLedger, StudyRecord, TrialRow
+from results.studies import StudyLedger, StudyRecord
 from results.val_side import ValLedger
 from search_spaces.space import Space, apply_values
 
@@ -127,15 +126,15 @@ class Study:
         """
         folder = self._ledger.folder(self.digest)
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(folder / "lock", wait=False)
+        self._lock = lock(folder / "lock", wait=False)
         if self._lock is None:
             raise DadnetError(f"study {self.name} is being run by another process")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         # Two studies that make the tables of a new storage at once would trip over each other.
-        gate = _lock(folder.parent / "open.lock", wait=True)
+        gate = lock(folder.parent / "open.lock", wait=True)
         try:
             self._study = optuna.create_study(
-                storage=_storage(self._url),
+                storage=open_storage(self._url),
                 sampler=SeededTPESampler(self.plan.config.seed, self.settings.num_startup),
                 pruner=make_pruner(self.settings.pruning, self.plan.config.optim.epochs),
                 study_name=self.name,
@@ -143,7 +142,7 @@ class Study:
                 load_if_exists=True,
             )
         finally:
-            _unlock(gate)
+            unlock(gate)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self._study.set_metric_names(list(self.objectives))
@@ -157,7 +156,7 @@ class Study:
 
     def close(self) -> None:
         """Let another process run this study."""
-        _unlock(self._lock)
+        unlock(self._lock)
         self._lock = None
 
     def _enqueue_recipe(self) -> None:
@@ -307,7 +306,7 @@ class Study:
             num_subjects=int(self.plan.dataset.clips["subject"].nunique()),
             objectives=self.objectives,
             folds=self.folds,
-            trials=tuple(_row(trial) for trial in self.trials()),
+            trials=tuple(trial_row(trial) for trial in self.trials()),
             winner=best.number if best else None,
             scored=scored,
         )
@@ -359,58 +358,4 @@ def _digest(plan: Plan, settings: SearchSettings) -> str:
             "folds_per_trial": settings.folds_per_trial,
             "num_startup": settings.num_startup,
         }
-    )
-
-
-def _storage(url: str) -> optuna.storages.RDBStorage:
-    options: dict[str, Any] = {}
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        options = {"connect_args": {"timeout": 60}}
-    try:
-        return optuna.storages.RDBStorage(
-            url, engine_kwargs=options, skip_compatibility_check=False
-        )
-    except Exception as error:  # of the driver, of SQLAlchemy, of alembic
-        line = str(error).strip().splitlines()[0]
-        raise DadnetError(
-            f"study storage: {url.split('@')[-1]} cannot be opened: {line}"
-        ) from error
-
-
-def _lock(path: Path, *, wait: bool) -> int | None:
-    """Hold a file as long as this process lives; None if another one holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _unlock(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.close(descriptor)
-
-
-def _row(trial: FrozenTrial) -> TrialRow:
-    attrs = trial.user_attrs
-    finished = trial.state == TrialState.COMPLETE
-    return TrialRow(
-        number=trial.number,
-        state=trial.state.name,
-        params=trial.params,
-        distributions={
-            name: optuna.distributions.distribution_to_json(distribution)
-            for name, distribution in trial.distributions.items()
-        },
-        values=tuple(trial.values) if finished else None,
-        val_uf1=attrs.get("val_uf1"),
-        num_folds=attrs.get("num_folds", 0),
-        reports=tuple(sorted(trial.intermediate_values.items())),
-        experiment=attrs.get("experiment", ""),
-        seconds=attrs.get("seconds", 0.0),
-        parameters=attrs.get("parameters", 0),
-        why=attrs.get("why", ""),
     )
