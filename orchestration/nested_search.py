@@ -102,7 +102,10 @@ class NestedSearch(SearchRun):
     def _search(self, study: Study, workers: SearchWorkers) -> bool:
         study.open()
         try:
-            return workers.search(study)
+            finished = workers.search(study)
+            if finished:  # its winner is trained on other subjects, so these are of no use
+                study.release_weights()
+            return finished
         finally:
             study.close()
 

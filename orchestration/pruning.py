@@ -18,7 +18,7 @@ from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner, Wilco
 
 Pruning = Literal["folds", "asha", "none"]
 MIN_FOLDS = 6
-P_THRESHOLD = 0.1
+P_THRESHOLD = 0.05
 
 
 def make_pruner(pruning: Pruning, epochs: int) -> BasePruner:

@@ -169,6 +169,10 @@ class Study:
             warnings.simplefilter("ignore", UserWarning)
             self._study.enqueue_trial(params_of(recipe))
 
+    def enqueue(self, params: dict[str, Any]) -> None:
+        """Make these parameters the next trial."""
+        self._study.enqueue_trial(params)
+
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number."""
         return self._study.get_trials(deepcopy=False)
@@ -270,6 +274,12 @@ class Study:
         for trial in trials:
             digest = trial.user_attrs.get("experiment")
             if digest and trial.state.is_finished() and digest not in wanted:
+                self.vals.release_weights(replace_digest(self.plan, digest), self.digest)
+
+    def release_weights(self) -> None:
+        """Drop the weights of all trials."""
+        for trial in self.trials():
+            if digest := trial.user_attrs.get("experiment"):
                 self.vals.release_weights(replace_digest(self.plan, digest), self.digest)
 
     def best(self) -> FrozenTrial | None:

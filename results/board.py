@@ -22,6 +22,7 @@ from results.ledger import Ledger
 from results.records import Experiment
 from results.rows import Board, Group, Row, Tally
 from results.stats import subject_confusions, summarise
+from results.studies import StudyLedger, StudyRecord
 
 
 def leaderboard(ledger: Ledger | str | Path, dataset: str | None = None) -> Board:
@@ -42,6 +43,7 @@ def leaderboard(ledger: Ledger | str | Path, dataset: str | None = None) -> Boar
     if not chosen:
         available = ", ".join(sorted({e.dataset for e in experiments}))
         raise DadnetError(f"no experiment on dataset {dataset!r}; available: {available}")
+    studies = StudyLedger(ledger.root).studies()
     groups: dict[tuple[str, str, str, tuple[str, ...]], list[Row]] = {}
     for experiment in chosen:
         key = (
@@ -50,7 +52,7 @@ def leaderboard(ledger: Ledger | str | Path, dataset: str | None = None) -> Boar
             experiment.class_set,
             experiment.classes,
         )
-        groups.setdefault(key, []).append(_row(ledger, experiment))
+        groups.setdefault(key, []).append(_row(ledger, experiment, studies))
     return Board(tuple(Group(*key, rows=_ranked(groups[key])) for key in sorted(groups)))
 
 
@@ -90,7 +92,7 @@ def _cell(column: Column, row: Row) -> str:
     return f"{value:.3f}" if short else column.text(row)
 
 
-def _row(ledger: Ledger, experiment: Experiment) -> Row:
+def _row(ledger: Ledger, experiment: Experiment, studies: tuple[StudyRecord, ...]) -> Row:
     records = ledger.records(experiment)
     confusions = subject_confusions(records, experiment.classes)
     # A subject of an unfinished fold has no counts yet; alone in its fold, its total is known.
@@ -108,6 +110,7 @@ def _row(ledger: Ledger, experiment: Experiment) -> Row:
         num_planned=len(experiment.folds),
         summary=summarise(confusions, experiment.digest) if complete else None,
         tallies=tuple(tallies[subject] for subject in sorted(tallies)),
+        studies=tuple(study for study in studies if experiment.digest in study.scored),
     )
 
 

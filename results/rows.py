@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dadnet.errors import DadnetError
 from results.records import Experiment
 from results.stats import Summary
+from results.studies import StudyRecord
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Row:
             finished folds would be one over survivors.
         tallies: one per planned test subject, sorted.
         rank: from 1 in the group; None for incomplete and for test-peeking rows.
+        studies: searches whose winner this is.
     """
 
     experiment: Experiment
@@ -36,6 +38,7 @@ class Row:
     summary: Summary | None
     tallies: tuple[Tally, ...]
     rank: int | None = None
+    studies: tuple[StudyRecord, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -46,6 +49,15 @@ class Row:
     def peeking(self) -> bool:
         """Whether the selection looked at the test subjects."""
         return self.experiment.selection == "oracle"
+
+    @property
+    def not_nested(self) -> bool:
+        """Whether labels of test subjects had a part in choosing the settings.
+
+        A search over all folds of a LOSO sees every subject as a training subject of the others.
+        """
+        levels = {study.level for study in self.studies}
+        return "inner" in levels and self.experiment.protocol != "official"
 
     @property
     def status(self) -> str:
@@ -91,6 +103,17 @@ class Board:
     """All groups, sorted by dataset, protocol, class set and classes."""
 
     groups: tuple[Group, ...]
+
+    @property
+    def studies(self) -> tuple[StudyRecord, ...]:
+        """Return the searches behind the rows, by name."""
+        found = {
+            study.digest: study
+            for group in self.groups
+            for row in group.rows
+            for study in row.studies
+        }
+        return tuple(sorted(found.values(), key=lambda study: study.name))
 
     @property
     def datasets(self) -> tuple[str, ...]:
