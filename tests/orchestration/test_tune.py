@@ -13,6 +13,7 @@ from results.ledger import Ledger
 from results.records import comparable
 from results.studies import StudyLedger
 from tests.conftest import make_clips, write_store
+from tests.orchestration.conftest import tune_words
 
 FLAGS = """
     flows ledger preset macro_weights space num_trials pruning second_objective folds_per_trial
@@ -24,16 +25,6 @@ FLAGS = """
     epochs batch_size lr lr_floor warmup_epochs weight_decay patience augmentation
     seed
 """
-
-
-def tune_words(site, root, *more: str) -> list[str]:
-    """Flags of a search of seconds."""
-    return [
-        "--flows", str(site / "flows"), "--macro-weights", str(site / "teacher.safetensors"),
-        "--ledger", str(root / "runs"), "--site", str(root / "site"), "--input-size", "32",
-        "--epochs", "3", "--warmup-epochs", "0", "--space", "smoke", "--num-trials", "3",
-        "--startup-trials", "2", "--workers", "0", "--selection", "inner", *more,
-    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
