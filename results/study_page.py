@@ -41,7 +41,9 @@ def figures(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
 
 def _figures(record: StudyRecord, study: optuna.Study) -> list[tuple[str, Callable[[], Any]]]:
     shares, names = parameter_importances(record), _varied(record)
-    chosen: dict[str, Any] = {"target": _uf1, "target_name": "val UF1"}
+    # With one objective Optuna knows which way is up; with two it has to be told which one.
+    target = _uf1 if len(record.objectives) > 1 else None
+    chosen: dict[str, Any] = {"target": target, "target_name": "val UF1"}
     found: list[tuple[str, Callable[[], Any]]] = []
     if record.best is not None:
         found.append(("History", lambda: visualization.plot_optimization_history(study, **chosen)))
@@ -105,6 +107,7 @@ def _common(record: StudyRecord, names: list[str]) -> list[str]:
 
 def _styled(figure: Any) -> dict[str, Any]:
     figure.update_layout(title=None, margin={"l": 60, "r": 20, "t": 30, "b": 50}, template="none")
+    figure.update_yaxes(automargin=True)
     made: dict[str, Any] = json.loads(figure.to_json())
     return made
 

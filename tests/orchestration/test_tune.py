@@ -13,6 +13,7 @@ from results.ledger import Ledger
 from results.records import comparable
 from results.studies import StudyLedger
 from tests.conftest import make_clips, write_store
+from tests.dfme import dfme_clips, write_dfme
 from tests.orchestration.conftest import tune_words
 
 FLAGS = """
@@ -184,6 +185,24 @@ def test_official_scores_both_parts_once_per_seed(site, tmp_path, capsys):
     for experiment in experiments:
         [record] = ledger.records(experiment)
         assert len(record.predictions) == 12
+
+
+def test_the_synthetic_dfme_has_the_official_shape_and_goes_end_to_end(site, tmp_path, capsys):
+    full = dfme_clips().groupby("part")
+    assert full.size().to_dict() == {"train": 1856, "testA": 474, "testB": 299}
+    assert full["subject"].nunique().to_dict() == {"train": 176, "testA": 42, "testB": 41}
+    write_dfme(tmp_path / "flows", scale=0.04, size=32)
+    shutil.copy(site / "teacher.safetensors", tmp_path)
+    words = tune_words(tmp_path, tmp_path, "--dataset", "dfme", "--space", "alignment")
+    words[words.index("inner")] = "auto"
+    assert tune.main([*words, "--num-trials", "5", "--epochs", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "winner: trial" in text
+    for part in ("testA", "testB"):
+        assert len(re.findall(rf"{part}, seed \d+: UF1", text)) == len(OFFICIAL_SEEDS)
+    assert the_study(tmp_path).trials[0].params == dict.fromkeys(
+        ("stage0", "stage1", "stage2", "stage3"), False
+    )  # the published recipe of the three classes aligns nothing
 
 
 def test_nested_search_tests_every_subject_with_settings_that_never_saw_it(site, tmp_path, capsys):
