@@ -22,7 +22,8 @@ from benchmarks.landscape import (
 from orchestration.plan import Plan
 from orchestration.pruning import Pruning
 from orchestration.search import search_here
-from orchestration.study import SearchSettings, Study
+from orchestration.study import Study
+from orchestration.study_settings import SearchSettings
 from search_spaces import SPACES
 from search_spaces.space import apply_values
 

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from orchestration.nested import outer_groups
 from orchestration.plan import Inputs, Plan, plan_of
-from orchestration.search_cost import measure_search
 from orchestration.search_run import SearchRun, SearchWorkers
 from orchestration.study import Study
 from orchestration.study_progress import StudyProgress
@@ -27,7 +26,6 @@ from orchestration.winner import (
     score_nested,
     train_winners,
 )
-from orchestration.work import WorkOptions
 from results.ledger import Ledger
 from results.studies import StudyLedger, StudyRecord
 
@@ -62,8 +60,7 @@ class NestedSearch(SearchRun):
         """Say what it takes."""
         studies = [(plan, self.study(plan, group=name).folds) for name, _, plan in self._outer()]
         finals = [(self.plan, [fold.name for fold in self.plan.folds])]
-        options = WorkOptions(self.flags.ledger)
-        self.print_costs(measure_search(studies, self.flags.num_trials, finals, options))
+        self.print_costs(self.measure(studies, finals))
 
     def run(self) -> bool:
         """Search, train and score; whether all is done."""

@@ -6,13 +6,11 @@ from dataclasses import replace
 from rich.console import Console
 
 from orchestration.plan import Inputs, Plan, plan_of
-from orchestration.search_cost import measure_search
 from orchestration.search_run import SearchRun, SearchWorkers
 from orchestration.study import Study
 from orchestration.study_progress import StudyProgress
 from orchestration.tune_flags import TuneFlags
 from orchestration.winner import WinnerFolds, figures_by_part, score_winner, train_winners
-from orchestration.work import WorkOptions
 from results.importance import parameter_importances
 from results.ledger import Ledger
 
@@ -49,9 +47,8 @@ class PlainSearch(SearchRun):
             for seed in seeds
             if seed != self.flags.base.seed
         ]
-        options = WorkOptions(self.flags.ledger)
         plans = [(self.plan, study.folds)]
-        self.print_costs(measure_search(plans, self.flags.num_trials, finals, options))
+        self.print_costs(self.measure(plans, finals))
 
     def _base(self, seed: int) -> Plan:
         if seed not in self._bases:

@@ -2,21 +2,22 @@
 
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from orchestration.service import RayService, SearchService
-from orchestration.study import Proposal, Study
+from orchestration.service import SearchService
+from orchestration.study import Study
 from orchestration.trial import (
+    Proposal,
     Report,
     ServiceLostError,
     TrialFailedError,
     run_trial,
 )
-from results.val_side import ValLedger
 
 _NOTHING = Report(0, math.nan, 0, math.nan, 0.0, 0)
 
@@ -64,33 +65,6 @@ def _run_here(study: Study, service: SearchService, proposal: Proposal) -> None:
         study.complete(proposal.number, last)
 
 
-def trial_function(config: Mapping[str, Any], ledger: str, board: Any) -> None:
-    """One trial in a process of its own, as Ray Tune runs it.
-
-    Args:
-        config: ``proposal`` and ``epochs``.
-        ledger: folder of the ledger.
-        board: the open group's board.
-    """
-    from ray import tune
-
-    proposal: Proposal = config["proposal"]
-    try:
-        run_trial(
-            proposal.job,
-            proposal.experiment,
-            proposal.folds,
-            ValLedger(ledger),
-            RayService(board),
-            lambda report: tune.report(asdict(report)),
-            epochs=config["epochs"],
-        )
-    except TrialFailedError as error:
-        tune.report({"failed": str(error)})
-    except ServiceLostError as error:
-        tune.report({"lost": str(error)})
-
-
 def search_on_ray(study: Study, board: Any, concurrent: int) -> None:
     """Run the missing trials with Ray Tune.
 
@@ -106,6 +80,7 @@ def search_on_ray(study: Study, board: Any, concurrent: int) -> None:
         os.environ.setdefault(name, value)
     from ray import tune
 
+    from orchestration.trial_process import RayService, trial_function
     from orchestration.tune_parts import StudyScheduler, StudySearcher
 
     RayService(board).add_base(study.plan)
@@ -114,7 +89,7 @@ def search_on_ray(study: Study, board: Any, concurrent: int) -> None:
         trial_function, ledger=str(study.vals.root.absolute()), board=board
     )
     searcher = StudySearcher(study)
-    tune.Tuner(
+    tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 0.01}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -132,7 +107,11 @@ def search_on_ray(study: Study, board: Any, concurrent: int) -> None:
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=2),
         ),
-    ).fit()
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     if searcher.lost:
         raise ServiceLostError(searcher.lost)
 

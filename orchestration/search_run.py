@@ -4,14 +4,16 @@ import math
 import os
 from collections.abc import Sequence
 
+import torch
 from rich.console import Console
 
 from orchestration.plan import Inputs, Plan
 from orchestration.search import search_here, search_on_ray
-from orchestration.search_cost import SearchCost
+from orchestration.search_cost import SearchCost, measure_search
 from orchestration.service import LocalService, OpenGroup, SearchService
-from orchestration.study import SearchSettings, Study, check_space
+from orchestration.study import Study
 from orchestration.study_progress import StudyProgress
+from orchestration.study_settings import SearchSettings, check_space
 from orchestration.tune_flags import TuneFlags
 from orchestration.work import WorkOptions
 from search_spaces.load import load_space
@@ -122,6 +124,16 @@ class SearchRun:
             f"{len(plan.folds)} folds"
         )
         self.say(plan.audit)
+
+    def measure(
+        self,
+        studies: Sequence[tuple[Plan, Sequence[str]]],
+        finals: Sequence[tuple[Plan, Sequence[str]]],
+    ) -> SearchCost:
+        """Time one fold on the device that a worker here would have; see `measure_search`."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        options = WorkOptions(self.flags.ledger, device=device)
+        return measure_search(studies, self.flags.num_trials, finals, options)
 
     def print_costs(self, cost: SearchCost) -> None:
         """Trainings, hours, money."""

@@ -8,17 +8,15 @@ times slower, and hangs when the trials hold the CPUs that their trainers wait f
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from orchestration.board import Board, FoldRow
 from orchestration.plan import Plan, with_config
-from orchestration.trial import FoldService, Job, OnEpoch, ServiceLostError, TrialFailedError
+from orchestration.trial import FoldService, Job, OnEpoch
+from orchestration.trial_process import RayService
 from orchestration.work import WorkOptions, make_folds_of_plan
 from search_spaces.space import apply_values
-
-ASK_S = 0.1
 
 
 class SearchService(FoldService, Protocol):
@@ -180,58 +178,6 @@ class StudyBoard(Board):
         """As of the board; nothing to say of a fold that was given up."""
         if fold in self._wanted:
             super().left(worker, fold)
-
-
-class RayService:
-    """The board of an open group, as the driver or a trial sees it.
-
-    Args:
-        actor: the board.
-        ask_s: seconds between two questions while waiting.
-    """
-
-    def __init__(self, actor: Any, ask_s: float = ASK_S) -> None:
-        self._actor, self._ask_s = actor, ask_s
-
-    def _call(self, method: str, *args: Any) -> Any:
-        import ray
-
-        return ray.get(self._actor.call.options(enable_task_events=False).remote(method, *args))
-
-    def add_base(self, plan: Plan) -> None:
-        """Make a base plan known; jobs name it by its experiment's digest."""
-        import ray
-
-        self._call("add_base", plan.experiment.digest, [ray.put(plan)])
-
-    def drop_base(self, plan: Plan) -> None:
-        """Let go of a base plan."""
-        self._call("drop_base", plan.experiment.digest)
-
-    def submit(self, job: Job, folds: Sequence[str]) -> None:
-        """Put folds on the board."""
-        self._call("submit", asdict(job), list(folds))
-
-    def wait(self, job: Job, fold: str, on_epoch: OnEpoch | None) -> None:
-        """Wait until a worker has made the fold."""
-        epoch = 1
-        while True:
-            found = self._call("state", job.experiment, fold, epoch)
-            for number, loss in found["epochs"].items():
-                epoch = number + 1
-                if on_epoch is not None and found["state"] != "done":
-                    on_epoch(number, loss)
-            if found["state"] == "done":
-                return
-            if found["state"] == "failed":
-                raise TrialFailedError(f"fold {fold} was given up: {found['why']}")
-            if found["state"] == "broken":
-                raise ServiceLostError(found["why"])
-            time.sleep(self._ask_s)
-
-    def cancel(self, job: Job) -> None:
-        """Take what is not made yet off the board."""
-        self._call("cancel", job.trial)
 
 
 class OpenGroup:

@@ -9,10 +9,9 @@ not.
 
 import json
 import math
-import random
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,54 +21,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dadnet.errors import DadnetError
 from dadnet.presets import get_preset
-from dadnet.seeding import seed_hash
 from orchestration.plan import Plan, with_config
-from orchestration.pruning import Pruning, make_pruner
+from orchestration.pruning import make_pruner
 from orchestration.sampler import SeededTPESampler
+from orchestration.study_settings import SearchSettings, fold_order, study_digest
 from orchestration.study_storage import lock, open_storage, trial_row, unlock
-from orchestration.trial import Job, Report, TrialFailedError
-from results.canonical import digest16
+from orchestration.trial import Job, Proposal, Report, TrialFailedError
 from results.records import Experiment
 from results.studies import StudyLedger, StudyRecord
 from results.val_side import ValLedger
-from search_spaces.space import Space, apply_values
+from search_spaces.space import apply_values
 
 _DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize")
-SecondObjective = Literal["none", "seconds", "parameters"]
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How to search.
-
-    Attributes:
-        space: what is varied.
-        num_trials: trials in all; more of them continue the study.
-        pruning: the rule that stops a trial.
-        second_objective: what is minimised beside the UF1.
-        folds_per_trial: folds of a trial; None for all.
-        num_startup: random trials before the model of the objective is used.
-        level: ``inner`` or ``nested``; group: of an outer group, such as ``1 of 5``.
-    """
-
-    space: Space
-    num_trials: int
-    pruning: Pruning = "folds"
-    second_objective: SecondObjective = "none"
-    folds_per_trial: int | None = None
-    num_startup: int = 10
-    level: str = "inner"
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A trial to run."""
-
-    number: int
-    job: Job
-    experiment: Experiment
-    folds: tuple[str, ...]
 
 
 class Study:
@@ -93,12 +56,13 @@ class Study:
     ) -> None:
         self.plan, self.settings, self.say = plan, settings, say
         self.vals = ValLedger(ledger)
-        self.folds = _order(plan, settings.folds_per_trial)
-        self.digest = _digest(plan, settings)
+        self.folds = fold_order(plan, settings.folds_per_trial)
+        self.digest = study_digest(plan, settings)
         self.name = f"{plan.experiment.dataset}-{settings.space.name}-{self.digest}"
         self._ledger = StudyLedger(ledger)
         self._url = storage or f"sqlite:///{(ledger / 'studies.db').absolute()}"
         self._lock: int | None = None
+        self._storage: optuna.storages.RDBStorage | None = None
         self._trials: dict[int, optuna.Trial] = {}
         self.stopped: set[int] = set()  # by the rule, and not told yet
 
@@ -133,8 +97,9 @@ class Study:
         # Two studies that make the tables of a new storage at once would trip over each other.
         gate = lock(folder.parent / "open.lock", wait=True)
         try:
+            self._storage = open_storage(self._url)
             self._study = optuna.create_study(
-                storage=open_storage(self._url),
+                storage=self._storage,
                 sampler=SeededTPESampler(self.plan.config.seed, self.settings.num_startup),
                 pruner=make_pruner(self.settings.pruning, self.plan.config.optim.epochs),
                 study_name=self.name,
@@ -155,7 +120,10 @@ class Study:
             self.say(f"going on with trial {numbers}, which an interrupted search left")
 
     def close(self) -> None:
-        """Let another process run this study."""
+        """Let another process run this study, and its database rest."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
         unlock(self._lock)
         self._lock = None
 
@@ -331,41 +299,3 @@ class Study:
 def replace_digest(plan: Plan, digest: str) -> Experiment:
     """The plan's experiment under another digest: enough to find its folder."""
     return replace(plan.experiment, digest=digest)
-
-
-def check_space(space: Space, plan: Plan) -> None:
-    """Raise if what the space returns is no experiment.
-
-    Raises:
-        DadnetError: one line.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    quiet = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    try:
-        values = dict(space.suggest(quiet.ask()))
-    except DadnetError:
-        raise
-    except Exception as error:  # whatever a user's function raises
-        raise DadnetError(f"space {space.name}: {type(error).__name__}: {error}") from error
-    with_config(plan, apply_values(plan.config, values))
-
-
-def _order(plan: Plan, at_most: int | None) -> tuple[str, ...]:
-    """The folds, shuffled with the experiment's seed: the same for all trials."""
-    names = sorted(fold.name for fold in plan.folds)
-    random.Random(seed_hash("fold order", plan.config.seed)).shuffle(names)
-    return tuple(names[:at_most])
-
-
-def _digest(plan: Plan, settings: SearchSettings) -> str:
-    return digest16(
-        {
-            "schema": 1,
-            "base": plan.experiment.digest,
-            "space": settings.space.name,
-            "pruning": settings.pruning,
-            "second_objective": settings.second_objective,
-            "folds_per_trial": settings.folds_per_trial,
-            "num_startup": settings.num_startup,
-        }
-    )

@@ -41,6 +41,16 @@ class Job:
     experiment: str
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run."""
+
+    number: int
+    job: Job
+    experiment: Experiment
+    folds: tuple[str, ...]
+
+
 class FoldService(Protocol):
     """Whoever makes the val sides of folds."""
 

@@ -12,7 +12,7 @@ from dadnet.errors import DadnetError
 from dadnet.presets import get_preset
 from orchestration import cli
 from orchestration.pruning import Pruning
-from orchestration.study import SecondObjective
+from orchestration.study_settings import SecondObjective
 
 # The seeds of the public DFME recipe.
 OFFICIAL_SEEDS = (4, 5, 7, 31, 42)

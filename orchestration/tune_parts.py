@@ -6,7 +6,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestration.search import report_of
-from orchestration.study import Proposal, Study
+from orchestration.study import Study
+from orchestration.trial import Proposal
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]

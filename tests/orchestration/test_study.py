@@ -11,7 +11,8 @@ from benchmarks.landscape import LandscapeService, make_landscape_plan
 from dadnet.errors import DadnetError
 from orchestration.pruning import MIN_FOLDS
 from orchestration.search import search_here
-from orchestration.study import SearchSettings, Study, check_space
+from orchestration.study import Study
+from orchestration.study_settings import SearchSettings, check_space
 from results.studies import StudyLedger, StudyRecord
 from results.val_side import ValLedger
 from search_spaces import SPACES

@@ -81,7 +81,7 @@ def test_kills_of_driver_and_workers_change_nothing(site, tmp_path, undisturbed)
     """Kills at random points of one study; then it is given again until it ends."""
     words = study_words(site, tmp_path, "--workers", "2")
     log, draws = tmp_path / "log", random.Random(4)
-    kills = int(os.environ.get("DADNET_KILLS", "3"))
+    kills = int(os.environ.get("DADNET_KILLS", "2"))
     for number in range(kills):
         made = val_sides(tmp_path)
         with search(words, log) as process:
@@ -122,13 +122,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(words: list[str], log: Path, **options) -> Iterator[subprocess.Popen]:
+def server(
+    words: list[str], log: Path, stop: signal.Signals = signal.SIGTERM, **options
+) -> Iterator[subprocess.Popen]:
     with log.open("w") as stream:
         process = subprocess.Popen(words, stdout=stream, stderr=subprocess.STDOUT, **options)
         try:
             yield process
         finally:
-            process.terminate()
+            process.send_signal(stop)
             process.wait(timeout=30)
 
 
@@ -190,7 +192,8 @@ def postgres(tmp_path) -> Iterator[str]:
         "-k", str(home), "-F",
     ]  # fmt: skip
     try:
-        with server(command, tmp_path / "postgres.log", cwd="/", **run_as):
+        # SIGINT: it ends without waiting for its clients.
+        with server(command, tmp_path / "postgres.log", signal.SIGINT, cwd="/", **run_as):
             wait_until(lambda: answers(port), 60, tmp_path / "postgres.log")
             yield f"postgresql+psycopg://dadnet@127.0.0.1:{port}/postgres"
     finally:
@@ -207,9 +210,12 @@ def test_a_study_in_postgresql_is_that_of_sqlite_and_two_do_not_mix(site, tmp_pa
         assert tune.main(tune_words(site, roots[0], *words)) == 0
         assert process.wait(timeout=200) == 0, log.read_text()
     assert seen(the_study(roots[0])) == seen(the_study(tmp_path / "here"))
-    names = optuna.get_all_study_names(postgres)
+    storage = optuna.storages.RDBStorage(postgres)
+    names = optuna.get_all_study_names(storage)
     assert sorted(names) == sorted(the_study(root).name for root in roots)
     for root in roots:
-        stored = optuna.load_study(study_name=the_study(root).name, storage=postgres)
+        stored = optuna.load_study(study_name=the_study(root).name, storage=storage)
         assert [trial.number for trial in stored.trials] == [0, 1, 2]
         assert {trial.state.is_finished() for trial in stored.trials} == {True}
+    storage.remove_session()
+    storage.engine.dispose()
