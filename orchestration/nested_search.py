@@ -15,7 +15,6 @@ from rich.console import Console
 from orchestration.nested import outer_groups
 from orchestration.plan import Inputs, Plan, plan_of
 from orchestration.search_run import SearchRun, SearchWorkers
-from orchestration.study import Study
 from orchestration.study_progress import StudyProgress
 from orchestration.tune_flags import TuneFlags
 from orchestration.winner import (
@@ -74,13 +73,18 @@ class NestedSearch(SearchRun):
                 for group, subjects, plan in self._outer():
                     progress.say(f"outer group {group}: {', '.join(subjects)} left out")
                     study = self.study(plan, progress, group)
-                    if not self._search(study, workers):
-                        return False
-                    self.say_winner(study)
-                    records.append(study.record())
-                    winners.append(
-                        WinnerFolds.of(self.plan, study.winner_values(), subjects, study.digest)
-                    )
+                    study.open()
+                    try:
+                        if not workers.search(study):
+                            return False
+                        # Its winner is trained on other subjects, so these are of no use.
+                        study.release_weights()
+                        values = study.winner_values()
+                        self.say_winner(study)
+                        records.append(study.record())
+                    finally:
+                        study.close()
+                    winners.append(WinnerFolds.of(self.plan, values, subjects, study.digest))
                 experiment, folds = self._experiment(winners)
                 missing = set(Ledger(self.flags.ledger).missing(experiment))
                 wanted = [
@@ -95,16 +99,6 @@ class NestedSearch(SearchRun):
             StudyLedger(self.flags.ledger).put(replace(record, scored=(experiment.digest,)))
         self._say_estimates(records, pooled_test_uf1(experiment, self.flags.ledger))
         return True
-
-    def _search(self, study: Study, workers: SearchWorkers) -> bool:
-        study.open()
-        try:
-            finished = workers.search(study)
-            if finished:  # its winner is trained on other subjects, so these are of no use
-                study.release_weights()
-            return finished
-        finally:
-            study.close()
 
     def _experiment(self, winners: list[WinnerFolds]) -> tuple[Any, list[NestedFold]]:
         folds = sorted(

@@ -62,17 +62,25 @@ class PlainSearch(SearchRun):
         with StudyProgress(events, self.flags.base.optim.epochs, self.console) as progress:
             study = self.study(self.plan, progress)
             study.open()
-            workers = SearchWorkers(self.flags, f"search-{study.name}", progress)
             try:
-                if not workers.search(study):
-                    return False
-                winners = self._winners(study)
-                train_winners(winners, workers.service, self.flags.ledger)
+                winners = self._search(study, progress)
+                if winners is not None:
+                    self._score(study, winners)
             finally:
-                workers.close()
                 study.close()
-        self._score(study, winners)
-        return True
+        return winners is not None
+
+    def _search(self, study: Study, progress: StudyProgress) -> list[WinnerFolds] | None:
+        """Run the trials and train the winner; None if the study is not finished."""
+        workers = SearchWorkers(self.flags, f"search-{study.name}", progress)
+        try:
+            if not workers.search(study):
+                return None
+            winners = self._winners(study)
+            train_winners(winners, workers.service, self.flags.ledger)
+            return winners
+        finally:
+            workers.close()
 
     def _winners(self, study: Study) -> list[WinnerFolds]:
         values = study.winner_values()

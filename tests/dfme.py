@@ -59,5 +59,5 @@ def write_dfme(folder: Path, *, scale: float = 1.0, size: int = 56) -> Path:
     clips = dfme_clips(scale)
     noise = np.random.default_rng(1)
     flows = np.stack([pattern_flow(e, size, noise) for e in clips["emotion"]])
-    flows = (flows + noise.normal(0, 0.45, flows.shape)).astype(np.float16)
+    flows = (flows + noise.normal(0, 1.2, flows.shape)).astype(np.float16)
     return write_store(folder, clips, flows=flows)
