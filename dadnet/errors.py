@@ -7,3 +7,9 @@ class DadnetError(ValueError):
 
 class AuditError(DadnetError):
     """The data or the plan would leak test information; training was refused."""
+
+
+class TestLabelError(DadnetError):
+    """Something asked for a test clip where none may be seen, as during a search."""
+
+    __test__ = False  # for pytest, which would take the name for a test

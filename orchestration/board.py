@@ -10,15 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-State = Literal["waiting", "running", "done", "failed"]
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
 MAX_TRIES = 3
 
 
 @dataclass
 class FoldRow:
-    """What is known of one fold."""
+    """What is known of one fold; `plan` tells apart the plans that share a board."""
 
     name: str
+    plan: str = ""
     state: State = "waiting"
     worker: str = ""
     tries: int = 0
@@ -47,9 +48,12 @@ class Board:
         self.rows = {name: FoldRow(name) for name in folds}
         self.lease_s, self.clock = lease_s, clock
         self.events: list[dict[str, Any]] = []
+        self.open = False  # whether more folds may come
         self._ranks: dict[int, str] = {}
 
-    def claim(self, worker: str, rank: int, at_most: int) -> dict[str, int] | None:
+    def claim(
+        self, worker: str, rank: int, at_most: int, like: str | None = None
+    ) -> dict[str, int] | None:
         """Folds for a worker.
 
         Args:
@@ -57,10 +61,12 @@ class Board:
             rank: its place in the group; a new process in a place takes over from one that died,
                 without waiting for its leases to end.
             at_most: folds that it takes at once.
+            like: a fold of whose plan they have to be; None: of that of the first that waits.
 
         Returns:
             Name and number of the try of up to `at_most` folds; empty if all that are left are
-            being worked on (ask again: one may come back); None if nothing is left.
+            being worked on (ask again: one may come back); None if nothing is left. They are of
+            one plan, so that they can be one stack.
         """
         self._expire()
         if (before := self._ranks.get(rank, worker)) != worker:
@@ -68,14 +74,17 @@ class Board:
                 if row.state == "running" and row.worker == before:
                     self._release(row, f"worker {before} died")
         self._ranks[rank] = worker
-        waiting = [row for row in self.rows.values() if row.state == "waiting"][:at_most]
+        waiting = [row for row in self.rows.values() if row.state == "waiting"]
+        if waiting:
+            plan = waiting[0].plan if like is None else self.rows[like].plan
+            waiting = [row for row in waiting if row.plan == plan][:at_most]
         now = self.clock()
         for row in waiting:
             row.state, row.worker, row.tries = "running", worker, row.tries + 1
             row.beaten_at = row.started_at = now
             row.info = {}
             self._note(row, "started")
-        if waiting or any(row.state == "running" for row in self.rows.values()):
+        if waiting or self.open or any(row.state == "running" for row in self.rows.values()):
             return {row.name: row.tries for row in waiting}
         return None
 
@@ -107,6 +116,11 @@ class Board:
         if row.state == "running" and row.worker == worker:
             self._release(row, why)
 
+    def left(self, worker: str, fold: str) -> None:
+        """The worker stopped at a fold that was taken from it."""
+        if self.rows[fold].state != "cancelled":
+            self.warn(worker, f"fold {fold} was given to another worker")
+
     def warn(self, worker: str, message: str) -> None:
         """Pass a worker's warning on to the driver."""
         self.events.append({"event": "warning", "worker": worker, "message": message})
@@ -121,7 +135,8 @@ class Board:
         return {
             "rows": [asdict(row) for row in self.rows.values()],
             "events": self.events[events_from:],
-            "over": all(row.state in ("done", "failed") for row in self.rows.values()),
+            "over": not self.open
+            and all(row.state in ("done", "failed", "cancelled") for row in self.rows.values()),
         }
 
     def _expire(self) -> None:
@@ -143,9 +158,9 @@ class Board:
 class FoldBoard:
     """The board as an asynchronous actor; a fold in progress is one of its tasks, by name."""
 
-    def __init__(self, name: str, folds: Sequence[str], lease_s: float) -> None:
+    def __init__(self, name: str, board: Board) -> None:
         self._name = name
-        self._board = Board(folds, lease_s)
+        self._board = board
 
     def __repr__(self) -> str:
         return f"FoldBoard({self._name})"
@@ -156,7 +171,7 @@ class FoldBoard:
 
     async def fold(self, name: str, tries: int) -> str:
         """Last as long as the fold: the dashboard shows it with its name, start and duration."""
-        row = self._board.rows[name]
-        while row.state == "running" and row.tries == tries:
+        row = self._board.rows.get(name)
+        while row is not None and row.state == "running" and row.tries == tries:
             await asyncio.sleep(0.25)
-        return row.state
+        return row.state if row else "cancelled"

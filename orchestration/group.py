@@ -13,7 +13,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from orchestration.board import MAX_TRIES, FoldBoard
+from orchestration.board import MAX_TRIES, Board, FoldBoard
 from orchestration.plan import Plan
 from orchestration.work import WorkOptions
 from orchestration.worker import train_loop_per_worker
@@ -22,8 +22,10 @@ POLL_S = 0.5
 # Once every fold is done or failed, so long is waited for the group to end by itself: after the
 # loss of a node `fit()` can wait for ever for a worker that cannot come back.
 GRACE_S = 15.0
+LEASE_S = 15.0
 
 OnSnapshot = Callable[[dict[str, Any]], None]
+OnLoss = Callable[[BaseException | None], None]
 
 
 class _IndependentBackend(Backend):  # type: ignore[misc]
@@ -91,41 +93,87 @@ def run_group(
         Exception: what broke the whole group, if folds are left.
     """
     name = f"loso-{plan.experiment.dataset}-{plan.experiment.digest}"
-    board: Any = (
-        ray.remote(FoldBoard)
-        .options(num_cpus=0, max_concurrency=1000)
-        .remote(name, missing, lease_s=15.0)
-    )
-    trainer = DataParallelTrainer(
-        train_loop_per_worker,
-        train_loop_config={
-            "board": board,
+    group = WorkerGroup(
+        name,
+        Board(missing, lease_s=LEASE_S),
+        {
             "plan": ray.put(plan),
             "options": options,
             "stack": stack,
             "names": missing,
             "share": math.ceil(len(missing) / min(workers, len(missing))),
         },
-        backend_config=_IndependentConfig(),
-        scaling_config=ScalingConfig(
-            num_workers=min(workers, len(missing)),
-            use_gpu=ray.cluster_resources().get("GPU", 0) > 0,
-        ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=str((options.ledger / ".ray").absolute()),
-            # Enough for every fold to be given up by the board first; not for ever, since workers
-            # that cannot even start would then be restarted without end.
-            failure_config=FailureConfig(max_failures=10 + MAX_TRIES * len(missing)),
-        ),
+        workers=min(workers, len(missing)),
+        # Enough for every fold to be given up by the board first; not for ever, since workers
+        # that cannot even start would then be restarted without end.
+        max_failures=10 + MAX_TRIES * len(missing),
     )
-    failures: list[BaseException] = []
-    fit = threading.Thread(target=_fit, args=(trainer, failures), daemon=True)
-    fit.start()
-    over = _follow(board, fit, on_snapshot)
-    ray.kill(board)
-    if failures and not over:
-        raise failures[0]
+    group.follow(on_snapshot)
+
+
+class WorkerGroup:
+    """A Ray Train worker group with its board.
+
+    Args:
+        name: of the run and of the board, for the dashboard.
+        board: what is to be made.
+        loop: configuration of `train_loop_per_worker`, without the board.
+        workers: size of the group.
+        max_failures: workers that may be replaced.
+        cpus: CPUs of a worker without a GPU; less than 1 leaves room for the trials of a search.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        board: Board,
+        loop: dict[str, Any],
+        *,
+        workers: int,
+        max_failures: int,
+        cpus: float = 1,
+    ) -> None:
+        actor = ray.remote(FoldBoard).options(num_cpus=0, max_concurrency=1000)
+        self.board: Any = actor.remote(name, board)
+        use_gpu = ray.cluster_resources().get("GPU", 0) > 0
+        trainer = DataParallelTrainer(
+            train_loop_per_worker,
+            train_loop_config={"board": self.board, **loop},
+            backend_config=_IndependentConfig(),
+            scaling_config=ScalingConfig(
+                num_workers=workers,
+                use_gpu=use_gpu,
+                resources_per_worker=None if use_gpu or cpus == 1 else {"CPU": cpus},
+            ),
+            run_config=RunConfig(
+                name=name,
+                storage_path=str((loop["options"].ledger / ".ray").absolute()),
+                failure_config=FailureConfig(max_failures=max_failures),
+            ),
+        )
+        self._failures: list[BaseException] = []
+        self._fit = threading.Thread(target=_fit, args=(trainer, self._failures), daemon=True)
+        self._fit.start()
+
+    def follow(self, on_snapshot: OnSnapshot, on_loss: OnLoss | None = None) -> None:
+        """Show the board until its folds are done or failed and the group has ended.
+
+        Args:
+            on_snapshot: called about twice a second.
+            on_loss: called with what broke the group if it ends while the board is still open.
+
+        Raises:
+            Exception: what broke the whole group, if folds are left.
+        """
+        over = _follow(self.board, self._fit, on_snapshot)
+        failure = self._failures[0] if self._failures else None
+        if not over and on_loss is not None:
+            on_loss(failure)
+            while not _follow(self.board, self._fit, on_snapshot):
+                time.sleep(POLL_S)  # whoever waits is to see it, and then closes the board
+        ray.kill(self.board)
+        if failure is not None and not over:
+            raise failure
 
 
 def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:

@@ -12,6 +12,7 @@ _VERBS = {
     "predict": ("dadnet.predict", "classify clips with trained weights"),
     "convert": ("dadnet.convert", "a foreign checkpoint (.pth) to a model file"),
     "export": ("dadnet.export", "a trained model to ONNX or torch's exported program"),
+    "tune": ("orchestration.tune", "search hyperparameters, then score the winner once"),
     "leaderboard": ("results.__main__", "tables and pages from a ledger"),
     "demo": ("orchestration.demo", "everything on synthetic faces, in minutes"),
 }

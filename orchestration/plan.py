@@ -1,9 +1,12 @@
 """From flags to a plan: clips, folds, teacher, audit, and the experiment's identity."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from dadnet.audit import audit
 from dadnet.clips import MicroExpressionDataset
@@ -12,6 +15,7 @@ from dadnet.errors import DadnetError
 from dadnet.flow_store import FlowStore, join_stores, load_flow_store
 from dadnet.protocols import Fold, make_folds
 from dadnet.teacher import Teacher
+from results.canonical import digest16
 from results.records import Experiment, PlannedFold
 
 # Names of datasets that are several together, sorted; others are joined by "+".
@@ -45,6 +49,36 @@ class Plan:
         return next(fold for fold in self.folds if fold.name == name)
 
 
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a plan is made of, loaded.
+
+    Attributes:
+        dataset: the labelled clips.
+        data_digest: of the flow store; other where subjects were left out.
+        flow: parameters of the flow store, its normalisation among them.
+        teacher: the frozen stream, None for a baseline.
+    """
+
+    dataset: MicroExpressionDataset
+    data_digest: str
+    flow: Mapping[str, Any]
+    teacher: Teacher | None
+
+    def without(self, subjects: tuple[str, ...]) -> "Inputs":
+        """The inputs without the clips of these subjects: they are not there, not only unused."""
+        kept = ~self.dataset.clips["subject"].isin(list(subjects)).to_numpy()
+        rows = torch.from_numpy(np.flatnonzero(kept))
+        dataset = replace(
+            self.dataset,
+            clips=self.dataset.clips.loc[kept].reset_index(drop=True),
+            flows=self.dataset.flows[rows],
+            labels=self.dataset.labels[rows],
+        )
+        digest = digest16({"data": self.data_digest, "without": sorted(subjects)})
+        return replace(self, dataset=dataset, data_digest=digest)
+
+
 def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None) -> Plan:
     """Load, label, fold and audit.
 
@@ -57,6 +91,11 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
         DadnetError: if the store, the teacher or the combination cannot be used.
         AuditError: if the plan would leak.
     """
+    return plan_of(config, load_inputs(config, flows, macro_weights))
+
+
+def load_inputs(config: ExperimentConfig, flows: Path, macro_weights: Path | None) -> Inputs:
+    """Load clips and teacher; arguments and errors as `make_plan`."""
     store = _load_stores(flows, config.model.input_size)
     _check_dataset(config.data.dataset, set(store.clips["dataset"]), flows)
     dataset = MicroExpressionDataset.from_store(
@@ -66,18 +105,24 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
         shuffle_seed=config.seed if config.data.shuffle_labels else None,
     )
     teacher = _teacher(config, macro_weights)
+    return Inputs(dataset, store.digest, store.card["parameters"], teacher)
+
+
+def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
+    """Fold and audit loaded inputs; errors as `make_plan`."""
+    dataset, teacher = inputs.dataset, inputs.teacher
     folds = make_folds(dataset.clips, config.data, config.seed)
     line = audit(
         dataset.clips,
         folds,
         dataset.classes,
         config.data,
-        store_normalisation=store.card["parameters"]["normalisation"],
+        store_normalisation=inputs.flow["normalisation"],
         teacher_subjects=teacher.subjects if teacher else (),
     )
     teacher_digest = teacher.digest if teacher else None
     experiment = Experiment(
-        digest=experiment_digest(config, store.digest, teacher_digest),
+        digest=experiment_digest(config, inputs.data_digest, teacher_digest),
         method=config.method(),
         dataset=config.data.dataset,
         protocol=config.data.protocol,
@@ -85,12 +130,12 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
         classes=dataset.classes,
         selection=config.data.selection,
         seed=config.seed,
-        data_digest=store.digest,
+        data_digest=inputs.data_digest,
         teacher_digest=teacher_digest,
         config=config.to_json(),
         folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
     )
-    return Plan(config, dataset, folds, teacher, experiment, line, store.card["parameters"])
+    return Plan(config, dataset, folds, teacher, experiment, line, inputs.flow)
 
 
 def default_flows(dataset: str) -> Path:
@@ -116,6 +161,34 @@ def _check_dataset(name: str, found: set[str], flows: Path) -> None:
             f"dataset: expected {' or '.join(sorted(allowed))}, which is what {flows} holds, "
             f"got {name}"
         )
+
+
+def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
+    """The plan of another configuration on the same clips, folds and teacher.
+
+    Args:
+        plan: of the base configuration.
+        config: differs from it in model, loss and optimiser only.
+
+    Raises:
+        DadnetError: if the teacher does not fit, or clips or folds would change.
+    """
+    base = plan.config
+    fixed = ("data", "seed")
+    if any(getattr(config, name) != getattr(base, name) for name in fixed) or (
+        config.model.input_size != base.model.input_size
+    ):
+        raise DadnetError("a trial may vary neither data, input_size nor seed")
+    if plan.teacher is not None:
+        plan.teacher.check(config.model)
+    old = plan.experiment
+    experiment = replace(
+        old,
+        digest=experiment_digest(config, old.data_digest, old.teacher_digest),
+        method=config.method(),
+        config=config.to_json(),
+    )
+    return replace(plan, config=config, experiment=experiment)
 
 
 def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:

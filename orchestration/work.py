@@ -7,7 +7,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
@@ -23,9 +23,11 @@ from dadnet.protocols import Fold
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import FoldTask, OnEpoch, train_folds
 from orchestration.kept import keep_weights
+from orchestration.outcome import load_trained, make_val_side, save_trained, visible
 from orchestration.plan import Plan
 from results.ledger import Ledger
 from results.records import FoldRecord, Prediction
+from results.val_side import ValLedger
 
 _PACKAGES = ("dadnet-loso", "numpy", "opencv-contrib-python", "ray", "torch")
 
@@ -39,12 +41,15 @@ class WorkOptions:
         checkpoint_every: epochs between two states of a fold.
         device: torch's name of the device.
         keep_weights: best: every fold's chosen weights stay beside its record; none: they go.
+        test_side: score the test clips and write the fold's record. A search does without: it
+            keeps the weights, and the test clips are veiled.
     """
 
     ledger: Path
     checkpoint_every: int = 5
     device: str = "cpu"
     keep_weights: Literal["best", "none"] = "none"
+    test_side: bool = True
 
 
 def stack_size(plan: Plan, names: Sequence[str], options: WorkOptions, at_most: int) -> StackChoice:
@@ -77,7 +82,8 @@ def make_folds_of_plan(
 ) -> None:
     """Train folds, several at once, and write the record of each as soon as it is there.
 
-    A stack that runs out of memory is halved, with a warning, and goes on.
+    A fold that a search has trained before, and whose weights it kept, is only scored. A stack
+    that runs out of memory is halved, with a warning, and goes on.
 
     Args:
         plan: the experiment's plan.
@@ -93,7 +99,11 @@ def make_folds_of_plan(
     places = places or len(names)
 
     def next_name() -> str | None:
-        return waiting.popleft() if waiting else more()
+        while (name := waiting.popleft() if waiting else more()) is not None:
+            if not (options.test_side and _score_trained(plan, name, options, host(name))):
+                return name
+            on_record(name)
+        return None
 
     while True:
         try:
@@ -134,7 +144,9 @@ def _train(
         if (name := next_name()) is None:
             return None
         begun[name] = time.time()
-        view = FoldView.of(plan.dataset, plan.fold(name), device)
+        fold = plan.fold(name)
+        seen = visible(plan, fold, test_side=options.test_side)
+        view = FoldView.of(seen, fold, device)
         return FoldTask(plan.config, view, _checkpoint(plan, name, options))
 
     for outcome in train_folds(
@@ -168,23 +180,59 @@ def _checkpoint(plan: Plan, name: str, options: WorkOptions) -> CheckpointFile:
 def _keep(
     plan: Plan, outcome: TrainedFold, options: WorkOptions, circumstances: Mapping[str, Any]
 ) -> None:
-    """Score a fold's test clips and write its record."""
+    """Keep a fold's val side; score its test clips and write its record, unless in a search."""
     fold, device = plan.fold(outcome.name), torch.device(options.device)
-    ledger, kept = Ledger(options.ledger), {}
-    if options.keep_weights == "best":  # before the record, which says that the fold is done
-        kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
-    record = _record(plan, fold, outcome, device, {**circumstances, **kept})
-    ledger.put(plan.experiment, record)
+    vals = ValLedger(options.ledger)
+    if not options.test_side:
+        save_trained(plan, outcome, vals)
+    if plan.config.data.selection == "inner":
+        seen = replace(plan, dataset=visible(plan, fold, test_side=options.test_side))
+        vals.put(plan.experiment, make_val_side(seen, fold, outcome, device, circumstances))
+    if options.test_side:
+        _put_record(plan, fold, outcome, options, circumstances)
     _checkpoint(plan, outcome.name, options).remove()
 
 
-def _record(
+def _put_record(
+    plan: Plan,
+    fold: Fold,
+    outcome: TrainedFold,
+    options: WorkOptions,
+    circumstances: Mapping[str, Any],
+) -> None:
+    device, ledger, kept = torch.device(options.device), Ledger(options.ledger), {}
+    if options.keep_weights == "best":  # before the record, which says that the fold is done
+        kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
+    record = fold_record(plan, fold, outcome, device, {**circumstances, **kept})
+    ledger.put(plan.experiment, record)
+
+
+def _score_trained(plan: Plan, name: str, options: WorkOptions, host: Mapping[str, Any]) -> bool:
+    """Score a fold that a search has trained, from its kept weights; whether there was one."""
+    device, vals = torch.device(options.device), ValLedger(options.ledger)
+    trained, side = load_trained(plan, name, vals, device), vals.get(plan.experiment, name)
+    if trained is None or side is None:
+        return False
+    _put_record(plan, plan.fold(name), trained, options, {**side.host, **host})
+    return True
+
+
+def fold_record(
     plan: Plan,
     fold: Fold,
     trained: TrainedFold,
     device: torch.device,
     host: Mapping[str, Any],
 ) -> FoldRecord:
+    """Score a fold's test clips, once, with the chosen weights.
+
+    Args:
+        plan: the experiment's plan.
+        fold: one of its folds.
+        trained: the outcome of its training.
+        device: where its network is.
+        host: circumstances.
+    """
     rows = plan.dataset.rows(fold.test)
     flows = plan.dataset.flows[rows].to(device)
     probabilities = score(trained.model, flows, trained.statistics)

@@ -18,8 +18,9 @@ import ray
 import ray.train
 import torch
 
-from orchestration.plan import Plan
+from orchestration.plan import Plan, with_config
 from orchestration.work import WorkOptions, make_folds_of_plan, stack_size
+from search_spaces.space import apply_values
 
 BEAT_S = 2.0
 ASK_AGAIN_S = 0.5
@@ -31,10 +32,17 @@ class LeaseLostError(RuntimeError):
 
 @dataclass
 class BoardClient:
-    """The board as one worker sees it; its calls are kept out of the dashboard's task list."""
+    """The board as one worker sees it; its calls are kept out of the dashboard's task list.
+
+    Attributes:
+        actor: the board.
+        worker: this worker's name.
+        prefix: what the board puts before the names of the folds, where plans share it.
+    """
 
     actor: Any
     worker: str
+    prefix: str = ""
 
     def call(self, method: str, *args: Any) -> Any:
         """Call a method of the board and wait for its answer."""
@@ -49,8 +57,9 @@ class BoardClient:
 
     def inform(self, fold: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Say how far a fold is; raises `LeaseLostError` if it is no longer ours."""
-        if not self.call("inform", self.worker, fold, {"epoch": epoch, **metrics}):
-            raise LeaseLostError(fold)
+        name = self.prefix + fold
+        if not self.call("inform", self.worker, name, {"epoch": epoch, **metrics}):
+            raise LeaseLostError(name)
 
     @contextmanager
     def working_on(self, tries: Mapping[str, int]) -> Iterator[None]:
@@ -92,67 +101,102 @@ class BoardClient:
             yield
 
 
+class Plans:
+    """The plans that a worker makes folds of: one, or those that the board names.
+
+    Args:
+        client: the board.
+        only: reference of the one plan; None where the board has several.
+    """
+
+    def __init__(self, client: BoardClient, only: ray.ObjectRef | None) -> None:
+        self._client = client
+        self._only: Plan | None = None if only is None else ray.get(only)
+        self._bases: dict[str, Plan] = {}
+
+    @property
+    def only(self) -> Plan:
+        """The one plan."""
+        assert self._only is not None
+        return self._only
+
+    def of(self, fold: str) -> tuple[Plan, str]:
+        """The plan of a fold on the board, and what stands before the fold's own name."""
+        if self._only is not None:
+            return self._only, ""
+        job = self._client.call("job", fold)
+        base = job["base"]
+        if base not in self._bases:  # only the newest: a study over other subjects has begun
+            self._bases = {base: ray.get(self._client.call("base", base)[0])}
+        plan = self._bases[base]
+        config = apply_values(plan.config, job["values"])
+        return with_config(plan, config), job["prefix"]
+
+
 def train_loop_per_worker(config: dict[str, Any]) -> None:
     """Make folds until the board has none left.
 
     Args:
-        config: ``board`` (actor), ``plan`` (object reference), ``options`` (`WorkOptions`),
-            ``stack`` (folds at once; 0: measured here), ``names`` (missing folds) and ``share``
-            (of them, those that fall to one worker).
+        config: ``board`` (actor), ``plan`` (object reference; None where the board has the plans,
+            as in a search), ``options`` (`WorkOptions`), ``stack`` (folds at once; 0: measured
+            here), ``names`` (missing folds) and ``share`` (of them, those that fall to one
+            worker).
     """
     context = ray.get_runtime_context()
     client = BoardClient(config["board"], f"{context.get_node_id()[:6]}-{os.getpid()}")
     rank = ray.train.get_context().get_world_rank()
-    plan: Plan = ray.get(config["plan"])
+    plans = Plans(client, config["plan"])
     options: WorkOptions = config["options"]
     if torch.cuda.is_available():
         options = replace(options, device="cuda")
     with client.passing_on_warnings():
         stack = config["stack"]
         if stack == 0:
-            choice = stack_size(plan, config["names"], options, config["share"])
+            choice = stack_size(plans.only, config["names"], options, config["share"])
             client.send("tell", client.worker, str(choice))
             stack = choice.size
         while (tries := client.call("claim", client.worker, rank, stack)) is not None:
             if not tries:
                 time.sleep(ASK_AGAIN_S)
                 continue
-            _make(client, rank, plan, options, stack, tries)
+            _make(client, rank, plans, options, stack, tries)
 
 
 def _make(
     client: BoardClient,
     rank: int,
-    plan: Plan,
+    plans: Plans,
     options: WorkOptions,
     stack: int,
     tries: dict[str, int],
 ) -> None:
-    """Make the claimed folds, and more of their kind as their places become free."""
+    """Make the claimed folds, and more of their plan as their places become free."""
     client.show(tries)
+    first = next(iter(tries))
 
     def more() -> str | None:
-        claimed = client.call("claim", client.worker, rank, 1)
+        claimed = client.call("claim", client.worker, rank, 1, first)
         if not claimed:
             return None
         client.show(claimed)
         tries.update(claimed)
-        return str(next(iter(claimed)))
+        return str(next(iter(claimed))).removeprefix(prefix)
 
     try:
+        plan, prefix = plans.of(first)
         with client.working_on(tries):
             make_folds_of_plan(
                 plan,
-                list(tries),
+                [name.removeprefix(prefix) for name in tries],
                 options,
                 places=stack,
                 more=more,
-                on_record=lambda fold: client.call("finish", client.worker, fold),
-                on_epoch=client.inform,
-                host=lambda fold: {"worker": client.worker, "tries": tries[fold]},
+                on_record=lambda fold: client.call("finish", client.worker, prefix + fold),
+                on_epoch=replace(client, prefix=prefix).inform,
+                host=lambda fold: {"worker": client.worker, "tries": tries[prefix + fold]},
             )
     except LeaseLostError as lost:
-        client.send("warn", client.worker, f"fold {lost} was given to another worker")
+        client.send("left", client.worker, str(lost))
         _give_back(client, tries, "left with a fold that lost its lease")
     except Exception as error:  # whatever breaks a fold must not break the others
         _give_back(client, tries, "".join(traceback.format_exception(error)))

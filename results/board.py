@@ -23,6 +23,7 @@ from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, Prediction
 from results.rows import Board, Group, Row, Tally
 from results.stats import prediction_confusions, subject_confusions, summarise
+from results.studies import StudyLedger, StudyRecord
 
 
 def leaderboard(ledger: Ledger | str | Path, dataset: str | None = None) -> Board:
@@ -43,9 +44,10 @@ def leaderboard(ledger: Ledger | str | Path, dataset: str | None = None) -> Boar
     if not chosen:
         available = ", ".join(sorted({e.dataset for e in experiments}))
         raise DadnetError(f"no experiment on dataset {dataset!r}; available: {available}")
+    studies = StudyLedger(ledger.root).studies()
     groups: dict[tuple[str, str, str, tuple[str, ...], str], list[Row]] = {}
     for experiment in chosen:
-        for row in _rows(ledger, experiment):
+        for row in _rows(ledger, experiment, studies):
             key = (
                 experiment.dataset,
                 experiment.protocol,
@@ -104,13 +106,13 @@ def part_of(protocol: str, prediction: Prediction) -> str:
     return prediction.part if protocol == "official" else ""
 
 
-def _rows(ledger: Ledger, experiment: Experiment) -> list[Row]:
+def _rows(ledger: Ledger, experiment: Experiment, studies: tuple[StudyRecord, ...]) -> list[Row]:
     """Return the experiment's row and, once it is complete, one per part of the same predictions.
 
     The folds are pooled first, so a part's figures are of models that were trained on all parts.
     """
     records = ledger.records(experiment)
-    whole = _row(experiment, records)
+    whole = _row(experiment, records, studies)
     parts: dict[str, list[Prediction]] = {}
     for prediction in (p for record in records for p in record.predictions):
         parts.setdefault(part_of(experiment.protocol, prediction), []).append(prediction)
@@ -128,7 +130,9 @@ def _rows(ledger: Ledger, experiment: Experiment) -> list[Row]:
     return rows
 
 
-def _row(experiment: Experiment, records: Sequence[FoldRecord]) -> Row:
+def _row(
+    experiment: Experiment, records: Sequence[FoldRecord], studies: tuple[StudyRecord, ...]
+) -> Row:
     confusions = subject_confusions(records, experiment.classes)
     # A subject of an unfinished fold has no counts yet; alone in its fold, its total is known.
     tallies = {
@@ -145,6 +149,7 @@ def _row(experiment: Experiment, records: Sequence[FoldRecord]) -> Row:
         num_planned=len(experiment.folds),
         summary=summarise(confusions, experiment.digest) if complete else None,
         tallies=tuple(tallies[subject] for subject in sorted(tallies)),
+        studies=tuple(study for study in studies if experiment.digest in study.scored),
     )
 
 

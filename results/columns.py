@@ -46,7 +46,8 @@ def score_text(score: Score | None) -> str:
 
 def selection_text(row: Row) -> str:
     """Return the selection word, with a warning where it looked at the test subjects."""
-    return f"{row.experiment.selection}{' (test-peeking)' if row.peeking else ''}"
+    note = " (test-peeking)" if row.peeking else ""
+    return f"{row.experiment.selection}{note}{', searched, not nested' if row.not_nested else ''}"
 
 
 def _plain(
@@ -134,4 +135,10 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _plain("data", "Data", lambda row: row.experiment.data_digest, help="Digest of the data"),
     _plain("teacher", "Teacher", lambda row: row.experiment.teacher_digest, shown=False),
+    _plain(
+        "studies",
+        "Searches",
+        lambda row: " ".join(study.digest for study in row.studies) or None,
+        shown=False,
+    ),
 )

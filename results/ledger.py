@@ -2,6 +2,7 @@
 
     <root>/<dataset>/<digest>/experiment.json
                               folds/<fold>.json
+                              val/<fold>.val.json       (of the training side; see val_side)
                               checkpoints/<fold>.pt    (of the training side)
                               weights/<fold>.safetensors  (of the training side, if kept)
                               events.jsonl             (of the training side)
@@ -134,7 +135,7 @@ class Ledger:
 
     def _read(self, experiment: Experiment, fold: str) -> FoldRecord | None:
         path = self.fold_path(experiment, fold)
-        data = _bytes_of(path)
+        data = bytes_of(path)
         if data is None:
             return None
         try:
@@ -143,12 +144,12 @@ class Ledger:
                 raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
             check_record(experiment, record)
         except DadnetError as error:
-            _quarantine(path, self.folder(experiment), data, str(error))
+            quarantine(path, self.folder(experiment), data, str(error))
             return None
         return record
 
     def _read_experiment(self, path: Path) -> Experiment | None:
-        data = _bytes_of(path)
+        data = bytes_of(path)
         if data is None:
             return None
         try:
@@ -156,7 +157,7 @@ class Ledger:
             if self.folder(experiment) != path.parent:
                 raise DadnetError(f"it describes {experiment.dataset}/{experiment.digest}")
         except DadnetError as error:
-            _quarantine(path, path.parent, data, str(error))
+            quarantine(path, path.parent, data, str(error))
             return None
         return experiment
 
@@ -249,14 +250,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _bytes_of(path: Path) -> bytes | None:
+def bytes_of(path: Path) -> bytes | None:
+    """Return the content of a file, or None if there is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         return None
 
 
-def _quarantine(path: Path, folder: Path, damaged: bytes, reason: str) -> None:
+def quarantine(path: Path, folder: Path, damaged: bytes, reason: str) -> None:
+    """Move a damaged file to ``quarantine/`` below a folder, with a `LedgerWarning`."""
     target = folder / "quarantine" / f"{hashlib.sha256(damaged).hexdigest()[:12]}-{path.name}"
     target.parent.mkdir(exist_ok=True)
     try:

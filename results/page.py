@@ -21,6 +21,7 @@ from results.columns import COLUMNS, UNKNOWN, score_text, selection_text
 from results.export import to_csv, to_json, to_markdown
 from results.rows import Board, Tally
 from results.stats import CONFIDENCE, NUM_RESAMPLES
+from results.studies import StudyRecord
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
@@ -55,6 +56,8 @@ def write_site(board: Board, out: str | Path, formats: Sequence[str] = FORMATS) 
     texts: dict[str, str] = {}
     if "html" in formats:
         texts["index.html"] = render_index(board)
+        for study in board.studies:
+            texts[study_page_name(study.digest)] = render_study(study)
     for dataset in board.datasets:
         part = board.of_dataset(dataset)
         if "html" in formats:
@@ -88,6 +91,30 @@ def render_dataset(board: Board, formats: Sequence[str] = ("html",)) -> str:
     return _render("dataset.html.j2", board=board, dataset=dataset, links=links)
 
 
+def render_study(study: StudyRecord) -> str:
+    """Return the page of a search."""
+    # Optuna and Plotly take a second to import, and most boards have no search.
+    from results.study_page import figures, figures_script, plotly_script
+
+    made = figures(study)
+    script, drawing = plotly_script(), figures_script(made)
+    return _render(
+        "study.html.j2",
+        (script, drawing),
+        study=study,
+        counts=study.counts(),
+        params=sorted({name for trial in study.trials for name in trial.params}),
+        figures=made,
+        plotly=Markup(script),
+        drawing=Markup(drawing),
+    )
+
+
+def study_page_name(digest: str) -> str:
+    """Return the file name of a study's page."""
+    return f"study-{digest}.html"
+
+
 def render_index(board: Board) -> str:
     """Return the page that lists the datasets."""
     return _render("index.html.j2", board=board)
@@ -107,7 +134,7 @@ def page_name(dataset: str) -> str:
     return f"{readable}-{hashlib.sha256(dataset.encode()).hexdigest()[:8]}"
 
 
-def _render(template: str, **values: object) -> str:
+def _render(template: str, scripts: tuple[str, ...] = (), **values: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -117,7 +144,12 @@ def _render(template: str, **values: object) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        level=_level, share=_share, page_name=page_name, selection=selection_text
+        level=_level,
+        share=_share,
+        page_name=page_name,
+        selection=selection_text,
+        study_page=study_page_name,
+        value=_value,
     )
     environment.globals.update(
         columns=[column for column in COLUMNS if column.shown],
@@ -130,8 +162,15 @@ def _render(template: str, **values: object) -> str:
     style, script = (
         (_TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "page.js")
     )
+    sources = " ".join(_source(text) for text in (script, *scripts))
+    # Plotly makes functions and styles at run time; no other script is admitted with it.
+    styles, evaluated = (
+        ("'unsafe-inline'", " 'unsafe-eval'; img-src data: blob:")
+        if scripts
+        else (_source(style), "")
+    )
     policy = (
-        f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; "
+        f"default-src 'none'; style-src {styles}; script-src {sources}{evaluated}; "
         "base-uri 'none'; form-action 'none'"
     )
     return environment.get_template(template).render(
@@ -142,6 +181,11 @@ def _render(template: str, **values: object) -> str:
 def _source(text: str) -> str:
     """Return the content security policy's source expression of an inline text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _value(value: object) -> str:
+    """Return a parameter for people."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _share(part: int, whole: int) -> float | None:

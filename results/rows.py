@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dadnet.errors import DadnetError
 from results.records import Experiment
 from results.stats import Summary
+from results.studies import StudyRecord
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Row:
         rank: from 1 in the group; None for incomplete and for test-peeking rows.
         part: the dataset of a composite, or the part of an official split, that these figures are
             of; "" for all test clips.
+        studies: searches whose winner this is.
     """
 
     experiment: Experiment
@@ -45,6 +47,8 @@ class Row:
         """Unique on the board: the digest, with the part."""
         return f"{self.experiment.digest}-{self.part}" if self.part else self.experiment.digest
 
+    studies: tuple[StudyRecord, ...] = ()
+
     @property
     def complete(self) -> bool:
         """Whether every planned fold is finished."""
@@ -54,6 +58,15 @@ class Row:
     def peeking(self) -> bool:
         """Whether the selection looked at the test subjects."""
         return self.experiment.selection == "oracle"
+
+    @property
+    def not_nested(self) -> bool:
+        """Whether labels of test subjects had a part in choosing the settings.
+
+        A search over all folds of a LOSO sees every subject as a training subject of the others.
+        """
+        levels = {study.level for study in self.studies}
+        return "inner" in levels and self.experiment.protocol != "official"
 
     @property
     def status(self) -> str:
@@ -103,6 +116,17 @@ class Board:
     """All groups, sorted by dataset, protocol, class set, classes and part; all clips first."""
 
     groups: tuple[Group, ...]
+
+    @property
+    def studies(self) -> tuple[StudyRecord, ...]:
+        """Return the searches behind the rows, by name."""
+        found = {
+            study.digest: study
+            for group in self.groups
+            for row in group.rows
+            for study in row.studies
+        }
+        return tuple(sorted(found.values(), key=lambda study: study.name))
 
     @property
     def datasets(self) -> tuple[str, ...]:

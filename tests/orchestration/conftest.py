@@ -1,5 +1,7 @@
 """A trained run in files: flow store, teacher weights, and the flags of a short experiment."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,21 @@ def ledger_content(ledger: Path) -> dict[str, dict]:
     found = Ledger(ledger)
     [experiment] = found.experiments()
     return {record.fold: comparable(record) for record in found.records(experiment)}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, log: Path) -> None:
+    """Wait for something to be so; fails with the log if it does not come."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"not in {seconds} s: {log.read_text()}"
+        time.sleep(0.05)
+
+
+def tune_words(site: Path, root: Path, *more: str) -> list[str]:
+    """Flags of a search of seconds."""
+    return [
+        "--flows", str(site / "flows"), "--macro-weights", str(site / "teacher.safetensors"),
+        "--ledger", str(root / "runs"), "--site", str(root / "site"), "--input-size", "32",
+        "--epochs", "3", "--warmup-epochs", "0", "--space", "smoke", "--num-trials", "3",
+        "--startup-trials", "2", "--workers", "0", "--selection", "inner", *more,
+    ]  # fmt: skip

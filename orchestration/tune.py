@@ -1,0 +1,69 @@
+"""Search hyperparameters on validation subjects, then score the winner on the test side once.
+
+`python -m orchestration.tune --dataset dfme --flows flows/dfme --macro-weights
+teacher.safetensors` finds weight, projections and stages of the alignment. The same command given
+again goes on where it was. No test clip is looked at before the search is over. Exit status: 0
+done, 2 bad input, 3 not finished.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestration import cli
+from orchestration.nested_search import NestedSearch
+from orchestration.plain_search import PlainSearch
+from orchestration.plan import load_inputs
+from orchestration.trial import ServiceLostError, TrialFailedError
+from orchestration.tune_flags import TuneFlags, parse_flags
+from results.board import leaderboard, text_table
+from results.ledger import Ledger
+from results.page import write_site
+
+
+def run(flags: TuneFlags, console: Console) -> int:
+    """Search and score.
+
+    Returns:
+        Exit status: 0 if the winner is in the ledger, else 3.
+
+    Raises:
+        DadnetError: if the input cannot be used.
+    """
+    config = flags.base
+    flows = flags.flows or Path("flows") / config.data.dataset
+    inputs = load_inputs(config, flows, flags.macro_weights)
+    kind = NestedSearch if flags.level == "nested" else PlainSearch
+    search = kind(flags, inputs, console)
+    search.describe()
+    if flags.dry_run:
+        search.print_cost()
+        return cli.DONE
+    try:
+        done = search.run()
+    except KeyboardInterrupt:
+        done = False
+    except (ServiceLostError, TrialFailedError) as error:
+        console.print(f"stopped: {error}", markup=False)
+        done = False
+    if not done:
+        console.print("not finished; give the same command again to go on", markup=False)
+        return cli.INCOMPLETE
+    board = leaderboard(Ledger(flags.ledger), config.data.dataset)
+    console.print(text_table(board), markup=False)
+    pages = write_site(leaderboard(Ledger(flags.ledger)), flags.site)
+    console.print(f"wrote {pages[0]} and {len(pages) - 1} more", markup=False)
+    return cli.DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; gives the exit status."""
+    return cli.run_command(
+        lambda words: run(parse_flags(words, __doc__ or ""), cli.console()), argv
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Find a space by its name, or in a user's own file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+from dadnet.errors import DadnetError
+from search_spaces import SPACES
+from search_spaces.space import Space
+
+
+def load_space(word: str) -> Space:
+    """The space of a name, or ``path/to/space.py:fn``.
+
+    Args:
+        word: one of `SPACES`, or a file and a function of an Optuna trial in it, which returns
+            ``section.field`` -> value. A function may carry an attribute ``params_of``.
+
+    Raises:
+        DadnetError: if there is none, or the file cannot be used.
+    """
+    if word in SPACES:
+        return SPACES[word]
+    path, colon, name = word.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise DadnetError(
+            f"space: expected one of {', '.join(SPACES)}, or path/to/space.py:function; "
+            f"got {word!r}"
+        )
+    found = getattr(_module(Path(path)), name, None)
+    if not callable(found):
+        raise DadnetError(f"space: expected a function {name} in {path}, but there is none")
+    # An edited file is another space: its study must not go on in the old one.
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+    summary = (found.__doc__ or f"{name} of {path}").strip().splitlines()[0]
+    return Space(f"{name}@{digest}", summary, found, getattr(found, "params_of", None))
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"user_space_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise DadnetError(f"space: expected a Python file, got {path}")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises
+        raise DadnetError(
+            f"space: {path} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    return module

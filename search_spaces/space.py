@@ -1,0 +1,79 @@
+"""A search space: a function of an Optuna trial that gives values to fields of the experiment."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dadnet.config import ExperimentConfig
+from dadnet.errors import DadnetError
+
+if TYPE_CHECKING:
+    import optuna
+
+Values = Mapping[str, Any]
+"""``section.field`` of the experiment -> value, such as ``loss.alignment_weight`` -> 0.5."""
+Suggest = Callable[["optuna.Trial"], Values]
+ParamsOf = Callable[[ExperimentConfig], dict[str, Any]]
+
+SECTIONS = ("model", "loss", "optim")
+# Fixed by the teacher and by the flows that are loaded once for the whole study.
+FIXED = ("model.model_type", "model.macro_size", "model.input_size")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a study varies.
+
+    Attributes:
+        name: its word on the command line.
+        purpose: one line for a person.
+        suggest: asks the trial for parameters (define-by-run) and returns the values of the
+            experiment that follow from them. What is not returned keeps the base's value.
+        params_of: the inverse: the parameters that give an experiment's values, so that a known
+            recipe can be the first trial; None where the space cannot say.
+    """
+
+    name: str
+    purpose: str
+    suggest: Suggest
+    params_of: ParamsOf | None = None
+
+
+def searchable() -> tuple[str, ...]:
+    """Every ``section.field`` that a space may vary, sorted."""
+    config = ExperimentConfig()
+    names = [
+        f"{section}.{field.name}"
+        for section in SECTIONS
+        for field in dataclasses.fields(getattr(config, section))
+    ]
+    return tuple(sorted(set(names) - set(FIXED)))
+
+
+def apply_values(base: ExperimentConfig, values: Values) -> ExperimentConfig:
+    """The base experiment with some values replaced.
+
+    Args:
+        base: what the study starts from.
+        values: of `Space.suggest`.
+
+    Raises:
+        DadnetError: if a name is no field that a space may vary, or a value is out of its range.
+    """
+    if unknown := sorted(set(values) - set(searchable())):
+        raise DadnetError(
+            f"space: expected fields out of {', '.join(searchable())}; got {', '.join(unknown)}"
+        )
+    config = base
+    for section in SECTIONS:
+        changes = {
+            name.partition(".")[2]: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if name.startswith(f"{section}.")
+        }
+        if changes:
+            config = replace(config, **{section: replace(getattr(config, section), **changes)})
+    return config

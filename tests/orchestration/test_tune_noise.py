@@ -1,0 +1,46 @@
+"""On pure noise every figure above chance is a lie: which of the estimates tells it?"""
+
+import re
+
+import numpy as np
+import pytest
+
+from orchestration import tune
+from tests.conftest import EMOTIONS, make_clips, write_store
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+# Three classes, equally frequent, and an answer that does not depend on the truth.
+CHANCE = 1 / 3
+SPACE = """
+def rates(trial):
+    '''What can be turned without any effect on noise.'''
+    return {
+        "optim.lr": trial.suggest_float("lr", 1e-3, 1e-2, log=True),
+        "optim.batch_size": trial.suggest_categorical("batch", [8, 12, 16]),
+    }
+"""
+
+
+def test_the_search_flatters_itself_on_noise_and_the_nested_estimate_does_not(tmp_path, capsys):
+    clips = make_clips(12, 9)
+    draws = np.random.default_rng(3)
+    labels = np.concatenate([draws.permutation(EMOTIONS * 3) for _ in range(12)])
+    flows = draws.normal(0, 1, (len(clips), 2, 32, 32)).astype(np.float16)
+    write_store(tmp_path / "flows", clips.assign(emotion=labels), flows=flows)
+    (tmp_path / "space.py").write_text(SPACE)
+    words = [
+        "--flows", str(tmp_path / "flows"), "--ledger", str(tmp_path / "runs"),
+        "--site", str(tmp_path / "site"), "--space", f"{tmp_path / 'space.py'}:rates",
+        "--model-type", "baseline", "--input-size", "32", "--epochs", "4", "--warmup-epochs", "0",
+        "--selection", "nested", "--outer-groups", "2", "--num-trials", "12",
+        "--folds-per-trial", "4", "--workers", "0", "--val-fraction", "0.4", "--pruning", "none",
+    ]  # fmt: skip
+    assert tune.main(words) == 0
+    text = capsys.readouterr().out
+    own = float(re.search(r"not nested: UF1 (0\.\d+)", text)[1])
+    nested = float(re.search(r"\nnested: UF1 (0\.\d+)", text)[1])
+    print(f"not nested {own:.4f}, nested {nested:.4f}, chance {CHANCE:.4f}")
+    assert own > CHANCE + 0.05
+    # 108 clips: two standard errors of an UF1 at chance are about 0.09.
+    assert abs(nested - CHANCE) < 0.1
+    assert own > nested
