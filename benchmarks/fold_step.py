@@ -59,7 +59,7 @@ def one_size(input_size: int, augmentation: str, repeats: int, rate: float) -> d
     ordinary = OrdinaryFold(made, flows, labels, frozen)
     batches = ordinary.batches()
     rows = torch.arange(CLIPS)
-    view = FoldView("bench", flows, labels, rows, rows[:0], 3)
+    view = FoldView("bench", flows, labels, rows, rows[:0], 3, f"bench-{input_size}")
     member = Member(made, view, frozen, torch.device("cpu"))
     member.model.train()
     picked = rows[:8]

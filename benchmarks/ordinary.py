@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.plain import make_plain
 from dadnet.augment import POLICIES, OpticalFlowAugmentation
 from dadnet.clips import normalise
 from dadnet.config import ExperimentConfig
@@ -42,6 +43,7 @@ class OrdinaryFold:
     ) -> None:
         self.config = config
         self.model = build_model(config, int(labels.max()) + 1, teacher, generator("bench"))
+        make_plain(self.model)
         self.optimiser = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad],
             lr=config.optim.lr,

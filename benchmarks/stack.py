@@ -27,7 +27,9 @@ def members(config: ExperimentConfig, number: int) -> list[Member]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     made = []
     for k in range(number):
-        view = FoldView(f"f{k}", flows.to(device), labels.to(device), rows, rows[:0], 3)
+        view = FoldView(
+            f"f{k}", flows.to(device), labels.to(device), rows, rows[:0], 3, f"bench-{size}"
+        )
         made.append(Member(config, view, frozen, device))
     return made
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dadnet.models import get_dad_net as get_dad_net
     from dadnet.models import get_microflownext as get_microflownext
     from dadnet.models import gswd as gswd
+    from dadnet.predictor import load_model as load_model
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,7 @@ _HOMES = {
     "get_dad_net": "dadnet.models",
     "get_microflownext": "dadnet.models",
     "gswd": "dadnet.models",
+    "load_model": "dadnet.predictor",
 }
 
 

@@ -29,7 +29,7 @@ def audit(
         config: selection and normalisation.
         store_normalisation: what the flows of the store were normalised on before they came here:
             ``none``, ``clip`` or ``dataset``.
-        teacher_subjects: subjects that the teacher was trained on.
+        teacher_subjects: subjects that the teacher was trained on; ``dataset/*`` for all of a set.
 
     Returns:
         One line that says what was checked; it goes into every record.
@@ -129,7 +129,9 @@ def _coverage(clips: pd.DataFrame, folds: tuple[Fold, ...], protocol: str) -> No
 
 def _teacher(folds: tuple[Fold, ...], teacher_subjects: Iterable[str]) -> None:
     seen = {_key(s) for s in teacher_subjects}
-    tested = {s for fold in folds for s in fold.test if _key(s) in seen}
+    tested = {
+        s for fold in folds for s in fold.test if {_key(s), f"{_key(s).split('/')[0]}/*"} & seen
+    }
     if tested:
         raise AuditError(
             f"audit: the teacher was trained on {len(tested)} of the test subjects: {_some(tested)}"

@@ -78,10 +78,23 @@ class OpticalFlowAugmentation:
         Returns:
             Flows of the same shape; clips that were drawn unchanged are bit for bit the input.
         """
-        angle, scale, flip = self.draw(len(flow), generator)
-        if self.rotation == 0 and self.scale == (1.0, 1.0):
-            return mirror_flow(flow, flip)  # no need to resample
-        return warp_flow(flow, angle, scale, flip)
+        return self.apply(flow, self.draw(len(flow), generator))
+
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether a clip can only become itself or its mirror image."""
+        return self.rotation == 0 and self.scale == (1.0, 1.0)
+
+    def apply(self, flow: Tensor, parameters: WarpParameters) -> Tensor:
+        """Do what was drawn.
+
+        Args:
+            flow: Flows in pixels, shape (B, 2, H, W).
+            parameters: Of `draw`.
+        """
+        if self.only_mirrors:
+            return mirror_flow(flow, parameters.flip)  # no need to resample
+        return warp_flow(flow, *parameters)
 
     def draw(self, batch_size: int, generator: torch.Generator) -> WarpParameters:
         """Draw the parameters of a batch, on the generator's device.

@@ -1,7 +1,9 @@
 """Clips as tensors: flows of one size with class labels, normalised per channel."""
 
+import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,27 +16,10 @@ from dadnet.datasets.class_sets import get_class_set
 from dadnet.errors import DadnetError
 from dadnet.flow import resize_flow
 from dadnet.flow_store import FlowStore
+from dadnet.normalisation import normalise
 from dadnet.seeding import seed_hash
 
-_EPSILON = 1e-6
-
-
-def normalise(flow: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """Z-score per channel.
-
-    Args:
-        flow: shape (B, 2, H, W), pixels.
-        statistics: mean and standard deviation, each of shape (2,), or None to take every clip's
-            own over its H*W positions.
-
-    Returns:
-        Shape (B, 2, H, W).
-    """
-    if statistics is None:
-        std, mean = torch.std_mean(flow, dim=(2, 3), keepdim=True, correction=0)
-    else:
-        mean, std = (s.view(1, 2, 1, 1) for s in statistics)
-    return (flow - mean) / (std + _EPSILON)
+__all__ = ["MicroExpressionDataset", "normalise"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +87,12 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @cached_property
+    def flows_digest(self) -> str:
+        """Hash of the flows, by those of the stored ones: 16 hexadecimal digits."""
+        parts = [*self.clips["flow_digest"], str(self.flows.shape[-1])]
+        return hashlib.sha256(",".join(parts).encode()).hexdigest()[:16]
 
     def __getstate__(self) -> dict[str, Any]:
         # As an array the flows travel out of band: all processes of a node share one copy.

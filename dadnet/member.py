@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,12 @@ from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, 
 from dadnet.protocols import Fold
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
+from dadnet.teacher_maps import TeacherMaps
 
 Probabilities = npt.NDArray[np.float64]
 CURVES = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val_log_loss")
 # Evaluation runs in batches of this many clips; in evaluation mode clips do not mix.
-_EVAL_BATCH = 64
+EVAL_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class FoldView:
         fit: rows trained on, shape (n,).
         val: rows that may choose the epoch, shape (m,); empty with selection `last`.
         num_classes: number of classes.
+        flows_digest: hash of the flows.
     """
 
     name: str
@@ -45,6 +47,7 @@ class FoldView:
     fit: Tensor
     val: Tensor
     num_classes: int
+    flows_digest: str
 
     @classmethod
     def of(cls, dataset: MicroExpressionDataset, fold: Fold, device: torch.device) -> "FoldView":
@@ -54,8 +57,28 @@ class FoldView:
         for rows in (fit, val):
             labels[rows] = dataset.labels[rows]
         return cls(
-            fold.name, dataset.flows.to(device), labels.to(device), fit, val, len(dataset.classes)
+            fold.name,
+            _resident(dataset, device),
+            labels.to(device),
+            fit,
+            val,
+            len(dataset.classes),
+            dataset.flows_digest,
         )
+
+
+@lru_cache(maxsize=1)
+def _resident(dataset: MicroExpressionDataset, device: torch.device) -> Tensor:
+    """The flows on the device, once for all folds."""
+    return dataset.flows.to(device)
+
+
+class Batch(NamedTuple):
+    """What a step needs of its clips."""
+
+    flows: Tensor  # augmented and normalised, (B, 2, S, S)
+    labels: Tensor  # (B,)
+    teacher_maps: dict[int, Tensor] | None  # of `DADNet.run_teacher`, where they were kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,18 +111,20 @@ def score(
     """Class probabilities of clips; a clip's do not depend on the others'.
 
     Args:
-        model: a network of this package; it is put into evaluation mode.
+        model: a network of this package; it is put into evaluation mode. Of a dual one only the
+            student is run: the teacher has no say in a prediction.
         flows: shape (N, 2, S, S), pixels, on the model's device.
         statistics: as in :func:`dadnet.clips.normalise`.
 
     Returns:
         Shape (N, K), float64, rows sum to 1.
     """
-    model.eval()
+    network = model.student if isinstance(model, DADNet) else model
+    network.eval()
     with torch.no_grad():
         batches = [
-            model(normalise(batch.float(), statistics)).logits.double().softmax(dim=1)
-            for batch in torch.split(flows, _EVAL_BATCH)
+            network(normalise(batch.float(), statistics)).logits.double().softmax(dim=1)
+            for batch in torch.split(flows, EVAL_BATCH)
         ]
     return torch.cat(batches).cpu().numpy()
 
@@ -152,6 +177,7 @@ class Member:
         )
         self.augment = OpticalFlowAugmentation(**POLICIES[config.optim.augmentation])
         self.statistics = self._statistics()
+        self.teacher_maps = self._teacher_maps(teacher)
         self.epoch = 0
         self.step = 0
         self.best = _Best()
@@ -163,6 +189,21 @@ class Member:
         fit = self.view.flows[self.view.fit].double()
         std, mean = torch.std_mean(fit, dim=(0, 2, 3), correction=0)
         return mean.float(), std.float()
+
+    def _teacher_maps(self, teacher: Teacher | None) -> TeacherMaps | None:
+        if teacher is None or not isinstance(self.model, DADNet) or not self.model.aligned:
+            return None
+        if self.statistics is not None or not self.augment.only_mirrors:
+            return None  # the teacher's input differs from fold to fold, or from step to step
+        maps = TeacherMaps(
+            teacher.digest,
+            self.view.flows_digest,
+            self.model.alignment_stages,
+            str(self.device),
+            self.model,
+            self.view.flows,
+        )
+        return maps if maps.fit_into_memory() else None
 
     @property
     def finished(self) -> bool:
@@ -201,10 +242,13 @@ class Member:
         self.curves["learning_rate"].append(self.rate)
         self.epoch += 1
 
-    def inputs(self, rows: Tensor) -> Tensor:
-        """Augmented and normalised flows of these rows for this step, shape (B, 2, S, S)."""
+    def batch(self, rows: Tensor) -> Batch:
+        """What these rows are at this step."""
         draws = generator("augment", self.config.seed, self.view.name, self.step)
-        return normalise(self.augment(self.view.flows[rows].float(), draws), self.statistics)
+        drawn = self.augment.draw(len(rows), draws)
+        flows = self.augment.apply(self.view.flows[rows].float(), drawn)
+        maps = self.teacher_maps.of(rows, drawn.flip) if self.teacher_maps is not None else None
+        return Batch(normalise(flows, self.statistics), self.view.labels[rows], maps)
 
     def drop_path_draws(self) -> torch.Generator:
         """Source of the stochastic depth of this step."""
@@ -212,9 +256,10 @@ class Member:
 
     def training_step(self, rows: Tensor) -> LossParts:
         """One optimiser step on these rows, a pure function of (weights, step)."""
-        output = self.model(self.inputs(rows), self.drop_path_draws())
-        labels, smoothing = self.view.labels[rows], self.config.loss.label_smoothing
+        flows, labels, maps = self.batch(rows)
+        smoothing = self.config.loss.label_smoothing
         if isinstance(self.model, DADNet):
+            output = self.model(flows, self.drop_path_draws(), teacher_maps=maps)
             sizes = {s: f.shape[1:] for s, f in output.student_features.items()}
             loss = dad_net_loss(
                 output,
@@ -225,7 +270,8 @@ class Member:
                 directions=self.directions(sizes),
             )
         else:
-            loss = classification_loss(output.logits, labels, smoothing)
+            logits = self.model(flows, self.drop_path_draws()).logits
+            loss = classification_loss(logits, labels, smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -250,11 +296,20 @@ class Member:
             for stage, size in sizes.items()
         }
 
-    def validate(self) -> None:
-        """Score the val clips; NaN where selection looks at none."""
+    def val_probabilities(self) -> Probabilities:
+        """Class probabilities of the val clips, shape (m, K)."""
+        if not len(self.view.val):
+            return np.empty((0, self.view.num_classes))
+        return score(self.model, self.view.flows[self.view.val], self.statistics)
+
+    def validate(self, probabilities: Probabilities) -> None:
+        """Keep the epoch's figures on the val clips; NaN where selection looks at none.
+
+        Args:
+            probabilities: of the val clips, shape (m, K).
+        """
         uf1 = uar = log_loss = math.nan
-        if len(self.view.val):
-            probabilities = score(self.model, self.view.flows[self.view.val], self.statistics)
+        if len(probabilities):
             labels = self.view.labels[self.view.val].cpu().numpy()
             found = metrics.confusion(labels, probabilities.argmax(1), self.view.num_classes)
             uf1, uar = metrics.uf1(found), metrics.uar(found)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from dadnet.member import Member
+from dadnet.clips import normalise
+from dadnet.member import EVAL_BATCH, Batch, Member, Probabilities
 from dadnet.models import LossParts
 from dadnet.stack import StackedDADNet
 from dadnet.stacked_adamw import StackedAdamW
@@ -60,12 +61,9 @@ class MemberStack:
         """One optimiser step of some members, each on its own rows."""
         members = [self.members[k] for k in chosen]
         sizes = [len(r) for r in rows]
-        flow = pad_sequence(
-            [m.inputs(r) for m, r in zip(members, rows, strict=True)], batch_first=True
-        )
-        labels = pad_sequence(
-            [m.view.labels[r] for m, r in zip(members, rows, strict=True)], batch_first=True
-        )
+        batches = [m.batch(r) for m, r in zip(members, rows, strict=True)]
+        flow = pad_sequence([batch.flows for batch in batches], batch_first=True)
+        labels = pad_sequence([batch.labels for batch in batches], batch_first=True)
         valid: Tensor | None = None
         if len(set(sizes)) > 1:
             counts = torch.tensor(sizes, device=flow.device)[:, None]
@@ -74,7 +72,9 @@ class MemberStack:
         keep: Tensor | None = None
         if members[0].config.model.drop_path > 0:
             keep = self.stack.draw_keep(sizes, [m.drop_path_draws() for m in members])
-        output = self.stack(flow, keep, valid=valid, members=some)
+        output = self.stack(
+            flow, keep, valid=valid, members=some, teacher_maps=_padded_maps(batches)
+        )
         shapes = {stage: f.shape[2:] for stage, f in output.student_features.items()}
         config = members[0].config.loss
         loss = stacked_loss(
@@ -93,6 +93,27 @@ class MemberStack:
             member.step += 1
         return loss
 
+    @torch.no_grad()
+    def val_probabilities(self) -> list[Probabilities]:
+        """Class probabilities of every member's val clips, of all members together."""
+        self.stack.eval()
+        if not any(len(member.view.val) for member in self.members):
+            return [member.val_probabilities() for member in self.members]
+        rows = pad_sequence([member.view.val for member in self.members], batch_first=True)
+        parts = [
+            self.stack.classify(
+                torch.stack(
+                    [
+                        normalise(m.view.flows[r].float(), m.statistics)
+                        for m, r in zip(self.members, part, strict=True)
+                    ]
+                )
+            )
+            for part in torch.split(rows, max(1, EVAL_BATCH // len(self)), dim=1)
+        ]
+        found = torch.cat(parts, dim=1).double().softmax(dim=2).cpu().numpy()
+        return [f[: len(m.view.val)] for f, m in zip(found, self.members, strict=True)]
+
     def _hand_back(self, k: int, member: Member) -> None:
         """Bring a member's own network and optimiser up to date."""
         member.load_weights(self.stack.member_state(k))
@@ -100,6 +121,14 @@ class MemberStack:
 
     def __len__(self) -> int:
         return len(self.members)
+
+
+def _padded_maps(batches: Sequence[Batch]) -> dict[int, Tensor] | None:
+    """The kept teacher's maps of all members, stage: (K, B, C, H, W)."""
+    maps = [batch.teacher_maps for batch in batches if batch.teacher_maps is not None]
+    if not maps:
+        return None
+    return {stage: pad_sequence([m[stage] for m in maps], batch_first=True) for stage in maps[0]}
 
 
 def _stacked(directions: Sequence[dict[int, Tensor]]) -> dict[int, Tensor]:

@@ -24,6 +24,7 @@ from dadnet import stacked_layers as layers
 from dadnet.errors import DadnetError
 from dadnet.models import DADNet, MicroFlowNeXt, correct_flow
 from dadnet.models.blocks import ChannelAttention, GradientAwareBlock
+from dadnet.models.operations import affine_points
 from dadnet.stacked_layers import Weights
 
 _TEACHER = "teacher."
@@ -188,6 +189,21 @@ class StackedDADNet:
         self._keep_buffers(weights, members)
         return StackedOutput(logits, aligned, adapted, pooled, theta)
 
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the students alone, each its own; evaluation mode.
+
+        Args:
+            x: Flows z-scored per channel and clip, shape (K, B, 2, S, S).
+
+        Returns:
+            Shape (K, B, classes).
+        """
+        self._check(x, None, None)
+        weights = self._weights(None)
+        student = weights.below("student") if isinstance(self.lone, DADNet) else weights
+        flow, _ = self._align_flow(x, student, None)
+        return self._classify(self._stages(flow, student, None)[-1], student)[0]
+
     def run_teacher(self, x: Tensor) -> dict[int, Tensor]:
         """The shared teacher's maps of (K, B, 2, S, S) flows; see `DADNet.run_teacher`.
 
@@ -249,7 +265,7 @@ class StackedDADNet:
         hidden = layers.linear(found, weights.below("fc_loc", 0)).relu()
         theta = layers.linear(hidden, weights.below("fc_loc", 2)).view(-1, 2, 3)
         flow = x.flatten(0, 1)
-        grid = F.affine_grid(theta, list(flow.shape), align_corners=True)
+        grid = affine_points(theta, *flow.shape[2:])
         resampled = F.grid_sample(flow, grid, align_corners=True)
         corrected = correct_flow(resampled, theta, self.student.flow_correction)
         return corrected.view(x.shape), theta.view(*x.shape[:2], 2, 3)

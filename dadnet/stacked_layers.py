@@ -21,10 +21,8 @@ from dadnet.models.blocks import (
     GRADIENT_WEIGHT,
     GradientAwareBlock,
     HeadAttention,
-    gradient_magnitude,
 )
-
-_TINY_MAP = 9  # positions
+from dadnet.models.operations import depthwise_convolution, gradient_magnitude
 
 
 @dataclass(frozen=True)
@@ -78,22 +76,9 @@ def linear(x: Tensor, weights: Weights) -> Tensor:
     return result
 
 
-def depthwise(x: Tensor, lone: nn.Conv2d, weights: Weights) -> Tensor:
+def depthwise(x: Tensor, weights: Weights) -> Tensor:
     """One depthwise convolution per member that keeps the size; (B, K*C, H, W) to the same."""
-    height, width = x.shape[2:]
-    if height * width > _TINY_MAP:
-        return convolution(x, lone, weights)
-    # On a CPU the gradient of a 5x5 kernel on maps of 1x1 to 3x3 takes oneDNN longer than the rest
-    # of the block; as products of positions it is next to nothing.
-    taps = F.pad(weights["weight"].flatten(0, 2), [max(height, width)] * 4)  # (K*C, kh, kw)
-    centre = max(height, width) + lone.kernel_size[0] // 2
-    rows, columns = (torch.arange(n, device=x.device) for n in (height, width))
-    down, right = (centre + n[None, :] - n[:, None] for n in (rows, columns))  # out, in
-    kernel = taps[:, down[:, None, :, None], right[None, :, None, :]]  # (K*C, H, W, H, W)
-    pairs = kernel.flatten(1, 2).flatten(2).permute(1, 2, 0)  # (H*W out, H*W in, K*C)
-    points = x.permute(0, 2, 3, 1).flatten(1, 2)[:, None]  # (B, 1, H*W, K*C)
-    result = (points * pairs.contiguous()).sum(2) + weights["bias"].flatten()
-    return result.view(len(x), height, width, -1).permute(0, 3, 1, 2)
+    return depthwise_convolution(x, weights["weight"].flatten(0, 1), weights["bias"].flatten())
 
 
 def convolution(x: Tensor, lone: nn.Conv2d, weights: Weights) -> Tensor:
@@ -231,8 +216,8 @@ def gradient_aware_block(
         Shape (B, K*C, H, W).
     """
     members = len(weights["norm.weight"])
-    y = depthwise(x, lone.dwconv, weights.below("dwconv"))
-    edges = depthwise(gradient_magnitude(x), lone.grad_conv, weights.below("grad_conv"))
+    y = depthwise(x, weights.below("dwconv"))
+    edges = depthwise(gradient_magnitude(x), weights.below("grad_conv"))
     y = member_maps(torch.add(y, edges, alpha=GRADIENT_WEIGHT), members)
     points = layer_norm(y.permute(0, 1, 3, 4, 2), lone.norm, weights.below("norm"))
     hidden = F.gelu(linear(points.flatten(1, 3), weights.below("pwconv", 0)))

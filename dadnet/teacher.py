@@ -1,8 +1,7 @@
 """The macro-expression teacher: its file, its card, and the networks built around it."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,8 @@ from torch import Tensor
 
 from dadnet.config import ExperimentConfig, ModelConfig
 from dadnet.errors import DadnetError
-from dadnet.models import (
-    DADNet,
-    MicroFlowNeXt,
-    get_microflownext,
-    load_reference_state,
-    load_weights,
-    save_weights,
-    weights_digest,
-)
-
-_CARD = "dadnet_teacher"
+from dadnet.model_file import ModelCard, TrainedModel, build_network, load_model_file
+from dadnet.models import DADNet, MicroFlowNeXt, weights_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +27,8 @@ class Teacher:
         data_digest: digest of its flow store.
         made_from: digest of data and settings, so that the same request is recognised.
         metrics: what it reached on its own validation subjects.
+        flow: parameters of its flow store.
+        origin: dataset, class set, validation subjects, recipe, chosen epoch.
     """
 
     weights: Mapping[str, Tensor]
@@ -46,6 +38,8 @@ class Teacher:
     data_digest: str
     made_from: str
     metrics: Mapping[str, float]
+    flow: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -53,45 +47,59 @@ class Teacher:
         return weights_digest(self.weights)
 
     def save(self, path: Path) -> None:
-        """Write weights and card as one safetensors file, atomically."""
-        card = {
-            "model": asdict(self.model),
-            "classes": self.classes,
-            "subjects": self.subjects,
-            "data_digest": self.data_digest,
-            "made_from": self.made_from,
-            "metrics": dict(self.metrics),
-        }
-        save_weights(path, self.network(), {_CARD: json.dumps(card, sort_keys=True)})
+        """Write weights and card as one model file, atomically."""
+        card = ModelCard(
+            kind="teacher",
+            model=self.model,
+            classes=self.classes,
+            subjects=self.subjects,
+            data_digest=self.data_digest,
+            made_from=self.made_from,
+            flow=self.flow,
+            metrics=self.metrics,
+            origin=self.origin,
+        )
+        TrainedModel(self.weights, card).save(path)
 
     def network(self) -> MicroFlowNeXt:
         """The teacher's network with its weights."""
-        network = _network(self.model, len(self.classes), torch.Generator())
-        load_reference_state(network, dict(self.weights))
+        network = build_network(self.model, len(self.classes), torch.Generator())
+        network.load_state_dict(dict(self.weights))
         return network
 
     @classmethod
     def load(cls, path: Path) -> "Teacher":
-        """Read a file of :meth:`save`.
+        """Read a model file; a kept fold or a converted checkpoint can be a teacher too.
 
         Raises:
-            DadnetError: if there is no such file, or it is not a teacher of ours.
+            DadnetError: if there is no such file, it is no model file, or it does not say which
+                subjects it has seen.
         """
-        weights, metadata = load_weights(path)
-        if _CARD not in metadata:
+        try:
+            found = load_model_file(path)
+        except DadnetError as error:
+            raise DadnetError(f"macro weights: {error}") from error
+        card = found.card
+        if not card.subjects:
             raise DadnetError(
-                f"macro weights: {path} has no teacher card (subjects, classes, size); expected a "
-                "file made by `python -m orchestration.teacher`"
+                f"macro weights: {path} does not say which subjects it has seen, so the audit "
+                "cannot keep them apart from the test; convert it with --dataset NAME"
             )
-        card: dict[str, Any] = json.loads(metadata[_CARD])
+        if card.normalisation != "clip":
+            raise DadnetError(
+                f"macro weights: {path} expects flows normalised by its own fit clips; expected a "
+                "teacher of flows that are normalised per clip"
+            )
         return cls(
-            weights=weights,
-            model=ModelConfig(**card["model"]),
-            classes=tuple(card["classes"]),
-            subjects=tuple(card["subjects"]),
-            data_digest=card["data_digest"],
-            made_from=card["made_from"],
-            metrics=card["metrics"],
+            weights=found.weights,
+            model=card.model,
+            classes=card.classes,
+            subjects=card.subjects,
+            data_digest=card.data_digest,
+            made_from=card.made_from,
+            metrics=card.metrics,
+            flow=card.flow,
+            origin=card.origin,
         )
 
     def check(self, model: ModelConfig) -> None:
@@ -131,7 +139,7 @@ def build_model(
 def _build(
     config: ExperimentConfig, num_classes: int, teacher: Teacher | None, draws: torch.Generator
 ) -> MicroFlowNeXt | DADNet:
-    student = _network(config.model, num_classes, draws)
+    student = build_network(config.model, num_classes, draws)
     if config.model.model_type == "baseline":
         return student
     if teacher is None:
@@ -146,19 +154,5 @@ def _build(
         config.loss.alignment_stages,
         config.loss.alignment_weight,
         config.loss.num_projections,
-        generator=draws,
-    )
-
-
-def _network(model: ModelConfig, num_classes: int, draws: torch.Generator) -> MicroFlowNeXt:
-    return get_microflownext(
-        num_classes,
-        model.micro_size,
-        model.input_size,
-        model.flow_correction,
-        model.head,
-        use_stn=model.stn,
-        channel_attention=model.channel_attention,
-        drop_path_rate=model.drop_path,
         generator=draws,
     )

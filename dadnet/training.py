@@ -1,11 +1,12 @@
-"""Training of a stack of folds: the loop reads top to bottom in :func:`train_stack`.
+"""Training of folds, several at once: the loop reads top to bottom in :func:`train_folds`.
 
 The trainer sees `fit` and `val` clips only: the label of any other clip is -1 here, which the
 cross-entropy refuses. A fold's result depends on the experiment and the fold alone: every draw is
 seeded by what it is for, so neither its neighbours in the stack nor an interruption changes it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -18,6 +19,78 @@ from dadnet.teacher import Teacher
 OnEpoch = Callable[[str, int, Mapping[str, float]], None]
 
 
+@dataclass(frozen=True, eq=False)
+class FoldTask:
+    """A fold to train.
+
+    Attributes:
+        config: the experiment.
+        view: what may be seen of the fold.
+        checkpoint: where its state is kept, or None; a fold with a state goes on from there, with
+            the same numbers as if it had not been interrupted.
+        kind: how the fold's epochs are drawn.
+    """
+
+    config: ExperimentConfig
+    view: FoldView
+    checkpoint: CheckpointFile | None = None
+    kind: type[Member] = Member
+
+
+def train_folds(
+    next_task: Callable[[], FoldTask | None],
+    places: int,
+    *,
+    teacher: Teacher | None,
+    device: torch.device,
+    checkpoint_every: int = 5,
+    on_epoch: OnEpoch | None = None,
+) -> Iterator[TrainedFold]:
+    """Train folds as one stack on one device; the place of a finished fold is taken by the next.
+
+    Args:
+        next_task: gives the next fold, or None if there is none now.
+        places: folds trained at once, at least 1.
+        teacher: the frozen macro-expression teacher, None for a baseline.
+        device: where to train.
+        checkpoint_every: epochs between two states.
+        on_epoch: called with fold, epoch (from 1) and the epoch's metrics.
+
+    Yields:
+        The outcome of each fold as soon as it is there.
+    """
+    running: dict[Member, CheckpointFile | None] = {}
+    stack: MemberStack | None = None
+    while True:
+        for member in [member for member in running if member.finished]:
+            del running[member]
+            yield member.outcome()
+        while len(running) < places and (task := next_task()) is not None:
+            running[_begin(task, teacher, device)] = task.checkpoint
+        if not running:
+            return
+        if any(member.finished for member in running):
+            continue  # it had been interrupted after its last epoch
+
+        if len(running) == 1:
+            [member] = running
+            member.train_epoch()
+            probabilities = [member.val_probabilities()]
+        else:
+            if stack is None or stack.members != list(running):
+                stack = MemberStack(list(running))
+            stack.train_epoch()
+            probabilities = stack.val_probabilities()
+
+        for (member, checkpoint), found in zip(running.items(), probabilities, strict=True):
+            member.validate(found)
+            member.select()
+            if checkpoint is not None and member.epoch % checkpoint_every == 0:
+                checkpoint.save(member.state())
+            if on_epoch is not None:
+                on_epoch(member.view.name, member.epoch, member.last_metrics())
+
+
 def train_stack(
     config: ExperimentConfig,
     views: Sequence[FoldView],
@@ -28,41 +101,26 @@ def train_stack(
     checkpoint_every: int = 5,
     on_epoch: OnEpoch | None = None,
 ) -> list[TrainedFold]:
-    """Train the folds of a stack on one device.
-
-    Args:
-        config: the experiment.
-        views: what may be seen of each fold.
-        teacher: the frozen macro-expression teacher, None for a baseline.
-        device: where to train.
-        checkpoints: for each fold where its state is kept, or None; a fold with a state goes on
-            from there, with the same numbers as if it had not been interrupted.
-        checkpoint_every: epochs between two states.
-        on_epoch: called with fold, epoch (from 1) and the epoch's metrics.
+    """Train all of these folds of one experiment at once; see :func:`train_folds`.
 
     Returns:
         One outcome per fold, in the order of `views`.
     """
-    members = [Member(config, view, teacher, device) for view in views]
-    for member, checkpoint in zip(members, checkpoints, strict=True):
-        if checkpoint is not None and (state := checkpoint.load()) is not None:
-            member.load_state(state)
+    tasks = (FoldTask(config, v, c) for v, c in zip(views, checkpoints, strict=True))
+    trained = train_folds(
+        lambda: next(tasks, None),
+        len(views),
+        teacher=teacher,
+        device=device,
+        checkpoint_every=checkpoint_every,
+        on_epoch=on_epoch,
+    )
+    outcomes = {outcome.name: outcome for outcome in trained}
+    return [outcomes[view.name] for view in views]
 
-    stack: MemberStack | None = None
-    while active := [k for k, member in enumerate(members) if not member.finished]:
-        if len(active) == 1:
-            members[active[0]].train_epoch()
-        else:
-            if stack is None or len(stack) != len(active):  # a finished fold has left it
-                stack = MemberStack([members[k] for k in active])
-            stack.train_epoch()
-        for k in active:
-            member, checkpoint = members[k], checkpoints[k]
-            member.validate()
-            member.select()
-            if checkpoint is not None and member.epoch % checkpoint_every == 0:
-                checkpoint.save(member.state())
-            if on_epoch is not None:
-                on_epoch(member.view.name, member.epoch, member.last_metrics())
 
-    return [member.outcome() for member in members]
+def _begin(task: FoldTask, teacher: Teacher | None, device: torch.device) -> Member:
+    member = task.kind(task.config, task.view, teacher, device)
+    if task.checkpoint is not None and (state := task.checkpoint.load()) is not None:
+        member.load_state(state)
+    return member

@@ -66,7 +66,7 @@ def measure_cost(plan: Plan, names: Sequence[str], options: WorkOptions) -> Cost
     member.model.train()
     rows = member.batches()[0]
     step_s = _median_seconds(lambda: member.training_step(rows))
-    val_s = _median_seconds(member.validate) / max(1, len(view.val))
+    val_s = _median_seconds(member.val_probabilities) / max(1, len(view.val))
     fold_s = []
     for name in names:
         fold = plan.fold(name)

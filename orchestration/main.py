@@ -9,6 +9,9 @@ _VERBS = {
     "ingest": ("orchestration.ingest", "face frames or tables to a flow store"),
     "teacher": ("orchestration.teacher", "train the frozen macro-expression teacher"),
     "loso": ("orchestration.run_loso", "run an experiment's missing folds"),
+    "predict": ("dadnet.predict", "classify clips with trained weights"),
+    "convert": ("dadnet.convert", "a foreign checkpoint (.pth) to a model file"),
+    "export": ("dadnet.export", "a trained model to ONNX or torch's exported program"),
     "leaderboard": ("results.__main__", "tables and pages from a ledger"),
     "demo": ("orchestration.demo", "everything on synthetic faces, in minutes"),
 }
@@ -26,3 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rest = [words[0], *words[1:]] if words[0] == "leaderboard" else words[1:]
     status: int = module.main(rest)
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

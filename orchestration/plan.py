@@ -1,7 +1,9 @@
 """From flags to a plan: clips, folds, teacher, audit, and the experiment's identity."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dadnet.audit import audit
 from dadnet.clips import MicroExpressionDataset
@@ -27,6 +29,7 @@ class Plan:
         teacher: the frozen stream, None for a baseline.
         experiment: identity and planned folds, as the ledger stores them.
         audit: the audit's line.
+        flow: parameters of the flow store, for the cards of kept weights.
     """
 
     config: ExperimentConfig
@@ -35,6 +38,7 @@ class Plan:
     teacher: Teacher | None
     experiment: Experiment
     audit: str
+    flow: Mapping[str, Any] = field(default_factory=dict)
 
     def fold(self, name: str) -> Fold:
         """The fold of that name."""
@@ -86,7 +90,7 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
         config=config.to_json(),
         folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
     )
-    return Plan(config, dataset, folds, teacher, experiment, line)
+    return Plan(config, dataset, folds, teacher, experiment, line, store.card["parameters"])
 
 
 def default_flows(dataset: str) -> Path:

@@ -56,6 +56,8 @@ class RunFlags:
     """Folds that a worker trains at once as one program; auto: what it measures to be fastest."""
     checkpoint_every: int = 5
     """Epochs between two states of a fold."""
+    keep_weights: Literal["best", "none"] = "none"
+    """Keep the chosen weights of every fold in the ledger, for `dadnet predict` and `export`."""
     resume: bool = False
     """Go on from finished folds and checkpoints; this is the default."""
     fresh: bool = False
@@ -121,6 +123,7 @@ def run(flags: RunFlags, console: Console) -> int:
             console.print(cost.line(flags.workers or os.cpu_count() or 1))
         return cli.DONE
     ledger.open(experiment)
+    _tell_of_weights(flags, plan, missing, console)
     if missing:
         _make_missing(flags, plan, missing, console)
         missing = ledger.missing(experiment)
@@ -163,8 +166,30 @@ def _print_plan(plan: Plan, console: Console) -> None:
         console.print(line, markup=False)
 
 
+def _tell_of_weights(
+    flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
+) -> None:
+    """Say how many finished folds have no weights: they are not trained again for them."""
+    if flags.keep_weights == "none":
+        return
+    ledger = Ledger(flags.ledger)
+    without = [
+        fold.name
+        for fold in plan.folds
+        if fold.name not in missing and not ledger.weights_path(plan.experiment, fold.name).exists()
+    ]
+    if without:
+        console.print(
+            f"warning: {len(without)} finished folds were made without keeping their weights "
+            f"({without[0]}, ...); --fresh makes all of them again",
+            markup=False,
+        )
+
+
 def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
-    options = WorkOptions(flags.ledger.absolute(), flags.checkpoint_every)
+    options = WorkOptions(
+        flags.ledger.absolute(), flags.checkpoint_every, keep_weights=flags.keep_weights
+    )
     events = Ledger(flags.ledger).events_path(plan.experiment)
     epochs = flags.experiment.optim.epochs
     with Progress(events, epochs, plan.experiment.method, console) as progress:
@@ -189,11 +214,15 @@ def _in_process(
         choice = stack_size(plan, missing, options, len(missing))
         console.print(str(choice))
         stack = choice.size
-    for start in range(0, len(missing), stack):
-        names = missing[start : start + stack]
-        make_folds_of_plan(plan, names, options, host={"worker": "driver", "tries": 1})
-        for name in names:
-            progress.log({"event": "finished", "fold": name, "worker": "driver", "tries": 1})
+    host = {"worker": "driver", "tries": 1}
+    make_folds_of_plan(
+        plan,
+        missing,
+        options,
+        places=min(stack, len(missing)),
+        on_record=lambda name: progress.log({"event": "finished", "fold": name, **host}),
+        host=lambda _: host,
+    )
 
 
 def _on_ray(

@@ -1,16 +1,19 @@
 """Train the frozen macro-expression teacher: `python -m orchestration.teacher --dataset ckplus`.
 
 One network is trained on all macro-expression subjects but those that validate it. The weights
-file carries a card with classes, subjects and data digest; the audit of every later run compares
-its subjects with the test subjects.
+file carries a card with classes, subjects, data digest, metrics and the hash of the weights; the
+audit of every later run compares its subjects with the test subjects.
 """
 
+import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+import tyro
 from rich.console import Console
 
 from dadnet.checkpoint import CheckpointFile
@@ -25,13 +28,15 @@ from dadnet.config import (
     experiment_digest,
 )
 from dadnet.errors import DadnetError
-from dadnet.flow_store import load_flow_store
-from dadnet.member import FoldView
+from dadnet.flow_store import FlowStore, load_flow_store
+from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold, carve_val
 from dadnet.seeding import seed_hash
 from dadnet.teacher import Teacher
-from dadnet.training import train_stack
+from dadnet.teacher_training import train_teacher_network
 from orchestration import cli
+
+_METRICS = ("val_uf1", "val_uar", "val_log_loss", "train_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +44,61 @@ class TeacherFlags:
     """What the teacher is trained on and how."""
 
     dataset: str = "synthetic-macro"
-    """Name of the macro-expression dataset."""
+    """Name of the macro-expression dataset, such as ckplus."""
     flows: Path | None = None
     """Folder of its flow store; default flows/DATASET."""
     out: Path = Path("teacher.safetensors")
     """File of the weights."""
+    preset: Literal["reference", "smoke"] | None = None
+    """Recipe that gives the defaults: the public one for CK+, or a short one for small flows;
+    default smoke for synthetic-macro, reference for all else."""
     class_set: str = "3class"
     """Class set of the teacher's head."""
     size: Size = "ultralight"
     """Size of the teacher."""
-    input_size: int = 56
+    input_size: int = 224
     """Side of the flow field in pixels; equal to that of the later runs."""
+    weighted_sampler: bool = True
+    """Draw every class equally often, with replacement."""
     seed: int = 42
     """Seed of every draw."""
-    optim: OptimConfig = field(
-        default_factory=lambda: OptimConfig(
-            epochs=30, batch_size=32, lr=2e-3, lr_floor=0.01, warmup_epochs=3, weight_decay=0.05,
-            augmentation="hflip",
-        )
+    optim: Annotated[OptimConfig, tyro.conf.arg(name="")] = field(default_factory=OptimConfig)
+
+
+def _reference() -> TeacherFlags:
+    """Of DAD-Net's public repository: AdamW 5e-5, cosine to 1e-7, 100 epochs, classes balanced."""
+    optim = OptimConfig(
+        epochs=100, batch_size=32, lr=5e-5, lr_floor=1e-7 / 5e-5, weight_decay=1e-4,
+        augmentation="standard",
     )  # fmt: skip
+    return TeacherFlags(optim=optim)
+
+
+def _smoke() -> TeacherFlags:
+    """Small flows and a short schedule, as the preset `smoke` of a run."""
+    optim = OptimConfig(
+        epochs=30, batch_size=32, lr=2e-3, lr_floor=0.01, warmup_epochs=3, weight_decay=0.05,
+        augmentation="hflip",
+    )  # fmt: skip
+    return TeacherFlags(input_size=56, weighted_sampler=False, optim=optim)
+
+
+_PRESETS = {"reference": _reference, "smoke": _smoke}
+
+
+def parse_flags(words: Sequence[str]) -> TeacherFlags:
+    """Flags of a teacher; those that are not given come from the preset.
+
+    Raises:
+        DadnetError: if the words do not fit.
+    """
+    prog, description = "python -m orchestration.teacher", __doc__ or ""
+    given = TeacherFlags()
+    if not {"--help", "-h"} & set(words):
+        given = cli.parse(TeacherFlags, words, prog=prog, description=description)
+    name = given.preset or ("smoke" if given.dataset == "synthetic-macro" else "reference")
+    default = replace(_PRESETS[name](), preset=name)
+    return cli.parse(TeacherFlags, words, default=default, prog=prog, description=description)
 
 
 def train_teacher(flags: TeacherFlags, console: Console) -> int:
@@ -69,41 +110,37 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used.
     """
-    flows = flags.flows or Path("flows") / flags.dataset
-    store = load_flow_store(flows)
+    if flags.out.suffix != ".safetensors":
+        raise DadnetError(f"out: expected a name that ends in .safetensors, got {flags.out}")
+    store = _store(flags)
     config = _config(flags)
     dataset = MicroExpressionDataset.from_store(store, flags.class_set, flags.input_size)
-    made_from = experiment_digest(config, store.digest, None)
+    made_from = _made_from(flags, config, store)
     if flags.out.exists():
         return _already_there(flags.out, made_from, console)
     val = carve_val(dataset.clips, 0.2, seed_hash("val", flags.seed, "teacher"))
     fit = tuple(sorted(set(dataset.clips["subject"]) - set(val)))
+    fold = Fold("teacher", fit, val, ())
     checkpoint = CheckpointFile(flags.out.with_suffix(".checkpoint"), made_from, "teacher")
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def tell(_: str, epoch: int, metrics: Mapping[str, float]) -> None:
+    def tell(epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch % 10 == 0 or epoch == config.optim.epochs:
             console.print(
                 f"teacher epoch {epoch}/{config.optim.epochs}: train loss "
                 f"{metrics['train_loss']:.3f}, val UF1 {metrics['val_uf1']:.3f}",
             )
 
-    fold = Fold("teacher", fit, val, ())
-    view = FoldView.of(dataset, fold, device)
-    [trained] = train_stack(
-        config, [view], teacher=None, device=device, checkpoints=[checkpoint], on_epoch=tell
+    trained = train_teacher_network(
+        config,
+        FoldView.of(dataset, fold, device),
+        weighted_sampler=flags.weighted_sampler,
+        device=device,
+        checkpoint=checkpoint,
+        on_epoch=tell,
     )
-    chosen = trained.chosen_epoch - 1
-    teacher = Teacher(
-        weights={k: v.cpu() for k, v in trained.model.state_dict().items()},
-        model=config.model,
-        classes=dataset.classes,
-        subjects=tuple(sorted((*fit, *val))),
-        data_digest=store.digest,
-        made_from=made_from,
-        metrics={name: trained.curves[name][chosen] for name in ("val_uf1", "val_uar")},
-    )
+    teacher = _teacher(flags, config, store, dataset, fold, trained, made_from)
     teacher.save(flags.out)
     checkpoint.remove()
     console.print(
@@ -112,6 +149,17 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
         f"{len(teacher.subjects)} subjects",
     )
     return cli.DONE
+
+
+def _store(flags: TeacherFlags) -> FlowStore:
+    flows = flags.flows or Path("flows") / flags.dataset
+    store = load_flow_store(flows)
+    if (found := sorted(set(store.clips["dataset"]))) != [flags.dataset]:
+        raise DadnetError(
+            f"dataset: expected the flows of {flags.dataset} in {flows}, "
+            f"which holds {', '.join(found)}"
+        )
+    return store
 
 
 def _config(flags: TeacherFlags) -> ExperimentConfig:
@@ -123,6 +171,44 @@ def _config(flags: TeacherFlags) -> ExperimentConfig:
         loss=LossConfig(alignment_weight=0.0, alignment_stages=()),
         optim=flags.optim,
         seed=flags.seed,
+    )
+
+
+def _made_from(flags: TeacherFlags, config: ExperimentConfig, store: FlowStore) -> str:
+    digest = experiment_digest(config, store.digest, None)
+    if not flags.weighted_sampler:
+        return digest
+    return hashlib.sha256(f"{digest} weighted".encode()).hexdigest()[:16]
+
+
+def _teacher(
+    flags: TeacherFlags,
+    config: ExperimentConfig,
+    store: FlowStore,
+    dataset: MicroExpressionDataset,
+    fold: Fold,
+    trained: TrainedFold,
+    made_from: str,
+) -> Teacher:
+    return Teacher(
+        weights={k: v.cpu() for k, v in trained.model.state_dict().items()},
+        model=config.model,
+        classes=dataset.classes,
+        subjects=tuple(sorted((*fold.fit, *fold.val))),
+        data_digest=store.digest,
+        made_from=made_from,
+        metrics={name: trained.curves[name][trained.chosen_epoch - 1] for name in _METRICS},
+        flow=store.card["parameters"],
+        origin={
+            "dataset": flags.dataset,
+            "class_set": flags.class_set,
+            "num_clips": dataset.counts(),
+            "val_subjects": list(fold.val),
+            "chosen_epoch": trained.chosen_epoch,
+            "epochs_run": trained.epochs_run,
+            "weighted_sampler": flags.weighted_sampler,
+            "config": config.to_json(),
+        },
     )
 
 
@@ -139,14 +225,7 @@ def _already_there(path: Path, made_from: str, console: Console) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; gives the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        flags = cli.parse(
-            TeacherFlags, words, prog="python -m orchestration.teacher", description=__doc__ or ""
-        )
-        return train_teacher(flags, cli.console())
-
-    return cli.run_command(command, argv)
+    return cli.run_command(lambda words: train_teacher(parse_flags(words), cli.console()), argv)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""Making folds: train a stack, score its test clips once, write one record per fold."""
+"""Making folds: train them, score the test clips of each once, write its record."""
 
 import os
 import platform
 import socket
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from dadnet.checkpoint import CheckpointFile
 from dadnet.member import FoldView, TrainedFold, score
 from dadnet.protocols import Fold
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
-from dadnet.training import OnEpoch, train_stack
+from dadnet.training import FoldTask, OnEpoch, train_folds
+from orchestration.kept import keep_weights
 from orchestration.plan import Plan
 from results.ledger import Ledger
 from results.records import FoldRecord, Prediction
@@ -36,11 +38,13 @@ class WorkOptions:
         ledger: root of the ledger.
         checkpoint_every: epochs between two states of a fold.
         device: torch's name of the device.
+        keep_weights: best: every fold's chosen weights stay beside its record; none: they go.
     """
 
     ledger: Path
     checkpoint_every: int = 5
     device: str = "cpu"
+    keep_weights: Literal["best", "none"] = "none"
 
 
 def stack_size(plan: Plan, names: Sequence[str], options: WorkOptions, at_most: int) -> StackChoice:
@@ -65,10 +69,13 @@ def make_folds_of_plan(
     names: Sequence[str],
     options: WorkOptions,
     *,
+    places: int | None = None,
+    more: Callable[[], str | None] = lambda: None,
+    on_record: Callable[[str], None] = lambda _: None,
     on_epoch: OnEpoch | None = None,
-    host: Mapping[str, Any] | None = None,
+    host: Callable[[str], Mapping[str, Any]] = lambda _: {},
 ) -> None:
-    """Train the named folds as one stack and write their records.
+    """Train folds, several at once, and write the record of each as soon as it is there.
 
     A stack that runs out of memory is halved, with a warning, and goes on.
 
@@ -76,64 +83,99 @@ def make_folds_of_plan(
         plan: the experiment's plan.
         names: folds to make.
         options: where and how.
-        on_epoch: as in :func:`dadnet.training.train_stack`.
-        host: what the caller knows of the circumstances, such as worker and tries.
+        places: folds trained at once; all of `names` by default.
+        more: gives the name of one more fold for a place that is free, or None.
+        on_record: called with a fold's name when its record is written.
+        on_epoch: as in :func:`dadnet.training.train_folds`.
+        host: what the caller knows of a fold's circumstances, such as worker and tries.
     """
-    try:
-        _make_stack(plan, names, options, on_epoch, host)
-        return
-    except RuntimeError as error:
-        if len(names) == 1 or not is_out_of_memory(error):
-            raise
-    half = len(names) // 2
-    warnings.warn(
-        f"a stack of {len(names)} folds ran out of memory; going on with stacks of "
-        f"{len(names) - half} and {half}",
-        stacklevel=2,
-    )
-    for part in (names[: len(names) - half], names[len(names) - half :]):
-        make_folds_of_plan(plan, part, options, on_epoch=on_epoch, host=host)
+    waiting, begun = deque(names), dict[str, float]()
+    places = places or len(names)
+
+    def next_name() -> str | None:
+        return waiting.popleft() if waiting else more()
+
+    while True:
+        try:
+            for outcome, circumstances in _train(plan, next_name, places, begun, options, on_epoch):
+                name = outcome.name
+                _keep(plan, outcome, options, {**host(name), **circumstances, "stack": places})
+                del begun[name]
+                on_record(name)
+            return
+        except RuntimeError as error:
+            if places == 1 or not is_out_of_memory(error):
+                raise
+        waiting.extendleft(reversed(begun))  # they go on from their checkpoints
+        begun.clear()
+        warnings.warn(
+            f"a stack of {places} folds ran out of memory; going on with {places - places // 2} "
+            "at once",
+            stacklevel=2,
+        )
+        places -= places // 2
 
 
-def _make_stack(
+def _train(
     plan: Plan,
-    names: Sequence[str],
+    next_name: Callable[[], str | None],
+    places: int,
+    begun: dict[str, float],
     options: WorkOptions,
     on_epoch: OnEpoch | None,
-    host: Mapping[str, Any] | None,
-) -> None:
+) -> Iterator[tuple[TrainedFold, dict[str, Any]]]:
+    """Outcomes with their circumstances; `begun` holds the folds in training and since when."""
     # One thread per fold: results are then equal for any number of workers, and on two cores two
     # folds side by side are faster than two threads on one.
     torch.set_num_threads(1)
-    started, clock = datetime.now(timezone.utc), time.monotonic()
-    device, ledger = torch.device(options.device), Ledger(options.ledger)
-    folds = [plan.fold(name) for name in names]
-    files = [
-        CheckpointFile(ledger.checkpoint_path(plan.experiment, name), plan.experiment.digest, name)
-        for name in names
-    ]
-    trained = train_stack(
-        plan.config,
-        [FoldView.of(plan.dataset, fold, device) for fold in folds],
+    device = torch.device(options.device)
+
+    def next_task() -> FoldTask | None:
+        if (name := next_name()) is None:
+            return None
+        begun[name] = time.time()
+        view = FoldView.of(plan.dataset, plan.fold(name), device)
+        return FoldTask(plan.config, view, _checkpoint(plan, name, options))
+
+    for outcome in train_folds(
+        next_task,
+        places,
         teacher=plan.teacher,
         device=device,
-        checkpoints=files,
         checkpoint_every=options.checkpoint_every,
         on_epoch=on_epoch,
-    )
-    for fold, outcome, file in zip(folds, trained, files, strict=True):
-        circumstances = {
-            **(host or {}),
-            "started_at": started.isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - clock, 3),
-            "stack": len(names),
-            "device": options.device,
-            "hostname": socket.gethostname(),
-            "pid": os.getpid(),
-            "versions": _versions(),
-        }
-        ledger.put(plan.experiment, _record(plan, fold, outcome, device, circumstances))
-        file.remove()
+    ):
+        since = begun[outcome.name]
+        started = datetime.fromtimestamp(since, timezone.utc)
+        yield (
+            outcome,
+            {
+                "started_at": started.isoformat(timespec="seconds"),
+                "seconds": round(time.time() - since, 3),
+                "device": options.device,
+                "hostname": socket.gethostname(),
+                "pid": os.getpid(),
+                "versions": _versions(),
+            },
+        )
+
+
+def _checkpoint(plan: Plan, name: str, options: WorkOptions) -> CheckpointFile:
+    path = Ledger(options.ledger).checkpoint_path(plan.experiment, name)
+    return CheckpointFile(path, plan.experiment.digest, name)
+
+
+def _keep(
+    plan: Plan, outcome: TrainedFold, options: WorkOptions, circumstances: Mapping[str, Any]
+) -> None:
+    """Score a fold's test clips and write its record."""
+    fold, device = plan.fold(outcome.name), torch.device(options.device)
+    ledger, kept = Ledger(options.ledger), {}
+    if options.keep_weights == "best":  # before the record, which says that the fold is done
+        kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
+    record = _record(plan, fold, outcome, device, {**circumstances, **kept})
+    ledger.put(plan.experiment, record)
+    _checkpoint(plan, outcome.name, options).remove()
 
 
 def _record(

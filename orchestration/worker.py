@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
@@ -54,11 +54,9 @@ class BoardClient:
 
     @contextmanager
     def working_on(self, tries: Mapping[str, int]) -> Iterator[None]:
-        """Keep the leases alive and show each fold as a named task meanwhile."""
-        for fold, number in tries.items():
-            self.actor.fold.options(name=f"fold {fold}").remote(fold, number)
+        """Keep the leases of these folds alive; of those too that are added meanwhile."""
         over = threading.Event()
-        beats = threading.Thread(target=self._beat, args=(list(tries), over), daemon=True)
+        beats = threading.Thread(target=self._beat, args=(tries, over), daemon=True)
         beats.start()
         try:
             yield
@@ -66,9 +64,14 @@ class BoardClient:
             over.set()
             beats.join()
 
-    def _beat(self, folds: Sequence[str], over: threading.Event) -> None:
+    def show(self, tries: Mapping[str, int]) -> None:
+        """Let each fold be seen as a named task while it is made."""
+        for fold, number in tries.items():
+            self.actor.fold.options(name=f"fold {fold}").remote(fold, number)
+
+    def _beat(self, tries: Mapping[str, int], over: threading.Event) -> None:
         while not over.wait(BEAT_S):
-            self.send("beat", self.worker, folds)
+            self.send("beat", self.worker, list(tries))
 
     @contextmanager
     def passing_on_warnings(self) -> Iterator[None]:
@@ -114,22 +117,48 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
             if not tries:
                 time.sleep(ASK_AGAIN_S)
                 continue
-            with client.working_on(tries):
-                _make(client, plan, options, tries)
+            _make(client, rank, plan, options, stack, tries)
 
 
-def _make(client: BoardClient, plan: Plan, options: WorkOptions, tries: Mapping[str, int]) -> None:
-    host = {"worker": client.worker, "tries": max(tries.values())}
+def _make(
+    client: BoardClient,
+    rank: int,
+    plan: Plan,
+    options: WorkOptions,
+    stack: int,
+    tries: dict[str, int],
+) -> None:
+    """Make the claimed folds, and more of their kind as their places become free."""
+    client.show(tries)
+
+    def more() -> str | None:
+        claimed = client.call("claim", client.worker, rank, 1)
+        if not claimed:
+            return None
+        client.show(claimed)
+        tries.update(claimed)
+        return str(next(iter(claimed)))
+
     try:
-        make_folds_of_plan(plan, list(tries), options, on_epoch=client.inform, host=host)
+        with client.working_on(tries):
+            make_folds_of_plan(
+                plan,
+                list(tries),
+                options,
+                places=stack,
+                more=more,
+                on_record=lambda fold: client.call("finish", client.worker, fold),
+                on_epoch=client.inform,
+                host=lambda fold: {"worker": client.worker, "tries": tries[fold]},
+            )
     except LeaseLostError as lost:
         client.send("warn", client.worker, f"fold {lost} was given to another worker")
-        for fold in tries:
-            client.call("fail", client.worker, fold, "left with a fold that lost its lease")
+        _give_back(client, tries, "left with a fold that lost its lease")
     except Exception as error:  # whatever breaks a fold must not break the others
-        why = "".join(traceback.format_exception(error))
-        for fold in tries:
-            client.call("fail", client.worker, fold, why)
-    else:
-        for fold in tries:
-            client.call("finish", client.worker, fold)
+        _give_back(client, tries, "".join(traceback.format_exception(error)))
+
+
+def _give_back(client: BoardClient, folds: Iterable[str], why: str) -> None:
+    """Of these folds the board takes back those that are not finished."""
+    for fold in folds:
+        client.call("fail", client.worker, fold, why)

@@ -3,6 +3,7 @@
     <root>/<dataset>/<digest>/experiment.json
                               folds/<fold>.json
                               checkpoints/<fold>.pt    (of the training side)
+                              weights/<fold>.safetensors  (of the training side, if kept)
                               events.jsonl             (of the training side)
                               quarantine/              (damaged files, kept for a look)
 
@@ -118,6 +119,10 @@ class Ledger:
     def checkpoint_path(self, experiment: Experiment, fold: str) -> Path:
         """Return where the training side may keep the fold's checkpoint."""
         return self.folder(experiment) / "checkpoints" / f"{file_name(fold)}.pt"
+
+    def weights_path(self, experiment: Experiment, fold: str) -> Path:
+        """Return where the training side may keep the fold's weights."""
+        return self.folder(experiment) / "weights" / f"{file_name(fold)}.safetensors"
 
     def events_path(self, experiment: Experiment) -> Path:
         """Return where the training side may keep the experiment's event log."""

@@ -28,6 +28,7 @@ from dadnet.models.reference import (
     load_reference_state,
     load_weights,
     save_weights,
+    stream_of,
     weights_digest,
 )
 
@@ -54,5 +55,6 @@ __all__ = [
     "load_reference_state",
     "load_weights",
     "save_weights",
+    "stream_of",
     "weights_digest",
 ]

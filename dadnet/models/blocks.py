@@ -11,14 +11,14 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dadnet.models.operations import depthwise_convolution, gradient_magnitude
 
 FlowCorrection = Literal["inverse", "similarity"]
 
 GRADIENT_WEIGHT = 0.1  # share of the gradient branch in a block
 ENHANCEMENT_WEIGHT = 0.1  # share of the linear enhancement in the head attention
-GRADIENT_EPS = 1e-8  # keeps the magnitude differentiable where the map is flat
 LINEAR_EPS = 1e-6  # added to the diagonal before inverting
 DETERMINANT_EPS = 1e-8
 
@@ -29,21 +29,6 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each position over its channels; (B, C, H, W) to the same shape."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-def gradient_magnitude(x: Tensor) -> Tensor:
-    """Magnitude of the central differences (-1, 0, 1), zeros outside the map.
-
-    Args:
-        x: Maps, shape (B, C, H, W), float.
-
-    Returns:
-        sqrt(gx^2 + gy^2 + 1e-8), shape (B, C, H, W).
-    """
-    padded = F.pad(x, (1, 1, 1, 1))
-    gx = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    gy = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    return (gx.square() + gy.square() + GRADIENT_EPS).sqrt()
 
 
 class GradientAwareBlock(nn.Module):
@@ -67,11 +52,19 @@ class GradientAwareBlock(nn.Module):
         Returns:
             Maps, shape (B, C, H, W).
         """
-        y: Tensor = self.dwconv(x) + GRADIENT_WEIGHT * self.grad_conv(gradient_magnitude(x))
+        y = depthwise_convolution(x, self.dwconv.weight, _bias(self.dwconv))
+        edges = gradient_magnitude(x)
+        edges = depthwise_convolution(edges, self.grad_conv.weight, _bias(self.grad_conv))
+        y = torch.add(y, edges, alpha=GRADIENT_WEIGHT)
         y = self.pwconv(self.norm(y.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
         if keep is not None:
             y = y * keep.view(-1, 1, 1, 1)
-        return x + y
+        return torch.add(x, y)
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 class ChannelAttention(nn.Module):

@@ -24,6 +24,8 @@ from dadnet.models.microflownext import (
 )
 from dadnet.models.reference import infer_architecture, load_reference_state, load_weights
 
+Stages = Iterable[int] | Mapping[int, bool]
+
 
 class DADNetOutput(NamedTuple):
     """What DADNet gives for a batch of clips."""
@@ -58,7 +60,8 @@ class DADNet(nn.Module):
     Args:
         student: The trainable network.
         teacher: The network to freeze; its classes may be others than the student's.
-        alignment_stages: Stages (0 to 3) whose features are aligned; may be empty.
+        alignment_stages: Stages (0 to 3) whose features are aligned; may be empty. A mapping tells
+            of each stage whether it is.
         alignment_weight: Weight of the alignment in the loss; at 0 the teacher is not run.
         num_projections: Directions of the sliced distance.
         generator: Source of the adapters' initial weights; None takes torch's global one.
@@ -71,7 +74,7 @@ class DADNet(nn.Module):
         self,
         student: MicroFlowNeXt,
         teacher: MicroFlowNeXt,
-        alignment_stages: Iterable[int] = (2, 3),
+        alignment_stages: Stages = (2, 3),
         alignment_weight: float = 0.5,
         num_projections: int = 100,
         *,
@@ -176,7 +179,7 @@ def get_dad_net(
     num_classes: int,
     micro_model_size: str = "micro",
     macro_model_size: str = "ultralight",
-    alignment_stages: Iterable[int] = (2, 3),
+    alignment_stages: Stages = (2, 3),
     macro_weights_path: str | Path | None = None,
     alignment_weight: float = 0.5,
     num_projections: int = 100,
@@ -198,7 +201,8 @@ def get_dad_net(
         num_classes: Number of classes K of the student.
         micro_model_size: Size of the student, a key of `MODEL_SIZES`.
         macro_model_size: Size of the teacher.
-        alignment_stages: Stages (0 to 3) that are aligned; 2, 3 are the last two.
+        alignment_stages: Stages (0 to 3) that are aligned, as (2, 3) or {2: True, 3: True}; 2, 3
+            are the last two.
         macro_weights_path: Teacher weights, a .safetensors file. What the teacher has (spatial
             transformer, attentions, number of classes) is read from the weights.
         alignment_weight: Weight lambda of the alignment in the loss.
@@ -285,8 +289,11 @@ def _width(model: MicroFlowNeXt, stage: int) -> int:
     return model.dims[stage]
 
 
-def _check_alignment(stages: Iterable[int], weight: float) -> tuple[int, ...]:
-    chosen = tuple(stages)
+def _check_alignment(stages: Stages, weight: float) -> tuple[int, ...]:
+    if isinstance(stages, Mapping):  # as the public implementation takes them
+        chosen = tuple(stage for stage, aligned in stages.items() if aligned)
+    else:
+        chosen = tuple(stages)
     if len(set(chosen)) != len(chosen) or not set(chosen) <= set(range(NUM_STAGES)):
         raise DadnetError(f"expected distinct alignment stages of 0, 1, 2, 3; got {chosen}")
     if not weight >= 0:

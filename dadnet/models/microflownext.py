@@ -23,6 +23,7 @@ from dadnet.models.blocks import (
     build_localization,
     correct_flow,
 )
+from dadnet.models.operations import affine_points
 
 Head = Literal["tokens", "pooled", "linear"]
 
@@ -191,7 +192,7 @@ class MicroFlowNeXt(nn.Module):
         if not self.use_stn:
             return x, None
         theta = self.fc_loc(self.localization(x).flatten(1)).view(-1, 2, 3)
-        grid = F.affine_grid(theta, list(x.shape), align_corners=True)
+        grid = affine_points(theta, self.input_size, self.input_size)
         resampled = F.grid_sample(x, grid, align_corners=True)
         return correct_flow(resampled, theta, self.flow_correction), theta
 
@@ -243,7 +244,7 @@ class MicroFlowNeXt(nn.Module):
 
 def get_microflownext(
     num_classes: int,
-    model_size: str,
+    model_size: str = "micro",
     input_size: int = 224,
     flow_correction: FlowCorrection = "inverse",
     head: Head = "tokens",

@@ -161,6 +161,17 @@ def infer_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
     )
 
 
+def stream_of(state_dict: Mapping[str, Tensor], branch: Branch | None = None) -> dict[str, Tensor]:
+    """One stream of a checkpoint under our names; see `load_reference_state`.
+
+    Raises:
+        DadnetError: If a choice of `branch` is needed, or there is no such stream.
+    """
+    branch = _only_branch(state_dict, branch)
+    named = {_translate(source): value for source, value in state_dict.items()}
+    return {name: value for (stream, name), value in named.items() if stream == branch}
+
+
 def load_weights(path: str | Path) -> LoadedWeights:
     """Read a safetensors file.
 
@@ -176,7 +187,8 @@ def load_weights(path: str | Path) -> LoadedWeights:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise DadnetError(
-            f"expected a .safetensors file, got {path} (other formats can run code when opened)"
+            f"expected a .safetensors file, got {path} (other formats can run code when opened; "
+            "`dadnet convert` makes one of a .pth)"
         )
     if not path.is_file():
         raise DadnetError(f"expected a weight file at {path}, got none")
@@ -184,7 +196,7 @@ def load_weights(path: str | Path) -> LoadedWeights:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             return LoadedWeights({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise DadnetError(f"expected a whole safetensors file at {path}: {error}") from error
 
 

@@ -71,6 +71,12 @@ def test_teacher_subjects_among_the_test_subjects_are_refused():
         check(clips(), teacher_subjects=["d/S3", "other/s1"])
 
 
+def test_a_teacher_of_unknown_subjects_of_the_tested_set_is_refused():
+    with pytest.raises(AuditError, match="teacher was trained on 6 of the test subjects"):
+        check(clips(), teacher_subjects=["D/*"])
+    assert "passed" in check(clips(), teacher_subjects=["other/*"])
+
+
 def test_normalisation_over_the_dataset_is_refused():
     with pytest.raises(AuditError, match="normalised on 'dataset'"):
         check(clips(), store_normalisation="dataset")

@@ -27,7 +27,7 @@ def test_a_teacher_comes_back_from_its_file(tmp_path):
 
 def test_weights_without_a_card_are_refused(tmp_path):
     save_file({"x": torch.zeros(2)}, tmp_path / "w.safetensors")
-    with pytest.raises(DadnetError, match="no teacher card"):
+    with pytest.raises(DadnetError, match="has no card"):
         Teacher.load(tmp_path / "w.safetensors")
 
 

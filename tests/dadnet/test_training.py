@@ -14,7 +14,7 @@ from dadnet.member import FoldView, learning_rate, score
 from dadnet.protocols import make_folds
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
-from dadnet.training import train_stack
+from dadnet.training import FoldTask, train_folds, train_stack
 
 CPU = torch.device("cpu")
 
@@ -169,6 +169,27 @@ def test_a_fold_that_stops_early_leaves_the_stack_and_the_others_go_on(dataset):
         [alone] = train(dataset, made, stack=[view])
         assert stacked.epochs_run == alone.epochs_run
         assert stacked.chosen_epoch == alone.chosen_epoch
+
+
+def test_a_finished_fold_gives_its_place_to_the_next_and_neither_changes(dataset):
+    made = config(optim=OptimConfig(epochs=8, batch_size=8, lr=1e-3, patience=2))
+    folds, teacher, begun = views(dataset, made), make_teacher(), []
+
+    def next_task():
+        if len(begun) == len(folds):
+            return None
+        begun.append(folds[len(begun)])
+        return FoldTask(made, begun[-1])
+
+    at_work = []
+    for trained in train_folds(next_task, 2, teacher=teacher, device=CPU):
+        at_work.append(len(begun))
+        [view] = [v for v in folds if v.name == trained.name]
+        [alone] = train(dataset, made, stack=[view], teacher=teacher)
+        assert trained.epochs_run == alone.epochs_run
+        assert_close(trained, alone)
+    assert len(at_work) == len(folds)
+    assert at_work[:2] == [2, 3]  # the third began when the first had ended, not both
 
 
 def test_an_interrupted_stack_goes_on_bit_for_bit(dataset, tmp_path):

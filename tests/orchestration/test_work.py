@@ -18,20 +18,21 @@ def plan(site, tmp_path):
 
 
 def test_a_stack_that_runs_out_of_memory_is_halved_and_goes_on(plan, tmp_path, monkeypatch):
-    real, sizes = work.train_stack, []
+    real, sizes = work.train_folds, []
 
-    def small_device(config, views, **options):
-        sizes.append(len(views))
-        if len(views) > 2:
+    def small_device(next_task, places, **options):
+        sizes.append(places)
+        if places > 2:
+            next_task()  # a fold was begun
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(config, views, **options)
+        return real(next_task, places, **options)
 
-    monkeypatch.setattr(work, "train_stack", small_device)
+    monkeypatch.setattr(work, "train_folds", small_device)
     names = [fold.name for fold in plan.folds]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         make_folds_of_plan(plan, names, WorkOptions(tmp_path / "runs"))
-    assert sizes == [5, 3, 2, 1, 2]
+    assert sizes == [5, 3, 2]
     assert "a stack of 5 folds ran out of memory" in str(caught[0].message)
     ledger = Ledger(tmp_path / "runs")
     ledger.open(plan.experiment)
@@ -42,7 +43,7 @@ def test_one_fold_that_does_not_fit_is_an_error(plan, tmp_path, monkeypatch):
     def no_device(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(work, "train_stack", no_device)
+    monkeypatch.setattr(work, "train_folds", no_device)
     with pytest.raises(torch.OutOfMemoryError):
         make_folds_of_plan(plan, [plan.folds[0].name], WorkOptions(tmp_path / "runs"))
 
@@ -52,3 +53,21 @@ def test_auto_measures_and_says_what_it_took(site, tmp_path, capsys):
     assert run_loso.main(words) == 0
     assert "ms per fold and step by size: 1:" in capsys.readouterr().out
     assert len(ledger_content(tmp_path / "runs")) == 5
+
+
+def test_a_free_place_is_taken_by_the_next_fold(plan, tmp_path):
+    names = [fold.name for fold in plan.folds]
+    later, recorded = iter(names[2:]), []
+    make_folds_of_plan(
+        plan,
+        names[:2],
+        WorkOptions(tmp_path / "runs"),
+        more=lambda: next(later, None),
+        on_record=recorded.append,
+        host=lambda name: {"tries": names.index(name)},
+    )
+    assert sorted(recorded) == sorted(names)
+    records = Ledger(tmp_path / "runs").records(plan.experiment)
+    assert {r.fold: (r.host["tries"], r.host["stack"]) for r in records} == {
+        name: (names.index(name), 2) for name in names
+    }

@@ -1,0 +1,205 @@
+"""Convert a foreign checkpoint, once: `python -m dadnet.convert FILE.pth OUT.safetensors`.
+
+Takes both public layouts of DAD-Net's weights, of one stream or of two, and prints what was taken,
+what was not and why. The file is read by an unpickler that builds tensors and plain containers and
+refuses everything else, so a malicious pickle does not run. Exit status: 0 done, 2 bad input.
+"""
+
+import hashlib
+import pickle
+import re
+import sys
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from dadnet import cli
+from dadnet.errors import DadnetError
+from dadnet.foreign import describe_foreign
+from dadnet.model_file import ALL_SUBJECTS, ModelCard, TrainedModel, build_network
+from dadnet.models import LoadReport, load_reference_state
+
+# Under which a training script may put the state dict, besides what else it keeps.
+_WRAPPERS = ("model_state_dict", "state_dict", "model", "student", "net")
+_ASKED = re.compile(r"GLOBAL ([\w.]+)")
+# Scores of numpy may lie beside the weights; to build a number runs nothing.
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMBERS: list[Any] = [
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # numpy 1
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertFlags:
+    """What to convert, and what the checkpoint itself does not say."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The checkpoint (.pth, .pt)."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """The model file to write (.safetensors)."""
+    classes: tuple[str, ...]
+    """Class names in the order of its outputs, such as negative,positive,surprise."""
+    branch: Literal["student", "teacher"] | None = None
+    """Which stream to take from a checkpoint of two."""
+    dataset: str = ""
+    """Dataset whose subjects it was trained on: the audit keeps all of them out of the test, and
+    without it the file cannot be a teacher."""
+    input_size: int | None = None
+    """Side of its flow field in pixels; default: what its spatial transformer tells."""
+    flow_correction: Literal["inverse", "similarity"] | None = None
+    """How it corrects vectors; default: similarity in the first public layout, else inverse."""
+    stn: bool = True
+    """Whether its spatial transformer was in use: the second layout stores it even where it was
+    pruned."""
+
+
+def convert(flags: ConvertFlags) -> int:
+    """Convert and print the report.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        DadnetError: if the checkpoint cannot be used; nothing is written then.
+    """
+    if flags.out.suffix != ".safetensors":
+        raise DadnetError(f"out: expected a name that ends in .safetensors, got {flags.out}")
+    if flags.out.exists():
+        raise DadnetError(f"out: {flags.out} is there already; give another name")
+    weights, beside = read_checkpoint(flags.file)
+    found = describe_foreign(
+        weights,
+        branch=flags.branch,
+        input_size=flags.input_size,
+        flow_correction=flags.flow_correction,
+        stn=flags.stn,
+    )
+    if len(flags.classes) != found.num_classes:
+        raise DadnetError(
+            f"classes: expected {found.num_classes} names, since its head has as many outputs; "
+            f"got {len(flags.classes)}: {', '.join(flags.classes)}"
+        )
+    network = build_network(found.model, found.num_classes, torch.Generator())
+    try:
+        report = load_reference_state(network, weights, branch=flags.branch)
+    except DadnetError as error:  # there is no such option here: half a network is no model
+        raise DadnetError(f"convert: {str(error).split('; allow_missing')[0]}") from error
+    state = network.state_dict()
+    for name, value in state.items():
+        if not value.isfinite().all():
+            raise DadnetError(f"convert: {name} holds values that are not finite")
+    card = ModelCard(
+        kind="converted",
+        model=found.model,
+        classes=flags.classes,
+        subjects=(f"{flags.dataset}/{ALL_SUBJECTS}",) if flags.dataset else (),
+        made_from=_digest(flags.file),
+        origin={"file": flags.file.name, "layout": found.layout, "dataset": flags.dataset},
+    )
+    TrainedModel(state, card).save(flags.out)
+    print(_report(flags, found.layout, card, report, beside))
+    return cli.DONE
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors of a checkpoint, read without running anything in it.
+
+    Returns:
+        Name: tensor; and the names of what lies beside the weights.
+
+    Raises:
+        DadnetError: if it cannot be read, holds more than tensors and plain values, or no weights.
+    """
+    if not path.is_file():
+        raise DadnetError(f"convert: there is no file {path}")
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
+            warnings.simplefilter("ignore")  # about pickle's protocol; the refusal says more
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DadnetError(_refusal(path, str(error))) from error
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+            AssertionError, zipfile.BadZipFile) as error:  # fmt: skip
+        raise DadnetError(
+            f"convert: {path} is no checkpoint of torch, or a damaged one ({type(error).__name__})"
+        ) from error
+    return _state_of(found, path)
+
+
+def _refusal(path: Path, message: str) -> str:
+    asked = _ASKED.search(message)
+    wanted = f"asks for {asked[1]}" if asked else "holds more than tensors and plain values"
+    return (
+        f"convert: {path} {wanted}; it was refused, and nothing in it was run (expected a state "
+        "dict: tensors by name)"
+    )
+
+
+def _state_of(found: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    beside: tuple[str, ...] = ()
+    if isinstance(found, Mapping):
+        for wrapper in _WRAPPERS:
+            if isinstance(found.get(wrapper), Mapping):
+                beside = tuple(str(key) for key in found if key != wrapper)
+                found = found[wrapper]
+                break
+    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
+        kind = type(found).__name__
+        inside = ", ".join(map(str, found)) if isinstance(found, Mapping) else kind
+        raise DadnetError(
+            f"convert: expected a state dict in {path}, bare or as one of "
+            f"{', '.join(_WRAPPERS)}; got {inside or 'nothing'}"
+        )
+    weights = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
+    return weights, (*beside, *(str(k) for k in found if str(k) not in weights))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _report(
+    flags: ConvertFlags,
+    layout: str,
+    card: ModelCard,
+    report: LoadReport,
+    beside: Sequence[str],
+) -> str:
+    model = card.model
+    lines = [
+        f"{flags.out}: {model.micro_size}, input {model.input_size}, head {model.head}, "
+        f"flow correction {model.flow_correction}, "
+        f"{'with' if model.stn else 'without'} spatial transformer, "
+        f"{'with' if model.channel_attention else 'without'} channel attention",
+        f"read as the {layout}; classes {', '.join(card.classes)}",
+        str(report),
+    ]
+    lines += [f"  beside the weights, not taken: {name}" for name in beside]
+    if not flags.dataset:
+        lines.append("without --dataset it can predict, but cannot be a teacher")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; gives the exit status."""
+
+    def command(words: Sequence[str]) -> int:
+        prog = "python -m dadnet.convert"
+        return convert(cli.parse(ConvertFlags, words, prog=prog, description=__doc__ or ""))
+
+    return cli.run_command(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

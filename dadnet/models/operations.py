@@ -1,0 +1,155 @@
+"""Operations whose gradients are written out here, since torch's own are slow on a CPU.
+
+All are the plain mathematics (the tests compare them with it, gradients included), for float32 and
+float64, on every device; they can be differentiated once.
+Axes: B clips, C channels, O channels out, H and W rows and columns. Maps are fastest channels-last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input, conv2d_weight
+
+GRADIENT_EPS = 1e-8  # keeps the magnitude differentiable where the map is flat
+_WIDE_KERNEL = 3  # columns; oneDNN's weight gradient of wider depthwise kernels is 5 times slower
+_NARROW_MAP = 4  # columns; on such maps it is not
+_TINY_MAP = 9  # positions
+
+
+class _GradientMagnitude(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        padded = F.pad(x, (1, 1, 1, 1))
+        gx = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+        gy = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+        magnitude = torch.addcmul(gx * gx, gy, gy).add_(GRADIENT_EPS).sqrt_()
+        ctx.save_for_backward(gx, gy, magnitude)
+        return magnitude
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        gx, gy, magnitude = ctx.saved_tensors
+        share = grad / magnitude
+        along_x, along_y = share * gx, share.mul_(gy)
+        found = torch.zeros_like(gx)
+        found[:, :, :, 1:] += along_x[:, :, :, :-1]
+        found[:, :, :, :-1] -= along_x[:, :, :, 1:]
+        found[:, :, 1:] += along_y[:, :, :-1]
+        found[:, :, :-1] -= along_y[:, :, 1:]
+        return found
+
+
+def gradient_magnitude(x: Tensor) -> Tensor:
+    """Magnitude of the central differences (-1, 0, 1), zeros outside the map.
+
+    Args:
+        x: Maps, shape (B, C, H, W), float.
+
+    Returns:
+        sqrt(gx^2 + gy^2 + 1e-8), shape (B, C, H, W).
+    """
+    result: Tensor = _GradientMagnitude.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
+def affine_points(theta: Tensor, height: int, width: int) -> Tensor:
+    """Where an affine map takes the pixels of a map; `F.affine_grid` with align_corners.
+
+    A sum of a row's and a column's share instead of a product with every pixel.
+
+    Args:
+        theta: Matrices, shape (B, 2, 3); coordinates from -1 to 1, x first.
+        height: H.
+        width: W.
+
+    Returns:
+        Points (x, y) for `F.grid_sample`, shape (B, H, W, 2).
+    """
+    rows, columns = (
+        torch.linspace(-1, 1, n, dtype=theta.dtype, device=theta.device) for n in (height, width)
+    )
+    down = (theta[:, :, 1, None] * rows + theta[:, :, 2, None]).transpose(1, 2)  # (B, H, 2)
+    right = (theta[:, :, 0, None] * columns).transpose(1, 2)  # (B, W, 2)
+    return down[:, :, None] + right[:, None]
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias, padding=_same(weight), groups=len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        groups, (rows, columns) = len(weight), _same(weight)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            same = {"padding": (rows, columns), "groups": groups}
+            grad_x = conv2d_input(x.shape, weight, grad, **same)  # type: ignore[no-untyped-call]
+        # The kernel's gradient in pieces of three columns, each on the columns that it meets.
+        width, padded = x.shape[-1], F.pad(x, (columns, columns))
+        pieces = [
+            conv2d_weight(  # type: ignore[no-untyped-call]
+                padded[..., start : start + width + size - 1],
+                torch.Size((groups, 1, weight.shape[2], size)),
+                grad,
+                padding=(rows, 0),
+                groups=groups,
+            )
+            for start, size in _pieces(weight.shape[3])
+        ]
+        return grad_x, torch.cat(pieces, dim=3), grad.sum((0, 2, 3))
+
+
+def depthwise_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One kernel per channel, zeros outside the map; the size stays.
+
+    Args:
+        x: Maps, shape (B, C, H, W).
+        weight: Kernels, shape (C, 1, rows, columns), both odd.
+        bias: Shape (C,).
+
+    Returns:
+        Shape (B, C, H, W).
+    """
+    height, width = x.shape[2:]
+    if x.is_cpu and height * width <= _TINY_MAP:
+        return _tiny_depthwise(x, weight, bias)
+    if weight.shape[3] <= _WIDE_KERNEL or width <= _NARROW_MAP or not x.is_cpu:
+        return F.conv2d(x, weight, bias, padding=_same(weight), groups=len(weight))
+    result: Tensor = _Depthwise.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _tiny_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """As products of positions, where oneDNN's gradient takes longer than the rest of a block."""
+    height, width = x.shape[2:]
+    margin = max(height, width)
+    taps = F.pad(weight[:, 0], [margin] * 4)  # (C, rows + 2 margin, columns + 2 margin)
+    rows, columns = (torch.arange(n, device=x.device) for n in (height, width))
+    down = margin + weight.shape[2] // 2 + rows[None, :] - rows[:, None]  # (out, in)
+    right = margin + weight.shape[3] // 2 + columns[None, :] - columns[:, None]
+    kernel = taps[:, down[:, None, :, None], right[None, :, None, :]]  # (C, H, W, H, W)
+    pairs = kernel.flatten(1, 2).flatten(2).permute(1, 2, 0)  # (H*W out, H*W in, C)
+    points = x.permute(0, 2, 3, 1).flatten(1, 2)[:, None]  # (B, 1, H*W, C)
+    result = (points * pairs.contiguous()).sum(2) + bias
+    return result.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
+
+
+def _same(weight: Tensor) -> tuple[int, int]:
+    """Padding that keeps the size."""
+    return weight.shape[2] // 2, weight.shape[3] // 2
+
+
+def _pieces(columns: int) -> list[tuple[int, int]]:
+    """First column and width of the pieces of a kernel."""
+    starts = range(0, columns, _WIDE_KERNEL)
+    return [(start, min(_WIDE_KERNEL, columns - start)) for start in starts]

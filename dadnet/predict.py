@@ -1,0 +1,166 @@
+"""Classify clips with trained weights: `python -m dadnet.predict --weights W --input clip.npy`.
+
+The weights' card gives class names, input size and normalisation, so none of them can be wrong.
+Several weights, or the folder of an experiment in the ledger, are an ensemble: the mean of their
+probabilities. Exit status: 0 done, 2 bad input.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dadnet import cli
+from dadnet.errors import DadnetError
+from dadnet.model_file import ModelCard, TrainedModel, load_model_file
+from dadnet.predict_inputs import Inputs, read_inputs
+from dadnet.predictor import Prediction, Predictor, find_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictFlags:
+    """Which weights, which clips, and how to print."""
+
+    weights: tuple[Path, ...]
+    """Model files (.safetensors), or the folder of an experiment in the ledger: runs/SET/DIGEST."""
+    input: tuple[Path, ...] = ()
+    """Flows (.npy), an onset and an apex frame, a folder of either, or a flow store."""
+    probs: bool = False
+    """Print the probability of every class."""
+    json: bool = False
+    """Print one JSON document."""
+    card: bool = False
+    """Print the cards of the weights as JSON, and stop."""
+    device: str = "cpu"
+    """torch's name of the device."""
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            raise DadnetError("weights: expected at least one file or folder")
+        if not self.input and not self.card:
+            raise DadnetError("input: expected a clip, a folder or a flow store (--input)")
+
+
+def predict(flags: PredictFlags) -> int:
+    """Classify and print.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        DadnetError: if weights or input cannot be used; nothing is printed then.
+    """
+    models = [load_model_file(file) for path in flags.weights for file in find_weights(path)]
+    if flags.card:
+        print(json.dumps([_described(model) for model in models], indent=1, ensure_ascii=False))
+        return cli.DONE
+    predictor = Predictor(models, flags.device)
+    cards = [model.card for model in models]
+    flow, size = _flow_parameters(models), cards[0].model.input_size
+    inputs = read_inputs(flags.input, flow, size)
+    found = list(predictor.predict_many(clip.flow for clip in inputs.clips))
+    warnings = (*inputs.warnings, *_warnings(flags, cards, inputs))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if flags.json:
+        print(json.dumps(_document(models, inputs, found, warnings), indent=1, ensure_ascii=False))
+    else:
+        for clip, prediction in zip(inputs.clips, found, strict=True):
+            print(_line(clip.name, prediction, flags.probs))
+    return cli.DONE
+
+
+def _flow_parameters(models: Sequence[TrainedModel]) -> dict[str, Any]:
+    """How frames become flow; by the first model's card, where all agree."""
+    first = dict(models[0].card.flow)
+    for model in models:
+        if dict(model.card.flow) != first:
+            return {"stores": f"other parameters in {models[0].name} than in {model.name}"}
+    return first
+
+
+def _warnings(flags: PredictFlags, cards: Sequence[ModelCard], inputs: Inputs) -> Iterable[str]:
+    folds = Counter(card.made_from for card in cards if card.kind == "fold")
+    planned = {card.made_from: card.origin.get("num_folds", 1) for card in cards}
+    if any(path.is_dir() for path in flags.weights):
+        for experiment, number in folds.items():
+            if number < planned[experiment]:
+                yield (
+                    f"{number} of {planned[experiment]} folds of experiment {experiment} have kept "
+                    "weights; the ensemble is theirs"
+                )
+    if len({card.made_from for card in cards}) > 1:
+        yield f"weights of {len({card.made_from for card in cards})} different origins are averaged"
+    if any(card.origin.get("selection") == "oracle" for card in cards):
+        yield "the epoch of these weights was chosen on the test subjects (selection oracle)"
+    seen = {subject for card in cards for subject in card.subjects}
+    known = [c for c in inputs.clips if c.subject and {c.subject, _all_of(c.subject)} & seen]
+    if known:
+        yield (
+            f"{len(known)} of {len(inputs.clips)} clips are of subjects that these weights were "
+            "trained or validated on; what is said of them is no test"
+        )
+
+
+def _all_of(subject: str) -> str:
+    return f"{subject.split('/')[0]}/*"
+
+
+def _line(name: str, prediction: Prediction, probs: bool) -> str:
+    line = f"{name}: {prediction.label} ({prediction.confidence:.3f})"
+    if probs:
+        line += " " + ", ".join(f"{k} {v:.4f}" for k, v in prediction.probabilities.items())
+    return line
+
+
+def _described(model: TrainedModel) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(model.card.to_json())
+    return {"file": model.name, **card}
+
+
+def _document(
+    models: Sequence[TrainedModel],
+    inputs: Inputs,
+    found: Sequence[Prediction],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    return {
+        "classes": models[0].card.classes,
+        "models": [
+            {
+                "file": model.name,
+                "kind": model.card.kind,
+                "made_from": model.card.made_from,
+                "fold": model.card.origin.get("fold"),
+                "weights_digest": model.card.weights_digest,
+            }
+            for model in models
+        ],
+        "warnings": warnings,
+        "clips": [
+            {
+                "clip": clip.name,
+                "prediction": prediction.label,
+                "confidence": prediction.confidence,
+                "probabilities": prediction.probabilities,
+            }
+            for clip, prediction in zip(inputs.clips, found, strict=True)
+        ],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; gives the exit status."""
+
+    def command(words: Sequence[str]) -> int:
+        prog = "python -m dadnet.predict"
+        return predict(cli.parse(PredictFlags, words, prog=prog, description=__doc__ or ""))
+
+    return cli.run_command(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Kept weights: the student of a finished fold as a model file beside its record."""
+
+import math
+from dataclasses import replace
+
+from dadnet.member import TrainedFold
+from dadnet.model_file import ModelCard, TrainedModel
+from dadnet.models import DADNet, weights_digest
+from dadnet.protocols import Fold
+from orchestration.plan import Plan
+from results.ledger import Ledger
+
+
+def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -> str:
+    """Write the fold's chosen weights; the teacher and the adapters are not needed to predict.
+
+    Args:
+        plan: the experiment's plan.
+        fold: who was trained on, validated on, tested.
+        trained: the outcome.
+        ledger: where the record will lie.
+
+    Returns:
+        Hash of the weights.
+    """
+    student = trained.model.student if isinstance(trained.model, DADNet) else trained.model
+    weights = {name: value.detach().cpu() for name, value in student.state_dict().items()}
+    TrainedModel(weights, fold_card(plan, fold, trained)).save(
+        ledger.weights_path(plan.experiment, fold.name)
+    )
+    return weights_digest(weights)
+
+
+def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:
+    """The card of a fold's weights."""
+    chosen, experiment = trained.chosen_epoch - 1, plan.experiment
+    statistics = None
+    if trained.statistics is not None:
+        (a, b), (c, d) = (part.tolist() for part in trained.statistics)
+        statistics = ((a, b), (c, d))
+    return ModelCard(
+        kind="fold",
+        model=replace(plan.config.model, model_type="baseline"),
+        classes=plan.dataset.classes,
+        normalisation=plan.config.data.normalisation,
+        statistics=statistics,
+        subjects=tuple(sorted({*fold.fit, *fold.val})),
+        data_digest=experiment.data_digest,
+        made_from=experiment.digest,
+        flow=plan.flow,
+        metrics={n: v[chosen] for n, v in trained.curves.items() if math.isfinite(v[chosen])},
+        origin={
+            "method": experiment.method,
+            "dataset": experiment.dataset,
+            "class_set": experiment.class_set,
+            "protocol": experiment.protocol,
+            "selection": experiment.selection,
+            "seed": experiment.seed,
+            "teacher_digest": experiment.teacher_digest,
+            "fold": fold.name,
+            "num_folds": len(plan.folds),
+            "test_subjects": list(fold.test),
+            "chosen_epoch": trained.chosen_epoch,
+        },
+    )
