@@ -207,7 +207,13 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     normalisation = next((k for k in sorted(kinds) if k not in ("none", "clip")), min(kinds))
     digests = sorted(store.digest for store in stores)
     digest = hashlib.sha256(json.dumps({"joined": digests}).encode()).hexdigest()[:16]
-    card = {"digest": digest, "parameters": {"normalisation": normalisation}, "joined": digests}
+    every = [store.card["parameters"] for store in stores]
+    common = {k: v for k, v in every[0].items() if all(p.get(k) == v for p in every)}
+    card = {
+        "digest": digest,
+        "parameters": {**common, "normalisation": normalisation},
+        "joined": digests,
+    }
     return FlowStore(card, clips, np.concatenate(arrays))
 
 

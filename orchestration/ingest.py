@@ -66,6 +66,7 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     _check_rejected(index.rejected, flags.max_rejected)  # before hours of work
     partial.mkdir(parents=True, exist_ok=True)
     waiting = [chunk for chunk in chunks if not chunk.finished]
+    waiting.sort(key=lambda chunk: -len(chunk.rows))  # the longest first: no core ends late
     if len(waiting) < len(chunks):
         console.print(f"going on: {len(chunks) - len(waiting)} of {len(chunks)} chunks are there")
     started = time.monotonic()
