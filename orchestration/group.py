@@ -13,6 +13,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from dadnet.errors import DadnetError
 from orchestration.board import MAX_TRIES, FoldBoard
 from orchestration.plan import Plan
 from orchestration.work import WorkOptions
@@ -62,10 +63,44 @@ def connect(workers: int) -> None:
         ray.init(address="local", num_cpus=cpus, log_to_driver=False, logging_level="error")
 
 
-def default_workers() -> int:
-    """One worker per GPU of the cluster, or per CPU if there is none."""
+def default_workers(gpus_per_worker: float = 1.0) -> int:
+    """As many workers as the cluster's GPUs hold, or one per CPU if there is none.
+
+    Args:
+        gpus_per_worker: share of a GPU that each takes, more than 0 and at most 1.
+    """
     resources = ray.cluster_resources()
-    return int(resources.get("GPU", 0) or resources.get("CPU", 1))
+    # A worker's share lies on one GPU: of 0.4, two fit on each. The 1e-9 is for 1 / (1 / 3).
+    on_gpus = int(resources.get("GPU", 0)) * math.floor(1 / gpus_per_worker + 1e-9)
+    return on_gpus or int(resources.get("CPU", 1))
+
+
+def cluster_has_gpus() -> bool:
+    """Whether Ray knows of a GPU; joins or starts the cluster."""
+    connect(1)
+    return bool(ray.cluster_resources().get("GPU", 0))
+
+
+def scaling(workers: int, gpus: float, gpus_per_worker: float) -> ScalingConfig:
+    """What Ray gives a worker group.
+
+    Args:
+        workers: its size.
+        gpus: GPUs of the cluster; without any a worker takes a CPU.
+        gpus_per_worker: as in :func:`default_workers`.
+
+    Raises:
+        DadnetError: if a share of a GPU is asked for where there is none.
+    """
+    if gpus > 0:
+        share = {"GPU": gpus_per_worker}
+        return ScalingConfig(num_workers=workers, use_gpu=True, resources_per_worker=share)
+    if gpus_per_worker != 1:
+        raise DadnetError(
+            f"gpus_per_worker: expected a cluster with GPUs for a share of {gpus_per_worker}, "
+            "which has none"
+        )
+    return ScalingConfig(num_workers=workers)
 
 
 def run_group(
@@ -76,6 +111,7 @@ def run_group(
     workers: int,
     stack: int,
     on_snapshot: OnSnapshot,
+    gpus_per_worker: float = 1.0,
 ) -> None:
     """Make the missing folds on a worker group; returns when each is done or has failed.
 
@@ -85,11 +121,15 @@ def run_group(
         options: where and how.
         workers: size of the group; each takes a GPU where the cluster has some, else a CPU.
         stack: folds that a worker trains at once; 0: each worker measures what is fastest.
+        gpus_per_worker: share of a GPU that each worker takes, where the cluster has some.
         on_snapshot: called about twice a second with the board's state and its new events.
 
     Raises:
         Exception: what broke the whole group, if folds are left.
     """
+    group = scaling(
+        min(workers, len(missing)), ray.cluster_resources().get("GPU", 0), gpus_per_worker
+    )
     name = f"loso-{plan.experiment.dataset}-{plan.experiment.digest}"
     board: Any = (
         ray.remote(FoldBoard)
@@ -107,10 +147,7 @@ def run_group(
             "share": math.ceil(len(missing) / min(workers, len(missing))),
         },
         backend_config=_IndependentConfig(),
-        scaling_config=ScalingConfig(
-            num_workers=min(workers, len(missing)),
-            use_gpu=ray.cluster_resources().get("GPU", 0) > 0,
-        ),
+        scaling_config=group,
         run_config=RunConfig(
             name=name,
             storage_path=str((options.ledger / ".ray").absolute()),
