@@ -40,7 +40,7 @@ def matrix_units(precision: Precision) -> Iterator[None]:
 
     torch's own default is full float32 for products but TF32 for convolutions.
     """
-    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
     before = [kind.fp32_precision for kind in kinds]
     try:
         for kind in kinds:
