@@ -101,10 +101,15 @@ def _median(call: Callable[[], object], device: torch.device, repeats: int) -> f
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
-    """Most memory that tensors held during a call; None on a CPU, where torch does not count."""
+    """Most memory that tensors held during a call beyond what they held before it.
+
+    Weights, moments and clips were there before, those of other ways too. None on a CPU, where
+    torch does not count.
+    """
     if device.type != "cuda":
         return None
     torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
     call()
     wait(device)
-    return torch.cuda.max_memory_allocated(device)
+    return torch.cuda.max_memory_allocated(device) - before

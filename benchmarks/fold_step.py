@@ -17,6 +17,7 @@ from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
 from benchmarks.ordinary import OrdinaryFold
 from dadnet.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
 from dadnet.member import FoldView, Member
+from dadnet.precision import matrix_units
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
 
@@ -76,7 +77,7 @@ def one_size(
             row[f"{name}_ratio"] = timings["ordinary"].median_s / seconds
             row |= ceiling.beside(name, seconds, work)
         if (peak := peak_bytes(way, device)) is not None:
-            row[f"{name}_peak_mib"] = peak / 2**20
+            row[f"{name}_step_mib"] = peak / 2**20
     return row | ceiling.floors(work)
 
 
@@ -87,7 +88,8 @@ def main() -> None:
     torch.set_num_threads(1)
     ceiling = ceilings(device)
     sizes = [(32, "hflip"), (56, "hflip"), (112, "hflip"), (224, "none"), (224, "reference-v1")]
-    rows = [one_size(size, policy, given.repeats, device, ceiling) for size, policy in sizes]
+    with matrix_units("float32"):  # torch's own default has a GPU's convolutions in TF32
+        rows = [one_size(size, policy, given.repeats, device, ceiling) for size, policy in sizes]
     report("fold_step", [{"device": device.type, **ceiling.row()}, *rows], given.json)
 
 

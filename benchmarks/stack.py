@@ -66,7 +66,7 @@ def one_model(
     for name, timing in timings.items():
         row |= as_row({name: timing}, per=sizes[name])
         if (peak := peak_bytes(ways[name], device)) is not None:
-            row[f"{name}_peak_mib_per_member"] = peak / 2**20 / sizes[name]
+            row[f"{name}_step_mib_per_member"] = peak / 2**20 / sizes[name]
     for name in list(ways)[1:]:
         row[f"{name}_ratio"] = row["lone_ms"] / row[f"{name}_ms"]
     best = min((name for name in ways if name != masked), key=lambda name: row[f"{name}_ms"])
