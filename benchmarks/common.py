@@ -69,10 +69,11 @@ def machine() -> dict[str, Any]:
 
 
 def arguments(description: str | None, repeats: int) -> argparse.Namespace:
-    """`--json FILE` and `--repeats N`, equal for all benchmarks."""
+    """`--json FILE`, `--repeats N` and `--device NAME`, equal for all benchmarks."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--repeats", type=int, default=repeats, help="rounds of every way")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is")
     return parser.parse_args()
 
 

@@ -1,20 +1,23 @@
 """Milliseconds per training step: the ordinary loop against the engine.
 
 `python -m benchmarks.fold_step --json benchmarks/results/fold_step.json`. Micro student, ultralight
-teacher, batch 8, one thread. Beside each time stands the floor: the step's floating-point
-operations over the matrix rate measured in the same run.
+teacher, batch 8, one thread (`--device cuda`: one GPU). Beside each time stands the floor: the
+step's floating-point operations over the matrix rate measured in the same run; and the rates that
+the step reached.
 """
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import arguments, as_row, measure, report
+from benchmarks.counting import work_of
+from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
 from benchmarks.ordinary import OrdinaryFold
 from dadnet.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
 from dadnet.member import FoldView, Member
+from dadnet.precision import matrix_units
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
 
@@ -29,6 +32,15 @@ def teacher(input_size: int) -> Teacher:
     return Teacher(network.state_dict(), model, names, (), "bench", "bench", {})
 
 
+def fold(input_size: int, device: torch.device) -> FoldView:
+    """A fold of noise, all of it to train on."""
+    draws = torch.Generator().manual_seed(0)
+    flows = torch.randn(CLIPS, 2, input_size, input_size, generator=draws).half()
+    rows = torch.arange(CLIPS)
+    name = f"bench-{input_size}"
+    return FoldView("f0", flows.to(device), (rows % 3).to(device), rows, rows[:0], 3, name)
+
+
 def config(input_size: int, augmentation: str) -> ExperimentConfig:
     """The measured experiment."""
     return ExperimentConfig(
@@ -38,55 +50,47 @@ def config(input_size: int, augmentation: str) -> ExperimentConfig:
     )
 
 
-def matrix_rate() -> float:
-    """Measured FLOP/s of a float32 matrix product that fits no cache."""
-    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    torch.mm(a, b)
-    rates = []
-    for _ in range(5):
-        started = time.perf_counter()
-        torch.mm(a, b)
-        rates.append(2 * 2048**3 / (time.perf_counter() - started))
-    return sorted(rates)[2]
-
-
-def one_size(input_size: int, augmentation: str, repeats: int, rate: float) -> dict[str, Any]:
+def one_size(
+    input_size: int, augmentation: str, repeats: int, device: torch.device, ceiling: Ceilings
+) -> dict[str, Any]:
     """The row of one input size."""
     made, frozen = config(input_size, augmentation), teacher(input_size)
-    draws = torch.Generator().manual_seed(0)
-    flows = torch.randn(CLIPS, 2, input_size, input_size, generator=draws).half()
-    labels = torch.arange(CLIPS) % 3
-    ordinary = OrdinaryFold(made, flows, labels, frozen)
+    view = fold(input_size, device)
+    ordinary = OrdinaryFold(made, view.flows.cpu(), view.labels.cpu(), frozen, device)
+    ordinary.model.train()
     batches = ordinary.batches()
-    rows = torch.arange(CLIPS)
-    view = FoldView("bench", flows, labels, rows, rows[:0], 3, f"bench-{input_size}")
-    member = Member(made, view, frozen, torch.device("cpu"))
+    member = Member(made, view, frozen, device)
     member.model.train()
-    picked = rows[:8]
+    picked = torch.arange(8)
+    ways: dict[str, Callable[[], object]] = {
+        "ordinary": lambda: ordinary.step(*next(batches)),
+        "engine": lambda: member.training_step(picked),
+    }
 
-    with FlopCounterMode(display=False) as counter:
-        member.training_step(picked)
-    timings = measure(
-        {
-            "ordinary": lambda: ordinary.step(*next(batches)),
-            "engine": lambda: member.training_step(picked),
-        },
-        repeats,
-    )
+    ways["engine"]()  # kept teacher's maps and the optimiser's state are made in the first step
+    work = work_of(ways["engine"])
+    timings = measure(ways, repeats)
     row = {"input_size": input_size, "augmentation": augmentation, **as_row(timings)}
-    row["ratio"] = timings["ordinary"].median_s / timings["engine"].median_s
-    row["floor_ms"] = counter.get_total_flops() / rate * 1000
-    return row
+    for name, way in ways.items():
+        seconds = timings[name].median_s
+        if name != "ordinary":
+            row[f"{name}_ratio"] = timings["ordinary"].median_s / seconds
+            row |= ceiling.beside(name, seconds, work)
+        if (peak := peak_bytes(way, device)) is not None:
+            row[f"{name}_step_mib"] = peak / 2**20
+    return row | ceiling.floors(work)
 
 
 def main() -> None:
     """Measure and report."""
     given = arguments(__doc__, repeats=15)
+    device = choose(given.device)
     torch.set_num_threads(1)
-    rate = matrix_rate()
+    ceiling = ceilings(device)
     sizes = [(32, "hflip"), (56, "hflip"), (112, "hflip"), (224, "none"), (224, "reference-v1")]
-    rows = [one_size(size, policy, given.repeats, rate) for size, policy in sizes]
-    report("fold_step", [{"matrix_gflops": rate / 1e9}, *rows], given.json)
+    with matrix_units("float32"):  # torch's own default has a GPU's convolutions in TF32
+        rows = [one_size(size, policy, given.repeats, device, ceiling) for size, policy in sizes]
+    report("fold_step", [{"device": device.type, **ceiling.row()}, *rows], given.json)
 
 
 if __name__ == "__main__":

@@ -39,11 +39,16 @@ class OrdinaryFold:
     """Model, optimiser and loader of one fold."""
 
     def __init__(
-        self, config: ExperimentConfig, flows: Tensor, labels: Tensor, teacher: Teacher | None
+        self,
+        config: ExperimentConfig,
+        flows: Tensor,
+        labels: Tensor,
+        teacher: Teacher | None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.config = config
+        self.config, self.device = config, device
         self.model = build_model(config, int(labels.max()) + 1, teacher, generator("bench"))
-        make_plain(self.model)
+        make_plain(self.model).to(device)
         self.optimiser = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad],
             lr=config.optim.lr,
@@ -53,6 +58,7 @@ class OrdinaryFold:
             AugmentedClips(flows, labels, config.optim.augmentation),
             batch_size=config.optim.batch_size,
             shuffle=True,
+            pin_memory=torch.device(device).type == "cuda",
         )
         self.draws = torch.Generator().manual_seed(1)
 
@@ -63,7 +69,8 @@ class OrdinaryFold:
             self.step(flow, labels)
 
     def step(self, flow: Tensor, labels: Tensor) -> None:
-        """One optimiser step."""
+        """One optimiser step; the clips come from the loader, on the CPU."""
+        flow, labels = (x.to(self.device, non_blocking=True) for x in (flow, labels))
         loss_config = self.config.loss
         output = self.model(flow, self.draws)
         if isinstance(self.model, DADNet):
@@ -82,11 +89,12 @@ class OrdinaryFold:
         self.optimiser.step()
 
     def predict(self, flows: Tensor) -> Tensor:
-        """Class of every clip, shape (N,)."""
+        """Class of every clip, shape (N,), on the CPU."""
         self.model.eval()
         with torch.no_grad():
-            logits = [self.model(normalise(batch.float())).logits for batch in flows.split(32)]
-        return torch.cat(logits).argmax(1)
+            parts = (part.to(self.device).float() for part in flows.split(32))
+            logits = [self.model(normalise(part)).logits for part in parts]
+        return torch.cat(logits).argmax(1).cpu()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches without end."""

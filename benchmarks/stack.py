@@ -1,40 +1,44 @@
 """Milliseconds per fold and step against the number of folds that train as one program.
 
 `python -m benchmarks.stack --json benchmarks/results/stack.json`. Beside the lone step of the
-engine, on one CPU thread. `masked` is the largest stack with every second batch one clip short.
+engine, on one CPU thread or one GPU (`--device cuda`). `masked` is the largest stack with every
+second batch one clip short. Rates are those of the fastest whole stack.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks.common import arguments, as_row, measure, report
-from benchmarks.fold_step import teacher
+from benchmarks.counting import work_of
+from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
+from benchmarks.fold_step import fold, teacher
 from dadnet.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig, Size
-from dadnet.member import FoldView, Member
+from dadnet.member import Member
 from dadnet.member_stack import MemberStack
 
-CLIPS = 64
+# A GPU is bound by kernel launches until a stack is large.
+SIZES = {"cpu": (2, 4, 8), "cuda": (2, 4, 8, 16, 32, 64)}
 
 
-def members(config: ExperimentConfig, number: int) -> list[Member]:
+def members(config: ExperimentConfig, number: int, device: torch.device) -> list[Member]:
     """Folds in training on noise; their arithmetic is that of real ones."""
     size = config.model.input_size
-    draws = torch.Generator().manual_seed(0)
-    flows = torch.randn(CLIPS, 2, size, size, generator=draws).half()
-    labels, rows = torch.arange(CLIPS) % 3, torch.arange(CLIPS)
-    frozen = teacher(size)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    made = []
-    for k in range(number):
-        view = FoldView(
-            f"f{k}", flows.to(device), labels.to(device), rows, rows[:0], 3, f"bench-{size}"
-        )
-        made.append(Member(config, view, frozen, device))
-    return made
+    view, frozen = fold(size, device), teacher(size)
+    return [Member(config, replace(view, name=f"f{k}"), frozen, device) for k in range(number)]
 
 
-def one_model(student: Size, input_size: int, batch: int, repeats: int) -> dict[str, Any]:
+def one_model(
+    student: Size,
+    input_size: int,
+    batch: int,
+    repeats: int,
+    device: torch.device,
+    ceiling: Ceilings,
+) -> dict[str, Any]:
     """The row of one student, input size and batch size."""
     config = ExperimentConfig(
         model=ModelConfig(micro_size=student, macro_size="ultralight", input_size=input_size),
@@ -42,34 +46,40 @@ def one_model(student: Size, input_size: int, batch: int, repeats: int) -> dict[
         optim=OptimConfig(batch_size=batch, augmentation="hflip"),
     )
     rows = torch.arange(batch)
-    [lone] = members(config, 1)
+    [lone] = members(config, 1, device)
     lone.model.train()
-    ways = {"lone": lambda: lone.training_step(rows)}
+    ways: dict[str, Callable[[], object]] = {"lone": lambda: lone.training_step(rows)}
     sizes = {"lone": 1}
-    for number in (2, 4, 8):
-        stack = MemberStack(members(config, number))
+    for number in SIZES[device.type]:
+        stack = MemberStack(members(config, number, device))
         stack.stack.train()
-        every = list(range(number))
-        ways[f"k{number}"] = lambda stack=stack, every=every: stack.training_step(
-            every, [rows] * len(every)
-        )
+        step = partial(stack.training_step, list(range(number)))
+        ways[f"k{number}"] = partial(step, [rows] * number)
         sizes[f"k{number}"] = number
-    short = [rows if k % 2 else rows[:-1] for k in range(8)]
-    ways["k8_masked"] = lambda stack=stack, every=every: stack.training_step(every, short)
-    sizes["k8_masked"] = 8
+    masked = f"k{number}_masked"
+    ways[masked] = partial(step, [rows if k % 2 else rows[:-1] for k in range(number)])
+    sizes[masked] = number
+    ways["lone"]()
+    work = work_of(ways["lone"])
     timings = measure(ways, repeats)
     row: dict[str, Any] = {"student": student, "input_size": input_size, "batch": batch}
     for name, timing in timings.items():
         row |= as_row({name: timing}, per=sizes[name])
+        if (peak := peak_bytes(ways[name], device)) is not None:
+            row[f"{name}_step_mib_per_member"] = peak / 2**20 / sizes[name]
     for name in list(ways)[1:]:
         row[f"{name}_ratio"] = row["lone_ms"] / row[f"{name}_ms"]
-    return row
+    best = min((name for name in ways if name != masked), key=lambda name: row[f"{name}_ms"])
+    row |= {"best": best, **ceiling.beside("best", row[f"{best}_ms"] / 1000, work)}
+    return row | ceiling.floors(work)
 
 
 def main() -> None:
     """Measure and report."""
     given = arguments(__doc__, repeats=9)
+    device = choose(given.device)
     torch.set_num_threads(1)
+    ceiling = ceilings(device)
     cases: list[tuple[Size, int, int]] = [
         ("ultralight", 32, 8),
         ("micro", 32, 8),
@@ -78,7 +88,10 @@ def main() -> None:
         ("ultralight", 56, 16),
         ("micro", 112, 8),
     ]
-    report("stack", [one_model(*case, given.repeats) for case in cases], given.json)
+    if device.type == "cuda":  # on a CPU a stack is slower there, and takes minutes
+        cases.append(("micro", 224, 8))
+    rows = [one_model(*case, given.repeats, device, ceiling) for case in cases]
+    report("stack", [{"device": device.type, **ceiling.row()}, *rows], given.json)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dadnet.errors import DadnetError
 
 Size = Literal["ultralight", "nano", "micro", "tiny", "small", "base"]
 Policy = Literal["none", "hflip", "standard", "reference-v1"]
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 def _require(condition: bool, message: str) -> None:
@@ -157,6 +158,8 @@ class OptimConfig:
     """Stop after so many epochs without a better `val` score; 0: never."""
     augmentation: Policy = "none"
     """Augmentation policy; vectors turn with the field."""
+    precision: Precision = "float32"
+    """How a training step multiplies: float32, tf32 (GPUs only) or bf16; scores are float32."""
 
     def __post_init__(self) -> None:
         _check_choices(self)
@@ -262,6 +265,8 @@ def experiment_digest(
         del used["model"]["macro_size"]
         used["loss"] = {"label_smoothing": config.loss.label_smoothing}
         teacher_digest = None
+    if config.optim.precision == "float32":
+        del used["optim"]["precision"]  # as before there was a choice
     if config.data.selection != "inner":
         del used["data"]["val_fraction"]
     if config.data.protocol != "group-kfold":

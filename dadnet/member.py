@@ -16,6 +16,7 @@ from dadnet.augment import POLICIES, OpticalFlowAugmentation
 from dadnet.clips import MicroExpressionDataset, normalise
 from dadnet.config import ExperimentConfig, OptimConfig
 from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
+from dadnet.precision import check_precision, half_products, matrix_units
 from dadnet.protocols import Fold
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
@@ -121,7 +122,7 @@ def score(
     """
     network = model.student if isinstance(model, DADNet) else model
     network.eval()
-    with torch.no_grad():
+    with torch.no_grad(), matrix_units("float32"):
         batches = [
             network(normalise(batch.float(), statistics)).logits.double().softmax(dim=1)
             for batch in torch.split(flows, EVAL_BATCH)
@@ -165,6 +166,7 @@ class Member:
         teacher: Teacher | None,
         device: torch.device,
     ) -> None:
+        check_precision(config.optim.precision, device)
         self.config, self.view, self.device = config, view, device
         draws = generator("init", config.seed, view.name)
         self.model = build_model(config, view.num_classes, teacher, draws)
@@ -202,6 +204,7 @@ class Member:
             str(self.device),
             self.model,
             self.view.flows,
+            self.config.optim.precision,
         )
         return maps if maps.fit_into_memory() else None
 
@@ -256,10 +259,16 @@ class Member:
 
     def training_step(self, rows: Tensor) -> LossParts:
         """One optimiser step on these rows, a pure function of (weights, step)."""
+        with matrix_units(self.config.optim.precision):
+            return self._training_step(rows)
+
+    def _training_step(self, rows: Tensor) -> LossParts:
+        half = half_products(self.config.optim.precision, self.device)
         flows, labels, maps = self.batch(rows)
         smoothing = self.config.loss.label_smoothing
         if isinstance(self.model, DADNet):
-            output = self.model(flows, self.drop_path_draws(), teacher_maps=maps)
+            with half:
+                output = self.model(flows, self.drop_path_draws(), teacher_maps=maps)
             sizes = {s: f.shape[1:] for s, f in output.student_features.items()}
             loss = dad_net_loss(
                 output,
@@ -270,7 +279,8 @@ class Member:
                 directions=self.directions(sizes),
             )
         else:
-            logits = self.model(flows, self.drop_path_draws()).logits
+            with half:
+                logits = self.model(flows, self.drop_path_draws()).logits
             loss = classification_loss(logits, labels, smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from dadnet.clips import normalise
 from dadnet.member import EVAL_BATCH, Batch, Member, Probabilities
 from dadnet.models import LossParts
+from dadnet.precision import half_products, matrix_units
 from dadnet.stack import StackedDADNet
 from dadnet.stacked_adamw import StackedAdamW
 from dadnet.stacked_loss import stacked_loss
@@ -59,6 +60,10 @@ class MemberStack:
 
     def training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
         """One optimiser step of some members, each on its own rows."""
+        with matrix_units(self.members[0].config.optim.precision):
+            return self._training_step(chosen, rows)
+
+    def _training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
         members = [self.members[k] for k in chosen]
         sizes = [len(r) for r in rows]
         batches = [m.batch(r) for m, r in zip(members, rows, strict=True)]
@@ -72,9 +77,10 @@ class MemberStack:
         keep: Tensor | None = None
         if members[0].config.model.drop_path > 0:
             keep = self.stack.draw_keep(sizes, [m.drop_path_draws() for m in members])
-        output = self.stack(
-            flow, keep, valid=valid, members=some, teacher_maps=_padded_maps(batches)
-        )
+        with half_products(members[0].config.optim.precision, flow.device):
+            output = self.stack(
+                flow, keep, valid=valid, members=some, teacher_maps=_padded_maps(batches)
+            )
         shapes = {stage: f.shape[2:] for stage, f in output.student_features.items()}
         config = members[0].config.loss
         loss = stacked_loss(

@@ -25,6 +25,7 @@ from dadnet.errors import DadnetError
 from dadnet.models import DADNet, MicroFlowNeXt, correct_flow
 from dadnet.models.blocks import ChannelAttention, GradientAwareBlock
 from dadnet.models.operations import affine_points
+from dadnet.precision import in_full
 from dadnet.stacked_layers import Weights
 
 _TEACHER = "teacher."
@@ -182,7 +183,8 @@ class StackedDADNet:
         self._check(x, keep, members)
         weights = self._weights(members)
         student = weights.below("student") if isinstance(self.lone, DADNet) else weights
-        flow, theta = self._align_flow(x, student, valid)
+        with in_full(x.device):
+            flow, theta = self._align_flow(x, student, valid)
         maps = self._stages(flow, student, keep)
         logits, pooled = self._classify(maps[-1], student)
         aligned, adapted = self._features(x, maps, weights, valid, teacher_maps)

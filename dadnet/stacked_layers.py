@@ -23,6 +23,7 @@ from dadnet.models.blocks import (
     HeadAttention,
 )
 from dadnet.models.operations import depthwise_convolution, gradient_magnitude
+from dadnet.precision import as_products, full
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,12 @@ class _Linear(torch.autograd.Function):
 
 def linear(x: Tensor, weights: Weights) -> Tensor:
     """One linear layer per member; (K, N, I) to (K, N, O)."""
-    result: Tensor = _Linear.apply(x, weights["weight"], weights.get("bias"))  # type: ignore[no-untyped-call]
+    return _linear(x, weights["weight"], weights.get("bias"))
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    operands = as_products(x, weight) if bias is None else as_products(x, weight, bias)
+    result: Tensor = _Linear.apply(*operands, *[None] * (bias is None))  # type: ignore[no-untyped-call]
     return result
 
 
@@ -124,7 +130,7 @@ def patch_convolution(maps: Tensor, lone: nn.Conv2d, weights: Weights) -> Tensor
     """
     squares = patches(maps, lone.kernel_size[0])
     flat = weights["weight"].flatten(2)
-    points: Tensor = _Linear.apply(squares.flatten(1, 3), flat, weights.get("bias"))  # type: ignore[no-untyped-call]
+    points = _linear(squares.flatten(1, 3), flat, weights.get("bias"))
     return points.view(*squares.shape[:4], -1)
 
 
@@ -160,6 +166,7 @@ def batch_norm(
     Returns:
         Shape (B, K*C, H, W); what it holds for other clips has no meaning.
     """
+    x = full(x)
     if training:
         weights["num_batches_tracked"].add_(1)
         if valid is not None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from dadnet.errors import DadnetError
 from dadnet.models import LossParts
 from dadnet.models.gswd import Form, cheaper_method
+from dadnet.precision import full
 from dadnet.stack import StackedOutput
 from dadnet.stacked_layers import share_of
 
@@ -46,7 +47,7 @@ def stacked_loss(
     Raises:
         DadnetError: If directions lack an aligned stage.
     """
-    logits = output.logits
+    logits = full(output.logits)
     flat = F.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=label_smoothing
     ).view(labels.shape)
@@ -84,7 +85,7 @@ def stacked_gswd(
     """
     (mean, std), (other_mean, other_std) = (
         _projected_moments(_points(features, form), directions.to(features), shares)
-        for features in (student, teacher)
+        for features in (full(student), full(teacher))
     )
     return ((mean - other_mean).square() + (std - other_std).square()).mean(1)
 

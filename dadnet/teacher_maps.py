@@ -17,7 +17,9 @@ from torch import Tensor
 
 from dadnet.augment import mirror_flow
 from dadnet.clips import normalise
+from dadnet.config import Precision
 from dadnet.models import DADNet
+from dadnet.precision import half_products, matrix_units
 
 _AT_MOST_BYTES = 2 * 2**30  # of one kept set of maps
 _AT_ONCE = 8  # clips in one call of the teacher
@@ -34,6 +36,7 @@ class TeacherMaps:
         device: where the maps are.
         network: the dual network that holds the teacher; of equal teachers any will do.
         flows: shape (N, 2, S, S), pixels, normalised by each clip's own statistics.
+        precision: as the training step multiplies.
     """
 
     teacher: str
@@ -42,6 +45,7 @@ class TeacherMaps:
     device: str
     network: DADNet = field(compare=False, repr=False)
     flows: Tensor = field(compare=False, repr=False)
+    precision: Precision = "float32"
 
     def fit_into_memory(self) -> bool:
         """Whether they are few enough to be kept; decided by their number alone."""
@@ -65,7 +69,9 @@ class TeacherMaps:
     def _run(self, flows: Tensor, mirrored: bool) -> Mapping[int, Tensor]:
         flip = torch.full((len(flows),), mirrored)
         clips = normalise(mirror_flow(flows.float(), flip))
-        return self.network.run_teacher(clips.contiguous(memory_format=torch.channels_last))
+        clips = clips.contiguous(memory_format=torch.channels_last)
+        with matrix_units(self.precision), half_products(self.precision, clips.device):
+            return self.network.run_teacher(clips)
 
 
 @lru_cache(maxsize=4)

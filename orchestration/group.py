@@ -13,6 +13,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from dadnet.errors import DadnetError
 from orchestration.board import MAX_TRIES, Board, FoldBoard
 from orchestration.plan import Plan
 from orchestration.work import WorkOptions
@@ -64,10 +65,48 @@ def connect(workers: int) -> None:
         ray.init(address="local", num_cpus=cpus, log_to_driver=False, logging_level="error")
 
 
-def default_workers() -> int:
-    """One worker per GPU of the cluster, or per CPU if there is none."""
+def default_workers(gpus_per_worker: float = 1.0) -> int:
+    """As many workers as the cluster's GPUs hold, or one per CPU if there is none.
+
+    Args:
+        gpus_per_worker: share of a GPU that each takes, more than 0 and at most 1.
+    """
     resources = ray.cluster_resources()
-    return int(resources.get("GPU", 0) or resources.get("CPU", 1))
+    # A worker's share lies on one GPU: of 0.4, two fit on each. The 1e-9 is for 1 / (1 / 3).
+    on_gpus = int(resources.get("GPU", 0)) * math.floor(1 / gpus_per_worker + 1e-9)
+    return on_gpus or int(resources.get("CPU", 1))
+
+
+def cluster_has_gpus() -> bool:
+    """Whether Ray knows of a GPU; joins or starts the cluster."""
+    connect(1)
+    return bool(ray.cluster_resources().get("GPU", 0))
+
+
+def scaling(
+    workers: int, gpus: float, gpus_per_worker: float = 1.0, cpus: float = 1.0
+) -> ScalingConfig:
+    """What Ray gives a worker group.
+
+    Args:
+        workers: its size.
+        gpus: GPUs of the cluster; without any a worker takes a CPU.
+        gpus_per_worker: as in :func:`default_workers`.
+        cpus: CPUs of a worker without a GPU; less than 1 leaves room for the trials of a search.
+
+    Raises:
+        DadnetError: if a share of a GPU is asked for where there is none.
+    """
+    if gpus > 0:
+        share = {"GPU": gpus_per_worker}
+        return ScalingConfig(num_workers=workers, use_gpu=True, resources_per_worker=share)
+    if gpus_per_worker != 1:
+        raise DadnetError(
+            f"gpus_per_worker: expected a cluster with GPUs for a share of {gpus_per_worker}, "
+            "which has none"
+        )
+    on_cpus = None if cpus == 1 else {"CPU": cpus}
+    return ScalingConfig(num_workers=workers, resources_per_worker=on_cpus)
 
 
 def run_group(
@@ -78,6 +117,7 @@ def run_group(
     workers: int,
     stack: int,
     on_snapshot: OnSnapshot,
+    gpus_per_worker: float = 1.0,
 ) -> None:
     """Make the missing folds on a worker group; returns when each is done or has failed.
 
@@ -87,11 +127,15 @@ def run_group(
         options: where and how.
         workers: size of the group; each takes a GPU where the cluster has some, else a CPU.
         stack: folds that a worker trains at once; 0: each worker measures what is fastest.
+        gpus_per_worker: share of a GPU that each worker takes, where the cluster has some.
         on_snapshot: called about twice a second with the board's state and its new events.
 
     Raises:
         Exception: what broke the whole group, if folds are left.
     """
+    shares = scaling(
+        min(workers, len(missing)), ray.cluster_resources().get("GPU", 0), gpus_per_worker
+    )
     name = f"loso-{plan.experiment.dataset}-{plan.experiment.digest}"
     group = WorkerGroup(
         name,
@@ -103,7 +147,7 @@ def run_group(
             "names": missing,
             "share": math.ceil(len(missing) / min(workers, len(missing))),
         },
-        workers=min(workers, len(missing)),
+        shares=shares,
         # Enough for every fold to be given up by the board first; not for ever, since workers
         # that cannot even start would then be restarted without end.
         max_failures=10 + MAX_TRIES * len(missing),
@@ -118,9 +162,8 @@ class WorkerGroup:
         name: of the run and of the board, for the dashboard.
         board: what is to be made.
         loop: configuration of `train_loop_per_worker`, without the board.
-        workers: size of the group.
+        shares: size of the group and each worker's share of the machine, see :func:`scaling`.
         max_failures: workers that may be replaced.
-        cpus: CPUs of a worker without a GPU; less than 1 leaves room for the trials of a search.
     """
 
     def __init__(
@@ -129,22 +172,16 @@ class WorkerGroup:
         board: Board,
         loop: dict[str, Any],
         *,
-        workers: int,
+        shares: ScalingConfig,
         max_failures: int,
-        cpus: float = 1,
     ) -> None:
         actor = ray.remote(FoldBoard).options(num_cpus=0, max_concurrency=1000)
         self.board: Any = actor.remote(name, board)
-        use_gpu = ray.cluster_resources().get("GPU", 0) > 0
         trainer = DataParallelTrainer(
             train_loop_per_worker,
             train_loop_config={"board": self.board, **loop},
             backend_config=_IndependentConfig(),
-            scaling_config=ScalingConfig(
-                num_workers=workers,
-                use_gpu=use_gpu,
-                resources_per_worker=None if use_gpu or cpus == 1 else {"CPU": cpus},
-            ),
+            scaling_config=shares,
             run_config=RunConfig(
                 name=name,
                 storage_path=str((loop["options"].ledger / ".ray").absolute()),

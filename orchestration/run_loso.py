@@ -21,11 +21,13 @@ if find_spec("dadnet") is None:  # a lone copy on a machine without the package
         "file_mounts and setup_commands (see the README)"
     )
 
+import torch
 import tyro
 from rich.console import Console
 
 from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
+from dadnet.precision import check_precision
 from dadnet.presets import get_preset
 from orchestration import cli
 from orchestration.cost import measure_cost
@@ -52,6 +54,8 @@ class RunFlags:
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     workers: int | None = None
     """Ray Train workers; default one per GPU, else per CPU; 0: in this process, without Ray."""
+    gpus_per_worker: float = 1.0
+    """Share of a GPU that a worker takes, up to 1: with 0.5 two of them train side by side."""
     stack: int | Literal["auto"] = 1
     """Folds that a worker trains at once as one program; auto: what it measures to be fastest."""
     checkpoint_every: int = 5
@@ -71,6 +75,10 @@ class RunFlags:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
             raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
+        if not 0 < self.gpus_per_worker <= 1:
+            raise DadnetError(
+                f"gpus_per_worker: expected more than 0 and at most 1, got {self.gpus_per_worker}"
+            )
         if self.stack != "auto" and self.stack < 1:
             raise DadnetError(f"stack: expected auto or 1 or more, got {self.stack}")
         if self.checkpoint_every < 1:
@@ -122,6 +130,8 @@ def run(flags: RunFlags, console: Console) -> int:
             cost = measure_cost(plan, missing, WorkOptions(flags.ledger))
             console.print(cost.line(flags.workers or os.cpu_count() or 1))
         return cli.DONE
+    if missing:
+        _check_device(flags)
     ledger.open(experiment)
     _tell_of_weights(flags, plan, missing, console)
     if missing:
@@ -137,6 +147,19 @@ def run(flags: RunFlags, console: Console) -> int:
         )
         return cli.INCOMPLETE
     return cli.DONE
+
+
+def _check_device(flags: RunFlags) -> None:
+    """Refuse what no worker of this run could do, before anything is written."""
+    on_ray = flags.workers != 0
+    if on_ray and (flags.experiment.optim.precision == "tf32" or flags.gpus_per_worker != 1):
+        from orchestration.group import cluster_has_gpus, scaling
+
+        gpus = cluster_has_gpus()
+        scaling(1, gpus, flags.gpus_per_worker)
+        check_precision(flags.experiment.optim.precision, torch.device("cuda" if gpus else "cpu"))
+    elif not on_ray:
+        check_precision(flags.experiment.optim.precision, torch.device("cpu"))
 
 
 def _inputs(flags: RunFlags, console: Console) -> tuple[Path, Path | None]:
@@ -239,7 +262,8 @@ def _on_ray(
         plan,
         missing,
         options,
-        workers=flags.workers or default_workers(),
+        workers=flags.workers or default_workers(flags.gpus_per_worker),
+        gpus_per_worker=flags.gpus_per_worker,
         stack=0 if flags.stack == "auto" else flags.stack,
         on_snapshot=progress.show,
     )

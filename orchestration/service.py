@@ -202,7 +202,9 @@ class OpenGroup:
         stack: int,
         on_snapshot: Callable[[dict[str, Any]], None],
     ) -> None:
-        from orchestration.group import LEASE_S, WorkerGroup, connect, default_workers
+        import ray
+
+        from orchestration.group import LEASE_S, WorkerGroup, connect, default_workers, scaling
 
         connect(workers or 1)
         self.workers = workers or default_workers()
@@ -216,9 +218,9 @@ class OpenGroup:
                 "names": (),
                 "share": stack,
             },
-            workers=self.workers,
+            # The trials need some of the CPUs.
+            shares=scaling(self.workers, ray.cluster_resources().get("GPU", 0), cpus=0.9),
             max_failures=1000,
-            cpus=0.9,  # the trials need some
         )
         self.board = self._group.board
         self.service = RayService(self.board)

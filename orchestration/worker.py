@@ -150,6 +150,10 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
     if torch.cuda.is_available():
         options = replace(options, device="cuda")
     with client.passing_on_warnings():
+        if ray.get_gpu_ids() and options.device == "cpu":
+            warnings.warn(
+                "Ray gave this worker a GPU but torch sees none; it trains on the CPU", stacklevel=1
+            )
         stack = config["stack"]
         if stack == 0:
             choice = stack_size(plans.only, config["names"], options, config["share"])

@@ -23,6 +23,7 @@ from dadnet.models.microflownext import (
     get_microflownext,
 )
 from dadnet.models.reference import infer_architecture, load_reference_state, load_weights
+from dadnet.precision import full
 
 Stages = Iterable[int] | Mapping[int, bool]
 
@@ -47,7 +48,7 @@ class FeatureAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Adapt (B, C_teacher, H, W) to (B, C_student, H, W)."""
-        adapted: Tensor = self.norm(self.conv(x))
+        adapted: Tensor = self.norm(full(self.conv(x)))
         return adapted
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dadnet.errors import DadnetError
+from dadnet.precision import full
 
 if TYPE_CHECKING:
     from dadnet.models.dad_net import DADNetOutput
@@ -68,7 +69,7 @@ def gswd(
         2025).
     """
     _check_features(student, teacher, form, method)
-    student, teacher = _points(student, form), _points(teacher, form)
+    student, teacher = _points(full(student), form), _points(full(teacher), form)
     num_points, dim = student.shape
     if directions is None:
         directions = draw_directions(
@@ -187,7 +188,7 @@ def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: float =
     Returns:
         `LossParts` without alignment.
     """
-    cross_entropy = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    cross_entropy = F.cross_entropy(full(logits), labels, label_smoothing=label_smoothing)
     return LossParts(cross_entropy, cross_entropy, cross_entropy.new_zeros(()), {})
 
 

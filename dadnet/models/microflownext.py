@@ -24,6 +24,7 @@ from dadnet.models.blocks import (
     correct_flow,
 )
 from dadnet.models.operations import affine_points
+from dadnet.precision import in_full
 
 Head = Literal["tokens", "pooled", "linear"]
 
@@ -191,10 +192,11 @@ class MicroFlowNeXt(nn.Module):
         """
         if not self.use_stn:
             return x, None
-        theta = self.fc_loc(self.localization(x).flatten(1)).view(-1, 2, 3)
-        grid = affine_points(theta, self.input_size, self.input_size)
-        resampled = F.grid_sample(x, grid, align_corners=True)
-        return correct_flow(resampled, theta, self.flow_correction), theta
+        with in_full(x.device):
+            theta = self.fc_loc(self.localization(x).flatten(1)).view(-1, 2, 3)
+            grid = affine_points(theta, self.input_size, self.input_size)
+            resampled = F.grid_sample(x, grid, align_corners=True)
+            return correct_flow(resampled, theta, self.flow_correction), theta
 
     def classify(self, last: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the head to the last stage; clips never meet here.

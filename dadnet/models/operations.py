@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from dadnet.precision import as_products, full
+
 GRADIENT_EPS = 1e-8  # keeps the magnitude differentiable where the map is flat
 _WIDE_KERNEL = 3  # columns; oneDNN's weight gradient of wider depthwise kernels is 5 times slower
 _NARROW_MAP = 4  # columns; on such maps it is not
@@ -54,7 +56,7 @@ def gradient_magnitude(x: Tensor) -> Tensor:
     Returns:
         sqrt(gx^2 + gy^2 + 1e-8), shape (B, C, H, W).
     """
-    result: Tensor = _GradientMagnitude.apply(x)  # type: ignore[no-untyped-call]
+    result: Tensor = _GradientMagnitude.apply(full(x))  # type: ignore[no-untyped-call]
     return result
 
 
@@ -125,7 +127,7 @@ def depthwise_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return _tiny_depthwise(x, weight, bias)
     if weight.shape[3] <= _WIDE_KERNEL or width <= _NARROW_MAP or not x.is_cpu:
         return F.conv2d(x, weight, bias, padding=_same(weight), groups=len(weight))
-    result: Tensor = _Depthwise.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    result: Tensor = _Depthwise.apply(*as_products(x, weight, bias))  # type: ignore[no-untyped-call]
     return result
 
 

@@ -18,12 +18,12 @@ from tests.conftest import make_clips, write_store
 from tests.orchestration.conftest import ledger_content, run_words
 
 FLAGS = """
-    flows ledger preset macro_weights workers stack checkpoint_every keep_weights
+    flows ledger preset macro_weights workers gpus_per_worker stack checkpoint_every keep_weights
     resume fresh dry_run
     dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
     alignment_weight alignment_stages num_projections gswd_form label_smoothing
-    epochs batch_size lr lr_floor warmup_epochs weight_decay patience augmentation
+    epochs batch_size lr lr_floor warmup_epochs weight_decay patience augmentation precision
     seed
 """
 
