@@ -1,4 +1,9 @@
-"""On pure noise every figure above chance is a lie: which of the estimates tells it?"""
+"""On pure noise a nested estimate must be at chance.
+
+That the winners' own val UF1 lies above chance is not asserted: it was 0.346 in one design (12
+trials, 4 folds) and 0.258 in this one, because networks that learn nothing tend to answer with one
+class, whose UF1 is far below the 1/3 of answers spread over three.
+"""
 
 import re
 
@@ -21,7 +26,7 @@ def rates(trial):
 """
 
 
-def test_the_search_flatters_itself_on_noise_and_the_nested_estimate_does_not(tmp_path, capsys):
+def test_the_nested_estimate_is_at_chance_on_noise(tmp_path, capsys):
     clips = make_clips(12, 9)
     draws = np.random.default_rng(3)
     labels = np.concatenate([draws.permutation(EMOTIONS * 3) for _ in range(12)])
@@ -32,15 +37,13 @@ def test_the_search_flatters_itself_on_noise_and_the_nested_estimate_does_not(tm
         "--flows", str(tmp_path / "flows"), "--ledger", str(tmp_path / "runs"),
         "--site", str(tmp_path / "site"), "--space", f"{tmp_path / 'space.py'}:rates",
         "--model-type", "baseline", "--input-size", "32", "--epochs", "4", "--warmup-epochs", "0",
-        "--selection", "nested", "--outer-groups", "2", "--num-trials", "12",
-        "--folds-per-trial", "4", "--workers", "0", "--val-fraction", "0.4", "--pruning", "none",
+        "--selection", "nested", "--outer-groups", "2", "--num-trials", "20",
+        "--folds-per-trial", "1", "--workers", "0", "--val-fraction", "0.2", "--pruning", "none",
     ]  # fmt: skip
     assert tune.main(words) == 0
     text = capsys.readouterr().out
     own = float(re.search(r"not nested: UF1 (0\.\d+)", text)[1])
     nested = float(re.search(r"\nnested: UF1 (0\.\d+)", text)[1])
     print(f"not nested {own:.4f}, nested {nested:.4f}, chance {CHANCE:.4f}")
-    assert own > CHANCE + 0.05
     # 108 clips: two standard errors of an UF1 at chance are about 0.09.
     assert abs(nested - CHANCE) < 0.1
-    assert own > nested
