@@ -83,7 +83,7 @@ def make_landscape_plan(seed: int, subjects: int = 30, clips: int = 8) -> Plan:
         dropped={},
     )
     config = ExperimentConfig(data=DataConfig(), seed=seed)
-    return plan_of(config, Inputs(dataset, f"{seed:016x}", "none", None))
+    return plan_of(config, Inputs(dataset, f"{seed:016x}", {"normalisation": "none"}, None))
 
 
 class LandscapeService:
