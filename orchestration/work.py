@@ -1,5 +1,7 @@
 """Making folds: train them, score the test clips of each once, write its record."""
 
+from __future__ import annotations
+
 import os
 import platform
 import socket

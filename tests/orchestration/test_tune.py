@@ -77,7 +77,7 @@ def test_given_again_nothing_is_trained_or_scored(searched, site, monkeypatch):
         raise AssertionError("nothing is left to do")
 
     before = {p: p.stat().st_mtime_ns for p in searched.rglob("runs/synthetic/**/*.json")}
-    monkeypatch.setattr(work, "train_stack", refuse)
+    monkeypatch.setattr(work, "FoldTask", refuse)
     monkeypatch.setattr(work, "fold_record", refuse)
     assert tune.main(tune_words(site, searched)) == 0
     assert {p: p.stat().st_mtime_ns for p in searched.rglob("runs/synthetic/**/*.json")} == before
@@ -90,13 +90,13 @@ def test_folds_of_run_loso_are_not_made_again(site, tmp_path, monkeypatch):
     # The published recipe as the space `smoke` has it is the first trial.
     assert run_loso.main([*words, "--alignment-weight", "1.0", "--alignment-stages", "3"]) == 0
     trained = []
-    real = work.train_stack
+    real = work.FoldTask
 
-    def count(config, views, **options):
+    def count(config, *rest):
         trained.append(config.loss.alignment_weight)
-        return real(config, views, **options)
+        return real(config, *rest)
 
-    monkeypatch.setattr(work, "train_stack", count)
+    monkeypatch.setattr(work, "FoldTask", count)
     assert tune.main(tune_words(site, tmp_path, "--num-trials", "2")) == 0
     assert len(trained) == 5
     assert 1.0 not in trained
@@ -108,7 +108,7 @@ def test_run_loso_scores_what_a_search_has_trained(site, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         tune.main(tune_words(site, tmp_path, "--num-trials", "1"))
     assert not list(tmp_path.rglob("folds/*.json"))
-    monkeypatch.setattr(work, "train_stack", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(work, "FoldTask", lambda *_, **__: 1 / 0)
     words = ["--flows", str(site / "flows"), "--ledger", str(tmp_path / "runs"), "--workers", "0"]
     words += ["--macro-weights", str(site / "teacher.safetensors"), "--input-size", "32"]
     words += ["--epochs", "3", "--warmup-epochs", "0"]
