@@ -143,6 +143,8 @@ def read_card(store: str | os.PathLike[str]) -> dict[str, Any]:
         raise DadnetError(f"flow store: {path} cannot be read: {error}") from error
     if missing := {"digest", "files", "parameters"} - set(card):
         raise DadnetError(f"flow store: {path} lacks {', '.join(sorted(missing))}")
+    if "normalisation" not in card["parameters"]:
+        raise DadnetError(f"flow store: {path} lacks the normalisation among its parameters")
     return card
 
 

@@ -6,8 +6,8 @@ first, and keeps the weights of its best trial, so that the winner's test side c
 later without training anything again:
 
     <root>/<dataset>/<digest>/val/<fold>.val.json
-                              weights/<fold>.safetensors
-                              weights/.kept-for-<study>
+                              searched/<fold>.safetensors
+                              searched/.kept-for-<study>
 
 Nothing in here has a field for a test clip, so no search can read one through it.
 """
@@ -148,7 +148,7 @@ class ValLedger:
 
     def weights_path(self, experiment: Experiment, fold: str) -> Path:
         """Where the fold's chosen weights lie or will lie."""
-        return self._ledger.folder(experiment) / "weights" / f"{file_name(fold)}.safetensors"
+        return self._ledger.folder(experiment) / "searched" / f"{file_name(fold)}.safetensors"
 
     def put(self, experiment: Experiment, side: ValSide) -> bool:
         """Store a val side, once and atomically; False if a valid one was there.
@@ -205,7 +205,7 @@ class ValLedger:
             shutil.rmtree(marker.parent, ignore_errors=True)
 
     def _marker(self, experiment: Experiment, study: str) -> Path:
-        return self._ledger.folder(experiment) / "weights" / f".kept-for-{file_name(study)}"
+        return self._ledger.folder(experiment) / "searched" / f".kept-for-{file_name(study)}"
 
 
 def _check(experiment: Experiment, side: ValSide) -> None:

@@ -160,7 +160,8 @@ def test_a_subject_says_what_it_shows(browser, site):
     from selenium.webdriver.common.by import By
 
     show(browser, site["megc2019"])
-    cells = browser.find_elements(By.CSS_SELECTOR, ".strip span")
+    # The first strip is of all subjects; those of the composite's parts follow.
+    cells = browser.find_element(By.CSS_SELECTOR, ".strip").find_elements(By.TAG_NAME, "span")
     assert len(cells) == 68
     cells[0].click()
     said = browser.find_element(By.CSS_SELECTOR, ".pointed").text
