@@ -1,16 +1,20 @@
 """Members in training as one program: their epochs run in lockstep, one optimiser step for all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from dadnet.clips import normalise
+from dadnet.errors import DadnetError
 from dadnet.member import EVAL_BATCH, Batch, Member, Probabilities
 from dadnet.models import LossParts
+from dadnet.models.gswd import Form
 from dadnet.precision import half_products, matrix_units
 from dadnet.stack import StackedDADNet
+from dadnet.stack_alignment import pick
 from dadnet.stacked_adamw import StackedAdamW
 from dadnet.stacked_loss import stacked_loss
 
@@ -22,8 +26,12 @@ class MemberStack:
     shared. It equals the lone member's up to the order of summation.
 
     Args:
-        members: members in training, of one experiment; their networks and optimisers are read
-            here and brought up to date after every epoch.
+        members: members in training; their networks and optimisers are read here and brought up to
+            date after every epoch. Their experiments have one architecture, number of projections
+            and form of the distance; all else may differ.
+
+    Raises:
+        DadnetError: if they have not.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -31,11 +39,16 @@ class MemberStack:
         for member in members:
             member.model.train()
         self.stack = StackedDADNet.of([member.model for member in members])
-        settings = members[0].config.optim
+        self.form = _common_form(members)
+        losses = [member.config.loss for member in members]
+        device = members[0].device
+        self.alignment_weight = torch.tensor([own.alignment_weight for own in losses]).to(device)
+        self.label_smoothing = torch.tensor([own.label_smoothing for own in losses]).to(device)
         self.optimiser = StackedAdamW(
             self.stack.parameters,
-            [settings.lr] * len(members),
-            [settings.weight_decay] * len(members),
+            [member.config.optim.lr for member in members],
+            [member.config.optim.weight_decay for member in members],
+            layouts=self.stack.layouts,
         )
         for k, member in enumerate(members):
             self.optimiser.load_member_state(k, member.optimiser.state_dict())
@@ -79,17 +92,16 @@ class MemberStack:
             keep = self.stack.draw_keep(sizes, [m.drop_path_draws() for m in members])
         with half_products(members[0].config.optim.precision, flow.device):
             output = self.stack(
-                flow, keep, valid=valid, members=some, teacher_maps=_padded_maps(batches)
+                flow, keep, valid=valid, members=some, teacher_maps=_padded_maps(members, batches)
             )
         shapes = {stage: f.shape[2:] for stage, f in output.student_features.items()}
-        config = members[0].config.loss
         loss = stacked_loss(
             output,
             labels,
-            torch.full((len(members),), config.alignment_weight, device=flow.device),
-            label_smoothing=config.label_smoothing,
-            directions=_stacked([m.directions(shapes) for m in members]),
-            form=config.gswd_form,
+            pick(self.alignment_weight, some),
+            label_smoothing=pick(self.label_smoothing, some),
+            directions=_directions(members, shapes),
+            form=self.form,
             valid=valid,
         )
         self.stack.zero_grad()
@@ -129,17 +141,44 @@ class MemberStack:
         return len(self.members)
 
 
-def _padded_maps(batches: Sequence[Batch]) -> dict[int, Tensor] | None:
-    """The kept teacher's maps of all members, stage: (K, B, C, H, W)."""
-    maps = [batch.teacher_maps for batch in batches if batch.teacher_maps is not None]
-    if not maps:
+def _common_form(members: Sequence[Member]) -> Form:
+    """The form of the distance; it and the number of projections shape a stack's arrays."""
+    losses = [member.config.loss for member in members if member.config.aligned]
+    found = {(loss.num_projections, loss.gswd_form) for loss in losses}
+    if len(found) > 1:
+        raise DadnetError(
+            "expected members of one num_projections and one gswd_form in a stack, got "
+            + ", ".join(f"{number} {form}" for number, form in sorted(found))
+        )
+    return losses[0].gswd_form if losses else "tokens"
+
+
+def _padded_maps(members: Sequence[Member], batches: Sequence[Batch]) -> dict[int, Tensor] | None:
+    """The kept teacher's maps by stage, (K_i, B, C, H, W); None unless all that align have them."""
+    maps = [b.teacher_maps for b, m in zip(batches, members, strict=True) if m.config.aligned]
+    kept = [own for own in maps if own is not None]
+    if not kept or len(kept) < len(maps):
         return None
-    return {stage: pad_sequence([m[stage] for m in maps], batch_first=True) for stage in maps[0]}
+    stages = sorted({stage for own in kept for stage in own})
+    longest = max(len(batch.labels) for batch in batches)
+    return {s: _padded([own[s] for own in kept if s in own], longest) for s in stages}
 
 
-def _stacked(directions: Sequence[dict[int, Tensor]]) -> dict[int, Tensor]:
-    """Directions by stage: (L, D) where all members are at one step, else (K, L, D)."""
-    first = directions[0]
-    if all(other[stage] is first[stage] for other in directions for stage in first):
-        return first
-    return {stage: torch.stack([each[stage] for each in directions]) for stage in first}
+def _padded(maps: Sequence[Tensor], clips: int) -> Tensor:
+    padded = pad_sequence(list(maps), batch_first=True)
+    lacking = clips - padded.shape[1]  # where the longest batch is of a member that aligns nothing
+    return F.pad(padded, (0, 0) * 3 + (0, lacking)) if lacking else padded
+
+
+def _directions(members: Sequence[Member], shapes: Mapping[int, torch.Size]) -> dict[int, Tensor]:
+    """Directions by stage: (L, D) where those that align it are at one step, else (K_i, L, D)."""
+    found: dict[int, list[Tensor]] = {stage: [] for stage in shapes}
+    for member in members:
+        if member.config.aligned:
+            own = {stage: shapes[stage] for stage in member.config.loss.alignment_stages}
+            for stage, rows in member.directions(own).items():
+                found[stage].append(rows)
+    return {
+        stage: rows[0] if all(other is rows[0] for other in rows) else torch.stack(rows)
+        for stage, rows in found.items()
+    }

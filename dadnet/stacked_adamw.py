@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dadnet.errors import DadnetError
+from dadnet.stack_members import MemberLayout
 
 
 class StackedAdamW:
     """`torch.optim.AdamW` of every member (Loshchilov and Hutter, 2019), by torch's fused kernel.
 
-    A weight without a gradient is left alone, as torch does.
+    A weight without a gradient is left alone, as torch does, and so is a member's in `layouts` that
+    it lacks or never runs, since its lone fold has no gradient there.
 
     Args:
         parameters: Name: weights of all members, shape (K, ...), contiguous; updated in place. The
             order is that of the lone model's trainable parameters.
         lr: Learning rate of each member; may be changed between steps through the attribute.
         weight_decay: Weight decay of each member, likewise.
+        layouts: What of the weights each member has; None: all have all.
         betas: Decay of the first and second moment.
         eps: Added to the root of the second moment.
     """
@@ -31,6 +34,7 @@ class StackedAdamW:
         lr: Sequence[float],
         weight_decay: Sequence[float],
         *,
+        layouts: Sequence[MemberLayout] | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
@@ -43,6 +47,14 @@ class StackedAdamW:
                 f"expected a learning rate and a weight decay for each of {len(first)} members, "
                 f"got {len(self.lr)} and {len(self.weight_decay)}"
             )
+        every = MemberLayout((), {name: name for name in self.parameters})
+        given = [every] * len(first) if layouts is None else layouts
+        # Of each member: rows of its weights in the lone optimiser's order, and of those stepped.
+        self._own = [self._rows(layout.names.values()) for layout in given]
+        self._stepped = [
+            set(rows) - set(self._rows(layout.unused))
+            for rows, layout in zip(self._own, given, strict=True)
+        ]
         self._moments = {
             name: (
                 torch.zeros_like(p, requires_grad=False),
@@ -60,15 +72,15 @@ class StackedAdamW:
         Args:
             members: Which ones; None is all. The others keep weights, moments and step counts.
         """
-        chosen = range(len(self.lr)) if members is None else members
-        names = [name for name, p in self.parameters.items() if p.grad is not None]
-        rows = [i for i, p in enumerate(self.parameters.values()) if p.grad is not None]
-        columns = [self._tensors(name) for name in names]
-        for k in chosen:
+        names = list(self.parameters)
+        alive = [i for i, p in enumerate(self.parameters.values()) if p.grad is not None]
+        tensors = {i: self._tensors(names[i]) for i in alive}
+        for k in range(len(self.lr)) if members is None else members:
+            rows = [i for i in alive if i in self._stepped[k]]
             steps = [self._steps[i, k] for i in rows]
             torch._foreach_add_(steps, 1)
             weights, gradients, means, squares = (
-                [column[part][k] for column in columns] for part in range(4)
+                [tensors[i][part][k] for i in rows] for part in range(4)
             )
             torch._fused_adamw_(
                 weights,
@@ -86,6 +98,11 @@ class StackedAdamW:
                 maximize=False,
             )
 
+    def _rows(self, names: Iterable[str]) -> list[int]:
+        """Places of weights among all; names of buffers are passed over."""
+        places = {name: i for i, name in enumerate(self.parameters)}
+        return [places[name] for name in names if name in places]
+
     def _tensors(self, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         parameter = self.parameters[name]
         assert parameter.grad is not None
@@ -94,10 +111,11 @@ class StackedAdamW:
     def member_state(self, k: int) -> dict[str, Any]:
         """A member's state as `torch.optim.AdamW(...).state_dict()` of its lone fold gives it."""
         state: dict[int, dict[str, Tensor]] = {}
-        for i, name in enumerate(self.parameters):
+        names = list(self.parameters)
+        for place, i in enumerate(self._own[k]):
             if self._steps[i, k] > 0:
-                mean, square = self._moments[name]
-                state[i] = {
+                mean, square = self._moments[names[i]]
+                state[place] = {
                     "step": self._steps[i, k].cpu().clone(),
                     "exp_avg": mean[k].clone(),
                     "exp_avg_sq": square[k].clone(),
@@ -115,7 +133,7 @@ class StackedAdamW:
             fused=True,  # the kernel of this class, so that a lone fold goes on with the same
         )
         group: dict[str, Any] = lone.state_dict()["param_groups"][0]
-        return {**group, "params": list(range(len(self.parameters)))}
+        return {**group, "params": list(range(len(self._own[k])))}
 
     @torch.no_grad()
     def load_member_state(self, k: int, state: Mapping[str, Any]) -> None:
@@ -130,15 +148,16 @@ class StackedAdamW:
         """
         (group,) = state["param_groups"]
         found = (len(group["params"]), tuple(group["betas"]), group["eps"])
-        if found != (len(self.parameters), self.betas, self.eps):
+        if found != (len(self._own[k]), self.betas, self.eps):
             raise DadnetError(
-                f"expected the state of {len(self.parameters)} weights with betas {self.betas} and "
+                f"expected the state of {len(self._own[k])} weights with betas {self.betas} and "
                 f"eps {self.eps}, got {found}"
             )
         self.lr[k], self.weight_decay[k] = group["lr"], group["weight_decay"]
-        for i, name in enumerate(self.parameters):
-            mean, square = self._moments[name]
-            given = state["state"].get(i)
+        names = list(self.parameters)
+        for place, i in enumerate(self._own[k]):
+            mean, square = self._moments[names[i]]
+            given = state["state"].get(place)
             self._steps[i, k] = 0.0 if given is None else given["step"]
             mean[k] = 0.0 if given is None else given["exp_avg"]
             square[k] = 0.0 if given is None else given["exp_avg_sq"]

@@ -1,7 +1,7 @@
-"""The loss of a stack: that of each member, with its own lambda.
+"""The loss of a stack: that of each member, with its own lambda, stages and label smoothing.
 
-Axes: K members, B clips, C channels, H and W rows and columns, N points, D dimension of a point, L
-directions.
+Axes: K members, K_i of them that align stage i, B clips, C channels, H and W rows and columns, N
+points, D dimension of a point, L directions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dadnet.models import LossParts
 from dadnet.models.gswd import Form, cheaper_method
 from dadnet.precision import full
 from dadnet.stack import StackedOutput
+from dadnet.stack_alignment import pick
 from dadnet.stacked_layers import share_of
 
 
@@ -25,7 +26,7 @@ def stacked_loss(
     labels: Tensor,
     alignment_weight: Tensor,
     *,
-    label_smoothing: float = 0.05,
+    label_smoothing: float | Tensor = 0.05,
     directions: Mapping[int, Tensor] | None = None,
     form: Form = "tokens",
     valid: Tensor | None = None,
@@ -36,36 +37,53 @@ def stacked_loss(
         output: Of a stack.
         labels: Class indices, shape (K, B), int64; any class where not valid.
         alignment_weight: Weight lambda of each member, shape (K,).
-        label_smoothing: Share of the target spread over all classes.
-        directions: Aligned stage: unit rows, (L, D) for all members or (K, L, D), each its own.
+        label_smoothing: Share of the target spread over all classes; of each member, shape (K,),
+            or of all.
+        directions: Aligned stage: unit rows, (L, D) for all members or (K_i, L, D), each its own.
         form: See `gswd`.
         valid: Which clips there are, shape (K, B), bool; None is all of them.
 
     Returns:
-        `LossParts` whose entries have shape (K,).
+        `LossParts` whose entries have shape (K,): the alignment is the mean over the member's own
+        stages, and 0 where it aligns none.
 
     Raises:
         DadnetError: If directions lack an aligned stage.
     """
     logits = full(output.logits)
-    flat = F.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=label_smoothing
-    ).view(labels.shape)
     every = valid if valid is not None else torch.ones_like(labels, dtype=torch.bool)
     shares = share_of(every, logits.dtype)
-    cross_entropy = (flat * shares).sum(1)
+    cross_entropy = (_cross_entropy(logits, labels, label_smoothing) * shares).sum(1)
     if not output.teacher_features:
         return LossParts(cross_entropy, cross_entropy, torch.zeros_like(cross_entropy), {})
     given = directions or {}
     if lacking := sorted(set(output.teacher_features) - set(given)):
         raise DadnetError(f"expected directions for every aligned stage, got none for {lacking}")
-    per_stage = {
-        stage: stacked_gswd(output.student_features[stage], teacher, given[stage], shares, form)
-        for stage, teacher in sorted(output.teacher_features.items())
-    }
-    alignment = torch.stack(list(per_stage.values())).mean(0)
+    per_stage = {}
+    count = torch.zeros_like(cross_entropy)  # of each member's stages
+    for stage, teacher in sorted(output.teacher_features.items()):
+        places = output.places[stage]
+        student, own_shares = output.student_features[stage], pick(shares, places)
+        found = stacked_gswd(student, teacher, given[stage], own_shares, form)
+        per_stage[stage] = _put(found, places, len(labels))
+        count += _put(torch.ones_like(found), places, len(labels))
+    alignment = torch.stack(list(per_stage.values())).sum(0) / count.clamp(min=1)
     total = cross_entropy + alignment_weight.to(alignment) * alignment
     return LossParts(total, cross_entropy, alignment, per_stage)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float | Tensor) -> Tensor:
+    """Of each clip: logits (K, B, classes) to (K, B); torch takes one smoothing for all clips."""
+    log_probabilities = logits.log_softmax(2)
+    likelihood = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none")
+    share = torch.as_tensor(smoothing, dtype=logits.dtype, device=logits.device).reshape(-1, 1)
+    spread = log_probabilities.mean(2)
+    return (1 - share) * likelihood.view(labels.shape) - share * spread
+
+
+def _put(values: Tensor, places: Tensor | None, members: int) -> Tensor:
+    """Values of some members, (K_i,), among those of all, (K,); 0 for the others."""
+    return values if places is None else values.new_zeros(members).index_copy(0, places, values)
 
 
 def stacked_gswd(

@@ -21,7 +21,9 @@ from dadnet.config import Precision
 from dadnet.models import DADNet
 from dadnet.precision import half_products, matrix_units
 
-_AT_MOST_BYTES = 2 * 2**30  # of one kept set of maps
+# Of the maps of one member's stages; a stage's are half those of the stage before, so all that is
+# kept of a teacher is at most twice this.
+_AT_MOST_BYTES = 2 * 2**30
 _AT_ONCE = 8  # clips in one call of the teacher
 
 
@@ -64,7 +66,21 @@ class TeacherMaps:
             Stage: shape (B, C, H, W), channels-last.
         """
         places = rows.to(self.flows.device) + len(self.flows) * flip.to(self.flows.device).long()
-        return {s: maps[places].permute(0, 3, 1, 2) for s, maps in _computed(self).items()}
+        kept = self._computed()
+        return {stage: kept[stage][places].permute(0, 3, 1, 2) for stage in self.stages}
+
+    def _computed(self) -> dict[int, Tensor]:
+        """What is kept by stage, with these stages; members of a stack may align different ones."""
+        kept = _kept(self.teacher, self.data, self.device, self.precision)
+        if lacking := set(self.stages) - set(kept):
+            parts = [
+                self._run(part, mirrored)
+                for mirrored in (False, True)
+                for part in torch.split(self.flows, _AT_ONCE)
+            ]
+            for stage in lacking:
+                kept[stage] = torch.cat([part[stage].permute(0, 2, 3, 1) for part in parts])
+        return kept
 
     def _run(self, flows: Tensor, mirrored: bool) -> Mapping[int, Tensor]:
         flip = torch.full((len(flows),), mirrored)
@@ -74,12 +90,7 @@ class TeacherMaps:
             return self.network.run_teacher(clips)
 
 
-@lru_cache(maxsize=4)
-def _computed(wanted: TeacherMaps) -> dict[int, Tensor]:
-    """Stage: maps of all clips, then of all mirror images, shape (2 N, H, W, C)."""
-    parts = [
-        wanted._run(part, mirrored)
-        for mirrored in (False, True)
-        for part in torch.split(wanted.flows, _AT_ONCE)
-    ]
-    return {s: torch.cat([p[s].permute(0, 2, 3, 1) for p in parts]) for s in wanted.stages}
+@lru_cache(maxsize=2)
+def _kept(teacher: str, data: str, device: str, precision: Precision) -> dict[int, Tensor]:
+    """Stage: maps of all clips, then of all mirror images, shape (2 N, H, W, C); filled later."""
+    return {}

@@ -93,11 +93,11 @@ class DADNet(nn.Module):
         self.student = student
         self.teacher = teacher.requires_grad_(False).eval()
         # In the reference's order: one adapter per aligned stage of unequal width, rising.
-        self._adapted = [
+        self.adapted_stages = tuple(
             s for s in self.alignment_stages if _width(student, s) != _width(teacher, s)
-        ]
+        )
         self.adapters = nn.ModuleList(
-            FeatureAdapter(_width(teacher, s), _width(student, s)) for s in self._adapted
+            FeatureAdapter(_width(teacher, s), _width(student, s)) for s in self.adapted_stages
         )
         for adapter in self.adapters:
             nn.init.trunc_normal_(adapter.conv.weight, std=0.02, generator=generator)  # type: ignore[arg-type, union-attr]
@@ -161,7 +161,7 @@ class DADNet(nn.Module):
 
     def adapt(self, teacher_maps: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Bring the teacher's maps to the student's widths, where they differ."""
-        adapters = dict(zip(self._adapted, self.adapters, strict=True))
+        adapters = dict(zip(self.adapted_stages, self.adapters, strict=True))
         return {
             stage: adapters[stage](feature) if stage in adapters else feature
             for stage, feature in teacher_maps.items()

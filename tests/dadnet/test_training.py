@@ -9,8 +9,10 @@ import torch
 from dadnet.checkpoint import CheckpointFile
 from dadnet.clips import MicroExpressionDataset
 from dadnet.config import DataConfig, ExperimentConfig, LossConfig, ModelConfig, OptimConfig
+from dadnet.errors import DadnetError
 from dadnet.flow_store import load_flow_store
-from dadnet.member import FoldView, learning_rate, score
+from dadnet.member import FoldView, Member, learning_rate, score
+from dadnet.member_stack import MemberStack
 from dadnet.protocols import make_folds
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
@@ -211,6 +213,96 @@ def test_an_interrupted_stack_goes_on_bit_for_bit(dataset, tmp_path):
 
 class Interrupted(Exception):
     pass
+
+
+def settings_of_a_stack(**common):
+    """Four experiments: other stages, lambda 0, another rate, decay, smoothing and batch size."""
+    base = ModelConfig(micro_size="nano", macro_size="ultralight", input_size=32, drop_path=0.1)
+    parts = [
+        ({"alignment_stages": (2, 3)}, {}),
+        ({"alignment_stages": ()}, {"lr": 3e-4, "batch_size": 8}),
+        ({"alignment_stages": (0,), "label_smoothing": 0.2}, {"weight_decay": 0.2}),
+        ({"alignment_stages": (1, 3), "alignment_weight": 0.0}, {"lr": 1e-3}),
+    ]
+    optim = {"epochs": 4, "batch_size": 6, "lr": 5e-4, "augmentation": "hflip", **common}
+    return [
+        ExperimentConfig(
+            model=base,
+            loss=LossConfig(**{"num_projections": 8, **loss}),
+            optim=OptimConfig(**{**optim, **own}),
+        )
+        for loss, own in parts
+    ]
+
+
+def members_of(dataset, settings, teacher):
+    stack = unequal_folds(dataset, settings[0], len(settings))
+    return [Member(own, view, teacher, CPU) for own, view in zip(settings, stack, strict=True)]
+
+
+def epochs(members, number):
+    stack = MemberStack(members)
+    for _ in range(number):
+        stack.train_epoch()
+
+
+@pytest.mark.parametrize("augmentation", ["hflip", "reference-v1"])
+def test_members_of_different_settings_train_in_one_stack_as_alone(dataset, augmentation):
+    teacher, settings = make_teacher(), settings_of_a_stack(augmentation=augmentation)
+    together, alone = (members_of(dataset, settings, teacher) for _ in range(2))
+    # The teacher's maps are kept where it is run and clips are only mirrored.
+    kept = [member.teacher_maps is not None for member in together]
+    assert kept == ([True, False, True, False] if augmentation == "hflip" else [False] * 4)
+    epochs(together, 2)
+    for stacked, member in zip(together, alone, strict=True):
+        member.train_epoch()
+        member.train_epoch()
+        assert (stacked.epoch, stacked.step) == (member.epoch, member.step)
+        for name in ("train_loss", "alignment", "learning_rate"):
+            np.testing.assert_allclose(stacked.curves[name], member.curves[name], rtol=1e-2)
+        flows = dataset.flows[member.view.val]
+        np.testing.assert_allclose(
+            score(stacked.model, flows), score(member.model, flows), atol=2e-2
+        )
+        ours, theirs = stacked.optimiser.state_dict(), member.optimiser.state_dict()
+        assert ours["state"].keys() == theirs["state"].keys()
+        assert ours["param_groups"] == theirs["param_groups"]
+        steps = {float(state["step"]) for state in ours["state"].values()}
+        assert steps == {float(member.step)}
+
+
+def test_an_interrupted_stack_of_different_settings_goes_on_bit_for_bit(dataset, tmp_path):
+    teacher, settings = make_teacher(), settings_of_a_stack()
+    whole, cut, resumed = (members_of(dataset, settings, teacher) for _ in range(3))
+    epochs(whole, 4)
+    epochs(cut, 2)
+    for k, (before, after) in enumerate(zip(cut, resumed, strict=True)):
+        file = CheckpointFile(tmp_path / f"{k}.pt", "e" * 16, before.view.name)
+        file.save(before.state())
+        after.load_state(file.load())
+    epochs(resumed, 2)
+    for one, other in zip(whole, resumed, strict=True):
+        assert one.curves == other.curves
+        weights, others = one.model.state_dict(), other.model.state_dict()
+        assert all(torch.equal(weights[name], others[name]) for name in weights)
+        states, found = (m.optimiser.state_dict()["state"] for m in (one, other))
+        assert states.keys() == found.keys()
+        assert all(torch.equal(states[j][n], found[j][n]) for j in states for n in states[j])
+
+
+def test_members_of_another_number_of_projections_are_refused_unless_they_align_nothing(dataset):
+    settings = settings_of_a_stack()
+    odd = [dataclasses.replace(s.loss, num_projections=9) for s in settings]
+    teacher = make_teacher()
+    for k, allowed in ((1, True), (2, False), (3, True)):
+        changed = list(settings)
+        changed[k] = dataclasses.replace(settings[k], loss=odd[k])
+        members = members_of(dataset, changed, teacher)
+        if allowed:
+            assert MemberStack(members).form == "tokens"
+        else:
+            with pytest.raises(DadnetError, match="got 8 tokens, 9 tokens"):
+                MemberStack(members)
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
