@@ -19,6 +19,10 @@ from dadnet.teacher import Teacher
 OnEpoch = Callable[[str, int, Mapping[str, float]], None]
 
 
+class StoppedError(RuntimeError):
+    """Training was asked to stop; the state of every fold is in its checkpoint."""
+
+
 @dataclass(frozen=True, eq=False)
 class FoldTask:
     """A fold to train.
@@ -45,6 +49,7 @@ def train_folds(
     device: torch.device,
     checkpoint_every: int = 5,
     on_epoch: OnEpoch | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[TrainedFold]:
     """Train folds as one stack on one device; the place of a finished fold is taken by the next.
 
@@ -55,9 +60,13 @@ def train_folds(
         device: where to train.
         checkpoint_every: epochs between two states.
         on_epoch: called with fold, epoch (from 1) and the epoch's metrics.
+        stop: asked after every epoch; if it says so, every fold's state is kept.
 
     Yields:
         The outcome of each fold as soon as it is there.
+
+    Raises:
+        StoppedError: because of `stop`.
     """
     running: dict[Member, CheckpointFile | None] = {}
     stack: MemberStack | None = None
@@ -82,13 +91,16 @@ def train_folds(
             stack.train_epoch()
             probabilities = stack.val_probabilities()
 
+        stopping = stop()
         for (member, checkpoint), found in zip(running.items(), probabilities, strict=True):
             member.validate(found)
             member.select()
-            if checkpoint is not None and member.epoch % checkpoint_every == 0:
+            if checkpoint is not None and (stopping or member.epoch % checkpoint_every == 0):
                 checkpoint.save(member.state())
             if on_epoch is not None:
                 on_epoch(member.view.name, member.epoch, member.last_metrics())
+        if stopping:
+            raise StoppedError(", ".join(member.view.name for member in running))
 
 
 def train_stack(

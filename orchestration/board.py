@@ -8,21 +8,29 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, get_args
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 MAX_TRIES = 3
+METRICS_S = 2.0
 
 
 @dataclass
 class FoldRow:
-    """What is known of one fold; `plan` tells apart the plans that share a board."""
+    """What is known of one fold.
+
+    `plan` tells apart the plans that share a board. `tries` counts how often the fold was given
+    out, `failures` how often that ended badly: a worker that was told to stop does not count.
+    """
 
     name: str
     plan: str = ""
     state: State = "waiting"
     worker: str = ""
+    rank: int = 0
     tries: int = 0
+    failures: int = 0
     beaten_at: float = 0.0
     started_at: float = 0.0
     seconds: float = 0.0
@@ -45,11 +53,37 @@ class Board:
         lease_s: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rows = {name: FoldRow(name) for name in folds}
+        self.rows: dict[str, FoldRow] = {}
+        # The rows by state: with ten thousand folds nothing may look at all of them often.
+        self._by: dict[State, dict[str, FoldRow]] = {state: {} for state in get_args(State)}
         self.lease_s, self.clock = lease_s, clock
         self.events: list[dict[str, Any]] = []
         self.open = False  # whether more folds may come
+        self.stopping = False
+        self.clips = 0.0  # trained on, over all epochs
+        self.failures = 0  # tries that ended badly
         self._ranks: dict[int, str] = {}
+        for name in folds:
+            self.add(FoldRow(name))
+
+    def add(self, row: FoldRow) -> None:
+        """Put a fold on the board, in place of one of its name."""
+        self.drop(row.name)
+        self.rows[row.name] = self._by[row.state][row.name] = row
+
+    def drop(self, name: str) -> None:
+        """Take a fold off the board, if it is there."""
+        if (row := self.rows.pop(name, None)) is not None:
+            del self._by[row.state][name]
+
+    def move(self, row: FoldRow, state: State) -> None:
+        """Change a fold's state; one that waits again is the next to be given out."""
+        del self._by[row.state][row.name]
+        row.state = state
+        if state == "waiting":
+            self._by[state] = {row.name: row, **self._by[state]}
+        else:
+            self._by[state][row.name] = row
 
     def claim(
         self, worker: str, rank: int, at_most: int, like: str | None = None
@@ -65,28 +99,35 @@ class Board:
 
         Returns:
             Name and number of the try of up to `at_most` folds; empty if all that are left are
-            being worked on (ask again: one may come back); None if nothing is left. They are of
-            one plan, so that they can be one stack.
+            being worked on (ask again: one may come back); None if nothing is left, or the run
+            is to stop. They are of one plan, so that they can be one stack.
         """
+        if self.stopping:
+            return None
         self._expire()
         if (before := self._ranks.get(rank, worker)) != worker:
-            for row in self.rows.values():
-                if row.state == "running" and row.worker == before:
-                    self._release(row, f"worker {before} died")
+            for row in [row for row in self._by["running"].values() if row.worker == before]:
+                self._release(row, f"worker {before} died")
         self._ranks[rank] = worker
-        waiting = [row for row in self.rows.values() if row.state == "waiting"]
-        if waiting:
-            plan = waiting[0].plan if like is None else self.rows[like].plan
-            waiting = [row for row in waiting if row.plan == plan][:at_most]
+        given = self._next(at_most, like)
         now = self.clock()
-        for row in waiting:
-            row.state, row.worker, row.tries = "running", worker, row.tries + 1
+        for row in given:
+            self.move(row, "running")
+            row.worker, row.rank, row.tries = worker, rank, row.tries + 1
             row.beaten_at = row.started_at = now
             row.info = {}
             self._note(row, "started")
-        if waiting or self.open or any(row.state == "running" for row in self.rows.values()):
-            return {row.name: row.tries for row in waiting}
+        if given or self.open or self._by["running"]:
+            return {row.name: row.tries for row in given}
         return None
+
+    def _next(self, at_most: int, like: str | None) -> list[FoldRow]:
+        """The folds to give out: the first that wait of one plan."""
+        waiting = self._by["waiting"].values()
+        if not waiting:
+            return []
+        plan = next(iter(waiting)).plan if like is None else self.rows[like].plan
+        return list(islice((row for row in waiting if row.plan == plan), at_most))
 
     def beat(self, worker: str, folds: Sequence[str]) -> bool:
         """Keep the leases of these folds; False if one has been given to another worker."""
@@ -100,6 +141,7 @@ class Board:
         """Keep one lease and say how far the fold is."""
         if self.beat(worker, [fold]):
             self.rows[fold].info = info
+            self.clips += info.get("clips", 0)
             return True
         return False
 
@@ -107,7 +149,8 @@ class Board:
         """The fold's record is in the ledger, whoever wrote it."""
         row = self.rows[fold]
         if row.state != "done":
-            row.state, row.worker, row.seconds = "done", worker, self.clock() - row.started_at
+            self.move(row, "done")
+            row.worker, row.seconds = worker, self.clock() - row.started_at
             self._note(row, "finished")
 
     def fail(self, worker: str, fold: str, why: str) -> None:
@@ -115,6 +158,21 @@ class Board:
         row = self.rows[fold]
         if row.state == "running" and row.worker == worker:
             self._release(row, why)
+
+    def put_back(self, worker: str, fold: str, why: str) -> None:
+        """The worker was told to stop and has kept the fold's state; that is no failure."""
+        row = self.rows.get(fold)
+        if row is not None and row.state == "running" and row.worker == worker:
+            self.move(row, "waiting")
+            self._note(row, "yielded", why=why)
+
+    def stop(self) -> None:
+        """No fold is given out any more, and workers are to keep the state of theirs."""
+        self.stopping = True
+
+    def is_stopping(self) -> bool:
+        """Whether workers are to stop."""
+        return self.stopping
 
     def left(self, worker: str, fold: str) -> None:
         """The worker stopped at a fold that was taken from it."""
@@ -130,23 +188,31 @@ class Board:
         self.events.append({"event": "told", "worker": worker, "message": message})
 
     def snapshot(self, events_from: int = 0) -> dict[str, Any]:
-        """Rows, new events, and whether everything is done or failed."""
+        """Number of folds by state, rows that run, new events, and whether all is over.
+
+        All is over when every fold is done or failed. The other rows are not in it: a driver asks
+        twice a second, and there may be ten thousand of them.
+        """
         self._expire()
         return {
-            "rows": [asdict(row) for row in self.rows.values()],
+            "counts": {state: len(rows) for state, rows in self._by.items()},
+            "running": [asdict(row) for row in self._by["running"].values()],
             "events": self.events[events_from:],
-            "over": not self.open
-            and all(row.state in ("done", "failed", "cancelled") for row in self.rows.values()),
+            "clips": self.clips,
+            "failures": self.failures,
+            "over": not self.open and not self._by["waiting"] and not self._by["running"],
         }
 
     def _expire(self) -> None:
         now = self.clock()
-        for row in self.rows.values():
-            if row.state == "running" and now - row.beaten_at > self.lease_s:
+        for row in list(self._by["running"].values()):
+            if now - row.beaten_at > self.lease_s:
                 self._release(row, f"no heartbeat of {row.worker} for {self.lease_s:g} s")
 
     def _release(self, row: FoldRow, why: str) -> None:
-        row.state = "failed" if row.tries >= MAX_TRIES else "waiting"
+        row.failures += 1
+        self.failures += 1
+        self.move(row, "failed" if row.failures >= MAX_TRIES else "waiting")
         row.why = why
         self._note(row, "failed" if row.state == "failed" else "returned", why=why)
 
@@ -156,17 +222,25 @@ class Board:
 
 
 class FoldBoard:
-    """The board as an asynchronous actor; a fold in progress is one of its tasks, by name."""
+    """The board as an asynchronous actor; a fold in progress is one of its tasks, by name.
 
-    def __init__(self, name: str, board: Board) -> None:
-        self._name = name
-        self._board = board
+    Args:
+        name: of the run.
+        board: what is to be made.
+        epochs: of a fold at most, for the metrics; 0: none are exported.
+    """
+
+    def __init__(self, name: str, board: Board, epochs: int = 0) -> None:
+        self._name, self._board, self._epochs = name, board, epochs
+        self._metrics: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"FoldBoard({self._name})"
 
     async def call(self, method: str, *args: Any) -> Any:
         """Call a method of the board."""
+        if self._metrics is None and self._epochs:
+            self._metrics = asyncio.create_task(self._export())
         return getattr(self._board, method)(*args)
 
     async def fold(self, name: str, tries: int) -> str:
@@ -175,3 +249,11 @@ class FoldBoard:
         while row is not None and row.state == "running" and row.tries == tries:
             await asyncio.sleep(0.25)
         return row.state if row else "cancelled"
+
+    async def _export(self) -> None:
+        from orchestration.metrics import GroupMetrics  # Ray, which a run in one process lacks
+
+        metrics = GroupMetrics(self._name, self._epochs)
+        while True:
+            metrics.update(self._board.snapshot(len(self._board.events)))
+            await asyncio.sleep(METRICS_S)

@@ -14,10 +14,13 @@ from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from dadnet.errors import DadnetError
+from dadnet.training import StoppedError
 from orchestration.board import MAX_TRIES, Board, FoldBoard
 from orchestration.plan import Plan
-from orchestration.work import WorkOptions
-from orchestration.worker import train_loop_per_worker
+from orchestration.stopping import GRACE_S as STOP_S
+from orchestration.stopping import install_in_worker
+from orchestration.work import WorkOptions, make_folds_of_plan
+from orchestration.worker import MakeFolds, train_loop_per_worker
 
 POLL_S = 0.5
 # Once every fold is done or failed, so long is waited for the group to end by itself: after the
@@ -37,6 +40,11 @@ class _IndependentBackend(Backend):  # type: ignore[misc]
     """
 
     has_replica_groups = True
+
+    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        """Let every new worker keep its state on SIGTERM: of Ray's calls, this one is in the main
+        thread, where alone signals can be taken over."""
+        worker_group.execute(install_in_worker)
 
 
 @dataclass
@@ -118,6 +126,8 @@ def run_group(
     stack: int,
     on_snapshot: OnSnapshot,
     gpus_per_worker: float = 1.0,
+    stop: Callable[[], bool] = lambda: False,
+    make: MakeFolds = make_folds_of_plan,
 ) -> None:
     """Make the missing folds on a worker group; returns when each is done or has failed.
 
@@ -129,8 +139,11 @@ def run_group(
         stack: folds that a worker trains at once; 0: each worker measures what is fastest.
         gpus_per_worker: share of a GPU that each worker takes, where the cluster has some.
         on_snapshot: called about twice a second with the board's state and its new events.
+        stop: asked as often; if it says so, the workers keep the states of their folds.
+        make: what makes folds, see :func:`orchestration.worker.serve`.
 
     Raises:
+        StoppedError: because of `stop`.
         Exception: what broke the whole group, if folds are left.
     """
     shares = scaling(
@@ -146,13 +159,15 @@ def run_group(
             "stack": stack,
             "names": missing,
             "share": math.ceil(len(missing) / min(workers, len(missing))),
+            "make": make,
         },
+        epochs=plan.config.optim.epochs,
         shares=shares,
         # Enough for every fold to be given up by the board first; not for ever, since workers
         # that cannot even start would then be restarted without end.
         max_failures=10 + MAX_TRIES * len(missing),
     )
-    group.follow(on_snapshot)
+    group.follow(on_snapshot, stop=stop)
 
 
 class WorkerGroup:
@@ -162,6 +177,7 @@ class WorkerGroup:
         name: of the run and of the board, for the dashboard.
         board: what is to be made.
         loop: configuration of `train_loop_per_worker`, without the board.
+        epochs: of a fold at most, for the metrics.
         shares: size of the group and each worker's share of the machine, see :func:`scaling`.
         max_failures: workers that may be replaced.
     """
@@ -172,11 +188,12 @@ class WorkerGroup:
         board: Board,
         loop: dict[str, Any],
         *,
+        epochs: int,
         shares: ScalingConfig,
         max_failures: int,
     ) -> None:
         actor = ray.remote(FoldBoard).options(num_cpus=0, max_concurrency=1000)
-        self.board: Any = actor.remote(name, board)
+        self.board: Any = actor.remote(name, board, epochs)
         trainer = DataParallelTrainer(
             train_loop_per_worker,
             train_loop_config={"board": self.board, **loop},
@@ -192,21 +209,28 @@ class WorkerGroup:
         self._fit = threading.Thread(target=_fit, args=(trainer, self._failures), daemon=True)
         self._fit.start()
 
-    def follow(self, on_snapshot: OnSnapshot, on_loss: OnLoss | None = None) -> None:
+    def follow(
+        self,
+        on_snapshot: OnSnapshot,
+        on_loss: OnLoss | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Show the board until its folds are done or failed and the group has ended.
 
         Args:
             on_snapshot: called about twice a second.
             on_loss: called with what broke the group if it ends while the board is still open.
+            stop: whether to stop.
 
         Raises:
+            StoppedError: because of `stop`.
             Exception: what broke the whole group, if folds are left.
         """
-        over = _follow(self.board, self._fit, on_snapshot)
+        over = _follow(self.board, self._fit, on_snapshot, stop)
         failure = self._failures[0] if self._failures else None
         if not over and on_loss is not None:
             on_loss(failure)
-            while not _follow(self.board, self._fit, on_snapshot):
+            while not _follow(self.board, self._fit, on_snapshot, stop):
                 time.sleep(POLL_S)  # whoever waits is to see it, and then closes the board
         ray.kill(self.board)
         if failure is not None and not over:
@@ -220,17 +244,28 @@ def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:
         failures.append(failure)
 
 
-def _follow(board: Any, fit: threading.Thread, on_snapshot: OnSnapshot) -> bool:
+def _follow(
+    board: Any, fit: threading.Thread, on_snapshot: OnSnapshot, stop: Callable[[], bool]
+) -> bool:
     """Show the board until the group ends, or is no longer needed; whether all is over."""
+    ask = board.call.options(enable_task_events=False).remote
     seen = 0
     over_since: float | None = None
+    stopped_at: float | None = None
     while True:
         alive = fit.is_alive()
-        snapshot = ray.get(board.call.options(enable_task_events=False).remote("snapshot", seen))
+        snapshot = ray.get(ask("snapshot", seen))
         seen += len(snapshot["events"])
         on_snapshot(snapshot)
         if snapshot["over"]:
             over_since = over_since or time.monotonic()
         if not alive or (over_since and time.monotonic() - over_since > GRACE_S):
             return bool(snapshot["over"])
+        if stop() and not snapshot["over"]:
+            if stopped_at is None:
+                stopped_at = time.monotonic()
+                ray.get(ask("stop"))
+            if not snapshot["running"] or time.monotonic() - stopped_at > STOP_S:
+                ray.kill(board)
+                raise StoppedError("the run was asked to stop")
         fit.join(POLL_S)

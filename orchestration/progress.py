@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -15,20 +17,24 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+NEWS_S = 10.0  # between two events that tell how far the running folds are
 
-def fraction_done(rows: list[dict[str, Any]], epochs: int) -> float:
+
+def fraction_done(snapshot: Mapping[str, Any], epochs: int) -> float:
     """Share of the work that is done, with the epochs of running folds counted in.
 
     Args:
-        rows: the board's rows.
+        snapshot: the board's.
         epochs: epochs of a fold at most.
     """
-    parts = {"done": 1.0, "failed": 1.0, "waiting": 0.0}
-    shares = [
-        parts[row["state"]] if row["state"] in parts else row["info"].get("epoch", 0) / epochs
-        for row in rows
-    ]
-    return sum(shares) / max(1, len(shares))
+    counts = snapshot["counts"]
+    parts = sum(row["info"].get("epoch", 0) / epochs for row in snapshot["running"])
+    return float((counts["done"] + counts["failed"] + parts) / max(1, sum(counts.values())))
+
+
+def remaining(elapsed: float, done: float) -> float:
+    """Seconds left, if the rest takes as long as what is done; infinite before anything is."""
+    return elapsed * (1 - done) / done if done > 0 else math.inf
 
 
 def duration(seconds: float) -> str:
@@ -61,11 +67,20 @@ class Progress:
     ) -> None:
         self.epochs, self.title, self.console, self.clock = epochs, title, console, clock
         self._events = events
-        self._started = clock()
+        self._started = self._told = clock()
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Progress":
         self._events.parent.mkdir(parents=True, exist_ok=True)
+        self.log(
+            {
+                "event": "run",
+                "title": self.title,
+                "epochs": self.epochs,
+                "hostname": socket.gethostname(),
+                "pid": os.getpid(),
+            }
+        )
         if self.console.is_terminal:
             self._live.start()
         return self
@@ -77,14 +92,18 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._live.stop()
+        self.log({"event": "ended", "why": "" if kind is None else kind.__name__})
 
     def show(self, snapshot: Mapping[str, Any]) -> None:
         """Take in the board's state and its new events."""
         for event in snapshot["events"]:
             self.log(event)
-            self._tell(event, snapshot["rows"])
+            self._tell(event, snapshot)
+        if self.clock() - self._told >= NEWS_S:
+            self._told = self.clock()
+            self.log(_news(snapshot))
         if self.console.is_terminal:
-            self._live.update(self._table(snapshot["rows"]), refresh=True)
+            self._live.update(self._table(snapshot), refresh=True)
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append one event, with the time, to the log."""
@@ -92,12 +111,14 @@ class Progress:
         with self._events.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"at": at, **event}, sort_keys=True) + "\n")
 
-    def _tell(self, event: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
+    def _tell(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
         kind = event["event"]
         if kind == "warning":
             self.console.print(f"warning ({event['worker']}): {event['message']}", markup=False)
         elif kind == "told":
             self.console.print(f"worker {event['worker']}: {event['message']}", markup=False)
+        elif kind == "yielded":
+            self.console.print(f"fold {event['fold']} kept its state: {event['why']}", markup=False)
         elif kind in ("returned", "failed"):
             last = str(event["why"]).strip().splitlines()[-1]
             verb = "given up" if kind == "failed" else "to be tried again"
@@ -105,33 +126,45 @@ class Progress:
                 f"fold {event['fold']} {verb} after try {event['tries']}: {last}", markup=False
             )
         elif kind == "finished" and not self.console.is_terminal:
-            done = sum(row["state"] == "done" for row in rows)
+            counts = snapshot["counts"]
             val_uf1 = event.get("info", {}).get("val_uf1", math.nan)
             score = f", last val UF1 {val_uf1:.3f}" if math.isfinite(val_uf1) else ""
             self.console.print(
-                f"fold {event['fold']} done ({done}/{len(rows)}, ETA {self._eta(rows)}{score})",
+                f"fold {event['fold']} done ({counts['done']}/{sum(counts.values())}, "
+                f"ETA {self._eta(snapshot)}{score})",
                 markup=False,
                 highlight=False,
             )
 
-    def _eta(self, rows: list[dict[str, Any]]) -> str:
-        done = fraction_done(rows, self.epochs)
-        elapsed = self.clock() - self._started
-        return duration(elapsed * (1 - done) / done if done else math.inf)
+    def _eta(self, snapshot: Mapping[str, Any]) -> str:
+        done = fraction_done(snapshot, self.epochs)
+        return duration(remaining(self.clock() - self._started, done))
 
-    def _table(self, rows: list[dict[str, Any]]) -> Group:
-        count = {s: sum(r["state"] == s for r in rows) for s in ("done", "running", "failed")}
+    def _table(self, snapshot: Mapping[str, Any]) -> Group:
+        count = snapshot["counts"]
         table = Table(box=None, pad_edge=False)
         for name in ("fold", "epoch", "train loss", "val UF1", "worker", "try"):
             table.add_column(name, justify="left" if name in ("fold", "worker") else "right")
-        for row in (r for r in rows if r["state"] == "running"):
+        for row in snapshot["running"]:
             info = row["info"]
             figures = [f"{info.get(k, math.nan):.3f}" for k in ("train_loss", "val_uf1")]
             epoch = f"{info.get('epoch', 0)}/{self.epochs}"
             table.add_row(row["name"], epoch, *figures, row["worker"], str(row["tries"]))
         head = Text(
-            f"{self.title}: {count['done']} of {len(rows)} folds done, {count['running']} running, "
-            f"{count['failed']} failed; ETA {self._eta(rows)}"
+            f"{self.title}: {count['done']} of {sum(count.values())} folds done, "
+            f"{count['running']} running, {count['failed']} failed; ETA {self._eta(snapshot)}"
         )
-        bar = ProgressBar(total=1.0, completed=fraction_done(rows, self.epochs), width=60)
+        bar = ProgressBar(total=1.0, completed=fraction_done(snapshot, self.epochs), width=60)
         return Group(head, bar, table)
+
+
+def _news(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """An event that tells how far the running folds are, for who watches the log."""
+    return {
+        "event": "epochs",
+        "counts": snapshot["counts"],
+        "folds": {
+            row["name"]: {k: row["info"][k] for k in ("epoch", "val_uf1") if k in row["info"]}
+            for row in snapshot["running"]
+        },
+    }

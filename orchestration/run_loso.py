@@ -29,11 +29,14 @@ from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
 from dadnet.precision import check_precision
 from dadnet.presets import get_preset
+from dadnet.training import StoppedError
 from orchestration import cli
 from orchestration.cost import measure_cost
+from orchestration.in_process import make_folds_here
 from orchestration.plan import Plan, default_flows, make_plan
 from orchestration.progress import Progress
-from orchestration.work import WorkOptions, make_folds_of_plan, stack_size
+from orchestration.stopping import StopRequest
+from orchestration.work import WorkOptions
 from results.board import leaderboard, text_table
 from results.ledger import Ledger
 
@@ -215,37 +218,15 @@ def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console
     )
     events = Ledger(flags.ledger).events_path(plan.experiment)
     epochs = flags.experiment.optim.epochs
-    with Progress(events, epochs, plan.experiment.method, console) as progress:
+    with StopRequest() as stop:
         try:
-            if flags.workers == 0:
-                _in_process(plan, missing, options, flags.stack, progress, console)
-            else:
-                _on_ray(plan, missing, options, flags, progress)
-        except KeyboardInterrupt:
+            with Progress(events, epochs, plan.experiment.method, console) as progress:
+                if flags.workers == 0:
+                    make_folds_here(plan, missing, options, flags.stack, progress.show, stop)
+                else:
+                    _on_ray(plan, missing, options, flags, progress, stop)
+        except (KeyboardInterrupt, StoppedError):
             console.print("interrupted; finished folds and checkpoints are kept")
-
-
-def _in_process(
-    plan: Plan,
-    missing: tuple[str, ...],
-    options: WorkOptions,
-    stack: int | Literal["auto"],
-    progress: Progress,
-    console: Console,
-) -> None:
-    if stack == "auto":
-        choice = stack_size(plan, missing, options, len(missing))
-        console.print(str(choice))
-        stack = choice.size
-    host = {"worker": "driver", "tries": 1}
-    make_folds_of_plan(
-        plan,
-        missing,
-        options,
-        places=min(stack, len(missing)),
-        on_record=lambda name: progress.log({"event": "finished", "fold": name, **host}),
-        host=lambda _: host,
-    )
 
 
 def _on_ray(
@@ -254,10 +235,12 @@ def _on_ray(
     options: WorkOptions,
     flags: RunFlags,
     progress: Progress,
+    stop: StopRequest,
 ) -> None:
     from orchestration.group import connect, default_workers, run_group  # Ray only when needed
 
     connect(flags.workers or 1)
+    stop.install()
     run_group(
         plan,
         missing,
@@ -266,6 +249,7 @@ def _on_ray(
         gpus_per_worker=flags.gpus_per_worker,
         stack=0 if flags.stack == "auto" else flags.stack,
         on_snapshot=progress.show,
+        stop=stop,
     )
 
 

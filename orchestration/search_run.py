@@ -45,6 +45,7 @@ class SearchWorkers:
                     self._name,
                     flags.ledger,
                     flags.checkpoint_every,
+                    epochs=flags.base.optim.epochs,
                     workers=flags.workers,
                     stack=flags.stack,
                     on_snapshot=self._progress.show,

@@ -107,7 +107,7 @@ class StudyBoard(Board):
             name = prefix + fold
             row = self.rows.get(name)
             if row is None or row.state not in ("waiting", "running"):
-                self.rows[name] = FoldRow(name, plan=job["experiment"])
+                self.add(FoldRow(name, plan=job["experiment"]))
                 self._epochs.pop(name, None)
             self._wanted.setdefault(name, set()).add(job["trial"])
 
@@ -120,9 +120,9 @@ class StudyBoard(Board):
             del self._wanted[name]
             self._epochs.pop(name, None)
             if self.rows[name].state == "running":
-                self.rows[name].state = "cancelled"  # its worker leaves at the next epoch
+                self.move(self.rows[name], "cancelled")  # its worker leaves at the next epoch
             else:
-                del self.rows[name]
+                self.drop(name)
 
     def state(self, experiment: str, fold: str, epochs_from: int) -> dict[str, Any]:
         """State of a fold, why it failed, and its val log-loss by epoch from one on."""
@@ -163,14 +163,14 @@ class StudyBoard(Board):
     def finish(self, worker: str, fold: str) -> None:
         """As of the board; a fold that was given up is dropped."""
         if fold not in self._wanted:
-            self.rows.pop(fold, None)
+            self.drop(fold)
         else:
             super().finish(worker, fold)
 
     def fail(self, worker: str, fold: str, why: str) -> None:
         """As of the board; a fold that was given up is dropped."""
         if fold not in self._wanted:
-            self.rows.pop(fold, None)
+            self.drop(fold)
         else:
             super().fail(worker, fold, why)
 
@@ -187,6 +187,7 @@ class OpenGroup:
         name: of group and board.
         ledger: folder of the ledger.
         checkpoint_every: epochs between two states of a fold.
+        epochs: of a fold at most, for the metrics.
         workers: size; None for one per GPU, else per CPU.
         stack: folds that a worker trains at once.
         on_snapshot: as of `run_group`.
@@ -198,6 +199,7 @@ class OpenGroup:
         ledger: Path,
         checkpoint_every: int,
         *,
+        epochs: int,
         workers: int | None,
         stack: int,
         on_snapshot: Callable[[dict[str, Any]], None],
@@ -218,6 +220,7 @@ class OpenGroup:
                 "names": (),
                 "share": stack,
             },
+            epochs=epochs,
             # The trials need some of the CPUs.
             shares=scaling(self.workers, ray.cluster_resources().get("GPU", 0), cpus=0.9),
             max_failures=1000,

@@ -33,13 +33,12 @@ class StudyProgress(Progress):
         self._said = line
         self.console.print(line, markup=False)
 
-    def _tell(self, event: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
+    def _tell(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
         if event["event"] != "finished":
-            super()._tell(event, rows)
+            super()._tell(event, snapshot)
 
-    def _table(self, rows: list[dict[str, Any]]) -> Group:
-        running = [row for row in rows if row["state"] == "running"]
-        waiting = sum(row["state"] == "waiting" for row in rows)
+    def _table(self, snapshot: Mapping[str, Any]) -> Group:
+        running, waiting = snapshot["running"], snapshot["counts"]["waiting"]
         table = Table(box=None, pad_edge=False)
         for name in ("experiment/fold", "epoch", "val UF1", "worker"):
             table.add_column(name)

@@ -81,6 +81,7 @@ def make_folds_of_plan(
     on_record: Callable[[str], None] = lambda _: None,
     on_epoch: OnEpoch | None = None,
     host: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train folds, several at once, and write the record of each as soon as it is there.
 
@@ -96,6 +97,10 @@ def make_folds_of_plan(
         on_record: called with a fold's name when its record is written.
         on_epoch: as in :func:`dadnet.training.train_folds`.
         host: what the caller knows of a fold's circumstances, such as worker and tries.
+        stop: as in :func:`dadnet.training.train_folds`.
+
+    Raises:
+        StoppedError: because of `stop`.
     """
     waiting, begun = deque(names), dict[str, float]()
     places = places or len(names)
@@ -109,13 +114,15 @@ def make_folds_of_plan(
 
     while True:
         try:
-            for outcome, circumstances in _train(plan, next_name, places, begun, options, on_epoch):
+            for outcome, circumstances in _train(
+                plan, next_name, places, begun, options, on_epoch, stop
+            ):
                 name = outcome.name
                 _keep(plan, outcome, options, {**host(name), **circumstances, "stack": places})
                 del begun[name]
                 on_record(name)
             return
-        except RuntimeError as error:
+        except RuntimeError as error:  # a StoppedError too, which is not about memory
             if places == 1 or not is_out_of_memory(error):
                 raise
         waiting.extendleft(reversed(begun))  # they go on from their checkpoints
@@ -135,6 +142,7 @@ def _train(
     begun: dict[str, float],
     options: WorkOptions,
     on_epoch: OnEpoch | None,
+    stop: Callable[[], bool],
 ) -> Iterator[tuple[TrainedFold, dict[str, Any]]]:
     """Outcomes with their circumstances; `begun` holds the folds in training and since when."""
     # One thread per fold: results are then equal for any number of workers, and on two cores two
@@ -158,6 +166,7 @@ def _train(
         device=device,
         checkpoint_every=options.checkpoint_every,
         on_epoch=on_epoch,
+        stop=stop,
     ):
         since = begun[outcome.name]
         started = datetime.fromtimestamp(since, timezone.utc)

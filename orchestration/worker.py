@@ -5,25 +5,31 @@ Records and checkpoints are written by the worker itself.
 """
 
 import os
+import signal
 import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, TextIO
 
 import ray
 import ray.train
 import torch
 
+from dadnet.training import StoppedError
 from orchestration.plan import Plan, with_config
+from orchestration.stopping import WORKER_STOP
 from orchestration.work import WorkOptions, make_folds_of_plan, stack_size
 from search_spaces.space import apply_values
 
 BEAT_S = 2.0
 ASK_AGAIN_S = 0.5
+
+MakeFolds = Callable[..., None]
 
 
 class LeaseLostError(RuntimeError):
@@ -55,10 +61,10 @@ class BoardClient:
     def _call(self, method: str, *args: Any) -> Any:
         return self.actor.call.options(enable_task_events=False).remote(method, *args)
 
-    def inform(self, fold: str, epoch: int, metrics: Mapping[str, float]) -> None:
+    def inform(self, fold: str, info: Mapping[str, float]) -> None:
         """Say how far a fold is; raises `LeaseLostError` if it is no longer ours."""
         name = self.prefix + fold
-        if not self.call("inform", self.worker, name, {"epoch": epoch, **metrics}):
+        if not self.call("inform", self.worker, name, dict(info)):
             raise LeaseLostError(name)
 
     @contextmanager
@@ -81,6 +87,9 @@ class BoardClient:
     def _beat(self, tries: Mapping[str, int], over: threading.Event) -> None:
         while not over.wait(BEAT_S):
             self.send("beat", self.worker, list(tries))
+            with suppress(ray.exceptions.RayError):  # a board that is gone is seen by the others
+                if self.call("is_stopping"):
+                    WORKER_STOP.ask()
 
     @contextmanager
     def passing_on_warnings(self) -> Iterator[None]:
@@ -139,8 +148,8 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
     Args:
         config: ``board`` (actor), ``plan`` (object reference; None where the board has the plans,
             as in a search), ``options`` (`WorkOptions`), ``stack`` (folds at once; 0: measured
-            here), ``names`` (missing folds) and ``share`` (of them, those that fall to one
-            worker).
+            here), ``names`` (missing folds), ``share`` (of them, those that fall to one worker)
+            and, where it is not :func:`make_folds_of_plan`, ``make``.
     """
     context = ray.get_runtime_context()
     client = BoardClient(config["board"], f"{context.get_node_id()[:6]}-{os.getpid()}")
@@ -159,11 +168,39 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
             choice = stack_size(plans.only, config["names"], options, config["share"])
             client.send("tell", client.worker, str(choice))
             stack = choice.size
-        while (tries := client.call("claim", client.worker, rank, stack)) is not None:
-            if not tries:
-                time.sleep(ASK_AGAIN_S)
-                continue
-            _make(client, rank, plans, options, stack, tries)
+        serve(client, rank, plans, options, stack, config.get("make", make_folds_of_plan))
+    if WORKER_STOP.by_signal:
+        # The machine may be about to go, and Ray is to put a new worker elsewhere; it would
+        # take a return for the end of this worker's part.
+        os._exit(128 + signal.SIGTERM)
+
+
+def serve(
+    client: BoardClient,
+    rank: int,
+    plans: Plans,
+    options: WorkOptions,
+    stack: int,
+    make: MakeFolds = make_folds_of_plan,
+) -> None:
+    """Claim folds and make them until none is left or this worker is told to stop.
+
+    Args:
+        client: the board.
+        rank: this worker's place in the group.
+        plans: what is made.
+        options: where and how.
+        stack: folds at once.
+        make: what makes them; the benchmark of this machinery has folds that only take time.
+    """
+    while not WORKER_STOP():
+        tries = client.call("claim", client.worker, rank, stack)
+        if tries is None:
+            return
+        if tries:
+            _make(client, rank, plans, options, stack, tries, make)
+        else:
+            time.sleep(ASK_AGAIN_S)
 
 
 def _make(
@@ -173,12 +210,15 @@ def _make(
     options: WorkOptions,
     stack: int,
     tries: dict[str, int],
+    make: MakeFolds,
 ) -> None:
     """Make the claimed folds, and more of their plan as their places become free."""
     client.show(tries)
     first = next(iter(tries))
 
     def more() -> str | None:
+        if WORKER_STOP():
+            return None
         claimed = client.call("claim", client.worker, rank, 1, first)
         if not claimed:
             return None
@@ -188,22 +228,42 @@ def _make(
 
     try:
         plan, prefix = plans.of(first)
+        ours = replace(client, prefix=prefix)
+
+        @cache
+        def num_clips(fold: str) -> int:
+            return len(plan.dataset.rows(plan.fold(fold).fit))
+
+        def on_epoch(fold: str, epoch: int, metrics: Mapping[str, float]) -> None:
+            ours.inform(fold, {"epoch": epoch, "clips": num_clips(fold), **metrics, **_memory()})
+
         with client.working_on(tries):
-            make_folds_of_plan(
+            make(
                 plan,
                 [name.removeprefix(prefix) for name in tries],
                 options,
                 places=stack,
                 more=more,
                 on_record=lambda fold: client.call("finish", client.worker, prefix + fold),
-                on_epoch=replace(client, prefix=prefix).inform,
+                on_epoch=on_epoch,
                 host=lambda fold: {"worker": client.worker, "tries": tries[prefix + fold]},
+                stop=WORKER_STOP,
             )
+    except StoppedError:
+        why = "SIGTERM" if WORKER_STOP.by_signal else "the run is to stop"
+        for fold in tries:
+            client.call("put_back", client.worker, fold, why)
     except LeaseLostError as lost:
         client.send("left", client.worker, str(lost))
         _give_back(client, tries, "left with a fold that lost its lease")
     except Exception as error:  # whatever breaks a fold must not break the others
         _give_back(client, tries, "".join(traceback.format_exception(error)))
+
+
+def _memory() -> dict[str, float]:
+    if not torch.cuda.is_available():
+        return {}
+    return {"gpu_memory_bytes": float(torch.cuda.max_memory_allocated())}
 
 
 def _give_back(client: BoardClient, folds: Iterable[str], why: str) -> None:

@@ -1,4 +1,8 @@
+from collections import Counter
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestration.board import MAX_TRIES, Board
 
@@ -17,7 +21,7 @@ def clock():
 
 
 def states(board: Board) -> dict[str, str]:
-    return {row["name"]: row["state"] for row in board.snapshot()["rows"]}
+    return {row.name: row.state for row in board.rows.values()}
 
 
 def test_every_fold_is_given_out_once_in_order():
@@ -97,3 +101,52 @@ def test_events_are_given_out_from_where_the_driver_stands():
     assert board.snapshot(seen)["events"] == [
         {"event": "warning", "worker": "w1", "message": "checkpoint set aside"}
     ]
+
+
+def test_a_worker_that_is_told_to_stop_does_not_count_against_the_fold():
+    board = Board(["a", "b"])
+    for number in range(1, MAX_TRIES + 3):
+        assert board.claim("w1", 0, 1) == {"a": number}
+        board.put_back("w1", "a", "SIGTERM")
+    assert states(board) == {"a": "waiting", "b": "waiting"}
+    assert {e["event"] for e in board.events} == {"started", "yielded"}
+
+
+def test_a_board_that_stops_gives_nothing_out():
+    board = Board(["a", "b"])
+    board.claim("w1", 0, 1)
+    board.stop()
+    assert board.is_stopping()
+    assert board.claim("w2", 1, 1) is None
+    board.finish("w1", "a")
+    assert states(board) == {"a": "done", "b": "waiting"}
+    assert not board.snapshot()["over"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("cfpibs"), st.integers(0, 2), st.integers(0, 30))))
+def test_counts_by_state_are_those_of_the_rows(calls):
+    clock = Clock()
+    board = Board([f"f{k}" for k in range(6)], lease_s=20, clock=clock)
+    for call, rank, wait in calls:
+        clock.now += wait
+        worker = f"w{rank}"
+        mine = [r.name for r in board.rows.values() if r.worker == worker and r.state == "running"]
+        if call == "c":
+            board.claim(worker, rank, 2)
+        elif call == "s":
+            board.claim(f"w{rank}-again", rank, 1)
+        elif mine and call == "f":
+            board.finish(worker, mine[0])
+        elif mine and call == "p":
+            board.put_back(worker, mine[0], "")
+        elif mine and call == "i":
+            board.fail(worker, mine[0], "boom")
+        elif mine and call == "b":
+            board.inform(worker, mine[0], {"epoch": 1})
+    snapshot = board.snapshot()
+    counted = Counter(row.state for row in board.rows.values())
+    assert {s: n for s, n in snapshot["counts"].items() if n} == dict(counted)
+    assert {r["name"] for r in snapshot["running"]} == {
+        r.name for r in board.rows.values() if r.state == "running"
+    }
+    assert snapshot["over"] == (not counted["waiting"] and not counted["running"])

@@ -20,7 +20,7 @@ def test_running_epochs_count_as_parts_of_folds():
     board.claim("w", 0, 2)
     board.finish("w", "a")
     board.inform("w", "b", {"epoch": 5})
-    assert fraction_done(board.snapshot()["rows"], epochs=10) == pytest.approx(1.5 / 4)
+    assert fraction_done(board.snapshot(), epochs=10) == pytest.approx(1.5 / 4)
 
 
 def show(tmp_path, *, terminal: bool) -> tuple[str, list[dict]]:
@@ -61,6 +61,7 @@ def test_on_a_terminal_there_is_a_live_table(tmp_path):
 def test_the_event_log_outlives_the_run(tmp_path):
     _, events = show(tmp_path, terminal=False)
     assert [e["event"] for e in events] == [
-        "started", "started", "finished", "returned", "warning",
+        "run", "started", "started", "epochs", "finished", "returned", "warning", "epochs", "ended",
     ]  # fmt: skip
+    assert events[3]["folds"] == {"d/s1": {"epoch": 9, "val_uf1": 0.75}, "d/s2": {}}
     assert all(e["at"].endswith("+00:00") for e in events)

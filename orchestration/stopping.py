@@ -1,0 +1,76 @@
+"""Ctrl-C and SIGTERM as a request that loops look at.
+
+Python raises `KeyboardInterrupt` wherever the main thread happens to be. In a destructor, in a
+callback of the garbage collector or of Ray's C++ core it is printed and forgotten, and the run
+goes on. A flag cannot be lost, and it leaves time to write checkpoints.
+"""
+
+import signal
+import threading
+from collections.abc import Sequence
+from types import FrameType, TracebackType
+from typing import Any
+
+# Seconds from the request within which the workers of a run keep their states: most schedulers
+# and clouds give 30 between SIGTERM and SIGKILL.
+GRACE_S = 25.0
+
+
+class StopRequest:
+    """Whether someone wants this process to stop; calling it tells.
+
+    As a context manager it takes the signals over and gives them back at the end.
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._before: dict[int, Any] = {}
+        self.by_signal = False
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        """Ask this process to stop."""
+        self._asked.set()
+
+    def install(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
+        """Take signals over; again after `ray.init`, which takes SIGTERM for itself.
+
+        Outside of the main thread, as in a notebook's worker, they are left alone.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in signals:
+            before = signal.signal(number, self._receive)
+            self._before.setdefault(number, before)
+
+    def __enter__(self) -> "StopRequest":
+        self.install()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, signal.SIG_DFL if before is None else before)
+        self._before.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        again, self.by_signal = self.by_signal, True
+        self._asked.set()
+        if again and number == signal.SIGINT:  # the person does not want to wait
+            raise KeyboardInterrupt
+
+
+# The request of a Ray worker process, whose training is not in the main thread.
+WORKER_STOP = StopRequest()
+
+
+def install_in_worker() -> None:
+    """Let SIGTERM ask this worker process to keep its folds' states and end."""
+    WORKER_STOP.install((signal.SIGTERM,))
