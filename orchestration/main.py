@@ -13,6 +13,7 @@ _VERBS = {
     "convert": ("dadnet.convert", "a foreign checkpoint (.pth) to a model file"),
     "export": ("dadnet.export", "a trained model to ONNX or torch's exported program"),
     "tune": ("orchestration.tune", "search hyperparameters, then score the winner once"),
+    "watch": ("orchestration.watch", "what runs and how far it is, from the event logs"),
     "leaderboard": ("results.__main__", "tables and pages from a ledger"),
     "demo": ("orchestration.demo", "everything on synthetic faces, in minutes"),
 }

@@ -1,0 +1,115 @@
+"""Folds that only take time, and write real records: for measuring what is around the training."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+from dadnet.clips import MicroExpressionDataset
+from dadnet.config import ExperimentConfig, experiment_digest
+from dadnet.protocols import Fold
+from orchestration.plan import Plan
+from orchestration.work import WorkOptions
+from results.ledger import Ledger
+from results.records import Experiment, FoldRecord, PlannedFold, Prediction
+
+CLASSES = ("negative", "positive", "surprise")
+CLIPS_EACH, EPOCHS, TOLD_EPOCHS = 7, 30, 2
+
+
+def dry_plan(num_folds: int, seconds: float) -> Plan:
+    """A plan whose folds have the sizes of those of a set of 68 subjects.
+
+    Args:
+        num_folds: test subjects; each fold has the same 54 subjects to fit and 13 for val.
+        seconds: that a fold takes; kept in the audit's line, where the dry engine finds it.
+    """
+    config = ExperimentConfig()
+    fit = tuple(f"synthetic/fit{i:02d}" for i in range(54))
+    val = tuple(f"synthetic/val{i:02d}" for i in range(13))
+    tests = [f"synthetic/sub{i:06d}" for i in range(num_folds)]
+    clips = pd.DataFrame(
+        [(f"{s}/c{c}", s, "", "", "negative") for s in (*fit, *val) for c in range(CLIPS_EACH)],
+        columns=["clip_id", "subject", "part", "flow_digest", "label"],
+    )
+    number = len(clips)
+    dataset = MicroExpressionDataset(
+        clips=clips,
+        flows=torch.zeros((number, 2, 32, 32), dtype=torch.float16),
+        labels=torch.zeros(number, dtype=torch.int64),
+        classes=CLASSES,
+        dropped={},
+    )
+    folds = tuple(Fold(name, fit, val, (name,)) for name in tests)
+    experiment = Experiment(
+        digest=experiment_digest(config, f"dry-{num_folds}-{seconds}", None),
+        method="dry",
+        dataset="synthetic",
+        protocol="loso",
+        class_set="3class",
+        classes=CLASSES,
+        selection="inner",
+        seed=config.seed,
+        data_digest="dry",
+        teacher_digest=None,
+        config=config.to_json(),
+        folds=tuple(PlannedFold(f.name, f.test, CLIPS_EACH) for f in folds),
+    )
+    return Plan(config, dataset, folds, None, experiment, str(seconds))
+
+
+def make_dry_folds(
+    plan: Plan,
+    names: Sequence[str],
+    options: WorkOptions,
+    *,
+    more: Callable[[], str | None],
+    on_record: Callable[[str], None],
+    on_epoch: Callable[[str, int, Mapping[str, float]], None],
+    host: Callable[[str], Mapping[str, Any]],
+    **_: Any,
+) -> None:
+    """Take the time of the folds, tell of two epochs, write the records; see
+    :func:`orchestration.work.make_folds_of_plan`."""
+    waiting, ledger = list(names), Ledger(options.ledger)
+    while (name := waiting.pop(0) if waiting else more()) is not None:
+        started = time.time()
+        for number in range(1, TOLD_EPOCHS + 1):
+            time.sleep(float(plan.audit) / TOLD_EPOCHS)
+            on_epoch(name, number * EPOCHS // TOLD_EPOCHS, {"val_uf1": 0.5, "train_loss": 1.0})
+        circumstances = {"started_at": started, "seconds": time.time() - started, **host(name)}
+        ledger.put(plan.experiment, dry_record(plan, plan.fold(name), circumstances))
+        on_record(name)
+
+
+def dry_record(plan: Plan, fold: Fold, host: Mapping[str, Any]) -> FoldRecord:
+    """A record of usual size: 30 epochs of curves, seven clips."""
+    curve = tuple(round(1 / (epoch + 1), 6) for epoch in range(EPOCHS))
+    names = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val_log_loss")
+    return FoldRecord(
+        experiment=plan.experiment.digest,
+        fold=fold.name,
+        fit_subjects=fold.fit,
+        val_subjects=fold.val,
+        test_subjects=fold.test,
+        selection="inner",
+        chosen_epoch=3,
+        epochs_run=EPOCHS,
+        curves={name: curve for name in names},
+        predictions=tuple(
+            Prediction(
+                clip_id=f"{fold.name}/c{c}",
+                subject=fold.name,
+                part="",
+                label=CLASSES[c % 3],
+                prediction=CLASSES[(c // 2) % 3],
+                probabilities=(0.5, 0.25, 0.25),
+            )
+            for c in range(CLIPS_EACH)
+        ),
+        teacher_digest=None,
+        audit="dry",
+        host=host,
+    )

@@ -1,0 +1,233 @@
+"""What runs and how far it is, in any terminal: `dadnet watch --ledger FOLDER`.
+
+Read from the ledger and the event logs alone, so it works from another terminal or machine that
+sees the folder, for a run that goes on, has ended or has died, and when the cluster is gone. Until
+nothing runs any more, or once for scripts. Exit status: 0 if every experiment shown is complete,
+2 bad input, 3 incomplete.
+"""
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from dadnet.errors import DadnetError
+from orchestration import cli
+from orchestration.event_log import EventLog, LoggedFold, LoggedRun
+from orchestration.progress import duration, remaining
+from results.ledger import Ledger, file_name
+from results.records import Experiment
+
+LOOK_S = 2.0
+_ORDER = ("running", "lost", "failed", "waiting", "done")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchFlags:
+    """Where to look."""
+
+    ledger: Path = Path("runs")
+    """Folder of finished folds."""
+    experiment: str | None = None
+    """First digits of an experiment's digest; default all that have an event log."""
+    once: bool = False
+    """Print the tables and stop."""
+    rows: int = 20
+    """Folds that are shown of each experiment, running ones first; 0: all."""
+
+    def __post_init__(self) -> None:
+        if self.rows < 0:
+            raise DadnetError(f"rows: expected 0 or more, got {self.rows}")
+
+
+class Watched:
+    """An experiment with its log.
+
+    Args:
+        ledger: where its records are.
+        experiment: what was planned.
+    """
+
+    def __init__(self, ledger: Ledger, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self._log = EventLog(ledger.events_path(experiment))
+        self._folder = ledger.fold_path(experiment, "").parent
+        self.run, self.folds = LoggedRun(), list[LoggedFold]()
+
+    def look(self, now: float) -> None:
+        """Read log and ledger; a record that lies there counts whatever the log says."""
+        self.run = self._log.look()
+        here = {path.name for path in self._folder.glob("*.json")}
+        goes_on = self.run.state(now) in ("running", "silent")
+        self.folds = []
+        for planned in self.experiment.folds:
+            fold = self.run.folds.get(planned.name, LoggedFold(planned.name))
+            if f"{file_name(planned.name)}.json" in here:
+                fold.state = "done"
+            elif fold.state == "done":  # its record was taken away
+                fold.state = "waiting"
+            elif fold.state == "running" and not goes_on:
+                fold.state = "lost"
+            self.folds.append(fold)
+
+    @property
+    def count(self) -> Counter[str]:
+        """Folds by state."""
+        return Counter(fold.state for fold in self.folds)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned fold has a record."""
+        return self.count["done"] == len(self.folds)
+
+    def eta(self, now: float) -> float:
+        """Seconds until all folds are done, at the speed of this run; infinite if unknown."""
+        run = self.run
+        parts = sum(f.epoch / run.epochs for f in self.folds if f.state == "running" and run.epochs)
+        left = sum(f.state in ("running", "waiting") for f in self.folds)
+        made = run.finished + parts
+        return remaining(now - run.started_at, made / max(1, run.finished + left))
+
+
+def find(flags: WatchFlags) -> list[Watched]:
+    """The experiments to show, the newest log last.
+
+    Raises:
+        DadnetError: if there are none.
+    """
+    ledger = Ledger(flags.ledger)
+    experiments = ledger.experiments()
+    if not experiments:
+        raise DadnetError(f"ledger: expected a folder with experiments, got {flags.ledger}")
+    found = [e for e in experiments if e.digest.startswith(flags.experiment or "")]
+    if not found:
+        known = ", ".join(e.digest for e in experiments[:8])
+        raise DadnetError(
+            f"experiment: expected the start of one of {known}, got {flags.experiment}"
+        )
+    logged = [e for e in found if flags.experiment or ledger.events_path(e).exists()]
+    if not logged:
+        raise DadnetError(
+            f"ledger: none of the {len(found)} experiments in {flags.ledger} has an event log; "
+            "name one by --experiment"
+        )
+    watched = [Watched(ledger, experiment) for experiment in logged]
+    for each in watched:
+        each.look(time.time())
+    return sorted(watched, key=lambda each: each.run.last_at)
+
+
+def draw(watched: Sequence[Watched], now: float, rows: int) -> Group:
+    """A head line for each experiment; a table too for those that are not complete.
+
+    Args:
+        watched: what to draw, looked at.
+        now: seconds since the epoch.
+        rows: folds of each table at most; 0: all.
+    """
+    parts: list[RenderableType] = []
+    for each in watched:
+        parts.append(Text(_head(each, now)))
+        if not each.complete or len(watched) == 1:
+            parts.extend(_table(each, now, rows))
+    return Group(*parts)
+
+
+def _head(each: Watched, now: float) -> str:
+    experiment, run, count = each.experiment, each.run, each.count
+    state = run.state(now)
+    line = (
+        f"{experiment.dataset} {experiment.digest} {experiment.method}: {count['done']} of "
+        f"{len(each.folds)} folds done, {count['running']} running, {count['failed']} failed, "
+        f"{sum(fold.retries for fold in each.folds)} retries; "
+    )
+    if each.complete:
+        return line + "complete"
+    if state == "running":
+        return line + f"running since {_ago(now - run.started_at)}, ETA {duration(each.eta(now))}"
+    if state == "unknown":
+        return line + "no run has told of itself"
+    return line + f"{state}, last news {_ago(now - run.last_at)} ago"
+
+
+def _table(each: Watched, now: float, rows: int) -> list[RenderableType]:
+    table = Table(box=None, pad_edge=False)
+    for name in ("fold", "state", "epoch", "val UF1", "retries", "time", "worker", "last error"):
+        right = name in ("epoch", "val UF1", "retries", "time")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    ordered = sorted(each.folds, key=lambda f: (_ORDER.index(f.state), -f.ended_at))
+    shown = ordered[:rows] if rows else ordered
+    for fold in shown:
+        seconds = (now if fold.state == "running" else fold.ended_at) - fold.started_at
+        table.add_row(
+            fold.name,
+            fold.state,
+            f"{fold.epoch}/{each.run.epochs}" if fold.epoch else "",
+            "" if fold.val_uf1 is None or math.isnan(fold.val_uf1) else f"{fold.val_uf1:.3f}",
+            str(fold.retries or ""),
+            duration(seconds) if fold.started_at and seconds >= 0 else "",
+            fold.worker,
+            fold.why.strip().splitlines()[-1] if fold.why.strip() and fold.retries else "",
+        )
+    left = Counter(fold.state for fold in ordered[len(shown) :])
+    if not left:
+        return [table]
+    text = ", ".join(f"{number} {state}" for state, number in left.items())
+    return [table, Text(f"and {text} (--rows 0 shows them)")]
+
+
+def _ago(seconds: float) -> str:
+    return duration(max(0.0, seconds))
+
+
+def watch(flags: WatchFlags, console: Console) -> int:
+    """Show the runs of a ledger until none goes on.
+
+    Returns:
+        Exit status: 0 if every experiment shown is complete, else 3.
+
+    Raises:
+        DadnetError: if there is nothing to show, or a log is damaged.
+    """
+    watched = find(flags)
+
+    def picture() -> Group:
+        for each in watched:
+            each.look(time.time())
+        return draw(watched, time.time(), flags.rows)
+
+    def goes_on() -> bool:
+        return any(each.run.state(time.time()) == "running" for each in watched)
+
+    if not flags.once and console.is_terminal:
+        try:
+            with Live(picture(), console=console, auto_refresh=False, transient=True) as live:
+                while goes_on():
+                    time.sleep(LOOK_S)
+                    live.update(picture(), refresh=True)
+        except KeyboardInterrupt:
+            pass
+    console.print(picture(), soft_wrap=False, crop=False)
+    return cli.DONE if all(each.complete for each in watched) else cli.INCOMPLETE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; gives the exit status."""
+
+    def command(words: Sequence[str]) -> int:
+        flags = cli.parse(WatchFlags, words, prog="dadnet watch", description=__doc__ or "")
+        return watch(flags, cli.console())
+
+    return cli.run_command(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
