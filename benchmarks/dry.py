@@ -97,7 +97,7 @@ def dry_record(plan: Plan, fold: Fold, host: Mapping[str, Any]) -> FoldRecord:
         selection="inner",
         chosen_epoch=3,
         epochs_run=EPOCHS,
-        curves={name: curve for name in names},
+        curves=dict.fromkeys(names, curve),
         predictions=tuple(
             Prediction(
                 clip_id=f"{fold.name}/c{c}",

@@ -152,7 +152,7 @@ def _head(each: Watched, now: float) -> str:
     if each.complete:
         return line + "complete"
     if state == "running":
-        return line + f"running since {_ago(now - run.started_at)}, ETA {duration(each.eta(now))}"
+        return line + f"running for {_ago(now - run.started_at)}, ETA {duration(each.eta(now))}"
     if state == "unknown":
         return line + "no run has told of itself"
     return line + f"{state}, last news {_ago(now - run.last_at)} ago"
@@ -163,11 +163,12 @@ def _table(each: Watched, now: float, rows: int) -> list[RenderableType]:
     for name in ("fold", "state", "epoch", "val UF1", "retries", "time", "worker", "last error"):
         right = name in ("epoch", "val UF1", "retries", "time")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    table.columns[0].min_width = max(len(fold.name) for fold in each.folds)
     ordered = sorted(each.folds, key=lambda f: (_ORDER.index(f.state), -f.ended_at))
     shown = ordered[:rows] if rows else ordered
     for fold in shown:
         seconds = (now if fold.state == "running" else fold.ended_at) - fold.started_at
-        table.add_row(
+        cells = (
             fold.name,
             fold.state,
             f"{fold.epoch}/{each.run.epochs}" if fold.epoch else "",
@@ -177,6 +178,7 @@ def _table(each: Watched, now: float, rows: int) -> list[RenderableType]:
             fold.worker,
             fold.why.strip().splitlines()[-1] if fold.why.strip() and fold.retries else "",
         )
+        table.add_row(*(Text(cell) for cell in cells))  # a bracket is no markup here
     left = Counter(fold.state for fold in ordered[len(shown) :])
     if not left:
         return [table]
@@ -215,7 +217,9 @@ def watch(flags: WatchFlags, console: Console) -> int:
                     live.update(picture(), refresh=True)
         except KeyboardInterrupt:
             pass
-    console.print(picture(), soft_wrap=False, crop=False)
+    if not console.is_terminal:  # a pipe or file has no width: nothing is cut off there
+        console.width = 300
+    console.print(picture(), soft_wrap=False)
     return cli.DONE if all(each.complete for each in watched) else cli.INCOMPLETE
 
 

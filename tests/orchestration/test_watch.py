@@ -1,0 +1,160 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from benchmarks.dry import dry_plan, dry_record
+from orchestration import main, watch
+from orchestration.board import Board
+from orchestration.progress import Progress
+from results.ledger import Ledger
+
+
+class Run:
+    """A run whose steps the test takes: board, ledger and event log are real."""
+
+    def __init__(self, root, num_folds=4) -> None:
+        self.plan = dry_plan(num_folds, 0)
+        self.ledger = Ledger(root)
+        self.ledger.open(self.plan.experiment)
+        self.names = [fold.name for fold in self.plan.folds]
+        self.board = Board(self.names)
+        self.log = self.ledger.events_path(self.plan.experiment)
+        self.progress = Progress(self.log, 10, "dry", Console(quiet=True))
+        self._seen = 0
+
+    def finish(self, name: str) -> None:
+        record = dry_record(self.plan, self.plan.fold(name), {})
+        self.ledger.put(self.plan.experiment, record)
+        self.board.finish("w1", name)
+        self.show()
+
+    def show(self) -> None:
+        snapshot = self.board.snapshot(self._seen)
+        self._seen += len(snapshot["events"])
+        self.progress.show(snapshot)
+
+
+def told(capsys, root, *words: str) -> tuple[int, str]:
+    status = main.main(["watch", "--ledger", str(root), "--once", *words])
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def half_done(run: Run) -> None:
+    """One fold done, one at epoch 5 in its second try, one that waits after a failure."""
+    one, two, three, _ = run.names
+    run.board.claim("w1", 0, 2)
+    run.finish(one)
+    run.board.fail("w1", two, "Traceback\nRuntimeError: no [memory]")
+    run.board.claim("w1", 0, 1)
+    run.board.inform("w1", two, {"epoch": 5, "val_uf1": 0.625})
+    run.board.claim("w2", 1, 1)
+    run.board.put_back("w2", three, "SIGTERM")
+    run.progress._told = float("-inf")  # it is time for news
+    run.show()
+
+
+def test_a_run_that_goes_on_is_seen_with_epoch_worker_retries_and_eta(run, tmp_path, capsys):
+    with run.progress:
+        half_done(run)
+        status, text = told(capsys, tmp_path)
+    assert status == 3
+    assert "1 of 4 folds done, 1 running, 0 failed, 1 retries; running for" in text
+    assert "ETA 0" in text
+    row = next(line.split() for line in text.splitlines() if run.names[1] in line)
+    assert row[1:5] == ["running", "5/10", "0.625", "1"]
+    assert "w1" in row
+    assert "no [memory]" in text
+    order = [text.index(run.names[k]) for k in (1, 2, 0)]  # running, waiting, done
+    assert order == sorted(order)
+
+
+def test_a_finished_run_is_complete_and_the_status_is_0(run, tmp_path, capsys):
+    with run.progress:
+        run.board.claim("w1", 0, 4)
+        for name in run.names:
+            run.finish(name)
+    status, text = told(capsys, tmp_path)
+    assert (status, "4 of 4 folds done" in text, "complete" in text) == (0, True, True)
+
+
+def test_a_run_whose_process_died_is_dead_and_its_folds_are_lost(run, tmp_path, capsys):
+    run.progress.__enter__()
+    half_done(run)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    lines = [json.loads(line) for line in run.log.read_text().splitlines()]
+    lines[0]["pid"] = gone.pid
+    run.log.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"half')
+    status, text = told(capsys, tmp_path)
+    assert status == 3
+    assert "dead, last news" in text
+    assert next(line.split()[1] for line in text.splitlines() if run.names[1] in line) == "lost"
+    lines[0]["hostname"] = "elsewhere"  # where its process cannot be seen
+    for line in lines:
+        line["at"] = "2020-01-01T00:00:00+00:00"
+    run.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "silent, last news" in told(capsys, tmp_path)[1]
+
+
+def test_an_interrupted_run_says_so(run, tmp_path, capsys):
+    run.progress.__enter__()
+    half_done(run)
+    run.progress.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert "interrupted, last news" in told(capsys, tmp_path)[1]
+
+
+def test_the_ledger_counts_whatever_the_log_says(run, tmp_path, capsys):
+    with run.progress:
+        half_done(run)
+    run.ledger.fold_path(run.plan.experiment, run.names[0]).unlink()
+    assert "0 of 4 folds done" in told(capsys, tmp_path)[1]
+    run.log.unlink()
+    status, text = told(capsys, tmp_path, "--experiment", run.plan.experiment.digest[:6])
+    assert status == 3
+    assert "no run has told of itself" in text
+
+
+def test_a_log_that_grows_is_read_on_and_a_fresh_one_from_its_start(run, tmp_path):
+    seen = watch.Watched(run.ledger, run.plan.experiment)
+    with run.progress:
+        seen.look(0)
+        assert seen.run.folds == {}
+        half_done(run)
+        seen.look(0)
+        assert seen.run.folds[run.names[1]].epoch == 5
+    run.log.write_text("")
+    seen.look(0)
+    assert seen.run.folds == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--experiment", "ffffff"], "experiment: expected the start of one of"),
+        (["--rows", "-1"], "rows: expected 0 or more, got -1"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(run, tmp_path, capsys, words, says):
+    with run.progress:
+        half_done(run)
+    status, text = told(capsys, tmp_path, *words)
+    assert (status, says in text, text.count("\n")) == (2, True, 1)
+
+
+def test_a_damaged_log_and_an_empty_ledger_are_one_line(run, tmp_path, capsys):
+    with run.progress:
+        half_done(run)
+    run.log.write_text("no json\n" + run.log.read_text())
+    status, text = told(capsys, tmp_path)
+    assert (status, "in line 1 of" in text, text.count("\n")) == (2, True, 1)
+    status, text = told(capsys, tmp_path / "empty")
+    assert (status, "expected a folder with experiments" in text) == (2, True)
