@@ -5,6 +5,7 @@
                               checkpoints/<fold>.pt    (of the training side)
                               events.jsonl             (of the training side)
                               quarantine/              (damaged files, kept for a look)
+    <root>/.index.jsonl       (what `results.account` remembers; may be deleted at any time)
 
 Names become file names by percent-encoding, so that any printable name is safe and no two meet.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dadnet.errors import DadnetError
+from results.reading import read_experiment
 from results.records import Experiment, FoldRecord
 
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
@@ -87,6 +89,14 @@ class Ledger:
         found = (self._read(experiment, fold.name) for fold in experiment.folds)
         return tuple(record for record in found if record is not None)
 
+    def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
+        """Return one fold's valid record, or None; a damaged one is moved aside."""
+        return self._read(experiment, fold)
+
+    def bytes_of(self, experiment: Experiment, fold: str) -> bytes | None:
+        """Return the bytes of a fold's file, not looked at; None if there is no file."""
+        return _bytes_of(self.fold_path(experiment, fold))
+
     def experiments(self) -> tuple[Experiment, ...]:
         """Return every experiment, sorted by dataset, method, seed and digest."""
         read = (self._read_experiment(folder / "experiment.json") for folder in self._folders())
@@ -125,7 +135,10 @@ class Ledger:
 
     def _folders(self) -> Iterator[Path]:
         if self.root.is_dir():
-            yield from sorted(path for path in self.root.glob("*/*") if path.is_dir())
+            # No name gives a hidden folder (see `file_name`): those belong to others.
+            datasets = sorted(p for p in self.root.iterdir() if not p.name.startswith("."))
+            for dataset in (path for path in datasets if path.is_dir()):
+                yield from sorted(path for path in dataset.iterdir() if path.is_dir())
 
     def _read(self, experiment: Experiment, fold: str) -> FoldRecord | None:
         path = self.fold_path(experiment, fold)
@@ -147,7 +160,7 @@ class Ledger:
         if data is None:
             return None
         try:
-            experiment = Experiment.from_json(data)
+            experiment = read_experiment(data) or Experiment.from_json(data)
             if self.folder(experiment) != path.parent:
                 raise DadnetError(f"it describes {experiment.dataset}/{experiment.digest}")
         except DadnetError as error:

@@ -18,9 +18,9 @@ from markupsafe import Markup
 
 from dadnet.errors import DadnetError
 from results.columns import COLUMNS, UNKNOWN, score_text, selection_text
-from results.export import to_csv, to_json, to_markdown
+from results.export import to_csv, to_json, to_latex, to_markdown
 from results.rows import Board, Tally
-from results.stats import CONFIDENCE, NUM_RESAMPLES
+from results.resampling import CONFIDENCE, NUM_RESAMPLES
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
@@ -29,6 +29,7 @@ _EXPORTS: dict[str, tuple[str, str, Callable[[Board], str]]] = {
     "csv": ("csv", "CSV", to_csv),
     "json": ("json", "JSON", to_json),
     "markdown": ("md", "Markdown", to_markdown),
+    "latex": ("tex", "LaTeX", to_latex),
 }
 FORMATS = ("html", *_EXPORTS)
 
