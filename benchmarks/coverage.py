@@ -27,6 +27,7 @@ from results.resampling import (
     figures,
     interval,
     jackknife,
+    point_figures,
     subject_weights,
 )
 
@@ -67,7 +68,7 @@ def true_uf1(profiles: np.ndarray, mean: float, sd: float) -> float:
     clips = profiles[draw.integers(0, len(profiles), TRUTH_SUBJECTS)]
     ability = draw.normal(mean, sd, TRUTH_SUBJECTS)
     found = answers(clips, ability, prior_of(profiles), draw)
-    return float(figures(np.ones((1, 1), np.float32), found.sum(axis=0)[None])[0, 0])
+    return float(point_figures(found.sum(axis=0)[None])[0])
 
 
 def prior_of(profiles: np.ndarray) -> np.ndarray:
@@ -104,7 +105,7 @@ def coverage(profiles: np.ndarray, sd: float, simulations: int, mean: float) -> 
         counts = study(profiles, mean, sd, draw)
         weights = subject_weights(counts.subjects)
         values = figures(weights, counts.confusions)[0]
-        own = float(figures(np.ones((1, 1), np.float32), counts.pooled[None])[0, 0])
+        own = float(point_figures(counts.confusions)[0])
         left_out = jackknife(counts.confusions)[0]
         found = interval(values, own, left_out, effective_subjects(counts.confusions))
         assert found.low is not None

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import secrets
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +21,11 @@ from typing import Any
 
 from results.counts import Counts, count
 from results.ledger import Ledger, LedgerWarning
-from results.reading import Clip, read_clips
-from results.records import Experiment, Prediction
+from results.reading import read_clips
+from results.records import Experiment
 from results.resampling import Interval
 from results.scan import Folder, of_source
-from results.stats import Score, Summary, summarise
+from results.stats import Score, Summary, count_records, summarise_many
 
 INDEX = ".index.jsonl"
 # Fewer folds than this are read again each time, and by this process alone.
@@ -69,9 +69,10 @@ def accounts(
         if entry is not None and name in folders and entry[0] == folders[name].fingerprint:
             found[name] = _account_of(entry[1])
     new = [(n, e) for n, e in zip(names, experiments, strict=True) if n not in found]
+    read: Iterable[Account]
     num_folds = sum(len(experiment.folds) for _, experiment in new)
     if num_folds < _FEW or processes < 2:
-        read = [_counted(ledger, experiment) for _, experiment in new]
+        read = _read_many(ledger, [experiment for _, experiment in new])
     else:
         read = _in_processes(ledger, [experiment for _, experiment in new], processes)
     found.update({name: account for (name, _), account in zip(new, read, strict=True)})
@@ -80,30 +81,32 @@ def accounts(
     return [found[name] for name in names]
 
 
-def _counted(ledger: Ledger, experiment: Experiment) -> Account:
-    clips: list[Clip | Prediction] = []
-    num_done = 0
-    for fold in experiment.folds:
-        data = ledger.bytes_of(experiment, fold.name)
-        if data is None:
-            continue
-        rows: Sequence[Clip | Prediction] | None = read_clips(experiment, fold, data)
-        if rows is None:  # the slow path judges: it warns and moves the file aside if damaged
-            record = ledger.record(experiment, fold.name)
-            if record is None:
-                continue
-            rows = record.predictions
-        clips.extend(rows)
-        num_done += 1
-    counts = count(clips, experiment.classes)
-    complete = num_done == len(experiment.folds)
-    return Account(num_done, counts, summarise(counts) if complete else None)
+def _read_one(ledger: Ledger, experiment: Experiment) -> tuple[int, Counts]:
+    quickly = read_clips(experiment, ledger.read_all(experiment))
+    if quickly is not None:
+        num_done, clips = quickly
+        return num_done, count(clips, experiment.classes)
+    # The slow path judges: it warns and moves a record aside if it is damaged.
+    records = ledger.records(experiment)
+    return len(records), count_records(records, experiment.classes)
+
+
+def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Account]:
+    read = [_read_one(ledger, experiment) for experiment in experiments]
+    complete = [n for n, e in enumerate(experiments) if read[n][0] == len(e.folds)]
+    summaries = dict(
+        zip(complete, summarise_many([read[n][1] for n in complete]), strict=True)
+    )
+    return [
+        Account(num_done, counts, summaries.get(n)) for n, (num_done, counts) in enumerate(read)
+    ]
 
 
 def _in_processes(
     ledger: Ledger, experiments: Sequence[Experiment], processes: int
 ) -> Iterator[Account]:
     size = max(1, min(50, len(experiments) // processes))
+    processes *= 2  # while one waits for the disk, another works
     parts = [experiments[start : start + size] for start in range(0, len(experiments), size)]
     # Neither threads nor open files are inherited by a spawned process.
     context = multiprocessing.get_context("spawn")
@@ -118,7 +121,7 @@ def _read_part(root: Path, experiments: Sequence[Experiment]) -> tuple[list[Acco
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LedgerWarning)
         ledger = Ledger(root)
-        found = [_counted(ledger, experiment) for experiment in experiments]
+        found = _read_many(ledger, experiments)
     return found, [str(warning.message) for warning in caught]
 
 

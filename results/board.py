@@ -60,6 +60,7 @@ def leaderboard(
     *,
     filters: Filters | None = None,
     folders: Mapping[str, Folder] | None = None,
+    experiments: Sequence[Experiment] | None = None,
     processes: int = 1,
 ) -> Board:
     """Return the board of a ledger: the same ledger always gives the same board.
@@ -68,6 +69,7 @@ def leaderboard(
         ledger: the ledger or its folder.
         dataset: only this dataset, if given; filters: or only what these let through.
         folders: what `results.scan.scan` has seen of the ledger, if it was called already.
+        experiments: all of the ledger, if they were read already.
         processes: how many may read the folds side by side, if there are many.
 
     Raises:
@@ -75,7 +77,7 @@ def leaderboard(
     """
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
     folders = scan(ledger.root) if folders is None else folders
-    experiments = ledger.experiments()
+    experiments = ledger.experiments() if experiments is None else experiments
     if not experiments:
         raise DadnetError(f"expected a ledger with experiments, got: nothing in {ledger.root}")
     chosen = (filters or Filters(dataset=dataset)).choose(experiments)
@@ -179,7 +181,8 @@ def _seeds(rows: Sequence[Row]) -> tuple[SeedRows, ...]:
             key = _identity(row.experiment, but=("seed",))
             families.setdefault(key, []).append(row)
     found = []
-    for members in families.values():
+    # Best first by the best seed: with very many methods, those that no page shows are left out.
+    for members in list(families.values())[:MOST_ROWS]:
         members.sort(key=lambda row: (row.experiment.seed or 0, row.experiment.digest))
         seeds = [row.experiment.seed or 0 for row in members]
         subjects = {row.counts.subjects for row in members}

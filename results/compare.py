@@ -16,8 +16,9 @@ from dadnet.errors import DadnetError
 from results.canonical import digest16
 from results.counts import Counts
 from results.resampling import (
-    FloatArray,
+    AnyFloats,
     Interval,
+    Weights,
     effective_subjects,
     figures,
     interval,
@@ -25,6 +26,7 @@ from results.resampling import (
     marginal_figures,
     marginals,
     percentile_interval,
+    point_figures,
     subject_swaps,
     subject_weights,
 )
@@ -32,9 +34,9 @@ from results.resampling import (
 LEVEL = 0.05
 POWER = 0.8
 # Resamples for the ranks; a quantile of ranks needs fewer than one of figures.
-NUM_RANK_RESAMPLES = 1_999
-# Steps of rounding below which two figures count as equal, as in the exports.
-_TOLERANCE = 1e-9
+NUM_RANK_RESAMPLES = 999
+# Figures closer than this are equal but for rounding in single precision.
+_TOLERANCE = 2e-6
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def difference(first: Counts, second: Counts) -> Difference:
         raise DadnetError("expected two rows over the same clips of the same subjects")
     weights = subject_weights(first.subjects)
     resampled = figures(weights, first.confusions)[0] - figures(weights, second.confusions)[0]
+    resampled = resampled.astype(np.float64)
     value = _uf1(first) - _uf1(second)
     left_out = jackknife(first.confusions)[0] - jackknife(second.confusions)[0]
     return Difference(
@@ -84,10 +87,9 @@ def swap_test(first: Counts, second: Counts) -> float:
     """
     swaps = subject_swaps(first.subjects)
     one, two = marginals(first.confusions), marginals(second.confusions)
-    moved = swaps @ (one - two)  # (R, 3K): what leaves the first and enters the second
-    apart = (
-        marginal_figures(one.sum(axis=0) - moved)[0] - marginal_figures(two.sum(axis=0) + moved)[0]
-    )
+    moved = (one - two).T @ swaps.T  # (3K, R): what leaves the first and enters the second
+    left, right = (table.sum(axis=0)[:, None] for table in (one, two))
+    apart = marginal_figures(left - moved)[0] - marginal_figures(right + moved)[0]
     observed = abs(_uf1(first) - _uf1(second))
     extreme = np.count_nonzero(np.abs(apart) >= observed - _TOLERANCE)
     return float((1 + extreme) / (1 + len(apart)))
@@ -162,15 +164,34 @@ def rank_intervals(rows: Sequence[Counts]) -> tuple[tuple[int, int] | None, ...]
     if len(alike) < 2 or len(rows[0].subjects) < 2:
         return tuple(found)
     weights = subject_weights(rows[0].subjects)[:NUM_RANK_RESAMPLES]
-    table = np.stack([figures(weights, rows[n].confusions)[0] for n in alike])  # (E, R)
-    order = np.argsort(np.round(-table, 9), axis=0, kind="stable")
+    table = np.concatenate(
+        [_uf1_of_many(weights, [rows[n] for n in part]) for part in _chunks(alike, 500)], axis=1
+    )  # (R, E)
+    order = np.argsort(-np.round(table, 6), axis=1, kind="stable")
     ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.arange(1, len(alike) + 1)[:, None], axis=0)
-    tail = (1 - 0.95) / 2
-    ends = np.quantile(ranks, [tail, 1 - tail], axis=1, method="inverted_cdf")
+    np.put_along_axis(ranks, order, np.arange(1, len(alike) + 1)[None], axis=1)
+    ranks.sort(axis=0)
+    last = NUM_RANK_RESAMPLES - 1
+    low, high = ranks[math.floor(0.025 * last)], ranks[math.ceil(0.975 * last)]
     for place, number in enumerate(alike):
-        found[number] = (int(ends[0, place]), int(ends[1, place]))
+        found[number] = (int(low[place]), int(high[place]))
     return tuple(found)
+
+
+def _chunks(items: list[int], size: int) -> list[list[int]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _uf1_of_many(weights: Weights, rows: Sequence[Counts]) -> Weights:
+    """Return UF1 of many rows over the same subjects in each resample, (R, E)."""
+    parts = np.stack([marginals(row.confusions) for row in rows], axis=1)  # (S, E, 3K)
+    hits, clips, given = np.split(parts, 3, axis=2)
+    both = np.tensordot(weights, clips + given, axes=1)  # (R, E, K)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_class = 2 * np.tensordot(weights, hits, axes=1) / both
+    defined = both > 0
+    mean: Weights = np.where(defined, by_class, 0).sum(axis=2) / defined.sum(axis=2)
+    return mean
 
 
 def detectable_gap(rows: Sequence[Counts], at_most: int) -> tuple[float, bool] | None:
@@ -233,7 +254,7 @@ def over_seeds(rows: Sequence[Counts], key: Sequence[str]) -> OverSeeds:
     table = np.stack([figures(weights, row.confusions)[0] for row in rows])  # (seeds, R)
     draw = np.random.default_rng(int(digest16(["seeds", *key]), 16))
     drawn = draw.integers(0, len(rows), table.shape)
-    means = np.take_along_axis(table, drawn, axis=0).mean(axis=0)
+    means = np.take_along_axis(table, drawn, axis=0).mean(axis=0, dtype=np.float64)
     return OverSeeds(
         values,
         float(np.mean(values)),
@@ -243,8 +264,8 @@ def over_seeds(rows: Sequence[Counts], key: Sequence[str]) -> OverSeeds:
 
 
 def _uf1(row: Counts) -> float:
-    return float(marginal_figures(marginals(row.confusions).sum(axis=0)[None])[0, 0])
+    return float(point_figures(row.confusions)[0])
 
 
-def _spread(values: FloatArray) -> float:
-    return float(np.std(values, ddof=1))
+def _spread(values: AnyFloats) -> float:
+    return float(np.std(values.astype(np.float64), ddof=1))

@@ -6,7 +6,7 @@ that sums over subjects are exact and do not depend on the order of addition.
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ NUM_BINS = 15
 # The floor of a probability in the log-loss, as in `dadnet.metrics.log_loss`.
 _FLOOR = float(np.finfo(np.float32).eps)
 
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
@@ -98,38 +99,38 @@ def count(rows: Iterable[ScoredClip], classes: Sequence[str]) -> Counts:
     Raises:
         DadnetError: if a clip was scored in two folds.
     """
-    numbers = {name: number for number, name in enumerate(classes)}
+    found = list(rows)
     size = len(classes)
-    cells: dict[str, list[int]] = {}
-    nats: dict[str, int] = {}
-    bins = [[0, 0, 0] for _ in range(NUM_BINS)]
-    seen: set[str] = set()
-    sure = True
-    for row in rows:
-        if row.clip_id in seen:
-            raise DadnetError(f"clip {row.clip_id} was scored in two folds, expected one")
-        seen.add(row.clip_id)
-        truth, given = numbers[row.label], numbers[row.prediction]
-        cell = cells.get(row.subject)
-        if cell is None:
-            cell = cells[row.subject] = [0] * (size * size)
-            nats[row.subject] = 0
-        cell[truth * size + given] += 1
-        if row.probabilities is None:
-            sure = False
-        elif sure:
-            loss = -math.log(max(row.probabilities[truth], _FLOOR))
-            nats[row.subject] += round(loss / UNIT)
-            confidence = row.probabilities[given]
-            place = bins[min(NUM_BINS - 1, int(confidence * NUM_BINS))]
-            place[0] += 1
-            place[1] += truth == given
-            place[2] += round(confidence / UNIT)
-    subjects = tuple(sorted(cells))
-    stack = np.array([cells[name] for name in subjects], dtype=np.int64)
+    if len({row.clip_id for row in found}) != len(found):
+        twice = next(name for name, n in Counter(row.clip_id for row in found).items() if n > 1)
+        raise DadnetError(f"clip {twice} was scored in two folds, expected one")
+    numbers = {name: number for number, name in enumerate(classes)}
+    subjects = tuple(sorted({row.subject for row in found}))
+    places = {name: number for number, name in enumerate(subjects)}
+    where = np.array([places[row.subject] for row in found], dtype=np.int64)  # (N,)
+    truth = np.array([numbers[row.label] for row in found], dtype=np.int64)
+    given = np.array([numbers[row.prediction] for row in found], dtype=np.int64)
+    cells = (where * size + truth) * size + given
+    confusions = np.bincount(cells, minlength=len(subjects) * size * size)
+    nats = bins = None
+    if found and all(row.probabilities is not None for row in found):
+        table = np.array([row.probabilities for row in found], dtype=np.float64)  # (N, K)
+        each = np.arange(len(found))
+        nats = _summed(where, -np.log(np.maximum(table[each, truth], _FLOOR)), len(subjects))
+        bins = _bins(table[each, given], truth == given)
     return Counts(
-        subjects,
-        stack.reshape(len(subjects), size, size),
-        np.array([nats[name] for name in subjects], dtype=np.int64) if sure and subjects else None,
-        np.array(bins, dtype=np.int64) if sure and subjects else None,
+        subjects, confusions.reshape(len(subjects), size, size).astype(np.int64), nats, bins
     )
+
+
+def _bins(confidence: FloatArray, right: npt.NDArray[np.bool_]) -> IntArray:
+    place = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    clips = np.bincount(place, minlength=NUM_BINS)
+    hits = np.bincount(place, weights=right, minlength=NUM_BINS).astype(np.int64)
+    return np.stack([clips, hits, _summed(place, confidence, NUM_BINS)], axis=1).astype(np.int64)
+
+
+def _summed(where: IntArray, values: FloatArray, number: int) -> IntArray:
+    """Return the sums of `values` in `UNIT` by place; whole numbers below 2^53 add exactly."""
+    steps = np.rint(values / UNIT)
+    return np.bincount(where, weights=steps, minlength=number).astype(np.int64)

@@ -9,6 +9,8 @@ import re
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from results.columns import COLUMNS
 from results.published import Reported
 from results.rows import Board, Group, Row, SeedRows
@@ -75,7 +77,12 @@ def _dumps(value: object) -> str:
 
 def _row(row: Row) -> dict[str, Any]:
     # subject: [right, clips], with null for what is not known
-    subjects = {tally.subject: [tally.right, tally.total] for tally in row.tallies}
+    if row.complete:
+        stack = row.counts.confusions
+        pairs = np.stack([np.trace(stack, axis1=1, axis2=2), stack.sum(axis=(1, 2))], axis=1)
+        subjects = dict(zip(row.counts.subjects, pairs.tolist(), strict=True))
+    else:
+        subjects = {tally.subject: [tally.right, tally.total] for tally in row.tallies}
     columns = {column.key: column.value(row) for column in COLUMNS}
     details: dict[str, Any] = {"confusion": None, "class_f1": None}
     if row.summary is not None:

@@ -16,13 +16,14 @@ import hashlib
 import os
 import secrets
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
 from dadnet.errors import DadnetError
 from results.reading import read_experiment
-from results.records import Experiment, FoldRecord
+from results.records import Experiment, FoldRecord, PlannedFold
 
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
 
@@ -93,9 +94,15 @@ class Ledger:
         """Return one fold's valid record, or None; a damaged one is moved aside."""
         return self._read(experiment, fold)
 
-    def bytes_of(self, experiment: Experiment, fold: str) -> bytes | None:
-        """Return the bytes of a fold's file, not looked at; None if there is no file."""
-        return _bytes_of(self.fold_path(experiment, fold))
+    def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
+        """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
+        folder = f"{self.folder(experiment)}/folds"
+        for fold in experiment.folds:
+            try:  # many files: a Path for each would take longer than reading it
+                with open(f"{folder}/{file_name(fold.name)}.json", "rb", buffering=0) as file:  # noqa: PTH123
+                    yield fold, file.read()
+            except FileNotFoundError:
+                yield fold, None
 
     def experiments(self) -> tuple[Experiment, ...]:
         """Return every experiment, sorted by dataset, method, seed and digest."""
@@ -108,13 +115,18 @@ class Ledger:
             )
         )
 
-    def orphans(self) -> tuple[Path, ...]:
-        """Return the folders that hold records but no readable experiment.json, sorted."""
+    def orphans(self, known: Collection[Experiment] | None = None) -> tuple[Path, ...]:
+        """Return the folders that hold records but no readable experiment.json, sorted.
+
+        Args:
+            known: the experiments, if they have just been read.
+        """
+        found = self.experiments() if known is None else known
+        whole = {str(self.folder(experiment)) for experiment in found}
         return tuple(
             folder
             for folder in self._folders()
-            if any((folder / "folds").glob("*.json"))
-            and self._read_experiment(folder / "experiment.json") is None
+            if str(folder) not in whole and any((folder / "folds").glob("*.json"))
         )
 
     def folder(self, experiment: Experiment) -> Path:
@@ -206,6 +218,7 @@ def _check_classes(experiment: Experiment, record: FoldRecord) -> None:
             )
 
 
+@lru_cache(maxsize=10_000)
 def file_name(name: str) -> str:
     """Return a safe file name for any name; different names give different file names.
 

@@ -19,9 +19,11 @@ from markupsafe import Markup
 from dadnet.errors import DadnetError
 from results.columns import COLUMNS, UNKNOWN, score_text, selection_text
 from results.export import to_csv, to_json, to_latex, to_markdown
-from results.rows import Board, Tally
+from results.rows import MOST_ROWS, Board, Tally
 from results.resampling import CONFIDENCE, NUM_RESAMPLES
 
+# Rows of a group with confusion matrix and subjects on the page itself.
+MOST_DETAILS = 20
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 # suffix of the file, title of the link, maker of the text
@@ -122,6 +124,8 @@ def _render(template: str, **values: object) -> str:
     )
     environment.globals.update(
         columns=[column for column in COLUMNS if column.shown],
+        most_rows=MOST_ROWS,
+        most_details=MOST_DETAILS,
         unknown=UNKNOWN,
         score_text=score_text,
         tally_text=_tally_text,

@@ -16,7 +16,7 @@ import numpy as np
 
 from dadnet.errors import DadnetError
 from results.counts import Counts
-from results.resampling import marginal_figures, marginals
+from results.resampling import point_figures
 
 COLUMNS = (
     "dataset",
@@ -132,7 +132,7 @@ def _beside(
     stack = counts.confusions[np.array(chosen)]
     if not len(stack):
         return Reported(row, None, None, _reasons(row, num_classes, None))
-    uf1 = float(marginal_figures(marginals(stack).sum(axis=0)[None])[0, 0])
+    uf1 = float(point_figures(stack)[0])
     return Reported(row, uf1, digest, _reasons(row, num_classes, int(stack.sum())))
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Annotated
 
 import msgspec
+import numpy as np
 
 from dadnet.errors import DadnetError
 from results.canonical import SCHEMA
@@ -22,7 +25,7 @@ _ENTRY = len(_CHECKSUM) + 64 + 2  # with the closing quote and the comma
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Clip(msgspec.Struct, forbid_unknown_fields=True):
+class Clip(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A prediction as stored; the fields are those of `results.records.Prediction`."""
 
     clip_id: str
@@ -33,12 +36,12 @@ class Clip(msgspec.Struct, forbid_unknown_fields=True):
     probabilities: list[float] | None
 
 
-class _Record(msgspec.Struct, forbid_unknown_fields=True):
+class _Record(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     experiment: str
     fold: str
-    fit_subjects: list[str]
-    val_subjects: list[str]
-    test_subjects: list[str]
+    fit_subjects: msgspec.Raw
+    val_subjects: msgspec.Raw
+    test_subjects: msgspec.Raw
     selection: str
     chosen_epoch: _Count | None
     epochs_run: _Count | None
@@ -75,78 +78,104 @@ def read_experiment(data: bytes) -> Experiment | None:
         if payload.pop("schema") != SCHEMA:
             return None
         del payload["checksum"]
-        folds = tuple(PlannedFold(**item) for item in payload.pop("folds"))
+        folds = tuple(
+            _planned(item.pop("name"), tuple(item.pop("test_subjects")), **item)
+            for item in payload.pop("folds")
+        )
         return Experiment(**payload, folds=folds)
     except (DadnetError, TypeError, ValueError, KeyError):
         return None
 
 
-def read_clips(experiment: Experiment, fold: PlannedFold, data: bytes) -> list[Clip] | None:
-    """Return the scored clips of a fold's record, or None where the slow path must judge.
+@lru_cache(maxsize=10_000)  # experiments on the same data share their folds
+def _planned(name: str, test_subjects: tuple[str, ...], num_test_clips: int) -> PlannedFold:
+    return PlannedFold(name, test_subjects, num_test_clips)
+
+
+def read_clips(
+    experiment: Experiment, files: Iterable[tuple[PlannedFold, bytes | None]]
+) -> tuple[int, list[Clip]] | None:
+    """Return the scored clips of an experiment's finished folds, if every file is plainly right.
 
     Args:
-        experiment: whose fold it is.
-        fold: as planned.
-        data: the bytes of the record's file.
+        experiment: whose folds these are.
+        files: the planned folds with the bytes of their records; None where there is none.
+
+    Returns:
+        The number of finished folds and their clips; None where the slow path must judge.
     """
-    if not sealed_whole(data):
-        return None
-    try:
-        record = _DECODER.decode(data)
-    except msgspec.DecodeError:
-        return None
-    fits = (
-        record.schema == SCHEMA
-        and record.experiment == experiment.digest
-        and record.fold == fold.name
-        and record.selection == experiment.selection
-        and record.teacher_digest == experiment.teacher_digest
-        and sorted(record.test_subjects) == sorted(fold.test_subjects)
-        and len(record.predictions) == fold.num_test_clips
-        and _names_fit(record)
-        and _clips_fit(record, experiment.classes)
-    )
-    return record.predictions if fits else None
-
-
-def _names_fit(record: _Record) -> bool:
-    sides = (record.fit_subjects, record.val_subjects, record.test_subjects)
-    fit, val, test = map(set, sides)
-    names = [name for side in sides for name in side]
-    apart = fit.isdisjoint(val) and fit.isdisjoint(test)
-    honest = record.selection == "oracle" or val.isdisjoint(test)
-    return (
-        all(len(unique) == len(side) for unique, side in zip((fit, val, test), sides, strict=True))
-        and apart
-        and honest
-        and all(names)
-        and all(record.curves)
-        and "".join([*names, *record.curves, record.audit]).isprintable()
-    )
-
-
-def _clips_fit(record: _Record, classes: tuple[str, ...]) -> bool:
-    known, test = set(classes), set(record.test_subjects)
-    seen: set[str] = set()
-    for clip in record.predictions:
-        given = clip.probabilities
-        if (
-            clip.subject not in test
-            or clip.label not in known
-            or clip.prediction not in known
-            or not clip.clip_id
-            or not (clip.clip_id + clip.part).isprintable()
-            or (given is not None and not _is_distribution(given, len(classes)))
+    owners: dict[str, int] = {}
+    clips: list[Clip] = []
+    places: list[int] = []
+    num_done = 0
+    for place, (fold, data) in enumerate(files):
+        if data is None:
+            continue
+        if not sealed_whole(data):
+            return None
+        try:
+            record = _DECODER.decode(data)
+        except msgspec.DecodeError:
+            return None
+        if not (
+            record.schema == SCHEMA
+            and record.experiment == experiment.digest
+            and record.fold == fold.name
+            and record.selection == experiment.selection
+            and record.teacher_digest == experiment.teacher_digest
+            and len(record.predictions) == fold.num_test_clips
+            and _sides_fit(
+                bytes(record.fit_subjects),
+                bytes(record.val_subjects),
+                bytes(record.test_subjects),
+                fold.test_subjects,
+                record.selection,
+            )
+            and all(record.curves)
+            and "".join([*record.curves, record.audit]).isprintable()
         ):
-            return False
-        seen.add(clip.clip_id)
-    return len(seen) == len(record.predictions)
+            return None
+        owners.update(dict.fromkeys(fold.test_subjects, place))
+        clips += record.predictions
+        places += [place] * fold.num_test_clips
+        num_done += 1
+    subjects_fit = [owners.get(clip.subject) for clip in clips] == places
+    return (num_done, clips) if subjects_fit and _clips_fit(clips, experiment.classes) else None
 
 
-def _is_distribution(given: list[Any], size: int) -> bool:
+@lru_cache(maxsize=10_000)  # the same folds come again in every experiment
+def _sides_fit(
+    fit_text: bytes, val_text: bytes, test_text: bytes, planned: tuple[str, ...], selection: str
+) -> bool:
+    try:
+        fit, val, test = (
+            msgspec.json.decode(text, type=list[str]) for text in (fit_text, val_text, test_text)
+        )
+    except msgspec.DecodeError:
+        return False
+    names = (*fit, *val, *test)
+    shared = set(val) & set(test) if selection == "oracle" else ()
     return (
-        len(given) == size
-        and 0 <= min(given)
-        and max(given) <= 1
-        and abs(sum(given) - 1) <= 0.01 * size
+        sorted(test) == sorted(planned)
+        and len(set(names)) + len(shared) == len(names)
+        and all(names)
+        and "".join(names).isprintable()
     )
+
+
+def _clips_fit(clips: list[Clip], classes: tuple[str, ...]) -> bool:
+    names = {clip.clip_id for clip in clips}
+    if not (
+        len(names) == len(clips)
+        and "" not in names
+        and {clip.label for clip in clips} | {clip.prediction for clip in clips} <= set(classes)
+        and "".join([clip.clip_id + clip.part for clip in clips]).isprintable()
+    ):
+        return False
+    given = [clip.probabilities for clip in clips if clip.probabilities is not None]
+    if {len(row) for row in given} - {len(classes)}:
+        return False
+    table = np.array(given, dtype=np.float64).reshape(-1, len(classes))
+    apart = np.abs(table.sum(axis=1) - 1)
+    inside = (table >= 0).all() and (table <= 1).all()
+    return bool(inside and (apart <= 0.01 * len(classes)).all())

@@ -11,9 +11,10 @@ equal on every machine.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,12 @@ from results.counts import IntArray
 NUM_RESAMPLES = 9_999
 CONFIDENCE = 0.95
 FIGURES = ("uf1", "uar", "accuracy")
+# Figures closer than this are equal but for rounding in single precision.
+_EQUAL = 2e-6
 
 FloatArray = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.float32]
+AnyFloats = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def subject_swaps(subjects: tuple[str, ...]) -> Weights:
     return draw.integers(0, 2, (NUM_RESAMPLES, len(subjects))).astype(np.float32)
 
 
-def figures(weights: Weights, confusions: IntArray) -> FloatArray:
+def figures(weights: Weights, confusions: IntArray) -> Weights:
     """Return UF1, UAR and accuracy of weighted sums of counts.
 
     Args:
@@ -79,7 +83,19 @@ def figures(weights: Weights, confusions: IntArray) -> FloatArray:
     Returns:
         (3, R) in the order of `FIGURES`; NaN where there is no clip.
     """
-    return marginal_figures(weights @ marginals(confusions))
+    return figures_of_many(weights, [confusions])[0]
+
+
+def figures_of_many(weights: Weights, stacks: Sequence[IntArray]) -> list[Weights]:
+    """Return the `figures` of several experiments over the same subjects, (3, R) each."""
+    # One large product is much faster than many narrow ones, and rows of length R are contiguous.
+    sums = np.concatenate([marginals(stack) for stack in stacks], axis=1).T @ weights.T
+    return [marginal_figures(part) for part in np.split(sums, len(stacks))]
+
+
+def point_figures(confusions: IntArray) -> FloatArray:
+    """Return UF1, UAR and accuracy of the sum of counts (S, K, K), in double precision: (3,)."""
+    return marginal_figures(marginals(confusions).sum(axis=0).astype(np.float64)[:, None])[:, 0]
 
 
 def marginals(confusions: IntArray) -> Weights:
@@ -89,31 +105,33 @@ def marginals(confusions: IntArray) -> Weights:
     return np.concatenate(parts, axis=-1).astype(np.float32)
 
 
-def marginal_figures(sums: npt.NDArray[np.floating]) -> FloatArray:
-    """Return the figures (3, R) of summed `marginals`, (R, 3K)."""
-    hits, clips, given = np.split(sums.astype(np.float64).T, 3)  # (K, R) each
+def marginal_figures(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the figures (3, R) of summed `marginals`, (3K, R), in the precision of the sums."""
+    hits, clips, given = np.split(sums, 3)  # (K, R) each
     with np.errstate(invalid="ignore", divide="ignore"):
-        uf1 = _mean_of_defined(2 * hits / (clips + given), clips + given > 0)
-        uar = _mean_of_defined(hits / clips, clips > 0)
+        both = clips + given
+        uf1 = _mean_of_defined(2 * hits / both, both)
+        uar = _mean_of_defined(hits / clips, clips)
         accuracy = hits.sum(axis=0) / clips.sum(axis=0)
     return np.stack([uf1, uar, accuracy])
 
 
-def _mean_of_defined(values: FloatArray, defined: npt.NDArray[np.bool_]) -> FloatArray:
+def _mean_of_defined(values: npt.NDArray[Any], below: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    defined = below > 0
     if defined.all():
-        mean: FloatArray = values.mean(axis=0)
-        return mean
-    return np.where(defined, values, 0.0).sum(axis=0) / defined.sum(axis=0)
+        return values.sum(axis=0) / values.dtype.type(len(values))
+    count = defined.sum(axis=0).astype(values.dtype)
+    return np.where(defined, values, values.dtype.type(0)).sum(axis=0) / count
 
 
 def jackknife(confusions: IntArray) -> FloatArray:
     """Return the figures with each subject left out in turn, (3, S)."""
-    parts = marginals(confusions)
-    return marginal_figures(parts.sum(axis=0) - parts)
+    parts = marginals(confusions).astype(np.float64)
+    return marginal_figures((parts.sum(axis=0) - parts).T)
 
 
 def interval(
-    distribution: FloatArray, value: float, left_out: FloatArray, effective: float
+    distribution: AnyFloats, value: float, left_out: FloatArray, effective: float
 ) -> Interval:
     """Return the bias-corrected and accelerated interval (BCa), or else the percentile one.
 
@@ -159,16 +177,18 @@ def expanded_tail(effective: float) -> float:
     return float(ndtr(math.sqrt(effective / (effective - 1)) * t))
 
 
-def percentile_interval(distribution: FloatArray, effective: float) -> Interval:
+def percentile_interval(distribution: AnyFloats, effective: float) -> Interval:
     """Return the interval between the outer quantiles of a distribution, (R,)."""
     tail = expanded_tail(effective)
     return Interval(*_quantiles(distribution, (tail, 1 - tail)), "percentile")
 
 
 def _bca_alphas(
-    distribution: FloatArray, value: float, left_out: FloatArray, tail: float
+    distribution: AnyFloats, value: float, left_out: FloatArray, tail: float
 ) -> tuple[float, float] | None:
-    below = np.count_nonzero(distribution < value) + np.count_nonzero(distribution <= value)
+    # Resamples equal to the figure count half; the margin is below one clip's worth.
+    below = np.count_nonzero(distribution < value - _EQUAL)
+    below += np.count_nonzero(distribution <= value + _EQUAL)
     bias = float(ndtri(below / (2 * distribution.shape[0])))
     size = left_out.shape[0]
     influence = (size - 1) * (left_out.mean() - left_out)
@@ -183,13 +203,13 @@ def _bca_alphas(
     return alphas[0], alphas[1]
 
 
-def _quantiles(values: FloatArray, alphas: tuple[float, float]) -> tuple[float, float]:
+def _quantiles(values: AnyFloats, alphas: tuple[float, float]) -> tuple[float, float]:
     """Return two quantiles by linear interpolation; partial sorting is enough for them."""
     places = [alpha * (values.shape[0] - 1) for alpha in alphas]
     ends = [(math.floor(place), math.ceil(place)) for place in places]
     ordered = np.partition(values, sorted({end for pair in ends for end in pair}))
     low, high = (
-        float(ordered[left] + (place - left) * (ordered[right] - ordered[left]))
+        float(ordered[left]) + (place - left) * (float(ordered[right]) - float(ordered[left]))
         for place, (left, right) in zip(places, ends, strict=True)
     )
     return low, high

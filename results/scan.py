@@ -9,12 +9,15 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 # A file changed this shortly before it was looked at may change again within the clock's grain.
 SETTLED_S = 2.0
+# Folders that are worth starting processes for.
+_MANY = 1_000
 
 
 @dataclass(frozen=True)
@@ -32,22 +35,23 @@ class Folder:
     settled: bool
 
 
-def scan(root: str | Path, threads: int = 2) -> dict[str, Folder]:
+def scan(root: str | Path, processes: int = 1) -> dict[str, Folder]:
     """Return every experiment's folder below a ledger's root, by name, sorted.
 
     Args:
         root: the ledger's folder.
-        threads: folders looked at side by side.
+        processes: how many may look side by side, if there are many folders.
     """
     limit = time.time_ns() - int(SETTLED_S * 1e9)
     names = sorted(_names(str(root)))
-    parts = [names[start::threads] for start in range(threads)]
-
-    def look(part: list[str]) -> list[Folder]:
-        return [_look(str(root), name, limit) for name in part]
-
-    with ThreadPoolExecutor(threads) as pool:
-        found = [folder for part in pool.map(look, parts) for folder in part]
+    if len(names) < _MANY or processes < 2:
+        found = _look_at(str(root), names, limit)
+    else:
+        parts = [names[start::processes] for start in range(processes)]
+        size = len(parts)
+        with ProcessPoolExecutor(size, mp_context=get_context("spawn")) as pool:
+            looked = pool.map(_look_at, [str(root)] * size, parts, [limit] * size)
+            found = [folder for part in looked for folder in part]
     return {folder.name: folder for folder in sorted(found, key=lambda folder: folder.name)}
 
 
@@ -81,19 +85,27 @@ def _names(root: str) -> Iterator[str]:
                 yield from (f"{dataset.name}/{e.name}" for e in experiments if e.is_dir())
 
 
+def _look_at(root: str, names: list[str], limit: int) -> list[Folder]:
+    return [_look(root, name, limit) for name in names]
+
+
 def _look(root: str, name: str, limit: int) -> Folder:
-    seen = []
+    seen: list[str] = []
     newest = 0
-    for folder in (f"{root}/{name}", f"{root}/{name}/folds"):
+    for part in ("", "/folds", "/features"):
         try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.endswith(".json"):
-                        stat = entry.stat()
-                        newest = max(newest, stat.st_mtime_ns)
-                        seen.append((entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
+            folder = os.open(f"{root}/{name}{part}", os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             continue
+        try:
+            for entry in os.listdir(folder):
+                if entry.endswith((".json", ".jsonl")):
+                    found = os.stat(entry, dir_fd=folder)
+                    changed = found.st_mtime_ns
+                    newest = changed if changed > newest else newest
+                    seen.append(f"{part}/{entry} {found.st_size} {changed} {found.st_ino}")
+        finally:
+            os.close(folder)
     seen.sort()
-    fingerprint = hashlib.sha256(repr(seen).encode()).hexdigest()
+    fingerprint = hashlib.sha256("\n".join(seen).encode(errors="surrogateescape")).hexdigest()
     return Folder(name, fingerprint, newest < limit)

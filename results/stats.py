@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,17 @@ from results.records import FoldRecord
 from results.resampling import (
     FIGURES,
     Interval,
+    Weights,
     effective_subjects,
-    figures,
+    figures_of_many,
     interval,
     jackknife,
+    point_figures,
     subject_weights,
 )
+
+# Experiments resampled by one matrix product.
+_BATCH = 10
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,30 @@ def summarise(counts: Counts) -> Summary:
     Raises:
         DadnetError: if there is no subject.
     """
-    if not counts.subjects:
+    return summarise_many([counts])[0]
+
+
+def summarise_many(many: Sequence[Counts]) -> list[Summary]:
+    """Return the summary of each experiment; those over the same subjects are resampled together.
+
+    Raises:
+        DadnetError: if one has no subject.
+    """
+    if not all(counts.subjects for counts in many):
         raise DadnetError("expected the counts of some subjects, got: none")
+    found: list[Summary] = []
+    for subjects, alike in groupby(many, key=lambda counts: counts.subjects):
+        weights, members = subject_weights(subjects), list(alike)
+        for start in range(0, len(members), _BATCH):
+            part = members[start : start + _BATCH]
+            resampled = figures_of_many(weights, [counts.confusions for counts in part])
+            found += [_summary(*pair) for pair in zip(part, resampled, strict=True)]
+    return found
+
+
+def _summary(counts: Counts, resampled: Weights) -> Summary:
     pooled = counts.pooled
-    uf1, uar, accuracy = scores(counts)
+    uf1, uar, accuracy = _scores(counts, resampled)
     return Summary(
         confusion=tuple(tuple(int(cell) for cell in row) for row in pooled),
         uf1=uf1,
@@ -95,16 +121,14 @@ def summarise(counts: Counts) -> Summary:
     )
 
 
-def scores(counts: Counts) -> tuple[Score, ...]:
-    """Return UF1, UAR and accuracy with BCa intervals over subjects."""
+def _scores(counts: Counts, resampled: Weights) -> tuple[Score, ...]:
     stack = counts.confusions
-    values = figures(np.ones((1, len(stack)), dtype=np.float32), stack)[:, 0]
-    distributions = figures(subject_weights(counts.subjects), stack)
+    values = point_figures(stack)
     left_out, effective = jackknife(stack), effective_subjects(stack)
     return tuple(
         Score(
             _finite(values[number]),
-            interval(distributions[number], float(values[number]), left_out[number], effective),
+            interval(resampled[number], float(values[number]), left_out[number], effective),
         )
         for number in range(len(FIGURES))
     )
