@@ -13,6 +13,8 @@ from results.board import Filters, leaderboard
 from results.foreign import ForeignTable, import_table
 from results.ledger import Ledger, LedgerWarning
 from results.page import write_site
+from results.rendering import replace_file
+from results.run_page import find_experiment, render_compare, render_run, row_of, run_page_name
 from results.scan import Folder
 from results.stamp import write_stamp
 from results.terminal import text_table
@@ -36,7 +38,14 @@ def leaderboard_site(
         board = leaderboard(
             ledger, filters=filters, folders=folders, experiments=experiments, processes=processes
         )
-        paths = write_site(board, arguments.out, formats)
+        paths = write_site(
+            board,
+            arguments.out,
+            formats,
+            ledger=ledger,
+            run_pages=arguments.run_pages,
+            flows=arguments.flows,
+        )
     text = text_table(board, width=max(80, shutil.get_terminal_size((120, 24)).columns), most=50)
     print(text)
     orphans = [f"{path} has records without an experiment.json" for path in ledger.orphans(experiments)]
@@ -70,4 +79,31 @@ def import_predictions(arguments: argparse.Namespace) -> int:
         f"{experiment.method}: {num_clips} clips of {len(experiment.folds)} subjects "
         f"are in {ledger.folder(experiment)}"
     )
+    return DONE
+
+
+def run_page(arguments: argparse.Namespace) -> int:
+    """Make the page of one experiment."""
+    ledger = Ledger(arguments.ledger)
+    row = row_of(ledger, find_experiment(ledger, arguments.experiment))
+    path = arguments.out / run_page_name(row.experiment)
+    replace_file(path, render_run(ledger, row, arguments.flows))
+    print(f"wrote {path}")
+    return DONE if row.complete else INCOMPLETE
+
+
+def compare_page(arguments: argparse.Namespace) -> int:
+    """Compare two experiments, on a page and in two lines."""
+    ledger = Ledger(arguments.ledger)
+    first, second = (
+        find_experiment(ledger, name) for name in (arguments.first, arguments.second)
+    )
+    page, found = render_compare(ledger, first, second)
+    path = arguments.out / f"compare-{first.digest}-{second.digest}.html"
+    replace_file(path, page)
+    ends = "no interval"
+    if found.interval.low is not None and found.interval.high is not None:
+        ends = f"95 % interval {found.interval.low:+.3f} to {found.interval.high:+.3f}"
+    print(f"UF1 of {first.method} minus {second.method}: {found.value:+.3f}, {ends}, p {found.p:.4f}")
+    print(f"wrote {path}")
     return DONE

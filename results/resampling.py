@@ -200,6 +200,8 @@ def _bca_alphas(
     for z in (float(ndtri(tail)), float(ndtri(1 - tail))):
         shifted = bias + z
         alphas.append(float(ndtr(bias + shifted / (1 - acceleration * shifted))))
+    if not all(map(math.isfinite, alphas)):  # hardly more than one subject
+        return None
     return alphas[0], alphas[1]
 
 
