@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Mapping
 
 from dadnet.errors import DadnetError
+from results import leaklab, submission
 from results.board import Filters, leaderboard
 from results.foreign import ForeignTable, import_table
 from results.ledger import Ledger, LedgerWarning
 from results.page import write_site
-from results.rendering import replace_file
+from results.plots import lines
+from results.rendering import render, replace_file
 from results.run_page import find_experiment, render_compare, render_run, row_of, run_page_name
 from results.scan import Folder
 from results.stamp import write_stamp
@@ -106,4 +108,88 @@ def compare_page(arguments: argparse.Namespace) -> int:
         ends = f"95 % interval {found.interval.low:+.3f} to {found.interval.high:+.3f}"
     print(f"UF1 of {first.method} minus {second.method}: {found.value:+.3f}, {ends}, p {found.p:.4f}")
     print(f"wrote {path}")
+    return DONE
+
+
+def leak_laboratory(arguments: argparse.Namespace) -> int:
+    """Simulate coins that choose on the test subjects, and show what peeking gave our rows."""
+    draws = _numbers(arguments.k)
+    groups = ()
+    if arguments.labels is None or arguments.ledger.is_dir():
+        groups = leaderboard(arguments.ledger).groups
+    if arguments.labels is not None:
+        found = [leaklab.labels_of_table(arguments.labels)]
+    else:
+        found = [leaklab.labels_of_rows(g) for g in groups if any(r.complete for r in g.rows)]
+    if not found:
+        raise DadnetError("expected a complete experiment or --labels, got: neither")
+    parts = []
+    for labels in found:
+        lucks = [leaklab.luck(labels, number, arguments.repeats) for number in draws]
+        parts.append((labels, lucks, leaklab.constants(labels), leaklab.perfect(labels)))
+        for item in lucks:
+            print(f"{labels.name}: a coin, best of {item.draws} per subject: UF1 {item.uf1:.3f}")
+    gains = leaklab.own_gains([row for group in groups for row in group.rows])
+    for row in gains:
+        print(f"{row.experiment.method}: peeking gains {row.gain:+.3f} UF1")
+    curves = {
+        labels.name: [(float(item.draws), item.uf1) for item in lucks]
+        for labels, lucks, _, _ in parts
+    }
+    page = render(
+        "leaklab.html.j2",
+        plots={"luck": lines(curves, "draws to choose from", "UF1, pooled")},
+        parts=parts,
+        gains=gains,
+        repeats=arguments.repeats,
+    )
+    path = arguments.out / "leaklab.html"
+    replace_file(path, page)
+    print(f"wrote {path}")
+    return DONE
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return sorted({int(part) for part in text.split(",")})
+    except ValueError as error:
+        raise DadnetError(f"expected whole numbers with commas between, got: {text!r}") from error
+
+
+def pack_bundle(arguments: argparse.Namespace) -> int:
+    """Pack the named experiments, or all complete ones."""
+    ledger = Ledger(arguments.ledger)
+    if arguments.experiments:
+        chosen = [find_experiment(ledger, name) for name in arguments.experiments]
+    else:
+        chosen = [e for e in ledger.experiments() if not ledger.missing(e)]
+        left_out = len(ledger.experiments()) - len(chosen)
+        if left_out:
+            print(f"warning: {left_out} incomplete experiments are left out", file=sys.stderr)
+    submission.pack(ledger, chosen, arguments.out)
+    print(f"packed and verified {len(chosen)} experiments in {arguments.out}")
+    return DONE
+
+
+def verify_bundle(arguments: argparse.Namespace) -> int:
+    """Check a bundle, and make one fold again where asked."""
+    found = submission.verify(arguments.bundle)
+    for item in found:
+        uf1, audits = item.summary.uf1.value, {record.audit for record in item.records}
+        print(
+            f"{item.experiment.digest} {item.experiment.method}: {len(item.records)} folds, "
+            f"UF1 {0.0 if uf1 is None else uf1:.4f}; {'; '.join(sorted(audits))}"
+        )
+    if arguments.rerun:
+        item = found[arguments.seed % len(found)]
+        fold = submission.rerun(item, arguments.rerun, arguments.seed)
+        print(f"fold {fold} of {item.experiment.digest} was made again and is equal")
+    print(f"{arguments.bundle} holds: schema, digests, audit and figures")
+    return DONE
+
+
+def merge_sources(arguments: argparse.Namespace) -> int:
+    """Put bundles and ledgers into a ledger."""
+    new, same = submission.merge(arguments.sources, Ledger(arguments.ledger))
+    print(f"merged into {arguments.ledger}: {new} folds new, {same} there already")
     return DONE

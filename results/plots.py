@@ -37,7 +37,7 @@ def curves(records: Sequence[FoldRecord], names: Sequence[str], title: str) -> P
         shared = {"x": epochs, "type": "scatter", "hoverinfo": "skip", "showlegend": False}
         line = {"width": 0}
         traces.append({**shared, "y": band["low"], "mode": "lines", "line": line})
-        fill = {"fill": "tonexty", "fillcolor": colour, "opacity": 0.18}
+        fill = {"fill": "tonexty", "fillcolor": colour}
         traces.append({**shared, "y": band["high"], "mode": "lines", "line": line, **fill})
         dash = ("solid", "dash", "dot", "dashdot")[number % 4]
         traces.append(
@@ -240,7 +240,7 @@ def _layout(across: str, up: str) -> dict[str, Any]:
         "margin": {"l": 56, "r": 12, "t": 12, "b": 46},
         "xaxis": {"title": {"text": plain(across)}, "automargin": True},
         "yaxis": {"title": {"text": plain(up)}, "automargin": True},
-        "legend": {"orientation": "h", "y": 1.12},
+        "legend": {"orientation": "h", "y": 1.12, "traceorder": "normal"},
         "hovermode": "closest",
     }
 

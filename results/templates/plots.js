@@ -7,11 +7,15 @@ function colour(name) {
   const value = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   return /^\d/.test(value) ? `rgb(${value})` : value;
 }
+function faded(name) {
+  const parts = colour(name).match(/[0-9a-f]{2}/gi).map((part) => parseInt(part, 16));
+  return `rgba(${parts.join(",")},0.2)`;
+}
 function coloured(value) {
   if (typeof value === "string") return value.startsWith("--") ? colour(value) : value;
   if (Array.isArray(value)) return value.map(coloured);
   if (value && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item)]));
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, key === "fillcolor" ? faded(item) : coloured(item)]));
   }
   return value;
 }
