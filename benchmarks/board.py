@@ -3,7 +3,7 @@
 A ledger is made up in a folder (not by `Ledger.put`, whose fsyncs would take hours), read by
 `python -m results leaderboard` in a fresh process, and read again.
 
-`python -m benchmarks.board --experiments 10000 --folder /tmp/large --json benchmarks/results/board.json`
+`python -m benchmarks.board --folder /tmp/large --json benchmarks/results/board.json`
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _record(
             "selection": "inner",
             "chosen_epoch": 7,
             "epochs_run": EPOCHS,
-            "curves": {name: curve for name in names},
+            "curves": dict.fromkeys(names, curve),
             "predictions": predictions,
             "teacher_digest": None,
             "audit": "no leak found",

@@ -62,7 +62,15 @@ def _lazily(command: str) -> Callable[[argparse.Namespace], int]:
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m results", description="Leaderboards from finished folds.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_board, _add_run, _add_compare, _add_leaklab, _add_import, _add_submission):
+    for add in (
+        _add_board,
+        _add_run,
+        _add_compare,
+        _add_leaklab,
+        _add_import,
+        _add_submission,
+        _add_track,
+    ):
         add(commands)
     return parser
 
@@ -149,6 +157,16 @@ def _add_submission(commands: _Commands[_Parser]) -> None:
     merge.add_argument("sources", nargs="+", type=Path, help="bundles, or folders of ledgers")
     _add_ledger(merge)
     merge.set_defaults(run=_lazily("merge_sources"))
+
+
+def _add_track(commands: _Commands[_Parser]) -> None:
+    track = commands.add_parser("track", help="feed TensorBoard or MLflow from the event log")
+    track.add_argument("experiment", help="digest, or the beginning of it")
+    _add_ledger(track)
+    track.add_argument("--tensorboard", type=Path, help="folder of TensorBoard's logs")
+    track.add_argument("--mlflow", help="URI of the MLflow server or folder")
+    track.add_argument("--follow", action="store_true", help="wait for folds until all are there")
+    track.set_defaults(run=_lazily("track"))
 
 
 def _add_ledger(command: argparse.ArgumentParser) -> None:

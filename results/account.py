@@ -94,9 +94,7 @@ def _read_one(ledger: Ledger, experiment: Experiment) -> tuple[int, Counts]:
 def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Account]:
     read = [_read_one(ledger, experiment) for experiment in experiments]
     complete = [n for n, e in enumerate(experiments) if read[n][0] == len(e.folds)]
-    summaries = dict(
-        zip(complete, summarise_many([read[n][1] for n in complete]), strict=True)
-    )
+    summaries = dict(zip(complete, summarise_many([read[n][1] for n in complete]), strict=True))
     return [
         Account(num_done, counts, summaries.get(n)) for n, (num_done, counts) in enumerate(read)
     ]

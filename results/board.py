@@ -48,9 +48,7 @@ class Filters:
             available = ", ".join(sorted({getattr(e, name) for e in left}))
             left = tuple(e for e in left if getattr(e, name) == wanted)
             if not left:
-                raise DadnetError(
-                    f"no experiment on {name} {wanted!r}; available: {available}"
-                )
+                raise DadnetError(f"no experiment on {name} {wanted!r}; available: {available}")
         return left
 
 

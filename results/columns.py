@@ -99,9 +99,7 @@ def _score(
     )
 
 
-def _figure(
-    key: str, title: str, figure: Callable[[Summary], float | None], help: str
-) -> Column:
+def _figure(key: str, title: str, figure: Callable[[Summary], float | None], help: str) -> Column:
     """Return the column of a figure without an interval, for the exports."""
 
     def value(row: Row) -> Value:
@@ -144,7 +142,10 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _plain("ranks_high", "Ranks high", _end_of_ranks(1), shown=False),
     _plain(
-        "tie", "Tie", lambda row: row.tie, help="Rows with one letter are not told apart by the test"
+        "tie",
+        "Tie",
+        lambda row: row.tie,
+        help="Rows with one letter are not told apart by the test",
     ),
     _plain("method", "Method", lambda row: row.experiment.method),
     _plain("status", "Status", lambda row: row.status, shown=False),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Mapping
 
@@ -16,10 +18,12 @@ from results.ledger import Ledger, LedgerWarning
 from results.page import write_site
 from results.plots import lines
 from results.rendering import render, replace_file
+from results.rows import Group
 from results.run_page import find_experiment, render_compare, render_run, row_of, run_page_name
 from results.scan import Folder
 from results.stamp import write_stamp
 from results.terminal import text_table
+from results.trackers import MLflow, TensorBoard, Tracker, feed
 
 DONE, INCOMPLETE = 0, 3
 
@@ -50,7 +54,9 @@ def leaderboard_site(
         )
     text = text_table(board, width=max(80, shutil.get_terminal_size((120, 24)).columns), most=50)
     print(text)
-    orphans = [f"{path} has records without an experiment.json" for path in ledger.orphans(experiments)]
+    orphans = [
+        f"{path} has records without an experiment.json" for path in ledger.orphans(experiments)
+    ]
     lines = [str(warning.message) for warning in caught] + orphans
     for line in lines:
         print(f"warning: {line}", file=sys.stderr)
@@ -97,16 +103,16 @@ def run_page(arguments: argparse.Namespace) -> int:
 def compare_page(arguments: argparse.Namespace) -> int:
     """Compare two experiments, on a page and in two lines."""
     ledger = Ledger(arguments.ledger)
-    first, second = (
-        find_experiment(ledger, name) for name in (arguments.first, arguments.second)
-    )
+    first, second = (find_experiment(ledger, name) for name in (arguments.first, arguments.second))
     page, found = render_compare(ledger, first, second)
     path = arguments.out / f"compare-{first.digest}-{second.digest}.html"
     replace_file(path, page)
     ends = "no interval"
     if found.interval.low is not None and found.interval.high is not None:
         ends = f"95 % interval {found.interval.low:+.3f} to {found.interval.high:+.3f}"
-    print(f"UF1 of {first.method} minus {second.method}: {found.value:+.3f}, {ends}, p {found.p:.4f}")
+    print(
+        f"UF1 of {first.method} minus {second.method}: {found.value:+.3f}, {ends}, p {found.p:.4f}"
+    )
     print(f"wrote {path}")
     return DONE
 
@@ -114,7 +120,7 @@ def compare_page(arguments: argparse.Namespace) -> int:
 def leak_laboratory(arguments: argparse.Namespace) -> int:
     """Simulate coins that choose on the test subjects, and show what peeking gave our rows."""
     draws = _numbers(arguments.k)
-    groups = ()
+    groups: tuple[Group, ...] = ()
     if arguments.labels is None or arguments.ledger.is_dir():
         groups = leaderboard(arguments.ledger).groups
     if arguments.labels is not None:
@@ -193,3 +199,24 @@ def merge_sources(arguments: argparse.Namespace) -> int:
     new, same = submission.merge(arguments.sources, Ledger(arguments.ledger))
     print(f"merged into {arguments.ledger}: {new} folds new, {same} there already")
     return DONE
+
+
+def track(arguments: argparse.Namespace) -> int:
+    """Feed TensorBoard or MLflow from an experiment's event log."""
+    ledger = Ledger(arguments.ledger)
+    experiment = find_experiment(ledger, arguments.experiment)
+    trackers: list[Tracker] = []
+    if arguments.tensorboard is not None:
+        trackers.append(TensorBoard(arguments.tensorboard, experiment))
+    if arguments.mlflow is not None:
+        trackers.append(MLflow(arguments.mlflow, experiment))
+    if not trackers:
+        raise DadnetError("expected --tensorboard FOLDER or --mlflow URI, got: neither")
+    seen: set[str] = set()
+    complete = feed(ledger, experiment, trackers, seen)
+    with contextlib.suppress(KeyboardInterrupt):
+        while arguments.follow and not complete:
+            time.sleep(2)
+            complete = feed(ledger, experiment, trackers, seen)
+    print(f"{len(seen)} of {len(experiment.folds)} folds of {experiment.digest} are shown there")
+    return DONE if complete else INCOMPLETE

@@ -144,7 +144,7 @@ def places(rows: Sequence[Counts], at_most: int) -> tuple[Place, ...]:
         if leader == 0:
             against_best = dict(zip(others, adjusted, strict=True))
         near = [other for other, p in zip(others, adjusted, strict=True) if p >= LEVEL]
-        ties.update({number: group for number in (leader, *near)})
+        ties.update(dict.fromkeys((leader, *near), group))
         open_rows = [other for other in others if other not in ties]
         group += 1
     ranks = rank_intervals(rows)
@@ -247,8 +247,14 @@ def over_seeds(rows: Sequence[Counts], key: Sequence[str]) -> OverSeeds:
     Raises:
         DadnetError: if there are fewer than two rows, or over other subjects.
     """
-    if len(rows) < 2 or len(rows[0].subjects) < 2 or any(row.subjects != rows[0].subjects for row in rows):
-        raise DadnetError("expected the counts of two or more seeds over the same two or more subjects")
+    if (
+        len(rows) < 2
+        or len(rows[0].subjects) < 2
+        or any(row.subjects != rows[0].subjects for row in rows)
+    ):
+        raise DadnetError(
+            "expected the counts of two or more seeds over the same two or more subjects"
+        )
     values = tuple(_uf1(row) for row in rows)
     weights = subject_weights(rows[0].subjects)
     table = np.stack([figures(weights, row.confusions)[0] for row in rows])  # (seeds, R)

@@ -18,8 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.errors import DadnetError
-from results.canonical import SCHEMA, check_digest, check_keys, check_list, check_names, check_numbers
-from results.canonical import check_text, seal, unseal
+from results.canonical import (
+    SCHEMA,
+    check_digest,
+    check_keys,
+    check_list,
+    check_names,
+    check_numbers,
+    check_text,
+    seal,
+    unseal,
+)
 from results.ledger import Ledger, file_name, write_once
 from results.records import Experiment, FoldRecord, Prediction
 

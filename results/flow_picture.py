@@ -54,7 +54,8 @@ def colours(flow: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     angle = np.arctan2(v, u)
     parts = [0.5 + 0.5 * np.cos(angle - shift) for shift in (0, 2 * np.pi / 3, 4 * np.pi / 3)]
     shades = 1 - strength[..., None] * (1 - np.stack(parts, axis=-1))
-    return np.rint(255 * shades).astype(np.uint8)
+    picture: npt.NDArray[np.uint8] = np.rint(255 * shades).astype(np.uint8)
+    return picture
 
 
 def png(picture: npt.NDArray[np.uint8]) -> bytes:

@@ -100,9 +100,7 @@ def render_dataset(
         for name, (suffix, title, _) in _EXPORTS.items()
         if name in formats
     ]
-    return render(
-        "dataset.html.j2", board=board, dataset=dataset, links=links, run_pages=run_pages
-    )
+    return render("dataset.html.j2", board=board, dataset=dataset, links=links, run_pages=run_pages)
 
 
 def render_index(board: Board) -> str:

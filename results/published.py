@@ -119,16 +119,12 @@ def beside(
     return tuple(_beside(row, num_classes, ours) for row in found)
 
 
-def _beside(
-    row: Published, num_classes: int, ours: Sequence[tuple[str, str, Counts]]
-) -> Reported:
+def _beside(row: Published, num_classes: int, ours: Sequence[tuple[str, str, Counts]]) -> Reported:
     same = [item for item in ours if _same_method(row.method, item[0])]
     if row.num_classes != num_classes or not same:
         return Reported(row, None, None, _reasons(row, num_classes, None))
     _, digest, counts = same[0]
-    chosen = [
-        row.part in WHOLE or name.split("/")[0] == row.part for name in counts.subjects
-    ]
+    chosen = [row.part in WHOLE or name.split("/")[0] == row.part for name in counts.subjects]
     stack = counts.confusions[np.array(chosen)]
     if not len(stack):
         return Reported(row, None, None, _reasons(row, num_classes, None))

@@ -62,7 +62,7 @@ def sealed_whole(data: bytes) -> bool:
     text = data.removesuffix(b"\n")
     # Keys are sorted, and before this one there are only texts, in which quotes are escaped.
     place = text.find(_CHECKSUM)
-    if place < 0:
+    if place < 0 or text[place + _ENTRY - 2 : place + _ENTRY] != b'",':
         return False
     stated = text[place + len(_CHECKSUM) : place + _ENTRY - 2]
     rest = text[:place] + text[place + _ENTRY :]

@@ -116,12 +116,11 @@ def marginal_figures(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.stack([uf1, uar, accuracy])
 
 
-def _mean_of_defined(values: npt.NDArray[Any], below: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _mean_of_defined(values: AnyFloats, below: AnyFloats) -> AnyFloats:
     defined = below > 0
-    if defined.all():
-        return values.sum(axis=0) / values.dtype.type(len(values))
-    count = defined.sum(axis=0).astype(values.dtype)
-    return np.where(defined, values, values.dtype.type(0)).sum(axis=0) / count
+    kept = values if defined.all() else np.where(defined, values, values.dtype.type(0))
+    mean: AnyFloats = kept.sum(axis=0) / defined.sum(axis=0).astype(values.dtype)
+    return mean
 
 
 def jackknife(confusions: IntArray) -> FloatArray:

@@ -20,7 +20,6 @@ from results.evidence import (
     read_features,
     reproduce,
 )
-from results.flow_picture import flow_pictures
 from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, Prediction
 from results.rendering import page_name, render
@@ -47,9 +46,7 @@ def find_experiment(ledger: Ledger, digest: str) -> Experiment:
 def row_of(ledger: Ledger, experiment: Experiment) -> Row:
     """Return the experiment as a row outside any board."""
     (account,) = accounts(ledger, [experiment], scan(ledger.root))
-    return Row(
-        experiment, account.num_done, len(experiment.folds), account.summary, account.counts
-    )
+    return Row(experiment, account.num_done, len(experiment.folds), account.summary, account.counts)
 
 
 def run_page_name(experiment: Experiment) -> str:
@@ -162,7 +159,11 @@ def _swings(first: Row, second: Row) -> tuple[list[str], list[float]]:
 def _hardest_rows(
     rows: list[Prediction], experiment: Experiment, flows: Path | None
 ) -> list[tuple[Prediction, str, str | None]]:
-    pictures = flow_pictures(flows, [row.clip_id for row in rows]) if flows else {}
+    pictures: dict[str, bytes] = {}
+    if flows is not None:
+        from results.flow_picture import flow_pictures  # pyarrow and pandas only when needed
+
+        pictures = flow_pictures(flows, [row.clip_id for row in rows])
     found = []
     for row in rows:
         known = row.probabilities

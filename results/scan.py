@@ -98,7 +98,7 @@ def _look(root: str, name: str, limit: int) -> Folder:
         except FileNotFoundError:
             continue
         try:
-            for entry in os.listdir(folder):
+            for entry in os.listdir(folder):  # noqa: PTH208 - of a descriptor
                 if entry.endswith((".json", ".jsonl")):
                     found = os.stat(entry, dir_fd=folder)
                     changed = found.st_mtime_ns

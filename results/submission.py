@@ -15,6 +15,7 @@ import shlex
 import subprocess
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ FIGURE_KEYS = ("uf1", "uar", "accuracy", "confusion", "num_clips", "num_subjects
 # A bundle of 10,000 folds is about 100 MB; larger claims are not unpacked.
 _LARGEST_FILE = 64 * 2**20
 _LARGEST_BUNDLE = 4 * 2**30
+# What `zipfile` raises on damage; encrypted or unknown entries are refused as well.
+_BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same ledger gives the same bytes
 
 
@@ -144,8 +147,8 @@ def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
     found: list[tuple[Experiment, tuple[FoldRecord, ...]]] = []
     for source in sources:
         if source.is_dir():
-            other = Ledger(source)
-            found += [(experiment, other.records(experiment)) for experiment in other.experiments()]
+            theirs = Ledger(source)
+            found += [(each, theirs.records(each)) for each in theirs.experiments()]
         else:
             found += [(packed.experiment, packed.records) for packed in verify(source)]
     if not found:
@@ -159,7 +162,9 @@ def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
                 stored = ledger.record(experiment, record.fold)
                 there = None if stored is None else comparable(stored)
             if there is not None and there != comparable(record):
-                fields = [name for name, value in comparable(record).items() if there[name] != value]
+                fields = [
+                    name for name, value in comparable(record).items() if there[name] != value
+                ]
                 raise DadnetError(
                     f"two records of fold {record.fold} of {experiment.digest} differ in "
                     f"{', '.join(fields)}; nothing was merged"
@@ -213,7 +218,7 @@ def _unzip(data: bytes) -> dict[str, bytes]:
             if max(sizes, default=0) > _LARGEST_FILE or sum(sizes) > _LARGEST_BUNDLE:
                 raise DadnetError(f"bundle: expected less than {_LARGEST_BUNDLE} bytes")
             return {entry.filename: bundle.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+    except _BROKEN as error:
         raise DadnetError(f"bundle: expected a zip file, got: {error}") from error
 
 
