@@ -66,6 +66,6 @@ function applyFilters() {
   filters.querySelector("output").textContent = shown === all ? "" : `${shown} of ${all} rows`;
 }
 if (filters) {
-  filters.addEventListener("input", applyFilters);
+  for (const kind of ["input", "change"]) filters.addEventListener(kind, applyFilters);
   filters.addEventListener("submit", (event) => event.preventDefault());
 }

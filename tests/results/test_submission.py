@@ -11,19 +11,11 @@ import pytest
 from dadnet.config import DataConfig, ExperimentConfig, experiment_digest
 from dadnet.errors import DadnetError
 from results.__main__ import main
+from results.bundle import FIGURE_KEYS, MANIFEST, MANIFEST_KEYS
 from results.canonical import seal
 from results.ledger import Ledger
 from results.records import Experiment, PlannedFold
-from results.submission import (
-    FIGURE_KEYS,
-    MANIFEST,
-    MANIFEST_KEYS,
-    _zip,
-    merge,
-    pack,
-    rerun,
-    verify,
-)
+from results.submission import _zip, merge, pack, rerun, verify
 
 TABLE = {f"synthetic/s{n}": ["n>n", "p>p", "s>n"] for n in range(4)}
 
