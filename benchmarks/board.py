@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -154,6 +155,7 @@ def main() -> None:
     if not root.exists():
         write_ledger(root, 0, flags.experiments)
     (root / ".index.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
     rows = []
     for what in ("from nothing", "nothing changed"):
         rows.append({"what": what, "experiments": flags.experiments, **build(root, out)})
