@@ -1,15 +1,17 @@
 """A fold's state in a file, so that an interrupted training goes on with the same numbers."""
 
+import io
 import os
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from dadnet.remote import Location, RemotePath, StorageError
 
 
 @dataclass(frozen=True)
@@ -17,25 +19,28 @@ class CheckpointFile:
     """The place of one fold's state.
 
     Attributes:
-        path: the file; it appears whole or not at all.
+        path: the file or object; it appears whole or not at all.
         experiment: digest of the experiment; a state of another one is refused.
         fold: the fold's name.
     """
 
-    path: Path
+    path: Location
     experiment: str
     fold: str
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write a state atomically: temporary name, fsync, rename."""
+        """Write a state atomically: temporary name, fsync, rename; one put on object storage."""
+        content = {"experiment": self.experiment, "fold": self.fold, "state": dict(state)}
+        if isinstance(self.path, RemotePath):
+            held = io.BytesIO()
+            torch.save(content, held)
+            self.path.replace_with(held.getvalue())
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as stream:
-                torch.save(
-                    {"experiment": self.experiment, "fold": self.fold, "state": dict(state)},
-                    stream,
-                )
+                torch.save(content, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(self.path)
@@ -49,7 +54,11 @@ class CheckpointFile:
         fold starts anew. Nothing in a file can run code.
         """
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            remote = isinstance(self.path, RemotePath)
+            source = io.BytesIO(self.path.read_bytes()) if remote else self.path
+            saved = torch.load(source, map_location="cpu", weights_only=True)
+        except StorageError:
+            raise
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as bad:
@@ -69,9 +78,13 @@ class CheckpointFile:
         self.path.unlink(missing_ok=True)
 
     def _set_aside(self, why: str) -> None:
-        aside = self.path.with_name(f"{self.path.name}.damaged")
-        self.path.replace(aside)
+        name = f"{self.path.name}.damaged"
+        if isinstance(self.path, RemotePath):
+            self.path.with_name(name).replace_with(self.path.read_bytes())
+            self.path.unlink()
+        else:
+            self.path.replace(self.path.with_name(name))
         warnings.warn(
-            f"checkpoint of {self.fold} set aside as {aside.name} ({why}); the fold starts anew",
+            f"checkpoint of {self.fold} set aside as {name} ({why}); the fold starts anew",
             stacklevel=3,
         )

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from dadnet.errors import DadnetError
 from dadnet.flow import resize_flow
+from dadnet.remote import Location, RemotePath, StorageError, location
 
 CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
@@ -125,13 +126,13 @@ def write_card(store: Path, card: Mapping[str, Any]) -> None:
     temporary.replace(store / CARD)
 
 
-def read_card(store: str | os.PathLike[str]) -> dict[str, Any]:
+def read_card(store: str | Location) -> dict[str, Any]:
     """The card of a complete store.
 
     Raises:
         DadnetError: if there is no complete store in that folder.
     """
-    path = Path(store) / CARD
+    path = location(store) / CARD
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -139,6 +140,8 @@ def read_card(store: str | os.PathLike[str]) -> dict[str, Any]:
             f"flow store: expected {path} (made by `python -m orchestration.ingest`), "
             "but there is none"
         ) from None
+    except StorageError:
+        raise
     except (OSError, ValueError) as error:
         raise DadnetError(f"flow store: {path} cannot be read: {error}") from error
     if missing := {"digest", "files", "parameters"} - set(card):
@@ -148,7 +151,7 @@ def read_card(store: str | os.PathLike[str]) -> dict[str, Any]:
     return card
 
 
-def read_flow_file(path: Path) -> tuple[pd.DataFrame, Flows]:
+def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
     """Clips and flows of one Parquet file.
 
     Returns:
@@ -158,7 +161,8 @@ def read_flow_file(path: Path) -> tuple[pd.DataFrame, Flows]:
         DadnetError: if the file is not a whole Parquet file of ours.
     """
     try:
-        table = pq.read_table(path)
+        remote = isinstance(path, RemotePath)
+        table = pq.read_table(pa.BufferReader(path.read_bytes()) if remote else path)
         flows = table["flow"].combine_chunks()
         if isinstance(flows, pa.ChunkedArray):
             flows = flows.chunk(0)
@@ -168,14 +172,14 @@ def read_flow_file(path: Path) -> tuple[pd.DataFrame, Flows]:
         raise DadnetError(f"flow store: {path.name} cannot be read: {first_line}") from error
 
 
-def load_flow_store(store: str | os.PathLike[str]) -> FlowStore:
+def load_flow_store(store: str | Location) -> FlowStore:
     """Load a complete store and verify every flow against its digest.
 
     Raises:
         DadnetError: if it is incomplete, unreadable, or not what its card says.
     """
     card = read_card(store)
-    parts = list(_read_files(Path(store), card["files"]))
+    parts = list(_read_files(location(store), card["files"]))
     clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
     flows = np.concatenate([flows for _, flows in parts]) if len(parts) > 1 else parts[0][1]
     for clip_id, expected, flow in zip(clips["clip_id"], clips["flow_digest"], flows, strict=True):
@@ -219,7 +223,7 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     return FlowStore(card, clips, np.concatenate(arrays))
 
 
-def _read_files(store: Path, names: list[str]) -> Iterator[tuple[pd.DataFrame, Flows]]:
+def _read_files(store: Location, names: list[str]) -> Iterator[tuple[pd.DataFrame, Flows]]:
     for name in names:
         if Path(name).name != name:  # a card must not lead outside its folder
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")

@@ -23,6 +23,7 @@ from dadnet.models import (
     save_weights,
     weights_digest,
 )
+from dadnet.remote import Location
 
 CARD = "dadnet_card"
 SCHEMA = 1
@@ -137,7 +138,7 @@ class TrainedModel:
         mean, std = self.card.statistics
         return torch.tensor(mean), torch.tensor(std)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Location) -> None:
         """Write the file atomically; the card gets the hash of the weights."""
         known = {**asdict(self.card), "model": self.card.model}
         card = ModelCard(**{**known, "weights_digest": weights_digest(self.weights)})

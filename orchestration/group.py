@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,6 +15,7 @@ from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from dadnet.errors import DadnetError
+from dadnet.remote import Location
 from dadnet.training import StoppedError
 from orchestration.board import MAX_TRIES, Board, FoldBoard
 from orchestration.plan import Plan
@@ -201,7 +203,7 @@ class WorkerGroup:
             scaling_config=shares,
             run_config=RunConfig(
                 name=name,
-                storage_path=str((loop["options"].ledger / ".ray").absolute()),
+                storage_path=_storage(loop["options"].ledger),
                 failure_config=FailureConfig(max_failures=max_failures),
             ),
         )
@@ -235,6 +237,12 @@ class WorkerGroup:
         ray.kill(self.board)
         if failure is not None and not over:
             raise failure
+
+
+def _storage(ledger: Location) -> str:
+    """Where Ray Train keeps its own notes; it reads URIs as pyarrow does."""
+    place = ledger / ".ray"
+    return str(place.absolute() if isinstance(place, Path) else place)
 
 
 def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:

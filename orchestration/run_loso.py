@@ -29,6 +29,7 @@ from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
 from dadnet.precision import check_precision
 from dadnet.presets import get_preset
+from dadnet.remote import Location, RemotePath
 from dadnet.training import StoppedError
 from orchestration import cli
 from orchestration.cost import measure_cost
@@ -45,12 +46,12 @@ from results.ledger import Ledger
 class RunFlags:
     """What to run and where; only the experiment's own flags change a number."""
 
-    flows: Path | None = None
-    """Folder of the flow store, or several with commas between; default flows/DATASET, for
+    flows: str | Path | None = None
+    """Folder or URI of the flow store, or several with commas between; default flows/DATASET, for
     megc2019 those of its three datasets. Without it the synthetic set is made, with its teacher,
     in the folder demo."""
-    ledger: Path = Path("runs")
-    """Folder of finished folds."""
+    ledger: Location = Path("runs")
+    """Folder of finished folds, or s3://bucket/folder."""
     preset: str = "smoke"
     """Recipe that gives the defaults: smoke, reference-v1 or reference-v2."""
     macro_weights: Path | None = None
@@ -124,7 +125,7 @@ def run(flags: RunFlags, console: Console) -> int:
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
-        shutil.rmtree(ledger.folder(experiment), ignore_errors=True)
+        _remove(ledger.folder(experiment))
     missing = ledger.missing(experiment)
     done = len(plan.folds) - len(missing)
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
@@ -152,6 +153,13 @@ def run(flags: RunFlags, console: Console) -> int:
     return cli.DONE
 
 
+def _remove(folder: Location) -> None:
+    if isinstance(folder, RemotePath):
+        folder.remove_tree()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _check_device(flags: RunFlags) -> None:
     """Refuse what no worker of this run could do, before anything is written."""
     on_ray = flags.workers != 0
@@ -165,7 +173,7 @@ def _check_device(flags: RunFlags) -> None:
         check_precision(flags.experiment.optim.precision, torch.device("cpu"))
 
 
-def _inputs(flags: RunFlags, console: Console) -> tuple[Path, Path | None]:
+def _inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | None]:
     """Flow store and teacher; the synthetic set is the default and is made where it is missing."""
     dataset, model = flags.experiment.data.dataset, flags.experiment.model
     if flags.flows is not None or dataset != "synthetic":
@@ -212,9 +220,13 @@ def _tell_of_weights(
         )
 
 
+def _absolute(place: Location) -> Location:
+    return place.absolute() if isinstance(place, Path) else place
+
+
 def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
     options = WorkOptions(
-        flags.ledger.absolute(), flags.checkpoint_every, keep_weights=flags.keep_weights
+        _absolute(flags.ledger), flags.checkpoint_every, keep_weights=flags.keep_weights
     )
     events = Ledger(flags.ledger).events_path(plan.experiment)
     epochs = flags.experiment.optim.epochs

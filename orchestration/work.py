@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ import torch
 from dadnet.checkpoint import CheckpointFile
 from dadnet.member import FoldView, TrainedFold, score
 from dadnet.protocols import Fold
+from dadnet.remote import Location
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import FoldTask, OnEpoch, train_folds
 from orchestration.kept import keep_weights
@@ -47,7 +47,7 @@ class WorkOptions:
             keeps the weights, and the test clips are veiled.
     """
 
-    ledger: Path
+    ledger: Location
     checkpoint_every: int = 5
     device: str = "cpu"
     keep_weights: Literal["best", "none"] = "none"

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from dadnet.errors import DadnetError
-from results.ledger import LedgerWarning
+from dadnet.remote import location
+from results.ledger import Ledger, LedgerWarning
 from results.records import PROTOCOLS, SELECTIONS
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
@@ -186,7 +187,12 @@ def _add_track(commands: _Commands[_Parser]) -> None:
 
 
 def _add_ledger(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--ledger", type=Path, default=Path("runs"), help="folder of the folds")
+    command.add_argument(
+        "--ledger",
+        type=location,
+        default=Path("runs"),
+        help="folder of the folds, or s3://bucket/folder",
+    )
 
 
 def _count(text: str) -> int:
@@ -197,6 +203,7 @@ def _count(text: str) -> int:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
+    from results.mirror import readable_root
     from results.stamp import unchanged  # light, unlike what makes a site
 
     options = {
@@ -204,7 +211,8 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         for name in ("dataset", "protocol", "class_set", "format", "run_pages", "flows")
     }
     processes = os.cpu_count() or 1
-    kept, folders = unchanged(arguments.ledger, arguments.out, options, processes)
+    root = readable_root(arguments.ledger)
+    kept, folders = unchanged(root, arguments.out, options, processes)
     if kept is not None and not arguments.rebuild:
         print(kept.text)
         for line in kept.warnings:
@@ -213,7 +221,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         return kept.status
     from results.commands import leaderboard_site
 
-    return leaderboard_site(arguments, options, folders, processes)
+    return leaderboard_site(Ledger(root), arguments, options, folders, processes)
 
 
 if __name__ == "__main__":

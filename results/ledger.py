@@ -6,9 +6,12 @@
                               checkpoints/<fold>.pt    (of the training side)
                               weights/<fold>.safetensors  (of the training side, if kept)
                               events.jsonl             (of the training side)
+                              events/<run>.jsonl       (the same on object storage)
+                              claims/                  (who makes which fold; orchestration.claims)
                               quarantine/              (damaged files, kept for a look)
     <root>/.index.jsonl       (what `results.account` remembers; may be deleted at any time)
 
+The folder may lie on object storage (`dadnet.remote`): a record is then one conditional put.
 Names become file names by percent-encoding, so that any printable name is safe and no two meet.
 """
 
@@ -19,15 +22,18 @@ import os
 import secrets
 import warnings
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
 from dadnet.errors import DadnetError
+from dadnet.remote import Location, RemotePath, location
 from results.reading import read_experiment
 from results.records import Experiment, FoldRecord, PlannedFold
 
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
+_REQUESTS = 16  # at once to object storage, where each takes tens of milliseconds
 
 
 class LedgerWarning(UserWarning):
@@ -38,11 +44,17 @@ class Ledger:
     """The finished folds below one folder; every process may read and write it at any time.
 
     Args:
-        root: the folder; it is made when the first experiment is opened.
+        root: the folder, or a URI; it is made when the first experiment is opened.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Location) -> None:
+        self.root = location(root)
+
+    @property
+    def local_root(self) -> Path:
+        """The root of a ledger in a folder; one on object storage is read through a mirror."""
+        assert isinstance(self.root, Path), "see results.mirror"
+        return self.root
 
     def open(self, experiment: Experiment) -> None:
         """Write the experiment's file if it is absent.
@@ -68,7 +80,8 @@ class Ledger:
 
         A damaged record is moved to ``quarantine/`` with a `LedgerWarning`.
         """
-        return tuple(f.name for f in experiment.folds if self._read(experiment, f.name) is None)
+        found = {record.fold for record in self.records(experiment)}
+        return tuple(fold.name for fold in experiment.folds if fold.name not in found)
 
     def put(self, experiment: Experiment, record: FoldRecord) -> bool:
         """Store a finished fold, once and atomically.
@@ -89,8 +102,19 @@ class Ledger:
 
     def records(self, experiment: Experiment) -> tuple[FoldRecord, ...]:
         """Return the valid records in plan order; damaged ones are moved aside as in `missing`."""
-        found = (self._read(experiment, fold.name) for fold in experiment.folds)
+        names = [fold.name for fold in experiment.folds]
+        if isinstance(self.root, RemotePath):
+            listed = {e.name for e in (self.folder(experiment) / "folds").entries()}
+            there = [name for name in names if f"{file_name(name)}.json" in listed]
+            with ThreadPoolExecutor(_REQUESTS) as pool:
+                files = dict(zip(there, pool.map(bytes_of, self._fold_paths(experiment, there))))
+            found = [self._read(experiment, name, files[name]) for name in there]
+        else:
+            found = [self._read(experiment, name) for name in names]
         return tuple(record for record in found if record is not None)
+
+    def _fold_paths(self, experiment: Experiment, names: list[str]) -> list[Location]:
+        return [self.fold_path(experiment, name) for name in names]
 
     def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
         """Return one fold's valid record, or None; a damaged one is moved aside."""
@@ -98,7 +122,7 @@ class Ledger:
 
     def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
         """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
-        folder = f"{self.folder(experiment)}/folds"
+        folder = f"{self.local_root}/{file_name(experiment.dataset)}/{experiment.digest}/folds"
         for fold in experiment.folds:
             try:  # many files: a Path for each would take longer than reading it
                 with open(f"{folder}/{file_name(fold.name)}.json", "rb", buffering=0) as file:  # noqa: PTH123
@@ -133,7 +157,7 @@ class Ledger:
             )
         )
 
-    def orphans(self, known: Collection[Experiment] | None = None) -> tuple[Path, ...]:
+    def orphans(self, known: Collection[Experiment] | None = None) -> tuple[Location, ...]:
         """Return the folders that hold records but no readable experiment.json, sorted.
 
         Args:
@@ -144,39 +168,45 @@ class Ledger:
         return tuple(
             folder
             for folder in self._folders()
-            if str(folder) not in whole and any((folder / "folds").glob("*.json"))
+            if str(folder) not in whole and _has_records(folder / "folds")
         )
 
-    def folder(self, experiment: Experiment) -> Path:
+    def folder(self, experiment: Experiment) -> Location:
         """Return the experiment's folder, ``<root>/<dataset>/<digest>``."""
         return self.root / file_name(experiment.dataset) / experiment.digest
 
-    def fold_path(self, experiment: Experiment, fold: str) -> Path:
+    def fold_path(self, experiment: Experiment, fold: str) -> Location:
         """Return where the fold's record lies or will lie."""
         return self.folder(experiment) / "folds" / f"{file_name(fold)}.json"
 
-    def checkpoint_path(self, experiment: Experiment, fold: str) -> Path:
+    def checkpoint_path(self, experiment: Experiment, fold: str) -> Location:
         """Return where the training side may keep the fold's checkpoint."""
         return self.folder(experiment) / "checkpoints" / f"{file_name(fold)}.pt"
 
-    def weights_path(self, experiment: Experiment, fold: str) -> Path:
+    def weights_path(self, experiment: Experiment, fold: str) -> Location:
         """Return where the training side may keep the fold's weights."""
         return self.folder(experiment) / "weights" / f"{file_name(fold)}.safetensors"
 
-    def events_path(self, experiment: Experiment) -> Path:
+    def events_path(self, experiment: Experiment) -> Location:
         """Return where the training side may keep the experiment's event log."""
         return self.folder(experiment) / "events.jsonl"
 
-    def _folders(self) -> Iterator[Path]:
-        if self.root.is_dir():
+    def _folders(self) -> Iterator[Location]:
+        if isinstance(self.root, RemotePath):
+            parts = (entry.name.split("/") for entry in self.root.entries())
+            found = {(p[0], p[1]) for p in parts if len(p) > 2 and not p[0].startswith(".")}
+            yield from (self.root / dataset / digest for dataset, digest in sorted(found))
+        elif self.root.is_dir():
             # No name gives a hidden folder (see `file_name`): those belong to others.
             datasets = sorted(p for p in self.root.iterdir() if not p.name.startswith("."))
             for dataset in (path for path in datasets if path.is_dir()):
                 yield from sorted(path for path in dataset.iterdir() if path.is_dir())
 
-    def _read(self, experiment: Experiment, fold: str) -> FoldRecord | None:
+    def _read(
+        self, experiment: Experiment, fold: str, data: bytes | None = None
+    ) -> FoldRecord | None:
         path = self.fold_path(experiment, fold)
-        data = bytes_of(path)
+        data = bytes_of(path) if data is None else data
         if data is None:
             return None
         try:
@@ -189,7 +219,7 @@ class Ledger:
             return None
         return record
 
-    def _read_experiment(self, path: Path) -> Experiment | None:
+    def _read_experiment(self, path: Location) -> Experiment | None:
         data = bytes_of(path)
         if data is None:
             return None
@@ -257,7 +287,13 @@ def file_name(name: str) -> str:
     return slug
 
 
-def write_once(path: Path, text: str) -> bool:
+def _has_records(folds: Location) -> bool:
+    if isinstance(folds, RemotePath):
+        return any(entry.name.endswith(".json") for entry in folds.entries())
+    return any(folds.glob("*.json"))
+
+
+def write_once(path: Location, text: str) -> bool:
     """Write a file that appears whole or not at all, and never replaces another.
 
     Returns:
@@ -266,6 +302,8 @@ def write_once(path: Path, text: str) -> bool:
     Raises:
         OSError: if the folder cannot be written or its file system has no hard links.
     """
+    if isinstance(path, RemotePath):
+        return path.create(text.encode())
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -292,7 +330,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def bytes_of(path: Path) -> bytes | None:
+def bytes_of(path: Location) -> bytes | None:
     """Return the content of a file, or None if there is none."""
     try:
         return path.read_bytes()
@@ -300,9 +338,17 @@ def bytes_of(path: Path) -> bytes | None:
         return None
 
 
-def quarantine(path: Path, folder: Path, damaged: bytes, reason: str) -> None:
+def quarantine(path: Location, folder: Location, damaged: bytes, reason: str) -> None:
     """Move a damaged file to ``quarantine/`` below a folder, with a `LedgerWarning`."""
     target = folder / "quarantine" / f"{hashlib.sha256(damaged).hexdigest()[:12]}-{path.name}"
+    if isinstance(path, RemotePath) or isinstance(target, RemotePath):
+        assert isinstance(path, RemotePath) and isinstance(target, RemotePath)
+        target.replace_with(damaged)
+        # Between this look and the removal another may mend it: then that fold is made again.
+        if bytes_of(path) == damaged:
+            path.unlink()
+            _warn_of(path, target.parent, reason)
+        return
     target.parent.mkdir(exist_ok=True)
     try:
         path.rename(target)
@@ -313,6 +359,8 @@ def quarantine(path: Path, folder: Path, damaged: bytes, reason: str) -> None:
         write_once(path, moved.decode())
         target.write_bytes(damaged)
         return
-    warnings.warn(
-        f"damaged {path} was moved to {target.parent}: {reason}", LedgerWarning, stacklevel=4
-    )
+    _warn_of(path, target.parent, reason)
+
+
+def _warn_of(path: Location, folder: Location, reason: str) -> None:
+    warnings.warn(f"damaged {path} was moved to {folder}: {reason}", LedgerWarning, stacklevel=5)

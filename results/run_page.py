@@ -31,7 +31,7 @@ NUM_HARDEST = 12
 
 def row_of(ledger: Ledger, experiment: Experiment) -> Row:
     """Return the experiment as a row outside any board."""
-    (account,) = accounts(ledger, [experiment], scan(ledger.root))
+    (account,) = accounts(ledger, [experiment], scan(ledger.local_root))
     return Row(experiment, account.num_done, len(experiment.folds), account.summary, account.counts)
 
 
