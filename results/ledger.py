@@ -107,14 +107,14 @@ class Ledger:
             listed = {e.name for e in (self.folder(experiment) / "folds").entries()}
             there = [name for name in names if f"{file_name(name)}.json" in listed]
             with ThreadPoolExecutor(_REQUESTS) as pool:
-                files = dict(zip(there, pool.map(bytes_of, self._fold_paths(experiment, there))))
-            found = [self._read(experiment, name, files[name]) for name in there]
+                read = pool.map(bytes_of, [self.fold_path(experiment, name) for name in there])
+                found = [
+                    self._read(experiment, name, data)
+                    for name, data in zip(there, read, strict=True)
+                ]
         else:
             found = [self._read(experiment, name) for name in names]
         return tuple(record for record in found if record is not None)
-
-    def _fold_paths(self, experiment: Experiment, names: list[str]) -> list[Location]:
-        return [self.fold_path(experiment, name) for name in names]
 
     def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
         """Return one fold's valid record, or None; a damaged one is moved aside."""
@@ -342,7 +342,8 @@ def quarantine(path: Location, folder: Location, damaged: bytes, reason: str) ->
     """Move a damaged file to ``quarantine/`` below a folder, with a `LedgerWarning`."""
     target = folder / "quarantine" / f"{hashlib.sha256(damaged).hexdigest()[:12]}-{path.name}"
     if isinstance(path, RemotePath) or isinstance(target, RemotePath):
-        assert isinstance(path, RemotePath) and isinstance(target, RemotePath)
+        assert isinstance(path, RemotePath)
+        assert isinstance(target, RemotePath)
         target.replace_with(damaged)
         # Between this look and the removal another may mend it: then that fold is made again.
         if bytes_of(path) == damaged:
