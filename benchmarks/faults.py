@@ -212,9 +212,9 @@ def terminate_worker(this: Round) -> None:
 @contextmanager
 def cluster(this: Round, nodes: int) -> Iterator[Any]:
     """A cluster of raylets on this machine, one CPU each; the round's commands join it."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # on loopback, and before Ray is imported
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_AUTH_MODE"] = "disabled"
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         for _ in range(nodes - 1):
