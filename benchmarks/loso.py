@@ -44,12 +44,14 @@ SUBJECTS, CLIPS_EACH, SIZE, EPOCHS = 24, 6, 56, 15
 EMOTIONS = ("disgust", "happiness", "surprise")
 
 
-def write_inputs(folder: Path) -> None:
+def write_inputs(
+    folder: Path, subjects: int = SUBJECTS, clips_each: int = CLIPS_EACH, size: int = SIZE
+) -> None:
     """A flow store of noise, and an untrained teacher: only the time matters here."""
     rng = np.random.default_rng(0)
-    number = SUBJECTS * CLIPS_EACH
-    flows = rng.normal(size=(number, 2, SIZE, SIZE)).astype(np.float16)
-    subject = [f"synthetic/s{i // CLIPS_EACH:02d}" for i in range(number)]
+    number = subjects * clips_each
+    flows = rng.normal(size=(number, 2, size, size)).astype(np.float16)
+    subject = [f"synthetic/s{i // clips_each:02d}" for i in range(number)]
     clips = pd.DataFrame(
         {
             "clip_id": [f"{s}/c{i}" for i, s in enumerate(subject)],
@@ -70,7 +72,7 @@ def write_inputs(folder: Path) -> None:
     write_flow_file(store / FLOW_FILE, [flow_table(clips, flows)])
     card = {"digest": store_digest(clips, "none"), "files": [FLOW_FILE]}
     write_card(store, {**card, "parameters": {"normalisation": "none"}})
-    teacher(SIZE).save(folder / "teacher.safetensors")
+    teacher(size).save(folder / "teacher.safetensors")
 
 
 def ordinary_script(folder: Path, numbers: list[int]) -> None:

@@ -13,6 +13,7 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dadnet.errors import DadnetError
 from dadnet.remote import Location
@@ -194,7 +195,11 @@ class WorkerGroup:
         shares: ScalingConfig,
         max_failures: int,
     ) -> None:
-        actor = ray.remote(FoldBoard).options(num_cpus=0, max_concurrency=1000)
+        # With the driver: a node that is lost must not take the board along.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = ray.remote(FoldBoard).options(
+            num_cpus=0, max_concurrency=1000, scheduling_strategy=here
+        )
         self.board: Any = actor.remote(name, board, epochs)
         trainer = DataParallelTrainer(
             train_loop_per_worker,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,11 @@ class Plan:
 
     def fold(self, name: str) -> Fold:
         """The fold of that name."""
-        return next(fold for fold in self.folds if fold.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Fold]:
+        return {fold.name: fold for fold in self.folds}
 
 
 @dataclass(frozen=True, eq=False)

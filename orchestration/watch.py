@@ -49,34 +49,48 @@ class WatchFlags:
 
 
 class Watched:
-    """An experiment with its log.
+    """An experiment with its log, or a search.
 
     Args:
-        ledger: where its records are.
-        experiment: what was planned.
+        title: what it is.
+        log: its event log.
+        planned: names of its folds; None for a search, whose folds are those that it asked for.
+        records: folder of their records.
     """
 
-    def __init__(self, ledger: Ledger, experiment: Experiment) -> None:
-        self.experiment = experiment
-        self._log = EventLog(ledger.events_path(experiment))
-        self._folder = ledger.fold_path(experiment, "").parent
+    def __init__(
+        self, title: str, log: Path, planned: tuple[str, ...] | None, records: Path | None = None
+    ) -> None:
+        self.title = title
+        self._log, self._planned, self._records = EventLog(log), planned, records
         self.run, self.folds = LoggedRun(), list[LoggedFold]()
+
+    @classmethod
+    def of(cls, ledger: Ledger, experiment: Experiment) -> "Watched":
+        """An experiment of a ledger."""
+        return cls(
+            f"{experiment.dataset} {experiment.digest} {experiment.method}",
+            ledger.events_path(experiment),
+            tuple(fold.name for fold in experiment.folds),
+            ledger.fold_path(experiment, "").parent,
+        )
 
     def look(self, now: float) -> None:
         """Read log and ledger; a record that lies there counts whatever the log says."""
         self.run = self._log.look()
-        here = {path.name for path in self._folder.glob("*.json")}
         goes_on = self.run.state(now) in ("running", "silent")
-        self.folds = []
-        for planned in self.experiment.folds:
-            fold = self.run.folds.get(planned.name, LoggedFold(planned.name))
-            if f"{file_name(planned.name)}.json" in here:
-                fold.state = "done"
-            elif fold.state == "done":  # its record was taken away
-                fold.state = "waiting"
-            elif fold.state == "running" and not goes_on:
+        names = tuple(self.run.folds) if self._planned is None else self._planned
+        self.folds = [self.run.folds.get(name, LoggedFold(name)) for name in names]
+        if self._records is not None:
+            here = {path.name for path in self._records.glob("*.json")}
+            for fold in self.folds:
+                if f"{file_name(fold.name)}.json" in here:
+                    fold.state = "done"
+                elif fold.state == "done":  # its record was taken away
+                    fold.state = "waiting"
+        for fold in self.folds:
+            if fold.state == "running" and not goes_on:
                 fold.state = "lost"
-            self.folds.append(fold)
 
     @property
     def count(self) -> Counter[str]:
@@ -85,11 +99,15 @@ class Watched:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned fold has a record."""
+        """Whether every planned fold has a record, or the search has come to its end."""
+        if self._planned is None:
+            return self.run.ended == ""
         return self.count["done"] == len(self.folds)
 
     def eta(self, now: float) -> float:
         """Seconds until all folds are done, at the speed of this run; infinite if unknown."""
+        if self._planned is None:  # nobody knows how many folds a search will ask for
+            return math.inf
         run = self.run
         parts = sum(f.epoch / run.epochs for f in self.folds if f.state == "running" and run.epochs)
         left = sum(f.state in ("running", "waiting") for f in self.folds)
@@ -98,28 +116,30 @@ class Watched:
 
 
 def find(flags: WatchFlags) -> list[Watched]:
-    """The experiments to show, the newest log last.
+    """The experiments and searches to show, the newest log last.
 
     Raises:
         DadnetError: if there are none.
     """
     ledger = Ledger(flags.ledger)
     experiments = ledger.experiments()
-    if not experiments:
+    searches = [] if flags.experiment else sorted(flags.ledger.glob(".studies/**/events.jsonl"))
+    if not experiments and not searches:
         raise DadnetError(f"ledger: expected a folder with experiments, got {flags.ledger}")
     found = [e for e in experiments if e.digest.startswith(flags.experiment or "")]
-    if not found:
+    if not found and not searches:
         known = ", ".join(e.digest for e in experiments[:8])
         raise DadnetError(
             f"experiment: expected the start of one of {known}, got {flags.experiment}"
         )
     logged = [e for e in found if flags.experiment or ledger.events_path(e).exists()]
-    if not logged:
+    if not logged and not searches:
         raise DadnetError(
             f"ledger: none of the {len(found)} experiments in {flags.ledger} has an event log; "
             "name one by --experiment"
         )
-    watched = [Watched(ledger, experiment) for experiment in logged]
+    watched = [Watched.of(ledger, experiment) for experiment in logged]
+    watched += [Watched(f"search {path.parent}", path, None) for path in searches]
     for each in watched:
         each.look(time.time())
     return sorted(watched, key=lambda each: each.run.last_at)
@@ -142,12 +162,11 @@ def draw(watched: Sequence[Watched], now: float, rows: int) -> Group:
 
 
 def _head(each: Watched, now: float) -> str:
-    experiment, run, count = each.experiment, each.run, each.count
+    run, count = each.run, each.count
     state = run.state(now)
     line = (
-        f"{experiment.dataset} {experiment.digest} {experiment.method}: {count['done']} of "
-        f"{len(each.folds)} folds done, {count['running']} running, {count['failed']} failed, "
-        f"{sum(fold.retries for fold in each.folds)} retries; "
+        f"{each.title}: {count['done']} of {len(each.folds)} folds done, {count['running']} "
+        f"running, {count['failed']} failed, {sum(f.retries for f in each.folds)} retries; "
     )
     if each.complete:
         return line + "complete"
@@ -163,7 +182,7 @@ def _table(each: Watched, now: float, rows: int) -> list[RenderableType]:
     for name in ("fold", "state", "epoch", "val UF1", "retries", "time", "worker", "last error"):
         right = name in ("epoch", "val UF1", "retries", "time")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    table.columns[0].min_width = max(len(fold.name) for fold in each.folds)
+    table.columns[0].min_width = max((len(fold.name) for fold in each.folds), default=0)
     ordered = sorted(each.folds, key=lambda f: (_ORDER.index(f.state), -f.ended_at))
     shown = ordered[:rows] if rows else ordered
     for fold in shown:

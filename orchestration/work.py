@@ -107,7 +107,10 @@ def make_folds_of_plan(
 
     def next_name() -> str | None:
         while (name := waiting.popleft() if waiting else more()) is not None:
-            if not (options.test_side and _score_trained(plan, name, options, host(name))):
+            # Its worker may have died between writing the record and telling of it.
+            if not _is_made(plan, name, options) and not (
+                options.test_side and _score_trained(plan, name, options, host(name))
+            ):
                 return name
             on_record(name)
         return None
@@ -215,7 +218,17 @@ def _put_record(
     if options.keep_weights == "best":  # before the record, which says that the fold is done
         kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
     record = fold_record(plan, fold, outcome, device, {**circumstances, **kept})
-    ledger.put(plan.experiment, record)
+    if not ledger.put(plan.experiment, record):
+        warnings.warn(
+            f"fold {fold.name} was finished by another worker meanwhile; its record stays",
+            stacklevel=2,
+        )
+
+
+def _is_made(plan: Plan, name: str, options: WorkOptions) -> bool:
+    if options.test_side:
+        return Ledger(options.ledger).record(plan.experiment, name) is not None
+    return ValLedger(options.ledger).get(plan.experiment, name) is not None
 
 
 def _score_trained(plan: Plan, name: str, options: WorkOptions, host: Mapping[str, Any]) -> bool:

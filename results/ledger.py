@@ -239,7 +239,7 @@ def check_record(experiment: Experiment, record: FoldRecord) -> None:
     Raises:
         DadnetError: naming the first thing that does not fit.
     """
-    planned = {fold.name: fold for fold in experiment.folds}.get(record.fold)
+    planned = experiment.by_name.get(record.fold)
     if planned is None:
         raise DadnetError(f"fold {record.fold!r} is not planned in experiment {experiment.digest}")
     pairs = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from dadnet.errors import DadnetError
@@ -103,6 +104,11 @@ class Experiment:
         object.__setattr__(self, "config", check_mapping("config", self.config))
         object.__setattr__(self, "folds", check_list("folds", self.folds))
         check_names("folds", [fold.name for fold in self.folds], least=1)
+
+    @cached_property
+    def by_name(self) -> dict[str, PlannedFold]:
+        """The planned folds by their names: with thousands of them, looking through is slow."""
+        return {fold.name: fold for fold in self.folds}
 
     def to_json(self) -> str:
         """Return the canonical JSON text, with schema and checksum."""

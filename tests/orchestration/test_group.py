@@ -140,6 +140,26 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_3(site, tmp_path, undisturbed):
     assert ledger_content(ledger) == undisturbed
 
 
+def test_sigterm_in_one_process_keeps_the_epoch_and_exits_3(site, tmp_path, undisturbed):
+    ledger, log = tmp_path / "runs", tmp_path / "log"
+    words = run_words(site, ledger, "--epochs", EPOCHS, "--workers", "0", "--checkpoint-every")
+    with driver([*words, "1000"], log) as process:
+        wait_for(
+            "start",
+            lambda: next((e for e in events(ledger) if e["event"] == "started"), None),
+            process,
+            log,
+        )
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 3, log.read_text()
+    kinds = [event["event"] for event in events(ledger)]
+    assert kinds[-2:] == ["yielded", "ended"]
+    assert fold_in_progress(ledger) is not None
+    finish([*words, "1000"], log)
+    assert ledger_content(ledger) == undisturbed
+
+
 def test_a_fold_that_always_breaks_is_given_up_and_the_others_finish(site, tmp_path):
     # Its checkpoint can neither be read nor set aside: a folder has the name.
     ledger, log = tmp_path / "runs", tmp_path / "log"

@@ -88,6 +88,31 @@ def test_stacked_folds_give_the_same_records(finished, site, tmp_path):
             np.testing.assert_allclose(one["probabilities"], other["probabilities"], atol=0.05)
 
 
+def test_a_fold_that_always_breaks_is_given_up_with_its_traceback(finished, site, tmp_path):
+    ledger = tmp_path / "runs"
+    shutil.copytree(finished, ledger)
+    for path in ledger.rglob("synthetic%2Fsub0[34].json"):
+        path.unlink()
+    [log] = ledger.rglob("events.jsonl")
+    log.unlink()
+    # Its checkpoint can neither be read nor set aside: a folder has the name.
+    checkpoint = log.parent / "checkpoints" / "synthetic%2Fsub03.pt"
+    checkpoint.parent.mkdir(exist_ok=True)
+    checkpoint.write_bytes(b"damaged")
+    checkpoint.with_name(f"{checkpoint.name}.damaged").mkdir()
+    assert run_loso.main(run_words(site, ledger, "--workers", "0")) == 3
+    assert len(list(ledger.rglob("folds/*.json"))) == 4
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    tries = [e for e in events if e.get("fold") == "synthetic/sub03"]
+    assert [e["event"] for e in tries] == [
+        "started", "returned", "started", "returned", "started", "failed",
+    ]  # fmt: skip
+    assert {e["worker"] for e in tries} == {"driver"}
+    assert "Traceback" in tries[-1]["why"]
+    other = [e["event"] for e in events if e.get("fold") == "synthetic/sub04"]
+    assert other == ["started", "finished"]
+
+
 def test_the_whole_config_is_in_the_ledger(finished):
     [experiment] = Ledger(finished).experiments()
     assert experiment.config["loss"]["num_projections"] == 8
@@ -258,7 +283,9 @@ def test_without_the_package_a_lone_copy_says_so(tmp_path):
 def test_the_event_log_is_json_lines(finished):
     [path] = finished.rglob("events.jsonl")
     events = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [e["event"] for e in events] == ["finished"] * 5
+    kinds = [e["event"] for e in events if e["event"] != "epochs"]
+    assert kinds == ["run", *["started", "finished"] * 5, "ended"]
+    assert {e["worker"] for e in events if "fold" in e} == {"driver"}
 
 
 def test_index_columns_survive_the_store(site):

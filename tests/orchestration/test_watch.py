@@ -123,8 +123,19 @@ def test_the_ledger_counts_whatever_the_log_says(run, tmp_path, capsys):
     assert "no run has told of itself" in text
 
 
+def test_a_search_is_seen_by_its_own_log(run, tmp_path, capsys):
+    log = tmp_path / ".studies" / "events.jsonl"
+    run.progress = Progress(log, 10, "search", Console(quiet=True))
+    with run.progress:
+        half_done(run)
+        status, text = told(capsys, tmp_path)
+        assert status == 3
+        assert f"search {log.parent}: 1 of 3 folds done, 1 running" in text
+    assert told(capsys, tmp_path)[0] == 0
+
+
 def test_a_log_that_grows_is_read_on_and_a_fresh_one_from_its_start(run, tmp_path):
-    seen = watch.Watched(run.ledger, run.plan.experiment)
+    seen = watch.Watched.of(run.ledger, run.plan.experiment)
     with run.progress:
         seen.look(0)
         assert seen.run.folds == {}
