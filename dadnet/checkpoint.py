@@ -1,7 +1,6 @@
 """A fold's state in a file, so that an interrupted training goes on with the same numbers."""
 
 import io
-import os
 import pickle
 import warnings
 import zipfile
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dadnet.remote import Location, RemotePath, StorageError
+from dadnet.remote import Location, RemotePath, StorageError, write_over
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,9 @@ class CheckpointFile:
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a state atomically: temporary name, fsync, rename; one put on object storage."""
         content = {"experiment": self.experiment, "fold": self.fold, "state": dict(state)}
-        if isinstance(self.path, RemotePath):
-            held = io.BytesIO()
-            torch.save(content, held)
-            self.path.replace_with(held.getvalue())
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                torch.save(content, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        held = io.BytesIO()
+        torch.save(content, held)
+        write_over(self.path, held.getvalue())
 
     def load(self) -> dict[str, Any] | None:
         """The newest state, or None if there is none.

@@ -1,7 +1,6 @@
 """What the commands share: flags from dataclasses, one line per error, exit codes."""
 
 import contextlib
-import errno
 import io
 import os
 import sys
@@ -14,10 +13,9 @@ from rich.console import Console
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from dadnet.errors import DadnetError
-from dadnet.remote import Location, location
+from dadnet.remote import FULL, Location, location
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
-_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 T = TypeVar("T")
 
@@ -136,7 +134,7 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
+        if error.errno not in FULL:
             raise
         # What is finished is whole and stays; a half-written file has no name yet.
         where = f" ({error.filename})" if error.filename else ""

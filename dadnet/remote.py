@@ -12,6 +12,7 @@ Credentials come from the environment and never stand in a URI, so no record or 
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 # What pyarrow knows in the query of an s3 URI, as far as it means something here.
 _OPTIONS = ("anonymous", "endpoint_override", "region", "scheme")
+# A disk that is full or cannot be written.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # Requests are repeated for so long; longer outages end the command, which can be given again.
 RETRY_ENV = "DADNET_STORAGE_RETRY_S"
 _RETRY_S = 120.0
@@ -231,16 +234,31 @@ def write_over(path: Location, data: bytes) -> None:
     if isinstance(path, RemotePath):
         path.replace_with(data)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    with no_space_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def no_space_told(path: Path) -> Iterator[None]:
+    """A disk that takes no more as a `StorageError`."""
     try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise StorageError(
+            f"storage: {error.strerror} for {path}; what is finished is kept, give the same "
+            "command again when there is room"
+        ) from None
 
 
 @lru_cache(maxsize=16)

@@ -32,6 +32,7 @@ from dadnet.presets import get_preset
 from dadnet.remote import Location, RemotePath
 from dadnet.training import StoppedError
 from orchestration import cli
+from orchestration.claims import Presence
 from orchestration.cost import measure_cost
 from orchestration.in_process import make_folds_here
 from orchestration.plan import Plan, default_flows, make_plan
@@ -125,6 +126,11 @@ def run(flags: RunFlags, console: Console) -> int:
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
+        with Presence(ledger, experiment) as claims:
+            if others := claims.others():
+                raise DadnetError(
+                    f"fresh: expected no other run of this experiment, got {', '.join(others)}"
+                )
         _remove(ledger.folder(experiment))
     missing = ledger.missing(experiment)
     done = len(plan.folds) - len(missing)
@@ -228,9 +234,13 @@ def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console
     options = WorkOptions(
         _absolute(flags.ledger), flags.checkpoint_every, keep_weights=flags.keep_weights
     )
+    presence = Presence(Ledger(options.ledger), plan.experiment)
     events = Ledger(flags.ledger).events_path(plan.experiment)
     epochs = flags.experiment.optim.epochs
-    with StopRequest() as stop:
+    with StopRequest() as stop, presence as claims:
+        if others := claims.others():
+            console.print(f"at work on it too: {', '.join(others)}", markup=False)
+        options = replace(options, claims=claims)
         try:
             with Progress(events, epochs, plan.experiment.method, console) as progress:
                 if flags.workers == 0:

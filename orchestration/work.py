@@ -24,6 +24,7 @@ from dadnet.protocols import Fold
 from dadnet.remote import Location
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import FoldTask, OnEpoch, train_folds
+from orchestration.claims import Claims
 from orchestration.kept import keep_weights
 from orchestration.outcome import load_trained, make_val_side, save_trained, visible
 from orchestration.plan import Plan
@@ -45,6 +46,7 @@ class WorkOptions:
         keep_weights: best: every fold's chosen weights stay beside its record; none: they go.
         test_side: score the test clips and write the fold's record. A search does without: it
             keeps the weights, and the test clips are veiled.
+        claims: of this run on the folds, where others may be at the same ledger.
     """
 
     ledger: Location
@@ -52,6 +54,7 @@ class WorkOptions:
     device: str = "cpu"
     keep_weights: Literal["best", "none"] = "none"
     test_side: bool = True
+    claims: Claims | None = None
 
 
 def stack_size(plan: Plan, names: Sequence[str], options: WorkOptions, at_most: int) -> StackChoice:
@@ -79,6 +82,7 @@ def make_folds_of_plan(
     places: int | None = None,
     more: Callable[[], str | None] = lambda: None,
     on_record: Callable[[str], None] = lambda _: None,
+    on_elsewhere: Callable[[str], None] = lambda _: None,
     on_epoch: OnEpoch | None = None,
     host: Callable[[str], Mapping[str, Any]] = lambda _: {},
     stop: Callable[[], bool] = lambda: False,
@@ -95,6 +99,7 @@ def make_folds_of_plan(
         places: folds trained at once; all of `names` by default.
         more: gives the name of one more fold for a place that is free, or None.
         on_record: called with a fold's name when its record is written.
+        on_elsewhere: called with the name of a fold that another run has claimed.
         on_epoch: as in :func:`dadnet.training.train_folds`.
         host: what the caller knows of a fold's circumstances, such as worker and tries.
         stop: as in :func:`dadnet.training.train_folds`.
@@ -103,17 +108,26 @@ def make_folds_of_plan(
         StoppedError: because of `stop`.
     """
     waiting, begun = deque(names), dict[str, float]()
+    claims = options.claims
     places = places or len(names)
 
     def next_name() -> str | None:
         while (name := waiting.popleft() if waiting else more()) is not None:
+            if claims is not None and not claims.take(name):
+                on_elsewhere(name)
+                continue
             # Its worker may have died between writing the record and telling of it.
             if not _is_made(plan, name, options) and not (
                 options.test_side and _score_trained(plan, name, options, host(name))
             ):
                 return name
-            on_record(name)
+            made(name)
         return None
+
+    def made(name: str) -> None:
+        if claims is not None:
+            claims.release(name)
+        on_record(name)
 
     while True:
         try:
@@ -123,7 +137,7 @@ def make_folds_of_plan(
                 name = outcome.name
                 _keep(plan, outcome, options, {**host(name), **circumstances, "stack": places})
                 del begun[name]
-                on_record(name)
+                made(name)
             return
         except RuntimeError as error:  # a StoppedError too, which is not about memory
             if places == 1 or not is_out_of_memory(error):

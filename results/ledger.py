@@ -28,7 +28,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dadnet.errors import DadnetError
-from dadnet.remote import Location, RemotePath, location
+from dadnet.remote import Location, RemotePath, location, no_space_told
 from results.reading import read_experiment
 from results.records import Experiment, FoldRecord, PlannedFold
 
@@ -306,6 +306,11 @@ def write_once(path: Location, text: str) -> bool:
         return path.create(text.encode())
     if path.exists():
         return False
+    with no_space_told(path):
+        return _link_once(path, text)
+
+
+def _link_once(path: Path, text: str) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
