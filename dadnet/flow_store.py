@@ -7,7 +7,7 @@ duckdb read the files without this package. There is one row group per subject.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from dadnet.errors import DadnetError
 from dadnet.flow import resize_flow
+from dadnet.memory import free_memory
 from dadnet.remote import Location, RemotePath, StorageError, location
 
 CARD = "card.json"
@@ -161,15 +162,56 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
         DadnetError: if the file is not a whole Parquet file of ours.
     """
     try:
-        remote = isinstance(path, RemotePath)
-        table = pq.read_table(pa.BufferReader(path.read_bytes()) if remote else path)
-        flows = table["flow"].combine_chunks()
-        if isinstance(flows, pa.ChunkedArray):
-            flows = flows.chunk(0)
-        return table.select(META_COLUMNS).to_pandas(), flows.to_numpy_ndarray()
+        with pq.ParquetFile(_source(path)) as file:
+            # Row group by row group into one array: a set is not in memory twice while it is read.
+            kind = file.schema_arrow.field("flow").type
+            flows = np.empty((file.metadata.num_rows, *kind.shape), np.float16)
+            tables, start = [], 0
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                for chunk in table["flow"].chunks:
+                    flows[start : start + len(chunk)] = chunk.to_numpy_ndarray()
+                    start += len(chunk)
+                tables.append(table.select(META_COLUMNS))
+        return pa.concat_tables(tables).to_pandas(), flows
+    except StorageError:
+        raise
     except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
         first_line = str(error).splitlines()[0]
         raise DadnetError(f"flow store: {path.name} cannot be read: {first_line}") from error
+
+
+def _source(path: Location) -> Any:
+    return pa.BufferReader(path.read_bytes()) if isinstance(path, RemotePath) else path
+
+
+def _check_memory(store: Location, names: Sequence[str]) -> None:
+    """Refuse a store that does not fit, before hours are lost to swapping.
+
+    Raises:
+        DadnetError: if it is larger than the memory that is free here.
+    """
+    free = free_memory()
+    if free is None:
+        return
+    needed = 0
+    for name in names:
+        path = store / name
+        try:
+            if isinstance(path, RemotePath):
+                needed += path.size()  # compressed: a lower bound, without reading it twice
+                continue
+            file = pq.ParquetFile(path)
+            shape = file.schema_arrow.field("flow").type.shape
+            needed += 2 * file.metadata.num_rows * int(np.prod(shape))
+        except (OSError, KeyError, AttributeError, pa.ArrowException):
+            return  # reading it says what is wrong
+    if needed > free:
+        raise DadnetError(
+            f"flow store: {store} takes {needed / 1e9:.1f} GB of memory as float16, "
+            f"{free / 1e9:.1f} GB are free here; expected a machine with more, or a store made "
+            "with a smaller `ingest --size`"
+        )
 
 
 def load_flow_store(store: str | Location) -> FlowStore:
@@ -179,7 +221,10 @@ def load_flow_store(store: str | Location) -> FlowStore:
         DadnetError: if it is incomplete, unreadable, or not what its card says.
     """
     card = read_card(store)
-    parts = list(_read_files(location(store), card["files"]))
+    place, names = location(store), list(card["files"])
+    _check_names(names)
+    _check_memory(place, names)
+    parts = [read_flow_file(place / name) for name in names]
     clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
     flows = np.concatenate([flows for _, flows in parts]) if len(parts) > 1 else parts[0][1]
     for clip_id, expected, flow in zip(clips["clip_id"], clips["flow_digest"], flows, strict=True):
@@ -223,8 +268,7 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     return FlowStore(card, clips, np.concatenate(arrays))
 
 
-def _read_files(store: Location, names: list[str]) -> Iterator[tuple[pd.DataFrame, Flows]]:
+def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if Path(name).name != name:  # a card must not lead outside its folder
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
-        yield read_flow_file(store / name)

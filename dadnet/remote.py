@@ -115,6 +115,17 @@ class RemotePath:
         except FileNotFoundError:
             return None
 
+    def size(self) -> int:
+        """Bytes of the object.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        import obstore
+
+        with _told(self):
+            return int(obstore.head(self._store(), self.key)["size"])
+
     def is_dir(self) -> bool:
         """Whether there is an object below it."""
         return next(self.entries(), None) is not None

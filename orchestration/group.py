@@ -157,7 +157,7 @@ def run_group(
         name,
         Board(missing, lease_s=LEASE_S),
         {
-            "plan": ray.put(plan),
+            "plan": share(plan),
             "options": options,
             "stack": stack,
             "names": missing,
@@ -171,6 +171,16 @@ def run_group(
         max_failures=10 + MAX_TRIES * len(missing),
     )
     group.follow(on_snapshot, stop=stop)
+
+
+def share(plan: Plan) -> ray.ObjectRef:
+    """Put a plan into the node's shared memory, of which all its processes map the same pages.
+
+    Another node gets one copy when its first worker asks. This process lets go of its own.
+    """
+    reference = ray.put(plan)
+    plan.dataset.share_flows_of(ray.get(reference).dataset)
+    return reference
 
 
 class WorkerGroup:

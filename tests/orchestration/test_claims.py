@@ -42,7 +42,9 @@ def test_each_fold_is_given_to_one_run_and_stays_its_own(ledger):
             got = list(pool.map(lambda pair: pair[0].take(pair[1]), asked))
         owners = [[got[3 * n + k] for k in range(3)] for n in range(len(FOLDS))]
         assert [sum(each) for each in owners] == [1] * len(FOLDS)
-        assert all(runs[each.index(True)].take(fold) for each, fold in zip(owners, FOLDS, strict=True))
+        assert all(
+            runs[each.index(True)].take(fold) for each, fold in zip(owners, FOLDS, strict=True)
+        )
         first = runs[owners[0].index(True)]
         assert len(first.others()) == 2
     assert first.others() == ()
