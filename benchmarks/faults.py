@@ -212,21 +212,28 @@ def terminate_worker(this: Round) -> None:
 @contextmanager
 def cluster(this: Round, nodes: int) -> Iterator[Any]:
     """A cluster of raylets on this machine, one CPU each; the round's commands join it."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"  # on loopback, and before Ray is imported
+    # Before Ray is imported. In a folder of its own, where nobody else finds the cluster's address.
+    folder, before = tempfile.mkdtemp(dir="/tmp"), dict(os.environ)
+    this.env |= {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "disabled"}
+    os.environ.update(this.env)
     from ray.cluster_utils import Cluster
 
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         for _ in range(nodes - 1):
             found.add_node(num_cpus=1)
-        this.env["RAY_ADDRESS"] = found.address
+        this.env["RAY_ADDRESS"] = found.address  # not for this process
         yield found
     finally:
         for node in [*found.worker_nodes, found.head_node]:
             if node is not None:
                 node.kill_all_processes(check_alive=False, allow_graceful=False)
-        # Left behind, it makes Ray look for a cluster that is gone.
-        Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
+        for name in ("RAY_TMPDIR", "RAY_AUTH_MODE"):
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def kill_raylet(this: Round) -> None:
