@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.common import report
 from benchmarks.loso import write_inputs
@@ -212,21 +213,21 @@ def terminate_worker(this: Round) -> None:
 @contextmanager
 def cluster(this: Round, nodes: int) -> Iterator[Any]:
     """A cluster of raylets on this machine, one CPU each; the round's commands join it."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"  # on loopback, and before Ray is imported
-    from ray.cluster_utils import Cluster
+    # In a folder of its own, where nobody else finds the cluster's address.
+    own = {"RAY_TMPDIR": tempfile.mkdtemp(dir="/tmp"), "RAY_AUTH_MODE": "disabled"}
+    with patch.dict(os.environ, own):
+        from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        for _ in range(nodes - 1):
-            found.add_node(num_cpus=1)
-        this.env["RAY_ADDRESS"] = found.address
-        yield found
-    finally:
-        for node in [*found.worker_nodes, found.head_node]:
-            if node is not None:
+        found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        try:
+            for _ in range(nodes - 1):
+                found.add_node(num_cpus=1)
+            this.env = {**own, "RAY_ADDRESS": found.address}
+            yield found
+        finally:
+            for node in [*found.worker_nodes, found.head_node]:
                 node.kill_all_processes(check_alive=False, allow_graceful=False)
-        # Left behind, it makes Ray look for a cluster that is gone.
-        Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
+            shutil.rmtree(own["RAY_TMPDIR"], ignore_errors=True)
 
 
 def kill_raylet(this: Round) -> None:

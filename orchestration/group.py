@@ -244,6 +244,9 @@ class WorkerGroup:
             Exception: what broke the whole group, if folds are left.
         """
         over = _follow(self.board, self._fit, on_snapshot, stop)
+        if not over and stop():
+            ray.kill(self.board)
+            raise StoppedError("the run was asked to stop")
         failure = self._failures[0] if self._failures else None
         if not over and on_loss is not None:
             on_loss(failure)
@@ -270,7 +273,8 @@ def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:
 def _follow(
     board: Any, fit: threading.Thread, on_snapshot: OnSnapshot, stop: Callable[[], bool]
 ) -> bool:
-    """Show the board until the group ends, or is no longer needed; whether all is over."""
+    """Show the board until the group ends, is no longer needed or has stopped; whether all is
+    over."""
     ask = board.call.options(enable_task_events=False).remote
     seen = 0
     over_since: float | None = None
@@ -289,6 +293,5 @@ def _follow(
                 stopped_at = time.monotonic()
                 ray.get(ask("stop"))
             if not snapshot["running"] or time.monotonic() - stopped_at > STOP_S:
-                ray.kill(board)
-                raise StoppedError("the run was asked to stop")
+                return False
         fit.join(POLL_S)

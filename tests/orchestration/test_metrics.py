@@ -70,7 +70,7 @@ def temp_dir():
 def test_prometheus_has_our_series_and_answers_the_dashboard(site, tmp_path, temp_dir):
     config = (MONITORING / "prometheus.yml").read_text()
     assert DISCOVERY in config
-    config = config.replace(DISCOVERY, f"{temp_dir}/prom_metrics_service_discovery.json")
+    config = config.replace(DISCOVERY, f"{temp_dir}/ray/prom_metrics_service_discovery.json")
     config = config.replace("scrape_interval: 10s", "scrape_interval: 1s")
     (tmp_path / "prometheus.yml").write_text(config)
     port = free_port()
