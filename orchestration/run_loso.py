@@ -37,8 +37,12 @@ from orchestration.cost import measure_cost
 from orchestration.in_process import make_folds_here
 from orchestration.plan import Plan, default_flows, make_plan
 from orchestration.progress import Progress
+<<<<<<< HEAD
 from orchestration.stopping import StopRequest
 from orchestration.work import WorkOptions
+=======
+from orchestration.work import WorkOptions, local_device, make_folds_of_plan, stack_size
+>>>>>>> aba08cd348f109548a382ff45157fed4be8163a6
 from results.board import leaderboard, text_table
 from results.ledger import Ledger
 
@@ -67,6 +71,10 @@ class RunFlags:
     """Epochs between two states of a fold."""
     keep_weights: Literal["best", "none"] = "none"
     """Keep the chosen weights of every fold in the ledger, for `dadnet predict` and `export`."""
+    keep_features: Literal["test", "none"] = "test"
+    """Keep the student's pooled features of the test clips, for the map on the run's page."""
+    only: tuple[str, ...] = ()
+    """Run these folds alone, by name, with commas between; the others stay missing."""
     resume: bool = False
     """Go on from finished folds and checkpoints; this is the default."""
     fresh: bool = False
@@ -126,6 +134,7 @@ def run(flags: RunFlags, console: Console) -> int:
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
+<<<<<<< HEAD
         with Presence(ledger, experiment) as claims:
             if others := claims.others():
                 raise DadnetError(
@@ -134,11 +143,15 @@ def run(flags: RunFlags, console: Console) -> int:
         _remove(ledger.folder(experiment))
     missing = ledger.missing(experiment)
     done = len(plan.folds) - len(missing)
+=======
+        shutil.rmtree(ledger.folder(experiment), ignore_errors=True)
+    missing = _asked_for(flags, plan, ledger)
+    done = len(plan.folds) - len(ledger.missing(experiment))
+>>>>>>> aba08cd348f109548a382ff45157fed4be8163a6
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
     if flags.dry_run:
         if missing:
-            cost = measure_cost(plan, missing, WorkOptions(flags.ledger))
-            console.print(cost.line(flags.workers or os.cpu_count() or 1))
+            _print_cost(flags, plan, missing, console)
         return cli.DONE
     if missing:
         _check_device(flags)
@@ -159,11 +172,39 @@ def run(flags: RunFlags, console: Console) -> int:
     return cli.DONE
 
 
+<<<<<<< HEAD
 def _remove(folder: Location) -> None:
     if isinstance(folder, RemotePath):
         folder.remove_tree()
     else:
         shutil.rmtree(folder, ignore_errors=True)
+=======
+def _print_cost(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
+    """Say what the missing folds take on this machine."""
+    options = WorkOptions(flags.ledger, device=local_device())
+    workers = flags.workers or torch.cuda.device_count() or os.cpu_count() or 1
+    if flags.workers == 0:
+        workers = 1
+    share = -(-len(missing) // workers)
+    stack = flags.stack
+    if stack == "auto":
+        choice = stack_size(plan, missing, options, share)
+        console.print(str(choice))
+        stack = choice.size
+    cost = measure_cost(plan, missing, options, workers=workers, stack=min(stack, share))
+    console.print(cost.line(workers))
+
+
+def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
+    """Return the missing folds, or those of them that `--only` names."""
+    missing, names = ledger.missing(plan.experiment), [fold.name for fold in plan.folds]
+    if unknown := sorted(set(flags.only) - set(names)):
+        raise DadnetError(
+            f"only: expected some of the {len(names)} folds {', '.join(names[:8])}"
+            f"{', ...' if len(names) > 8 else ''}, got {', '.join(unknown)}"
+        )
+    return tuple(name for name in missing if not flags.only or name in flags.only)
+>>>>>>> aba08cd348f109548a382ff45157fed4be8163a6
 
 
 def _check_device(flags: RunFlags) -> None:
@@ -176,7 +217,7 @@ def _check_device(flags: RunFlags) -> None:
         scaling(1, gpus, flags.gpus_per_worker)
         check_precision(flags.experiment.optim.precision, torch.device("cuda" if gpus else "cpu"))
     elif not on_ray:
-        check_precision(flags.experiment.optim.precision, torch.device("cpu"))
+        check_precision(flags.experiment.optim.precision, torch.device(local_device()))
 
 
 def _inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | None]:
@@ -232,7 +273,15 @@ def _absolute(place: Location) -> Location:
 
 def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
     options = WorkOptions(
+<<<<<<< HEAD
         _absolute(flags.ledger), flags.checkpoint_every, keep_weights=flags.keep_weights
+=======
+        flags.ledger.absolute(),
+        flags.checkpoint_every,
+        device=local_device() if flags.workers == 0 else "cpu",  # a worker knows its own
+        keep_weights=flags.keep_weights,
+        keep_features=flags.keep_features,
+>>>>>>> aba08cd348f109548a382ff45157fed4be8163a6
     )
     presence = Presence(Ledger(options.ledger), plan.experiment)
     events = Ledger(flags.ledger).events_path(plan.experiment)
