@@ -37,12 +37,8 @@ from orchestration.cost import measure_cost
 from orchestration.in_process import make_folds_here
 from orchestration.plan import Plan, default_flows, make_plan
 from orchestration.progress import Progress
-<<<<<<< HEAD
 from orchestration.stopping import StopRequest
-from orchestration.work import WorkOptions
-=======
-from orchestration.work import WorkOptions, local_device, make_folds_of_plan, stack_size
->>>>>>> aba08cd348f109548a382ff45157fed4be8163a6
+from orchestration.work import WorkOptions, local_device, stack_size
 from results.board import leaderboard, text_table
 from results.ledger import Ledger
 
@@ -134,20 +130,14 @@ def run(flags: RunFlags, console: Console) -> int:
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
-<<<<<<< HEAD
         with Presence(ledger, experiment) as claims:
             if others := claims.others():
                 raise DadnetError(
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
                 )
         _remove(ledger.folder(experiment))
-    missing = ledger.missing(experiment)
-    done = len(plan.folds) - len(missing)
-=======
-        shutil.rmtree(ledger.folder(experiment), ignore_errors=True)
     missing = _asked_for(flags, plan, ledger)
     done = len(plan.folds) - len(ledger.missing(experiment))
->>>>>>> aba08cd348f109548a382ff45157fed4be8163a6
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
     if flags.dry_run:
         if missing:
@@ -172,13 +162,13 @@ def run(flags: RunFlags, console: Console) -> int:
     return cli.DONE
 
 
-<<<<<<< HEAD
 def _remove(folder: Location) -> None:
     if isinstance(folder, RemotePath):
         folder.remove_tree()
     else:
         shutil.rmtree(folder, ignore_errors=True)
-=======
+
+
 def _print_cost(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
     """Say what the missing folds take on this machine."""
     options = WorkOptions(flags.ledger, device=local_device())
@@ -204,7 +194,6 @@ def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
             f"{', ...' if len(names) > 8 else ''}, got {', '.join(unknown)}"
         )
     return tuple(name for name in missing if not flags.only or name in flags.only)
->>>>>>> aba08cd348f109548a382ff45157fed4be8163a6
 
 
 def _check_device(flags: RunFlags) -> None:
@@ -273,15 +262,11 @@ def _absolute(place: Location) -> Location:
 
 def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
     options = WorkOptions(
-<<<<<<< HEAD
-        _absolute(flags.ledger), flags.checkpoint_every, keep_weights=flags.keep_weights
-=======
-        flags.ledger.absolute(),
+        _absolute(flags.ledger),
         flags.checkpoint_every,
         device=local_device() if flags.workers == 0 else "cpu",  # a worker knows its own
         keep_weights=flags.keep_weights,
         keep_features=flags.keep_features,
->>>>>>> aba08cd348f109548a382ff45157fed4be8163a6
     )
     presence = Presence(Ledger(options.ledger), plan.experiment)
     events = Ledger(flags.ledger).events_path(plan.experiment)

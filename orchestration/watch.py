@@ -72,9 +72,9 @@ class Watched:
         """An experiment of a ledger."""
         return cls(
             f"{experiment.dataset} {experiment.digest} {experiment.method}",
-            ledger.events_path(experiment),
+            _file(ledger.events_path(experiment)),
             tuple(fold.name for fold in experiment.folds),
-            ledger.fold_path(experiment, "").parent,
+            _file(ledger.fold_path(experiment, "").parent),
         )
 
     def look(self, now: float) -> None:
@@ -147,6 +147,11 @@ def find(flags: WatchFlags) -> list[Watched]:
     for each in watched:
         each.look(time.time())
     return sorted(watched, key=lambda each: each.run.last_at)
+
+
+def _file(place: Location) -> Path:
+    assert isinstance(place, Path), "a ledger on object storage is read through its mirror"
+    return place
 
 
 def draw(watched: Sequence[Watched], now: float, rows: int) -> Group:

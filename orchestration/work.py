@@ -21,11 +21,8 @@ import torch
 from dadnet.checkpoint import CheckpointFile
 from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold
-<<<<<<< HEAD
 from dadnet.remote import Location
-=======
 from dadnet.scoring import pooled_features, score
->>>>>>> aba08cd348f109548a382ff45157fed4be8163a6
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import FoldTask, OnEpoch, train_folds
 from orchestration.claims import Claims
