@@ -31,6 +31,7 @@ from dadnet.errors import DadnetError
 from dadnet.flow_store import FlowStore, load_flow_store
 from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold, carve_val
+from dadnet.remote import Location
 from dadnet.seeding import seed_hash
 from dadnet.teacher import Teacher
 from dadnet.teacher_training import train_teacher_network
@@ -45,8 +46,8 @@ class TeacherFlags:
 
     dataset: str = "synthetic-macro"
     """Name of the macro-expression dataset, such as ckplus."""
-    flows: Path | None = None
-    """Folder of its flow store; default flows/DATASET."""
+    flows: Location | None = None
+    """Folder or URI of its flow store; default flows/DATASET."""
     out: Path = Path("teacher.safetensors")
     """File of the weights."""
     preset: Literal["reference", "smoke"] | None = None
