@@ -235,6 +235,27 @@ def load_flow_store(store: str | Location) -> FlowStore:
     return FlowStore(card, clips, flows)
 
 
+def publish_store(store: Path, target: RemotePath) -> bool:
+    """Copy a complete store to object storage, its card last: with it, the copy is complete.
+
+    Returns:
+        False if the same store is there already.
+
+    Raises:
+        DadnetError: if another store is there.
+    """
+    card = read_card(store)
+    if (target / CARD).exists():
+        if read_card(target)["digest"] != card["digest"]:
+            raise DadnetError(f"out: {target} holds another flow store; expected a new folder")
+        return False
+    _check_names(card["files"])
+    for name in card["files"]:
+        (target / name).upload(store / name)
+    (target / CARD).create((store / CARD).read_bytes())
+    return True
+
+
 def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     """Several stores as one, for protocols over several datasets.
 

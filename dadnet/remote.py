@@ -170,6 +170,13 @@ class RemotePath:
         with _told(self):
             obstore.put(self._store(), self.key, data)
 
+    def upload(self, path: Path) -> None:
+        """Write the object from a file, in parts if it is large; it appears whole."""
+        import obstore
+
+        with _told(self):
+            obstore.put(self._store(), self.key, path)
+
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object; on object storage one that is not there is no error."""
         import obstore
