@@ -173,3 +173,17 @@ def test_a_full_disk_ends_in_one_line_and_the_same_command_goes_on(
     assert names["found"].read_text() == ""
     assert done.returncode == 0, log
     assert ledger_content(names["copy"]) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_worker_group_on_object_storage_makes_the_same_records(flows, undisturbed, s3):
+    ledger = s3.uri("group")
+    command = [sys.executable, "-m", "orchestration.run_loso", *words(flows, ledger)]
+    command[command.index("--workers") + 1] = "2"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert content(ledger) == undisturbed
+    stored = s3.content("group")
+    assert SECRET not in said
+    assert not any(SECRET.encode() in data for data in stored.values())
