@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,8 +42,11 @@ class CheckpointFile:
         fold starts anew. Nothing in a file can run code.
         """
         try:
-            remote = isinstance(self.path, RemotePath)
-            source = io.BytesIO(self.path.read_bytes()) if remote else self.path
+            source: io.BytesIO | Path
+            if isinstance(self.path, RemotePath):
+                source = io.BytesIO(self.path.read_bytes())
+            else:
+                source = self.path
             saved = torch.load(source, map_location="cpu", weights_only=True)
         except StorageError:
             raise

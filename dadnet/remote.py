@@ -247,6 +247,11 @@ def location(text: str | Path | RemotePath) -> Location:
     return RemotePath(f"{parts.scheme}://{parts.netloc}", key, urlencode(query, safe=":/"))
 
 
+def absolute(place: Location) -> Location:
+    """The same place for every process of a machine, wherever it was started."""
+    return place.absolute() if isinstance(place, Path) else place
+
+
 def write_over(path: Location, data: bytes) -> None:
     """Write a file that appears whole or not at all, in place of one that is there."""
     if isinstance(path, RemotePath):
