@@ -216,6 +216,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         row = drive(given.folds, given.workers, given.seconds, Path(name) / "drive")
         rows = [row, {**group(Path(name) / "group"), "ray_start_s": connect_s}]
+    for each in rows:
+        each["load"] = os.getloadavg()[1]  # above the number of cores others were at work too
     report("scale", rows, given.json)
 
 
