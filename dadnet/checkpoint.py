@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from dadnet.remote import Location, RemotePath, StorageError, write_over
+from dadnet.location import Location, write_over
+from dadnet.remote import RemotePath, StorageError
 
 
 @dataclass(frozen=True)

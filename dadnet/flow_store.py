@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 
 from dadnet.errors import DadnetError
 from dadnet.flow import resize_flow
+from dadnet.location import Location, location
 from dadnet.memory import free_memory
-from dadnet.remote import Location, RemotePath, StorageError, location
+from dadnet.remote import RemotePath, StorageError
 
 CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"

@@ -13,7 +13,7 @@ from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
 from dadnet.datasets.layout import ApexRule, Options
 from dadnet.datasets.registry import READERS, read_dataset
 from dadnet.errors import DadnetError
-from dadnet.remote import Location
+from dadnet.location import Location
 
 
 @dataclass(frozen=True, kw_only=True)

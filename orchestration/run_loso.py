@@ -27,9 +27,10 @@ from rich.console import Console
 
 from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
+from dadnet.location import Location, absolute
 from dadnet.precision import check_precision
 from dadnet.presets import get_preset
-from dadnet.remote import Location, RemotePath, absolute
+from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration import cli
 from orchestration.claims import Presence

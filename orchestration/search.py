@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from dadnet.remote import absolute
+from dadnet.location import absolute
 from orchestration.service import SearchService
 from orchestration.study import Study
 from orchestration.trial import (

@@ -22,7 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dadnet.errors import DadnetError
-from dadnet.remote import Location, RemotePath, location
+from dadnet.location import Location, location
+from dadnet.remote import RemotePath
 from results.files import LedgerWarning, bytes_of, file_name, quarantine, write_once
 from results.reading import read_experiment
 from results.records import Experiment, FoldRecord, PlannedFold

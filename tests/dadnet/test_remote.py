@@ -10,7 +10,8 @@ import torch
 from dadnet.checkpoint import CheckpointFile
 from dadnet.errors import DadnetError
 from dadnet.flow_store import load_flow_store, publish_store
-from dadnet.remote import RETRY_ENV, RemotePath, StorageError, location
+from dadnet.location import location
+from dadnet.remote import RETRY_ENV, RemotePath, StorageError
 from tests.conftest import make_clips
 from tests.s3 import CREDENTIALS, SECRET
 
