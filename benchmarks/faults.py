@@ -134,12 +134,12 @@ class Round:
                 found.pop(event["fold"], None)
         return found
 
-    def random_worker(self, process: subprocess.Popen[bytes]) -> int:
-        """Process id of a worker, at a random point of the run."""
+    def random_worker(self, process: subprocess.Popen[bytes]) -> tuple[int, str]:
+        """Process id of a worker and its fold, at a random point of the run."""
         self.until(self.running, process)
         time.sleep(self.draw.uniform(0, 6))
-        workers = self.until(self.running, process).values()
-        return int(self.draw.choice(sorted(workers)).split("-")[1])
+        fold, worker = self.draw.choice(sorted(self.until(self.running, process).items()))
+        return int(worker.split("-")[1]), fold
 
     def content(self) -> dict[str, str]:
         """What two ledgers must agree on, by fold."""
@@ -164,7 +164,8 @@ class Round:
 def kill_worker(this: Round) -> None:
     """SIGKILL of a worker."""
     with this.command() as process:
-        os.kill(this.random_worker(process), signal.SIGKILL)
+        pid, _ = this.random_worker(process)
+        os.kill(pid, signal.SIGKILL)
         this.wait(process)
 
 
@@ -184,8 +185,7 @@ def terminate_worker(this: Round) -> None:
     """SIGTERM to a worker, as before a preemption, SIGKILL 30 s later."""
     this.checkpoint_every = 10 * EPOCHS  # so that no other state is ever written
     with this.command() as process:
-        pid = this.random_worker(process)
-        [fold] = [f for f, worker in this.running().items() if worker.endswith(f"-{pid}")]
+        pid, fold = this.random_worker(process)
         told_at = time.monotonic()
         os.kill(pid, signal.SIGTERM)
 

@@ -8,6 +8,7 @@ what each had before the flows: that is what the flows take on the node.
 """
 
 import argparse
+import importlib
 import tempfile
 import time
 from pathlib import Path
@@ -47,9 +48,10 @@ def pss_bytes() -> dict[str, int]:
 class Reader:
     """What a worker does with the flows, without the training."""
 
-    def before(self) -> int:
-        """PSS before there is a flow, in bytes; everything is imported."""
-        torch.zeros(1)
+    def before(self, size: int) -> int:
+        """PSS before there is a flow, in bytes; a worker's imports are done."""
+        importlib.import_module("orchestration.worker")
+        torch.zeros(BATCH, 2, size, size, dtype=torch.float16).float().sum()
         return pss_bytes()["pss"]
 
     def read(self, plan: list[Any]) -> tuple[float, float]:
@@ -107,7 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = write_made_up_store(Path(folder) / "store", flags.clips, flags.size)
         readers = [Reader.remote() for _ in range(flags.workers)]
-        before = sum(ray.get([reader.before.remote() for reader in readers]))
+        before = sum(ray.get([reader.before.remote(flags.size) for reader in readers]))
         driver_before = pss_bytes()["pss"]
         started = time.perf_counter()
         plan = load(store, flags.size)
@@ -118,7 +120,8 @@ def main() -> None:
     found = ray.get([reader.after.remote() for reader in readers])
     driver = pss_bytes()
     workers_bytes = sum(each["pss"] for each in found) - before
-    # The store's own process maps the pages too, so the workers' and driver's shares are a part.
+    # Ray's own store maps the pages as well, but has not touched all of them.
+    shared = sum(each["shmem"] for each in found) + driver["shmem"]
     private = sum(each["pss"] - each["shmem"] for each in found) - before
     figures = {
         "clips": flags.clips,
@@ -127,6 +130,7 @@ def main() -> None:
         "one_copy_bytes": one_copy,
         "workers_pss_bytes": workers_bytes,
         "workers_private_bytes": private,
+        "shared_bytes": shared,
         "driver_pss_bytes": driver["pss"] - driver_before,
         "workers_over_one_copy": workers_bytes / one_copy,
         "node_over_one_copy": (workers_bytes + driver["pss"] - driver_before) / one_copy,

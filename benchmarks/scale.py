@@ -53,6 +53,14 @@ class TimedClient(BoardClient):
         return answer
 
 
+class TimedBoard(FoldBoard):
+    """Tells what it took."""
+
+    async def cpu_s(self) -> float:
+        """Processor seconds of the board's process."""
+        return time.process_time()
+
+
 @ray.remote(num_cpus=0)
 class ManyWorkers:
     """Threads that each do what a worker's process does."""
@@ -71,7 +79,8 @@ class ManyWorkers:
             thread.start()
         for thread in threads:
             thread.join()
-        return {"waits": [wait for c in clients for wait in c.waits]}
+        waits = [wait for client in clients for wait in client.waits]
+        return {"waits": waits, "cpu_s": time.process_time()}
 
 
 def peak_mib() -> float:
@@ -84,9 +93,9 @@ def drive(folds: int, workers: int, seconds: float, root: Path) -> dict[str, Any
     plan, options = dry_plan(folds, seconds), WorkOptions(root)
     names = tuple(fold.name for fold in plan.folds)
     Ledger(root).open(plan.experiment)
-    before_mib = peak_mib()
+    before_mib, before_cpu_s = peak_mib(), time.process_time()
     board: Any = (
-        ray.remote(FoldBoard)
+        ray.remote(TimedBoard)
         .options(num_cpus=0, max_concurrency=1000)
         .remote("scale", Board(names), EPOCHS)
     )
@@ -113,7 +122,9 @@ def drive(folds: int, workers: int, seconds: float, root: Path) -> dict[str, Any
             over = snapshot["over"]
             time.sleep(0 if over else POLL_S)
         wall_s = time.perf_counter() - started
-        waits = sorted(w for answer in ray.get(calls) for w in answer["waits"])
+        cpu_s = time.process_time() - before_cpu_s
+        answers = ray.get(calls)
+        waits = sorted(wait for answer in answers for wait in answer["waits"])
     slept_s = folds * seconds / workers
     return {
         "part": "drive",
@@ -123,6 +134,9 @@ def drive(folds: int, workers: int, seconds: float, root: Path) -> dict[str, Any
         "wall_s": wall_s,
         "records_per_s": folds / wall_s,
         "overhead_per_fold_ms": (wall_s - slept_s) / folds * 1000,
+        "driver_cpu_per_fold_ms": cpu_s / folds * 1000,
+        "board_cpu_per_fold_ms": ray.get(board.cpu_s.remote()) / folds * 1000,
+        "workers_cpu_per_fold_ms": sum(a["cpu_s"] for a in answers) / folds * 1000,
         "claim_median_ms": statistics.median(waits) * 1000,
         "claim_p99_ms": waits[int(0.99 * len(waits))] * 1000,
         "snapshot_median_ms": statistics.median(polls) * 1000,
@@ -148,7 +162,7 @@ def read_back(plan: Plan, root: Path) -> dict[str, Any]:
         started = time.perf_counter()
         work()
         found[name] = time.perf_counter() - started
-    assert not ledger.missing(plan.experiment)
+    found["driver_peak_after_reading_mib"] = peak_mib()
     return found
 
 
@@ -202,6 +216,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         row = drive(given.folds, given.workers, given.seconds, Path(name) / "drive")
         rows = [row, {**group(Path(name) / "group"), "ray_start_s": connect_s}]
+    for each in rows:
+        each["load"] = os.getloadavg()[1]  # above the number of cores others were at work too
     report("scale", rows, given.json)
 
 

@@ -6,11 +6,13 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from dadnet.remote import Location, RemotePath, StorageError, write_over
+from dadnet.location import Location, write_over
+from dadnet.remote import RemotePath, StorageError
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,11 @@ class CheckpointFile:
         fold starts anew. Nothing in a file can run code.
         """
         try:
-            remote = isinstance(self.path, RemotePath)
-            source = io.BytesIO(self.path.read_bytes()) if remote else self.path
+            source: io.BytesIO | Path
+            if isinstance(self.path, RemotePath):
+                source = io.BytesIO(self.path.read_bytes())
+            else:
+                source = self.path
             saved = torch.load(source, map_location="cpu", weights_only=True)
         except StorageError:
             raise

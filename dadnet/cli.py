@@ -13,7 +13,7 @@ from rich.console import Console
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from dadnet.errors import DadnetError
-from dadnet.remote import FULL, Location, location
+from dadnet.location import FULL, Location, location
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 
 from dadnet.errors import DadnetError
 from dadnet.flow import resize_flow
+from dadnet.location import Location, location
 from dadnet.memory import free_memory
-from dadnet.remote import Location, RemotePath, StorageError, location
+from dadnet.remote import RemotePath, StorageError
 
 CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
@@ -233,6 +234,27 @@ def load_flow_store(store: str | Location) -> FlowStore:
     if store_digest(clips, card["parameters"]["normalisation"]) != card["digest"]:
         raise DadnetError(f"flow store: {store} is not what its card says; ingest it again")
     return FlowStore(card, clips, flows)
+
+
+def publish_store(store: Path, target: RemotePath) -> bool:
+    """Copy a complete store to object storage, its card last: with it, the copy is complete.
+
+    Returns:
+        False if the same store is there already.
+
+    Raises:
+        DadnetError: if another store is there.
+    """
+    card = read_card(store)
+    if (target / CARD).exists():
+        if read_card(target)["digest"] != card["digest"]:
+            raise DadnetError(f"out: {target} holds another flow store; expected a new folder")
+        return False
+    _check_names(card["files"])
+    for name in card["files"]:
+        (target / name).upload(store / name)
+    (target / CARD).create((store / CARD).read_bytes())
+    return True
 
 
 def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dadnet.config import ModelConfig
 from dadnet.errors import DadnetError
+from dadnet.location import Location
 from dadnet.models import (
     MicroFlowNeXt,
     get_microflownext,
@@ -23,7 +24,6 @@ from dadnet.models import (
     save_weights,
     weights_digest,
 )
-from dadnet.remote import Location
 
 CARD = "dadnet_card"
 SCHEMA = 1

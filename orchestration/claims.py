@@ -27,7 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dadnet.remote import Location, RemotePath, StorageError, write_over
+from dadnet.location import Location, write_over
+from dadnet.remote import RemotePath, StorageError
 from results.ledger import Ledger, bytes_of, file_name, write_once
 from results.records import Experiment
 

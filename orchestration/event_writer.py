@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from dadnet.remote import Location, RemotePath
+from dadnet.location import Location
+from dadnet.remote import RemotePath
 
 FLUSH_S = 5.0
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,7 +15,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dadnet.errors import DadnetError
-from dadnet.remote import Location
+from dadnet.location import Location, absolute
 from dadnet.training import StoppedError
 from orchestration.board import MAX_TRIES, Board, FoldBoard
 from orchestration.plan import Plan
@@ -259,8 +258,7 @@ class WorkerGroup:
 
 def _storage(ledger: Location) -> str:
     """Where Ray Train keeps its own notes; it reads URIs as pyarrow does."""
-    place = ledger / ".ray"
-    return str(place.absolute() if isinstance(place, Path) else place)
+    return str(absolute(ledger / ".ray"))
 
 
 def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:

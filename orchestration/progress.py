@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dadnet.remote import Location
+from dadnet.location import Location
 from orchestration.event_writer import EventWriter
 
 NEWS_S = 10.0  # between two events that tell how far the running folds are

@@ -27,9 +27,10 @@ from rich.console import Console
 
 from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
+from dadnet.location import Location, absolute
 from dadnet.precision import check_precision
 from dadnet.presets import get_preset
-from dadnet.remote import Location, RemotePath
+from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration import cli
 from orchestration.claims import Presence
@@ -256,13 +257,9 @@ def _tell_of_weights(
         )
 
 
-def _absolute(place: Location) -> Location:
-    return place.absolute() if isinstance(place, Path) else place
-
-
 def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
     options = WorkOptions(
-        _absolute(flags.ledger),
+        absolute(flags.ledger),
         flags.checkpoint_every,
         device=local_device() if flags.workers == 0 else "cpu",  # a worker knows its own
         keep_weights=flags.keep_weights,

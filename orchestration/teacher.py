@@ -29,9 +29,9 @@ from dadnet.config import (
 )
 from dadnet.errors import DadnetError
 from dadnet.flow_store import FlowStore, load_flow_store
+from dadnet.location import Location
 from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold, carve_val
-from dadnet.remote import Location
 from dadnet.seeding import seed_hash
 from dadnet.teacher import Teacher
 from dadnet.teacher_training import train_teacher_network

@@ -9,8 +9,8 @@ import tyro
 
 from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
+from dadnet.location import Location
 from dadnet.presets import get_preset
-from dadnet.remote import Location
 from orchestration import cli
 from orchestration.pruning import Pruning
 from orchestration.study_settings import SecondObjective

@@ -20,7 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dadnet.errors import DadnetError
-from dadnet.remote import Location, RemotePath
+from dadnet.location import Location
+from dadnet.remote import RemotePath
 from orchestration import cli
 from orchestration.event_log import EventLog, LoggedFold, LoggedRun
 from orchestration.progress import duration, remaining

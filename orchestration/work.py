@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from dadnet.checkpoint import CheckpointFile
+from dadnet.location import Location
 from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold
-from dadnet.remote import Location
 from dadnet.scoring import pooled_features, score
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import FoldTask, OnEpoch, train_folds

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, TextIO
 
 import ray
@@ -59,7 +59,12 @@ class BoardClient:
         self._call(method, *args)
 
     def _call(self, method: str, *args: Any) -> Any:
-        return self.actor.call.options(enable_task_events=False).remote(method, *args)
+        return self._remote(method, *args)
+
+    @cached_property
+    def _remote(self) -> Callable[..., Any]:
+        remote: Callable[..., Any] = self.actor.call.options(enable_task_events=False).remote
+        return remote
 
     def inform(self, fold: str, info: Mapping[str, float]) -> None:
         """Say how far a fold is; raises `LeaseLostError` if it is no longer ours."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dadnet.errors import DadnetError
-from dadnet.remote import location
+from dadnet.location import location
 from results.ledger import Ledger, LedgerWarning
 from results.records import PROTOCOLS, SELECTIONS
 

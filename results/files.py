@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
-from dadnet.remote import Location, RemotePath, no_space_told
+from dadnet.location import Location, no_space_told
+from dadnet.remote import RemotePath
 
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
 

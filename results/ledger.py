@@ -22,7 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dadnet.errors import DadnetError
-from dadnet.remote import Location, RemotePath, location
+from dadnet.location import Location, location
+from dadnet.remote import RemotePath
 from results.files import LedgerWarning, bytes_of, file_name, quarantine, write_once
 from results.reading import read_experiment
 from results.records import Experiment, FoldRecord, PlannedFold
@@ -104,7 +105,8 @@ class Ledger:
         """Return the valid records in plan order; damaged ones are moved aside as in `missing`."""
         names = [fold.name for fold in experiment.folds]
         if isinstance(self.root, RemotePath):
-            listed = {e.name for e in (self.folder(experiment) / "folds").entries()}
+            folds = self.root / file_name(experiment.dataset) / experiment.digest / "folds"
+            listed = {entry.name for entry in folds.entries()}
             there = [name for name in names if f"{file_name(name)}.json" in listed]
             with ThreadPoolExecutor(_REQUESTS) as pool:
                 read = pool.map(bytes_of, [self.fold_path(experiment, name) for name in there])

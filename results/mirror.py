@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from dadnet.remote import Entry, Location, RemotePath, StorageError, location, write_over
+from dadnet.location import Location, location, write_over
+from dadnet.remote import Entry, RemotePath, StorageError
 from results.ledger import Ledger
 
 _INDEX = ".mirror.json"

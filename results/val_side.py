@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from dadnet.errors import DadnetError
+from dadnet.location import Location, write_over
 from dadnet.metrics import IntArray
-from dadnet.remote import Location, RemotePath, write_over
+from dadnet.remote import RemotePath
 from results.canonical import (
     SCHEMA,
     check_count,

@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dadnet.errors import DadnetError
-from dadnet.remote import Location, RemotePath, location, write_over
+from dadnet.location import Location, location, write_over
+from dadnet.remote import RemotePath
 
 Branch = Literal["student", "teacher"]
 

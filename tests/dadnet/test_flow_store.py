@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from dadnet import flow_store
 from dadnet.errors import DadnetError
 from dadnet.flow_store import FLOW_FILE, META_COLUMNS, load_flow_store, read_card, store_digest
 from tests.conftest import make_clips
@@ -76,3 +77,11 @@ def test_a_card_cannot_lead_outside_its_folder(store):
     (store / "card.json").write_text(json.dumps({**card, "files": ["../secret.parquet"]}))
     with pytest.raises(DadnetError, match="plain file name"):
         load_flow_store(store)
+
+
+def test_a_store_that_memory_cannot_hold_is_refused_before_it_is_read(store, monkeypatch):
+    monkeypatch.setattr(flow_store, "free_memory", lambda: 100_000)
+    with pytest.raises(DadnetError, match=r"takes 0.0 GB of memory as float16.*ingest --size"):
+        load_flow_store(store)
+    monkeypatch.setattr(flow_store, "free_memory", lambda: 10**9)
+    assert len(load_flow_store(store).flows) == 30

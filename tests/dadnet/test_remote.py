@@ -9,9 +9,11 @@ import torch
 
 from dadnet.checkpoint import CheckpointFile
 from dadnet.errors import DadnetError
-from dadnet.flow_store import load_flow_store
-from dadnet.remote import RETRY_ENV, RemotePath, StorageError, location
-from tests.s3 import BUCKET, CREDENTIALS, SECRET
+from dadnet.flow_store import load_flow_store, publish_store
+from dadnet.location import location
+from dadnet.remote import RETRY_ENV, RemotePath, StorageError
+from tests.conftest import make_clips
+from tests.s3 import CREDENTIALS, SECRET
 
 
 @pytest.fixture
@@ -106,9 +108,11 @@ def test_a_checkpoint_on_object_storage_is_whole_or_set_aside(folder):
     assert file.path.with_name("sub01.pt.damaged").exists()
 
 
-def test_a_flow_store_on_object_storage_is_the_same(folder, s3, store):
-    for path in store.iterdir():
-        s3.client().upload_file(str(path), BUCKET, f"{folder.key}/{path.name}")
+def test_a_flow_store_on_object_storage_is_the_same(folder, make_store, store):
+    assert publish_store(store, folder)
+    assert not publish_store(store, folder)
+    with pytest.raises(DadnetError, match="holds another flow store"):
+        publish_store(make_store("other", make_clips(2, 3)), folder)
     here, there = load_flow_store(store), load_flow_store(str(folder))
     assert here.digest == there.digest
     assert here.clips.equals(there.clips)
