@@ -1,7 +1,6 @@
 """One Ray Train worker group per run, whose workers make the missing folds of a plan."""
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from dadnet.errors import DadnetError
 from orchestration.board import MAX_TRIES, Board, FoldBoard
+from orchestration.connection import connect
 from orchestration.plan import Plan
 from orchestration.work import WorkOptions
 from orchestration.worker import train_loop_per_worker
@@ -44,25 +44,6 @@ class _IndependentConfig(BackendConfig):  # type: ignore[misc]
     @property
     def backend_cls(self) -> type[Backend]:
         return _IndependentBackend
-
-
-def connect(workers: int) -> None:
-    """Join the Ray cluster of this machine or of `RAY_ADDRESS`, or start one here.
-
-    Args:
-        workers: CPU slots that a new local cluster offers at least.
-    """
-    if ray.is_initialized():
-        return
-    # Before Ray starts: its processes inherit these.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False, logging_level="error")
-    else:
-        cpus = max(workers, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, log_to_driver=False, logging_level="error")
 
 
 def default_workers(gpus_per_worker: float = 1.0) -> int:

@@ -255,7 +255,8 @@ def _on_ray(
     flags: RunFlags,
     progress: Progress,
 ) -> None:
-    from orchestration.group import connect, default_workers, run_group  # Ray only when needed
+    from orchestration.connection import connect  # Ray only when needed
+    from orchestration.group import default_workers, run_group
 
     connect(flags.workers or 1)
     run_group(

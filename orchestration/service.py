@@ -204,7 +204,8 @@ class OpenGroup:
     ) -> None:
         import ray
 
-        from orchestration.group import LEASE_S, WorkerGroup, connect, default_workers, scaling
+        from orchestration.connection import connect
+        from orchestration.group import LEASE_S, WorkerGroup, default_workers, scaling
 
         connect(workers or 1)
         self.workers = workers or default_workers()

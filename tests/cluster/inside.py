@@ -1,0 +1,218 @@
+"""What happens to a cluster, in namespaces of its own: run by test_submit.py as `python inside.py`.
+
+`ray up`, `ray down` and `ray symmetric-run` stop every Ray process that they can see; here they see
+none but their own. The network is a loopback with the address that onprem.yaml gives its head.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import sysconfig
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import yaml
+
+HEAD = "10.0.0.1"
+REPOSITORY = Path(__file__).parents[2]
+
+
+def sh(*words: str | Path) -> str:
+    """Run a command that has to succeed."""
+    return subprocess.run([*map(str, words)], check=True, capture_output=True, text=True).stdout
+
+
+class Host:
+    """A machine with sshd, an account of its own, and the package where install.sh puts it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.home = root, root / "home"
+        self.report: dict[str, object] = {}
+        self.token = secrets.token_hex(32)
+
+    def prepare(self) -> None:
+        """Network, home, environment and sshd."""
+        sh("ip", "link", "set", "lo", "up")
+        sh("ip", "address", "add", f"{HEAD}/32", "dev", "lo")
+        sh("ip", "route", "add", "default", "dev", "lo", "src", HEAD)
+        for folder in ("/run", "/tmp/ray"):
+            Path(folder).mkdir(exist_ok=True)
+            sh("mount", "-t", "tmpfs", "tmpfs", folder)
+        self._make_home()
+        self._start_sshd()
+
+    def _make_home(self) -> None:
+        (self.home / ".ray").mkdir(parents=True)
+        token = self.home / ".ray" / "auth_token"
+        token.touch(0o600)
+        token.write_text(self.token)
+        accounts = Path("/etc/passwd").read_text().splitlines()
+        mine = [f"root:x:0:0:root:{self.home}:/bin/bash"]
+        (self.root / "passwd").write_text(
+            "\n".join(mine + [a for a in accounts if not a.startswith("root:")]) + "\n"
+        )
+        sh("mount", "--bind", self.root / "passwd", "/etc/passwd")
+        # What install.sh would make in minutes: an environment with the packages of this one, in
+        # which the copy of the repository comes first, and its mark.
+        venv = self.home / ".dadnet" / "venv"
+        sh(sys.executable, "-m", "venv", "--without-pip", venv)
+        [packages] = (venv / "lib").glob("python*/site-packages")
+        here = f"{self.home / 'dadnet'}\n{sysconfig.get_path('purelib')}\n"
+        (packages / "dadnet.pth").write_text(here)
+        ray = venv / "bin" / "ray"
+        ray.write_text(f"#!{venv}/bin/python\nfrom ray.scripts.scripts import main\nmain()\n")
+        ray.chmod(0o755)
+        wanted = b"".join(
+            (REPOSITORY / name).read_bytes() for name in ("constraints.txt", "pyproject.toml")
+        )
+        (venv / "installed").write_text(f"{sha256(wanted).hexdigest()}  -\n")
+
+    def _start_sshd(self) -> None:
+        Path("/run/sshd").mkdir()
+        for name in ("host", "user"):
+            sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.root / name)
+        settings = {
+            "HostKey": self.root / "host",
+            "AuthorizedKeysFile": self.root / "user.pub",
+            "StrictModes": "no",
+            "PasswordAuthentication": "no",
+            "PermitRootLogin": "prohibit-password",
+            "UsePAM": "no",
+            "ListenAddress": HEAD,
+            "PidFile": "none",
+        }
+        config = self.root / "sshd_config"
+        config.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+        sh("/usr/sbin/sshd", "-f", config, "-E", self.root / "sshd.log")
+
+    def environment(self) -> dict[str, str]:
+        """Of a person at this machine."""
+        kept = {key: os.environ[key] for key in ("LANG", "LC_ALL") if key in os.environ}
+        path = f"{self.home}/.dadnet/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "PATH": path,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "TERM": "dumb",
+        }
+
+    def run(self, name: str, *words: str, **more: str) -> dict[str, object]:
+        """Run a command from the repository's root and keep what came of it."""
+        began = time.monotonic()
+        done = subprocess.run(
+            words,
+            cwd=REPOSITORY,
+            env={**self.environment(), **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=150,
+        )
+        found: dict[str, object] = {
+            "status": done.returncode,
+            "output": done.stdout,
+            "seconds": time.monotonic() - began,
+        }
+        self.report[name] = found
+        return found
+
+    def cluster_file(self) -> Path:
+        """onprem.yaml for this one machine."""
+        config = yaml.safe_load((REPOSITORY / "cluster" / "onprem.yaml").read_text())
+        assert config["provider"]["head_ip"] == HEAD
+        config["provider"]["worker_ips"] = []
+        config["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.root / "user")}
+        path = self.root / "onprem.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    def open_ports(self) -> list[str]:
+        """Addresses that something listens on and that are not of loopback."""
+        lines = sh("ss", "-H", "-l", "-t", "-n").splitlines()
+        return [line.split()[3] for line in lines if "127.0.0.1]" not in line.split()[3]]
+
+
+def ray_processes() -> list[str]:
+    """Ray's processes in this namespace."""
+    lines = sh("ps", "-A", "-o", "args").splitlines()
+    return [s for s in lines if "gcs_server" in s or "raylet/raylet" in s or s.startswith("ray::")]
+
+
+def files_with(text: str, *folders: Path) -> list[str]:
+    """Files below these folders that hold a text."""
+    found = subprocess.run(
+        ["grep", "-rlF", text, *map(str, folders)], capture_output=True, text=True
+    )
+    return found.stdout.splitlines()
+
+
+def submit(host: Host, words: list[str]) -> None:
+    """`ray up`, `ray submit`, `ray job submit`, `ray down`."""
+    config = str(host.cluster_file())
+    host.run("up", "ray", "up", "-y", config)
+    script = "orchestration/run_loso.py"
+    host.run("submit", "ray", "submit", config, script, "--", *words, "--ledger", f"{host.root}/a")
+    host.report["sessions"] = len(list(Path("/tmp/ray").glob("session_2*")))
+    job = [*"ray job submit --no-wait --submission-id loso-again".split(), "--", "python", "-m"]
+    job += ["orchestration.run_loso", *words, "--ledger", f"{host.root}/b"]
+    there = {"RAY_ADDRESS": "http://127.0.0.1:8265", "RAY_AUTH_MODE": "token"}
+    host.run("job", *job, **there)
+    host.report["folds_when_job_returned"] = len(list(host.root.glob("b/*/*/folds/*.json")))
+    host.run("job_without_token", *job, **{**there, "RAY_AUTH_MODE": "disabled"})
+    for _ in range(120):
+        state = host.run("job_status", "ray", "job", "status", "loso-again", **there)
+        if "SUCCEEDED" in str(state["output"]) or "FAILED" in str(state["output"]):
+            break
+        time.sleep(0.5)
+    host.run("job_logs", "ray", "job", "logs", "loso-again", **there)
+    host.report["token_in_logs"] = files_with(host.token, Path("/tmp/ray"), host.root / "a")
+    host.report["token_in_ps"] = host.token in sh("ps", "-A", "-o", "args")
+    host.report["before_down"] = len(ray_processes())
+    host.run("down", "ray", "down", "-y", config)
+    host.report["after_down"] = ray_processes()
+
+
+def batch(host: Host, words: list[str]) -> None:
+    """slurm.sbatch, with SLURM's commands as they are on a job of one machine."""
+    commands = host.root / "slurm"
+    commands.mkdir()
+    stubs = {
+        "scontrol": '[ "$*" = "show hostnames node1" ] && echo node1',
+        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
+        "hostname": f"echo {HEAD}",
+    }
+    for name, text in stubs.items():
+        (commands / name).write_text(f"#!/bin/bash\n{text}\n")
+        (commands / name).chmod(0o755)
+    job = {
+        "SLURM_JOB_NODELIST": "node1",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_JOB_ID": "4711",
+        "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_GPUS_ON_NODE": "0",
+        "PATH": f"{commands}:{host.environment()['PATH']}",
+    }
+    script = str(REPOSITORY / "cluster" / "slurm.sbatch")
+    host.run("slurm", "bash", script, *words, "--ledger", f"{host.root}/c", **job)
+    host.report["after_slurm"] = ray_processes()
+
+
+def main() -> None:
+    """Run it all and write the report, also if something breaks."""
+    root, words = Path(sys.argv[1]), sys.argv[2:]
+    host = Host(root)
+    try:
+        host.prepare()
+        submit(host, words)
+        batch(host, words)
+    finally:
+        (root / "report.json").write_text(json.dumps(host.report))
+
+
+if __name__ == "__main__":
+    main()
