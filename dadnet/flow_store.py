@@ -221,6 +221,9 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
 
 def _read_files(store: Path, names: list[str]) -> Iterator[tuple[pd.DataFrame, Flows]]:
     for name in names:
-        if Path(name).name != name:  # a card must not lead outside its folder
+        if Path(name).name != name or name in ("", ".."):  # not a way out of its folder
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
-        yield read_flow_file(store / name)
+        path = store / name
+        if isinstance(path, Path) and path.resolve().parent != store.resolve():
+            raise DadnetError(f"flow store: {path} is a link that leads out of its folder")
+        yield read_flow_file(path)
