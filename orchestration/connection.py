@@ -96,7 +96,9 @@ def find(address: str) -> str:
     try:
         found = services.get_ray_address_from_environment(address, None)
     except ConnectionError as error:
-        raise DadnetError("no Ray cluster runs on this machine: expected one of `ray up`") from error
+        raise DadnetError(
+            "no Ray cluster runs on this machine: expected one of `ray up`"
+        ) from error
     parsed = parse_address(found)
     if parsed is None:
         raise DadnetError(f"RAY_ADDRESS: expected host:port or auto, got {found}")
@@ -184,6 +186,8 @@ def _start(cpus: int) -> None:
 
 def _join(address: str) -> None:
     _refuse_if_open(address)
+    # An autoscaler's machines take minutes to come; Ray would give up after one.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "900")
     # By itself Ray looks for a token only where the address is "auto".
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.state import state
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -46,13 +47,20 @@ class _IndependentConfig(BackendConfig):  # type: ignore[misc]
         return _IndependentBackend
 
 
+def offered() -> dict[str, float]:
+    """What the cluster has, or may grow to where an autoscaler adds nodes as they are needed."""
+    here: dict[str, float] = ray.cluster_resources()
+    most = state.get_max_resources_from_cluster_config() or {}
+    return {name: max(here.get(name, 0), most.get(name, 0)) for name in {*here, *most}}
+
+
 def default_workers(gpus_per_worker: float = 1.0) -> int:
     """As many workers as the cluster's GPUs hold, or one per CPU if there is none.
 
     Args:
         gpus_per_worker: share of a GPU that each takes, more than 0 and at most 1.
     """
-    resources = ray.cluster_resources()
+    resources = offered()
     # A worker's share lies on one GPU: of 0.4, two fit on each. The 1e-9 is for 1 / (1 / 3).
     on_gpus = int(resources.get("GPU", 0)) * math.floor(1 / gpus_per_worker + 1e-9)
     return on_gpus or int(resources.get("CPU", 1))
@@ -61,7 +69,7 @@ def default_workers(gpus_per_worker: float = 1.0) -> int:
 def cluster_has_gpus() -> bool:
     """Whether Ray knows of a GPU; joins or starts the cluster."""
     connect(1)
-    return bool(ray.cluster_resources().get("GPU", 0))
+    return bool(offered().get("GPU", 0))
 
 
 def scaling(
@@ -114,9 +122,7 @@ def run_group(
     Raises:
         Exception: what broke the whole group, if folds are left.
     """
-    shares = scaling(
-        min(workers, len(missing)), ray.cluster_resources().get("GPU", 0), gpus_per_worker
-    )
+    shares = scaling(min(workers, len(missing)), offered().get("GPU", 0), gpus_per_worker)
     name = f"loso-{plan.experiment.dataset}-{plan.experiment.digest}"
     group = WorkerGroup(
         name,

@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 HEAD = "10.0.0.1"
+LOSO = ("python", "-m", "orchestration.run_loso")
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -131,11 +132,6 @@ class Host:
         path.write_text(yaml.safe_dump(config))
         return path
 
-    def open_ports(self) -> list[str]:
-        """Addresses that something listens on and that are not of loopback."""
-        lines = sh("ss", "-H", "-l", "-t", "-n").splitlines()
-        return [line.split()[3] for line in lines if "127.0.0.1]" not in line.split()[3]]
-
 
 def ray_processes() -> list[str]:
     """Ray's processes in this namespace."""
@@ -158,8 +154,8 @@ def submit(host: Host, words: list[str]) -> None:
     script = "orchestration/run_loso.py"
     host.run("submit", "ray", "submit", config, script, "--", *words, "--ledger", f"{host.root}/a")
     host.report["sessions"] = len(list(Path("/tmp/ray").glob("session_2*")))
-    job = [*"ray job submit --no-wait --submission-id loso-again".split(), "--", "python", "-m"]
-    job += ["orchestration.run_loso", *words, "--ledger", f"{host.root}/b"]
+    job = ["ray", "job", "submit", "--no-wait", "--submission-id", "loso-again", "--", *LOSO]
+    job += [*words, "--ledger", f"{host.root}/b"]
     there = {"RAY_ADDRESS": "http://127.0.0.1:8265", "RAY_AUTH_MODE": "token"}
     host.run("job", *job, **there)
     host.report["folds_when_job_returned"] = len(list(host.root.glob("b/*/*/folds/*.json")))
@@ -202,6 +198,17 @@ def batch(host: Host, words: list[str]) -> None:
     host.report["after_slurm"] = ray_processes()
 
 
+def open_head(host: Host, words: list[str]) -> None:
+    """A run that is told to join a Ray which answers everybody."""
+    off = {"RAY_AUTH_MODE": "disabled"}
+    host.run("open_start", "ray", "start", "--head", "--port=6380", "--num-cpus=1", **off)
+    there = {"RAY_ADDRESS": f"{HEAD}:6380"}
+    host.run("open", *LOSO, *words, "--ledger", f"{host.root}/d", **there)
+    there = {"RAY_ADDRESS": "127.0.0.1:6380"}  # the same one by another name
+    host.run("open_by_loopback", *LOSO, *words, "--ledger", f"{host.root}/d", **there)
+    host.run("open_stop", "ray", "stop", "--force")
+
+
 def main() -> None:
     """Run it all and write the report, also if something breaks."""
     root, words = Path(sys.argv[1]), sys.argv[2:]
@@ -210,6 +217,7 @@ def main() -> None:
         host.prepare()
         submit(host, words)
         batch(host, words)
+        open_head(host, words)
     finally:
         (root / "report.json").write_text(json.dumps(host.report))
 

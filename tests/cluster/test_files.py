@@ -68,7 +68,9 @@ def test_the_cloud_has_no_way_in_and_eight_single_gpu_spot_workers():
 def unknown_fields(value: Any, kind: str, path: str) -> list[str]:
     """Paths of the fields that KubeRay's types do not have; a kind in brackets is a list's."""
     if kind.startswith("["):
-        return [u for i, v in enumerate(value) for u in unknown_fields(v, kind[1:-1], f"{path}[{i}]")]
+        return [
+            u for i, v in enumerate(value) for u in unknown_fields(v, kind[1:-1], f"{path}[{i}]")
+        ]
     if kind not in KUBERAY["types"]:
         assert kind in ("any", "string", "integer", "number", "boolean", "map"), kind
         python = {"string": str, "integer": int, "number": (int, float), "boolean": bool}

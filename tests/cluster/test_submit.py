@@ -18,7 +18,7 @@ NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", 
 
 def why_not() -> str:
     """Why this machine cannot have a cluster of its own; empty if it can."""
-    for command in ("unshare", "ip", "ss", "ssh-keygen", "rsync", "/usr/sbin/sshd"):
+    for command in ("unshare", "ip", "ssh-keygen", "rsync", "/usr/sbin/sshd"):
         if shutil.which(command) is None:
             return f"{command} is not installed"
     if subprocess.run([*NAMESPACES, "true"], capture_output=True).returncode != 0:
@@ -95,3 +95,14 @@ def test_the_batch_script_runs_on_the_machines_of_its_job(host, alone):
     assert "5/5" in assert_done(report, "slurm")
     assert ledger_content(root / "c") == alone
     assert report["after_slurm"] == []
+
+
+def test_a_ray_that_answers_everybody_is_refused(host):
+    root, report = host
+    for name in ("open", "open_by_loopback"):
+        assert report[name]["status"] == 2, report[name]["output"]
+        error = report[name]["output"].splitlines()[-1]
+        assert error.startswith(
+            "error: Ray at 10.0.0.1:6380 answers other machines without a token"
+        )
+    assert not list(root.glob("d/*/*/folds/*.json"))

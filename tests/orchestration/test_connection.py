@@ -119,10 +119,12 @@ def processes_of(root: int) -> dict[int, str]:
     parents, commands = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            parents[int(folder.name)] = int(folder.joinpath("stat").read_text().rsplit(")")[-1].split()[1])
-            commands[int(folder.name)] = folder.joinpath("cmdline").read_bytes().decode().replace("\0", " ")
+            parent = folder.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+            command = folder.joinpath("cmdline").read_bytes()
         except OSError:  # it has ended
             continue
+        parents[int(folder.name)] = int(parent)
+        commands[int(folder.name)] = command.decode().replace("\0", " ")
     mine = {root}
     while more := {p for p, parent in parents.items() if parent in mine} - mine:
         mine |= more
@@ -134,7 +136,7 @@ def sockets_of(pid: int) -> set[str]:
     found = set()
     for entry in Path(f"/proc/{pid}/fd").glob("*"):
         try:
-            target = os.readlink(entry)
+            target = str(entry.readlink())
         except OSError:
             continue
         if target.startswith("socket:["):

@@ -235,9 +235,7 @@ def test_nothing_of_a_bundle_is_written_outside_the_ledger(bundle, tmp_path, nam
     assert not (tmp_path / "deep").exists()
 
 
-def test_a_dataset_named_as_the_way_up_stays_inside(
-    ledger, make_experiment, make_record, tmp_path
-):
+def test_a_dataset_named_as_the_way_up_stays_inside(ledger, make_experiment, make_record, tmp_path):
     config = ExperimentConfig(data=DataConfig(dataset="..", selection="inner"), seed=7)
     table = {f"../s{n}": clips for n, clips in enumerate(TABLE.values())}
     experiment = make_experiment(
@@ -256,6 +254,6 @@ def test_a_dataset_named_as_the_way_up_stays_inside(
     pack(ledger, [experiment], tmp_path / "up.zip")
     into = tmp_path / "into" / "runs"
     assert merge([tmp_path / "up.zip"], Ledger(into)) == (4, 0)
-    written = [path for path in (tmp_path / "into").rglob("*.json")]
+    written = list((tmp_path / "into").rglob("*.json"))
     assert len(written) == 5
     assert all(path.resolve().is_relative_to(into.resolve()) for path in written)
