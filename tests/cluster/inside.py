@@ -160,11 +160,11 @@ def submit(host: Host, words: list[str]) -> None:
     host.run("job", *job, **there)
     host.report["folds_when_job_returned"] = len(list(host.root.glob("b/*/*/folds/*.json")))
     host.run("job_without_token", *job, **{**there, "RAY_AUTH_MODE": "disabled"})
-    for _ in range(120):
+    for _ in range(40):
         state = host.run("job_status", "ray", "job", "status", "loso-again", **there)
-        if "SUCCEEDED" in str(state["output"]) or "FAILED" in str(state["output"]):
+        if "' succeeded" in str(state["output"]) or "' failed" in str(state["output"]):
             break
-        time.sleep(0.5)
+        time.sleep(1)
     host.run("job_logs", "ray", "job", "logs", "loso-again", **there)
     host.report["token_in_logs"] = files_with(host.token, Path("/tmp/ray"), host.root / "a")
     host.report["token_in_ps"] = host.token in sh("ps", "-A", "-o", "args")
