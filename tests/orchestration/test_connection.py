@@ -165,7 +165,7 @@ def test_every_port_of_a_run_is_on_loopback_and_its_token_is_nowhere_to_be_read(
     # Ray as a user has it: the tests' own settings are taken away.
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     env |= {"HOME": str(home), "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
-    words = run_words(site, tmp_path / "runs", "--workers", "2")
+    words = run_words(site, tmp_path / "runs", "--workers", "1", "--epochs", "2")
     seen: dict[str, set[str]] = {}
     commands: set[str] = set()
     try:
@@ -174,11 +174,12 @@ def test_every_port_of_a_run_is_on_loopback_and_its_token_is_nowhere_to_be_read(
             env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         while run.poll() is None:
+            ports = listening()
             for pid, command in processes_of(run.pid).items():
                 commands.add(command)
-                for inode in sockets_of(pid) & (ports := listening()).keys():
+                for inode in sockets_of(pid) & ports.keys():
                     seen.setdefault(str(ports[inode]), set()).add(command.strip())
-            time.sleep(0.3)
+            time.sleep(0.5)
         output = run.communicate()[0]
         assert run.returncode == 0, output
         assert "5/5" in output
