@@ -1,10 +1,12 @@
 """One Ray Train worker group per run, whose workers make the missing folds of a plan."""
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,6 +14,7 @@ from ray._private.state import state
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dadnet.errors import DadnetError
 from orchestration.board import MAX_TRIES, Board, FoldBoard
@@ -19,6 +22,7 @@ from orchestration.connection import connect
 from orchestration.plan import Plan
 from orchestration.work import WorkOptions
 from orchestration.worker import train_loop_per_worker
+from results.ledger import Ledger
 
 POLL_S = 0.5
 # Once every fold is done or failed, so long is waited for the group to end by itself: after the
@@ -98,6 +102,27 @@ def scaling(
     return ScalingConfig(num_workers=workers, resources_per_worker=on_cpus)
 
 
+def check_shared(folder: Path) -> None:
+    """Refuse a ledger that is a folder of this machine alone: records made elsewhere would be lost.
+
+    Args:
+        folder: one that is there, as this machine sees it.
+
+    Raises:
+        DadnetError: naming a node that does not see it.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    there = ray.remote(num_cpus=0)(os.path.isdir)
+    for node in others:
+        on_it = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        if not ray.get(there.options(scheduling_strategy=on_it).remote(str(folder))):
+            raise DadnetError(
+                f"ledger: node {node['NodeManagerAddress']} does not see {folder}; expected a "
+                "path on storage that all nodes share"
+            )
+
+
 def run_group(
     plan: Plan,
     missing: tuple[str, ...],
@@ -122,6 +147,7 @@ def run_group(
     Raises:
         Exception: what broke the whole group, if folds are left.
     """
+    check_shared(Ledger(options.ledger).folder(plan.experiment))
     shares = scaling(min(workers, len(missing)), offered().get("GPU", 0), gpus_per_worker)
     name = f"loso-{plan.experiment.dataset}-{plan.experiment.digest}"
     group = WorkerGroup(

@@ -1,22 +1,27 @@
 """What happens to a cluster, in namespaces of its own: run by test_submit.py as `python inside.py`.
 
 `ray up`, `ray down` and `ray symmetric-run` stop every Ray process that they can see; here they see
-none but their own. The network is a loopback with the address that onprem.yaml gives its head.
+none but their own. Two hosts, each with its own network, processes, home and /tmp/ray, see the
+rest of the file system as shared storage; `ray stop` on the head ends what runs on the worker, whose
+processes are within its own. Where the kernel has no virtual Ethernet there is one host.
 """
 
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import yaml
 
-HEAD = "10.0.0.1"
+HEAD, WORKER = "10.0.0.1", "10.0.0.2"  # as onprem.yaml has them
+NAMESPACES = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", "--mount-proc")
 LOSO = ("python", "-m", "orchestration.run_loso")
 REPOSITORY = Path(__file__).parents[2]
 
@@ -24,6 +29,58 @@ REPOSITORY = Path(__file__).parents[2]
 def sh(*words: str | Path) -> str:
     """Run a command that has to succeed."""
     return subprocess.run([*map(str, words)], check=True, capture_output=True, text=True).stdout
+
+
+def hide(*folders: str) -> None:
+    """Empty folders of this host's own in place of the machine's."""
+    for folder in folders:
+        Path(folder).mkdir(exist_ok=True)
+        sh("mount", "-t", "tmpfs", "tmpfs", folder)
+
+
+def plug(device: str, address: str) -> None:
+    """Give a network device its address and let everything go out by it."""
+    sh("ip", "address", "add", f"{address}/24", "dev", device)
+    sh("ip", "link", "set", device, "up")
+    sh("ip", "route", "add", "default", "dev", device)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for up to ten seconds until something is so."""
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def start_sshd(root: Path, address: str) -> None:
+    """Let in whoever has the user's key."""
+    Path("/run/sshd").mkdir()
+    settings = {
+        "HostKey": root / "host",
+        "AuthorizedKeysFile": root / "user.pub",
+        "StrictModes": "no",
+        "PasswordAuthentication": "no",
+        "PermitRootLogin": "prohibit-password",
+        "UsePAM": "no",
+        "ListenAddress": address,
+        "PidFile": "none",
+    }
+    config = root / f"sshd-{address}"
+    config.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+    sh("/usr/sbin/sshd", "-f", config, "-E", root / f"sshd-{address}.log")
+
+
+def be_worker(root: Path) -> None:
+    """The other host: nothing but sshd and a home of its own."""
+    sh("ip", "link", "set", "lo", "up")
+    hide("/run", "/tmp/ray")
+    sh("mount", "--bind", root / "home-of-worker", root / "home")
+    wait_for(lambda: "worker0" in sh("ip", "-brief", "link"))
+    plug("worker0", WORKER)
+    start_sshd(root, WORKER)
+    (root / "worker-is-up").touch()
+    signal.pause()
 
 
 class Host:
@@ -35,15 +92,34 @@ class Host:
         self.token = secrets.token_hex(32)
 
     def prepare(self) -> None:
-        """Network, home, environment and sshd."""
+        """Network, home, environment, sshd, and the other host."""
         sh("ip", "link", "set", "lo", "up")
-        sh("ip", "address", "add", f"{HEAD}/32", "dev", "lo")
-        sh("ip", "route", "add", "default", "dev", "lo", "src", HEAD)
-        for folder in ("/run", "/tmp/ray"):
-            Path(folder).mkdir(exist_ok=True)
-            sh("mount", "-t", "tmpfs", "tmpfs", folder)
+        link = subprocess.run(
+            ["ip", "link", "add", "head0", "type", "veth", "peer", "name", "worker0"]
+        )
+        self.report["hosts"] = 1 if link.returncode else 2
+        hide("/run", "/tmp/ray")
         self._make_home()
-        self._start_sshd()
+        for name in ("host", "user"):
+            sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.root / name)
+        if self.report["hosts"] == 2:
+            self._start_second()
+        else:
+            sh("ip", "address", "add", f"{HEAD}/32", "dev", "lo")
+            sh("ip", "route", "add", "default", "dev", "lo", "src", HEAD)
+        start_sshd(self.root, HEAD)
+
+    def _start_second(self) -> None:
+        other = self.root / "home-of-worker"
+        sh("cp", "-a", self.home, other)
+        sh("rm", "-r", other / ".ray")  # the token comes with the cluster
+        up = self.root / "worker-is-up"
+        process = subprocess.Popen([*NAMESPACES, sys.executable, __file__, "worker", self.root])
+        ours, theirs = (Path(f"/proc/{pid}/ns/net") for pid in ("self", process.pid))
+        wait_for(lambda: theirs.readlink() != ours.readlink())
+        sh("ip", "link", "set", "worker0", "netns", str(process.pid))
+        plug("head0", HEAD)
+        wait_for(up.exists)
 
     def _make_home(self) -> None:
         (self.home / ".ray").mkdir(parents=True)
@@ -70,24 +146,6 @@ class Host:
             (REPOSITORY / name).read_bytes() for name in ("constraints.txt", "pyproject.toml")
         )
         (venv / "installed").write_text(f"{sha256(wanted).hexdigest()}  -\n")
-
-    def _start_sshd(self) -> None:
-        Path("/run/sshd").mkdir()
-        for name in ("host", "user"):
-            sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.root / name)
-        settings = {
-            "HostKey": self.root / "host",
-            "AuthorizedKeysFile": self.root / "user.pub",
-            "StrictModes": "no",
-            "PasswordAuthentication": "no",
-            "PermitRootLogin": "prohibit-password",
-            "UsePAM": "no",
-            "ListenAddress": HEAD,
-            "PidFile": "none",
-        }
-        config = self.root / "sshd_config"
-        config.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-        sh("/usr/sbin/sshd", "-f", config, "-E", self.root / "sshd.log")
 
     def environment(self) -> dict[str, str]:
         """Of a person at this machine."""
@@ -126,7 +184,7 @@ class Host:
         """onprem.yaml for this one machine."""
         config = yaml.safe_load((REPOSITORY / "cluster" / "onprem.yaml").read_text())
         assert config["provider"]["head_ip"] == HEAD
-        config["provider"]["worker_ips"] = []
+        config["provider"]["worker_ips"] = [WORKER] if self.report["hosts"] == 2 else []
         config["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.root / "user")}
         path = self.root / "onprem.yaml"
         path.write_text(yaml.safe_dump(config))
@@ -152,6 +210,8 @@ def submit(host: Host, words: list[str]) -> None:
     config = str(host.cluster_file())
     host.run("up", "ray", "up", "-y", config)
     script = "orchestration/run_loso.py"
+    # A host has two CPUs: the third worker waits until the other host is there.
+    words += ["--workers", "3" if host.report["hosts"] == 2 else "2"]
     host.run("submit", "ray", "submit", config, script, "--", *words, "--ledger", f"{host.root}/a")
     host.report["sessions"] = len(list(Path("/tmp/ray").glob("session_2*")))
     job = ["ray", "job", "submit", "--no-wait", "--submission-id", "loso-again", "--", *LOSO]
@@ -166,6 +226,8 @@ def submit(host: Host, words: list[str]) -> None:
             break
         time.sleep(1)
     host.run("job_logs", "ray", "job", "logs", "loso-again", **there)
+    alone = ["--ledger", str(host.home / "runs")]  # the other host has another home
+    host.run("apart", *LOSO, *words, *alone, RAY_ADDRESS=f"{HEAD}:6379")
     host.report["token_in_logs"] = files_with(host.token, Path("/tmp/ray"), host.root / "a")
     host.report["token_in_ps"] = host.token in sh("ps", "-A", "-o", "args")
     host.report["before_down"] = len(ray_processes())
@@ -211,12 +273,14 @@ def open_head(host: Host, words: list[str]) -> None:
 
 def main() -> None:
     """Run it all and write the report, also if something breaks."""
+    if sys.argv[1] == "worker":
+        be_worker(Path(sys.argv[2]))
     root, words = Path(sys.argv[1]), sys.argv[2:]
     host = Host(root)
     try:
         host.prepare()
-        submit(host, words)
-        batch(host, words)
+        submit(host, [*words])
+        batch(host, [*words, "--workers", "2"])
         open_head(host, words)
     finally:
         (root / "report.json").write_text(json.dumps(host.report))

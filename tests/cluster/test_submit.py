@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from orchestration import run_loso
+from results.ledger import Ledger
+from tests.cluster.inside import NAMESPACES
 from tests.conftest import make_clips, write_store
 from tests.orchestration.conftest import ledger_content
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-NAMESPACES = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", "--mount-proc"]
 
 
 def why_not() -> str:
@@ -48,7 +49,7 @@ def host(words, tmp_path_factory) -> tuple[Path, dict]:
         pytest.skip(f"no cluster over ssh: {reason}")
     root = tmp_path_factory.mktemp("host")
     inside = Path(__file__).with_name("inside.py")
-    command = [*NAMESPACES, sys.executable, str(inside), str(root), *words, "--workers", "2"]
+    command = [*NAMESPACES, sys.executable, str(inside), str(root), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=380)
     assert done.returncode == 0, done.stdout + done.stderr
     return root, json.loads((root / "report.json").read_text())
@@ -66,6 +67,25 @@ def test_ray_submit_runs_on_the_cluster_and_prints_the_leaderboard(host, alone):
     assert "5/5" in output
     assert ledger_content(root / "a") == alone
     assert report["sessions"] == 1, "the run started a Ray of its own"
+
+
+def test_folds_are_made_on_both_hosts(host):
+    root, report = host
+    if report["hosts"] == 1:
+        pytest.skip("one host: this kernel has no virtual Ethernet")
+    [experiment] = Ledger(root / "a").experiments()
+    workers = {record.host["worker"] for record in Ledger(root / "a").records(experiment)}
+    assert len({worker.partition("-")[0] for worker in workers}) == 2, workers
+
+
+def test_a_ledger_that_another_host_does_not_see_is_refused(host):
+    _, report = host
+    if report["hosts"] == 1:
+        pytest.skip("one host: this kernel has no virtual Ethernet")
+    assert report["apart"]["status"] == 2, report["apart"]["output"]
+    error = report["apart"]["output"].splitlines()[-1]
+    assert error.startswith("error: ledger: ")
+    assert "10.0.0.2" in error
 
 
 def test_a_submitted_job_goes_on_without_its_terminal(host, alone):
