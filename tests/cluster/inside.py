@@ -2,8 +2,8 @@
 
 `ray up`, `ray down` and `ray symmetric-run` stop every Ray process that they can see; here they see
 none but their own. Two hosts, each with its own network, processes, home and /tmp/ray, see the
-rest of the file system as shared storage; `ray stop` on the head ends what runs on the worker, whose
-processes are within its own. Where the kernel has no virtual Ethernet there is one host.
+rest of the file system as shared storage. The head sees the worker's processes too, so its `ray
+stop` ends them at once. Where the kernel has no virtual Ethernet there is one host.
 """
 
 import json
