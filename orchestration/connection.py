@@ -8,6 +8,7 @@ it answers other machines without a token, since whoever reaches Ray can run any
 
 import contextlib
 import os
+import secrets
 import socket
 import stat
 import sys
@@ -19,9 +20,6 @@ import grpc
 import ray
 from ray._common.network_utils import build_address, parse_address
 from ray._private import ray_constants, services
-from ray._private.authentication.authentication_token_generator import (
-    generate_new_authentication_token,
-)
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
@@ -133,7 +131,8 @@ def answers_without_token(address: str) -> bool:
     Raises:
         DadnetError: if it answers neither way.
     """
-    with grpc.insecure_channel(address) as channel:
+    # As Ray itself: a proxy for the web is no way to a cluster.
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         ask = channel.unary_unary(_PROBE)
         try:
             ask(b"", timeout=PROBE_S, wait_for_ready=True)
@@ -154,7 +153,8 @@ def ensure_token() -> None:
     Raises:
         DadnetError: if a token file is named that is not there.
     """
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token" or "RAY_AUTH_TOKEN" in os.environ:
+    mode = os.environ.get("RAY_AUTH_MODE", "token").lower()
+    if mode != "token" or "RAY_AUTH_TOKEN" in os.environ:
         return
     if named := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         if not Path(named).is_file():
@@ -162,13 +162,23 @@ def ensure_token() -> None:
         return
     path = Path.home() / ".ray" / "auth_token"
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(generate_new_authentication_token())
-        return
-    if path.stat().st_uid == os.getuid() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+    if not path.exists():
+        _write_token(path)
+    elif path.stat().st_uid == os.getuid() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         path.chmod(0o600)
+
+
+def _write_token(path: Path) -> None:
+    """Whole or not at all, since another run may read it at this moment."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):  # another run was quicker: its token counts
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _start(cpus: int) -> None:
