@@ -1,7 +1,7 @@
 """One fold in training: what it may see, its network and optimiser, its best epoch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -120,13 +120,22 @@ def score(
     Returns:
         Shape (N, K), float64, rows sum to 1.
     """
+    return score_inputs(
+        model, (normalise(batch.float(), statistics) for batch in torch.split(flows, EVAL_BATCH))
+    )
+
+
+def score_inputs(model: nn.Module, inputs: Iterable[Tensor]) -> Probabilities:
+    """Class probabilities of clips that are normalised already; see :func:`score`.
+
+    Args:
+        model: a network of this package.
+        inputs: batches of any size, shape (B, 2, S, S), on the model's device.
+    """
     network = model.student if isinstance(model, DADNet) else model
     network.eval()
     with torch.no_grad(), matrix_units("float32"):
-        batches = [
-            network(normalise(batch.float(), statistics)).logits.double().softmax(dim=1)
-            for batch in torch.split(flows, EVAL_BATCH)
-        ]
+        batches = [network(batch).logits.double().softmax(dim=1) for batch in inputs]
     return torch.cat(batches).cpu().numpy()
 
 
