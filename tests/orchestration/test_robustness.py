@@ -1,0 +1,193 @@
+"""Robustness from kept weights: nothing trained, the clean clips checked, nothing scored twice."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from dadnet.corrupted_inputs import corrupted_inputs
+from dadnet.corruptions import KINDS, Corruption
+from dadnet.flow_store import load_flow_store
+from dadnet.predictor import load_model
+from orchestration import robustness, run_loso
+from results.corrupted import RobustnessLedger
+from results.ledger import Ledger, LedgerWarning
+from results.robustness import read_robustness
+from tests.conftest import make_clips, write_store
+from tests.orchestration.conftest import run_words
+
+
+@pytest.fixture(scope="module")
+def kept(site, tmp_path_factory):
+    """A ledger with one experiment that learnt something, and its digest."""
+    ledger = tmp_path_factory.mktemp("robust") / "runs"
+    words = run_words(site, ledger, "--workers", "0", "--epochs", "8", "--warmup-epochs", "1")
+    assert run_loso.main([*words, "--keep-weights", "best"]) == 0
+    [experiment] = Ledger(ledger).experiments()
+    return ledger, experiment
+
+
+def words(kept, site, *more: str, flows: str = "flows") -> list[str]:
+    ledger, experiment = kept
+    return [
+        "--ledger", str(ledger), "--experiment", experiment.digest[:6], "--flows",
+        str(site / flows), "--site", str(ledger.parent / "site"), "--workers", "0", *more,
+    ]  # fmt: skip
+
+
+def scored_files(ledger) -> dict:
+    return {path: path.stat().st_mtime_ns for path in ledger.rglob("robustness/*/*.json")}
+
+
+@pytest.fixture(scope="module")
+def scored(kept, site):
+    assert robustness.main(words(kept, site)) == 0
+    return kept
+
+
+def test_all_thirty_are_scored_from_the_weights_and_start_at_one(scored, site):
+    ledger, experiment = scored
+    assert len(scored_files(ledger)) == 30 * 5
+    found = read_robustness(ledger, experiment)
+    assert [curve.kind for curve in found.curves] == list(KINDS)
+    assert found.missing == ()
+    for curve in found.curves:
+        first, *rest = curve.points
+        assert (first.severity, first.retention) == (KINDS[curve.kind].clean, 1.0)
+        assert (first.interval.low, first.interval.high) == (1.0, 1.0)
+        assert [point.severity for point in rest] == list(KINDS[curve.kind].severities)
+        for point in rest:
+            assert point.retention == pytest.approx(point.uf1 / found.uf1)
+    assert any(curve.mean < 0.97 for curve in found.curves)
+    page = (ledger.parent / "site" / f"robustness-{experiment.digest}.html").read_text()
+    assert all(f'id="plot-{kind}"' in page for kind in KINDS)
+
+
+def test_a_corrupted_fold_is_what_a_lone_clip_gives(scored, site):
+    ledger, experiment = scored
+    store, kept = load_flow_store(site / "flows"), RobustnessLedger(ledger)
+    flows = dict(zip(store.clips["clip_id"], store.flows, strict=True))
+    record = Ledger(ledger).records(experiment)[3]
+    model = load_model(Ledger(ledger).weights_path(experiment, record.fold)).models[0]
+    for name in ("jitter-0.2", "noise-0.4"):
+        found = kept.get(experiment, record, name)
+        row = found.predictions[2]
+        import torch
+
+        kind, severity = name.split("-")
+        flow = torch.from_numpy(flows[row.clip_id])[None]
+        inputs = corrupted_inputs(flow, [row.clip_id], Corruption(kind, float(severity)))
+        with torch.no_grad():
+            alone = model.network()(inputs).logits.double().softmax(dim=1)[0].numpy()
+        np.testing.assert_allclose(row.probabilities, alone, atol=1e-6)
+
+
+def test_what_is_scored_is_not_scored_again_and_the_rest_is(scored, site, monkeypatch, capsys):
+    ledger, experiment = scored
+    before = scored_files(ledger)
+    record = Ledger(ledger).records(experiment)[1]
+    kept = RobustnessLedger(ledger)
+    lost = kept.path(experiment, record.fold, "blur-1.5")
+    torn = kept.path(experiment, record.fold, "noise-0.1")
+    content = lost.read_text()
+    lost.unlink()
+    torn.write_text(torn.read_text().replace('"noise"', '"blur"', 1))
+    with pytest.warns(LedgerWarning, match="checksum"):
+        assert robustness.main(words(scored, site)) == 0
+    assert "148 of 150 corrupted folds are scored, 2 to go" in capsys.readouterr().out
+    after = scored_files(ledger)
+    assert {path for path in after if after[path] != before[path]} == {lost, torn}
+    one, two = json.loads(content), json.loads(lost.read_text())
+    assert one["predictions"] == two["predictions"]
+    monkeypatch.setattr(robustness, "score_fold", None)  # a call would fail
+    assert robustness.main(words(scored, site)) == 0
+
+
+def test_an_interrupted_study_keeps_what_it_has_and_has_no_figure_of_survivors(
+    kept, site, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(kept[0], tmp_path / "runs")
+    shutil.rmtree(next((tmp_path / "runs").rglob("robustness")), ignore_errors=True)
+    mine, real, calls = (tmp_path / "runs", kept[1]), robustness.score_fold, []
+
+    def interrupted(scoring, record, corruptions):
+        calls.append(record.fold)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(scoring, record, corruptions)
+
+    monkeypatch.setattr(robustness, "score_fold", interrupted)
+    assert robustness.main(words(mine, site, "--kinds", "blur,jitter")) == 3
+    found = read_robustness(mine[0], mine[1], ("blur",))
+    assert found.curves == ()
+    assert found.missing[0] == ("blur-0.5", 3, 5)
+    assert "interrupted" in capsys.readouterr().out
+    monkeypatch.setattr(robustness, "score_fold", real)
+    assert robustness.main(words(mine, site, "--kinds", "blur,jitter")) == 0
+    assert "30 of 50 corrupted folds are scored, 20 to go" in capsys.readouterr().out
+
+
+class TestRefusals:
+    def refused(self, words, capsys) -> str:
+        capsys.readouterr()
+        assert robustness.main(words) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    def test_weights_that_do_not_give_the_record(self, kept, site, tmp_path, capsys):
+        """Another fold's weights under this name: the digest; the record's probabilities: both."""
+        shutil.copytree(kept[0], tmp_path / "runs")
+        shutil.rmtree(next((tmp_path / "runs").rglob("robustness")), ignore_errors=True)
+        ledger, mine = Ledger(tmp_path / "runs"), (tmp_path / "runs", kept[1])
+        one, two = (ledger.weights_path(kept[1], f"synthetic/sub0{n}") for n in (1, 2))
+        own = one.read_bytes()
+        one.write_bytes(two.read_bytes())
+        assert "are not those of the record of synthetic/sub01" in self.refused(
+            words(mine, site), capsys
+        )
+        one.write_bytes(own)
+        from results.canonical import seal
+
+        path = ledger.fold_path(kept[1], "synthetic/sub01")
+        record = json.loads(path.read_text())
+        record.pop("checksum")
+        a, b, c = record["predictions"][0]["probabilities"]
+        record["predictions"][0]["probabilities"] = [b, c, a]
+        path.write_text(seal(record) + "\n")
+        said = self.refused(words(mine, site), capsys)
+        assert "without any corruption synthetic/sub01/clip0 is not what the record says" in said
+        assert not scored_files(mine[0])
+
+    def test_other_flows_and_folds_without_weights(self, kept, site, tmp_path, capsys):
+        write_store(tmp_path / "other", make_clips(5, 6), seed=9)
+        other = words(kept, tmp_path, flows="other")
+        assert "expected those of the experiment" in self.refused(other, capsys)
+        shutil.copytree(kept[0], tmp_path / "runs")
+        next((tmp_path / "runs").rglob("weights/*sub04*")).unlink()
+        mine = words((tmp_path / "runs", kept[1]), site)
+        said = self.refused(mine, capsys)
+        assert "1 of 5 folds have no kept weights (synthetic/sub04" in said
+        assert "--keep-weights best" in said
+
+    def test_flags(self, kept, site, capsys):
+        assert "expected the digest" in self.refused(["--workers", "0"], capsys)
+        assert "expected different ones of noise" in self.refused(
+            words(kept, site, "--kinds", "fog"), capsys
+        )
+
+
+@pytest.mark.slow
+def test_ray_gives_the_files_of_this_process(scored, site, tmp_path):
+    ledger, experiment = scored
+    shutil.copytree(ledger, tmp_path / "runs")
+    shutil.rmtree(next((tmp_path / "runs").rglob("robustness")))
+    given = words((tmp_path / "runs", experiment), site, "--kinds", "noise,downsample")
+    given[given.index("--workers") + 1] = "2"
+    assert robustness.main(given) == 0
+    kept = RobustnessLedger(ledger), RobustnessLedger(tmp_path / "runs")
+    for record in Ledger(ledger).records(experiment):
+        for name in ("noise-0.5", "downsample-0.25"):
+            one, two = (found.get(experiment, record, name) for found in kept)
+            assert one.predictions == two.predictions
