@@ -26,8 +26,8 @@ from results.corrupted import RobustnessLedger
 from results.ledger import Ledger
 from results.rendering import replace_file
 from results.robustness import read_robustness
-from results.robustness_page import render_robustness, robustness_page_name, robustness_table
-from results.run_page import find_experiment
+from results.robustness_page import render_robustness, robustness_table
+from results.run_page import find_experiment, robustness_page_name
 
 Work = list[tuple[str, tuple[Corruption, ...]]]
 

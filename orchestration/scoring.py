@@ -67,7 +67,9 @@ def load_scoring(root: Path, experiment: Experiment, flows: Path, device: str = 
             f"experiment {experiment.digest}: expected all folds, got {len(records)} of "
             f"{len(experiment.folds)}; `run_loso` makes the others"
         )
-    lacking = [f.name for f in experiment.folds if not ledger.weights_path(experiment, f.name).is_file()]
+    lacking = [
+        f.name for f in experiment.folds if not ledger.weights_path(experiment, f.name).is_file()
+    ]
     if lacking:
         raise DadnetError(
             f"experiment {experiment.digest}: {len(lacking)} of {len(experiment.folds)} folds have "
@@ -114,11 +116,16 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
     model, kept = load_fold(scoring, record), RobustnessLedger(scoring.ledger)
     network = model.network().to(scoring.device)
     rows = scoring.dataset.rows(record.test_subjects)
-    flows, clips = scoring.dataset.flows[rows], list(scoring.dataset.clips["clip_id"].iloc[rows.numpy()])
+    flows, clips = (
+        scoring.dataset.flows[rows],
+        list(scoring.dataset.clips["clip_id"].iloc[rows.numpy()]),
+    )
 
     def probabilities(corruption: Corruption | None) -> Probabilities:
         inputs = corrupted_inputs(flows, clips, corruption, model.statistics())
-        return score_inputs(network, (b.to(scoring.device) for b in torch.split(inputs, EVAL_BATCH)))
+        return score_inputs(
+            network, (b.to(scoring.device) for b in torch.split(inputs, EVAL_BATCH))
+        )
 
     check_clean(record, clips, probabilities(None), scoring.experiment.classes)
     for corruption in corruptions:
@@ -166,7 +173,9 @@ def corrupted_fold(
     rows: list[Prediction] = []
     for clip_id, given in zip(clips, probabilities, strict=True):
         name = scoring.experiment.classes[int(given.argmax())]
-        rows.append(replace(stored[clip_id], prediction=name, probabilities=tuple(map(float, given))))
+        rows.append(
+            replace(stored[clip_id], prediction=name, probabilities=tuple(map(float, given)))
+        )
     return CorruptedFold(
         experiment=record.experiment,
         fold=record.fold,

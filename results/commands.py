@@ -123,6 +123,10 @@ def run_page(arguments: argparse.Namespace) -> int:
     path = arguments.out / run_page_name(row.experiment)
     replace_file(path, render_run(ledger, row, arguments.flows))
     print(f"wrote {path}")
+    if (robust := render_own_robustness(ledger, row)) is not None:
+        beside = arguments.out / robustness_page_name([row.experiment])
+        replace_file(beside, robust)
+        print(f"wrote {beside}")
     return DONE if row.complete else INCOMPLETE
 
 

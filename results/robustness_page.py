@@ -12,15 +12,9 @@ from rich.text import Text
 
 from dadnet.corruptions import KINDS
 from results.plots import Plot, lines
-from results.records import Experiment
 from results.rendering import page_name, render
 from results.resampling import Interval
 from results.robustness import Curve, Robustness
-
-
-def robustness_page_name(experiments: Sequence[Experiment]) -> str:
-    """Return the file name of the page of these experiments."""
-    return f"robustness-{'-'.join(experiment.digest for experiment in experiments)}.html"
 
 
 def render_robustness(found: Sequence[Robustness]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,25 @@ def row_of(ledger: Ledger, experiment: Experiment) -> Row:
 def run_page_name(experiment: Experiment) -> str:
     """Return the file name of an experiment's page."""
     return f"run-{experiment.digest}.html"
+
+
+def robustness_page_name(experiments: Sequence[Experiment]) -> str:
+    """Return the file name of the page of these experiments under corruptions."""
+    return f"robustness-{'-'.join(experiment.digest for experiment in experiments)}.html"
+
+
+def _has_robustness(ledger: Ledger, row: Row) -> bool:
+    return row.complete and any(ledger.folder(row.experiment).glob("robustness/*/*.json"))
+
+
+def render_own_robustness(ledger: Ledger, row: Row) -> str | None:
+    """Return the page of an experiment under corruptions; None if nothing was scored."""
+    if not _has_robustness(ledger, row):
+        return None
+    from results.robustness import read_robustness  # OpenCV only when needed
+    from results.robustness_page import render_robustness
+
+    return render_robustness([read_robustness(ledger.root, row.experiment)])
 
 
 def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
@@ -76,6 +95,7 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         num_retries=sum(event["event"] in ("returned", "failed") for event in events),
         hardest=_hardest_rows(worst, experiment, flows),
         has_flows=flows is not None,
+        robustness_page=robustness_page_name([experiment]) if _has_robustness(ledger, row) else None,
         environment=environment(records),
         config=_flat(experiment.config),
         command=reproduce(experiment),
