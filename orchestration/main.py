@@ -13,6 +13,9 @@ _VERBS = {
     "convert": ("dadnet.convert", "a foreign checkpoint (.pth) to a model file"),
     "export": ("dadnet.export", "a trained model to ONNX or torch's exported program"),
     "tune": ("orchestration.tune", "search hyperparameters, then score the winner once"),
+    "ablate": ("orchestration.ablate", "a grid of ablations, each tested against the base"),
+    "robustness": ("orchestration.robustness", "kept weights under corruptions of the flow"),
+    "explain": ("orchestration.explain", "what kept weights look at, for the run page"),
     "leaderboard": ("results.__main__", "tables and pages from a ledger"),
     "demo": ("orchestration.demo", "everything on synthetic faces, in minutes"),
 }

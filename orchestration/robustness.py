@@ -27,7 +27,7 @@ from results.ledger import Ledger
 from results.rendering import replace_file
 from results.robustness import read_robustness
 from results.robustness_page import render_robustness, robustness_table
-from results.run_page import find_experiment, robustness_page_name
+from results.run_page import robustness_page_name
 
 Work = list[tuple[str, tuple[Corruption, ...]]]
 
@@ -74,7 +74,7 @@ def run(flags: RobustnessFlags, console: Console) -> int:
         DadnetError: if the input cannot be used.
     """
     ledger = Ledger(flags.ledger)
-    experiments = [find_experiment(ledger, digest) for digest in flags.experiment]
+    experiments = [ledger.find(digest) for digest in flags.experiment]
     if len({e.digest for e in experiments}) < len(experiments):
         raise DadnetError("experiment: expected different experiments, got one twice")
     for experiment in experiments:

@@ -116,7 +116,7 @@ def run(flags: RunFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used.
     """
-    flows, macro_weights = _inputs(flags, console)
+    flows, macro_weights = find_inputs(flags, console)
     plan = make_plan(flags.experiment, flows, macro_weights)
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
@@ -131,11 +131,11 @@ def run(flags: RunFlags, console: Console) -> int:
             console.print(cost.line(flags.workers or os.cpu_count() or 1))
         return cli.DONE
     if missing:
-        _check_device(flags)
+        check_device(flags)
     ledger.open(experiment)
     _tell_of_weights(flags, plan, missing, console)
     if missing:
-        _make_missing(flags, plan, missing, console)
+        make_missing(flags, plan, missing, console)
         missing = ledger.missing(experiment)
     table = text_table(leaderboard(ledger, dataset=experiment.dataset))
     console.print(table, markup=False)
@@ -149,7 +149,7 @@ def run(flags: RunFlags, console: Console) -> int:
     return cli.DONE
 
 
-def _check_device(flags: RunFlags) -> None:
+def check_device(flags: RunFlags) -> None:
     """Refuse what no worker of this run could do, before anything is written."""
     on_ray = flags.workers != 0
     if on_ray and (flags.experiment.optim.precision == "tf32" or flags.gpus_per_worker != 1):
@@ -162,7 +162,7 @@ def _check_device(flags: RunFlags) -> None:
         check_precision(flags.experiment.optim.precision, torch.device("cpu"))
 
 
-def _inputs(flags: RunFlags, console: Console) -> tuple[Path, Path | None]:
+def find_inputs(flags: RunFlags, console: Console) -> tuple[Path, Path | None]:
     """Flow store and teacher; the synthetic set is the default and is made where it is missing."""
     dataset, model = flags.experiment.data.dataset, flags.experiment.model
     if flags.flows is not None or dataset != "synthetic":
@@ -209,7 +209,8 @@ def _tell_of_weights(
         )
 
 
-def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
+def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
+    """Make folds of a plan, in this process or on Ray; a person may interrupt it."""
     options = WorkOptions(
         flags.ledger.absolute(), flags.checkpoint_every, keep_weights=flags.keep_weights
     )

@@ -73,7 +73,8 @@ def load_scoring(root: Path, experiment: Experiment, flows: Path, device: str = 
     if lacking:
         raise DadnetError(
             f"experiment {experiment.digest}: {len(lacking)} of {len(experiment.folds)} folds have "
-            f"no kept weights ({lacking[0]}, ...); `run_loso --fresh --keep-weights best` makes them"
+            f"no kept weights ({lacking[0]}, ...); `run_loso --fresh --keep-weights best` keeps "
+            "them"
         )
     config = ExperimentConfig.from_json(experiment.config)
     if config.model.model_type == "dad_net":  # the student predicts without its teacher

@@ -20,7 +20,14 @@ from results.plots import lines
 from results.predictions import megc_log, prediction_csv
 from results.rendering import render, replace_file
 from results.rows import Group
-from results.run_page import render_compare, render_run, row_of, run_page_name
+from results.run_page import (
+    render_compare,
+    render_own_robustness,
+    render_run,
+    robustness_page_name,
+    row_of,
+    run_page_name,
+)
 from results.scan import Folder
 from results.stamp import write_stamp
 from results.terminal import text_table

@@ -83,6 +83,7 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         "map": plots.clip_map(rows, places, experiment.classes),
     }
     worst = hardest(rows, experiment.classes, NUM_HARDEST)
+    robust = robustness_page_name([experiment]) if _has_robustness(ledger, row) else None
     return render(
         "run.html.j2",
         plots=figures,
@@ -95,7 +96,7 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         num_retries=sum(event["event"] in ("returned", "failed") for event in events),
         hardest=_hardest_rows(worst, experiment, flows),
         has_flows=flows is not None,
-        robustness_page=robustness_page_name([experiment]) if _has_robustness(ledger, row) else None,
+        robustness_page=robust,
         environment=environment(records),
         config=_flat(experiment.config),
         command=reproduce(experiment),

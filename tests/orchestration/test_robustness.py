@@ -5,12 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from dadnet.corrupted_inputs import corrupted_inputs
 from dadnet.corruptions import KINDS, Corruption
 from dadnet.flow_store import load_flow_store
 from dadnet.predictor import load_model
 from orchestration import robustness, run_loso
+from results.canonical import seal
 from results.corrupted import RobustnessLedger
 from results.ledger import Ledger, LedgerWarning
 from results.robustness import read_robustness
@@ -59,7 +61,12 @@ def test_all_thirty_are_scored_from_the_weights_and_start_at_one(scored, site):
         assert [point.severity for point in rest] == list(KINDS[curve.kind].severities)
         for point in rest:
             assert point.retention == pytest.approx(point.uf1 / found.uf1)
-    assert any(curve.mean < 0.97 for curve in found.curves)
+    record, kept = Ledger(ledger).records(experiment)[0], RobustnessLedger(ledger)
+    clean = np.array([row.probabilities for row in record.predictions])
+    for kind, about in KINDS.items():
+        severe = kept.get(experiment, record, f"{kind}-{about.severities[-1]:g}")
+        apart = np.array([row.probabilities for row in severe.predictions]) - clean
+        assert np.abs(apart).max() > 1e-3, kind
     page = (ledger.parent / "site" / f"robustness-{experiment.digest}.html").read_text()
     assert all(f'id="plot-{kind}"' in page for kind in KINDS)
 
@@ -73,10 +80,8 @@ def test_a_corrupted_fold_is_what_a_lone_clip_gives(scored, site):
     for name in ("jitter-0.2", "noise-0.4"):
         found = kept.get(experiment, record, name)
         row = found.predictions[2]
-        import torch
-
         kind, severity = name.split("-")
-        flow = torch.from_numpy(flows[row.clip_id])[None]
+        flow = torch.from_numpy(flows[row.clip_id].copy())[None]
         inputs = corrupted_inputs(flow, [row.clip_id], Corruption(kind, float(severity)))
         with torch.no_grad():
             alone = model.network()(inputs).logits.double().softmax(dim=1)[0].numpy()
@@ -148,8 +153,6 @@ class TestRefusals:
             words(mine, site), capsys
         )
         one.write_bytes(own)
-        from results.canonical import seal
-
         path = ledger.fold_path(kept[1], "synthetic/sub01")
         record = json.loads(path.read_text())
         record.pop("checksum")
