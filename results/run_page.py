@@ -20,6 +20,8 @@ from results.evidence import (
     read_features,
     reproduce,
 )
+from results.explanation import read_explanation
+from results.explanation_page import Shown, show
 from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, Prediction
 from results.rendering import page_name, render
@@ -82,11 +84,13 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         "time": plots.time_line(records, events),
         "map": plots.clip_map(rows, places, experiment.classes),
     }
+    shown = _explanation(ledger, experiment, rows)
     worst = hardest(rows, experiment.classes, NUM_HARDEST)
     robust = robustness_page_name([experiment]) if _has_robustness(ledger, row) else None
     return render(
         "run.html.j2",
-        plots=figures,
+        plots={**figures, **(shown.plots if shown else {})},
+        explained=shown,
         row=row,
         records=records,
         board_page=f"{page_name(experiment.dataset)}.html",
@@ -102,6 +106,13 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         command=reproduce(experiment),
         audits=sorted({record.audit for record in records}),
     )
+
+
+def _explanation(
+    ledger: Ledger, experiment: Experiment, rows: Sequence[Prediction]
+) -> Shown | None:
+    found = read_explanation(ledger, experiment)
+    return None if found is None else show(found, rows, experiment.classes)
 
 
 def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
