@@ -6,7 +6,6 @@ like any other: what the ledger has is not run again, and the same command goes 
 `--dry-run` says how many trainings it takes. Exit status: 0 done, 2 bad input, 3 incomplete.
 """
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,10 +20,8 @@ from dadnet.errors import DadnetError
 from dadnet.presets import PRESETS, get_preset
 from orchestration import cli
 from orchestration.ablation_grid import Variant, make_grid
-from orchestration.cost import measure_cost
 from orchestration.plan import Inputs, Plan, load_inputs, plan_of
-from orchestration.run_loso import RunFlags, check_device, find_inputs, make_missing
-from orchestration.work import WorkOptions
+from orchestration.run_loso import RunFlags, check_device, cost_here, find_inputs, make_missing
 from results.ablation import ablation_page_name, ablation_table, make_ablation, render_ablation
 from results.ledger import Ledger
 from results.rendering import replace_file
@@ -50,6 +47,11 @@ class AblateFlags(RunFlags):
     """What is varied: modules (8 variants), alignment (16), weight (5)."""
     site: Path = Path("site")
     """Folder for the page."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.only:
+            raise DadnetError("only: an ablation compares whole experiments; leave the option out")
 
 
 def parse_flags(argv: Sequence[str]) -> AblateFlags:
@@ -144,12 +146,10 @@ def _print_plan(
         todo = len(missing[plan.experiment.digest])
         console.print(f"  {plan.experiment.digest} {name}: {todo} to run", markup=False)
     if left:
-        # As many folds as are missing, all taken to cost what those of the base do.
-        names = [fold.name for fold in base.folds]
-        cost = measure_cost(base, names, WorkOptions(flags.ledger))
-        scaled = replace(cost, fold_s=(sum(cost.fold_s) / len(names),) * left)
-        line = scaled.line(flags.workers or os.cpu_count() or 1)
-        console.print(f"{line}, if a variant costs what the base does", markup=False)
+        cost, workers = cost_here(flags, base, tuple(fold.name for fold in base.folds), console)
+        every = [s for _, p in plans for s in cost.of(p, missing[p.experiment.digest]).fold_s]
+        line = replace(cost, fold_s=tuple(every)).line(workers)
+        console.print(f"{line}, if a variant's step costs what the base's does", markup=False)
 
 
 def _show(

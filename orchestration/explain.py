@@ -20,8 +20,8 @@ from dadnet.config import ExperimentConfig
 from dadnet.corrupted_inputs import corrupted_inputs
 from dadnet.errors import DadnetError
 from dadnet.explain import Look, look, projected_densities, theta_numbers
-from dadnet.member import score_inputs
 from dadnet.models import DADNet, load_weights
+from dadnet.scoring import score_inputs
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
 from orchestration import cli

@@ -15,8 +15,8 @@ from dadnet.config import ExperimentConfig
 from dadnet.corrupted_inputs import corrupted_inputs
 from dadnet.corruptions import VERSION, Corruption
 from dadnet.errors import DadnetError
-from dadnet.member import EVAL_BATCH, Probabilities, score_inputs
 from dadnet.model_file import TrainedModel, load_model_file
+from dadnet.scoring import EVAL_BATCH, Probabilities, score_inputs
 from orchestration.plan import load_inputs
 from results.corrupted import CorruptedFold, RobustnessLedger
 from results.ledger import Ledger

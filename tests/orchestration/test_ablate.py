@@ -113,6 +113,6 @@ def test_a_variant_without_all_folds_has_no_figure_and_no_test(ablated, capsys):
     assert ablate.main([*words, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "40 trainings, 39 done, 1 to run" in said
-    assert "if a variant costs what the base does" in said
+    assert "if a variant's step costs what the base's does" in said
     assert ablate.main(words) == 0
     assert not ledger.missing(one)
