@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -145,7 +146,8 @@ def _on_ray(scoring: Scoring, work: Work, workers: int | None) -> Iterator[int]:
     connect(at_once)
     shared = ray.put(scoring)  # the flows lie once per node
     task = ray.remote(num_cpus=1, max_retries=2)(_score_named)
-    waiting, running = list(reversed(work)), []
+    waiting: Work = list(reversed(work))
+    running: list[Any] = []
     while waiting or running:
         while waiting and len(running) < at_once:
             fold, corruptions = waiting.pop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dadnet.errors import DadnetError
 from results import plots
@@ -21,12 +21,14 @@ from results.evidence import (
     reproduce,
 )
 from results.explanation import read_explanation
-from results.explanation_page import Shown, show
 from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, Prediction
 from results.rendering import page_name, render
 from results.rows import Row
 from results.scan import scan
+
+if TYPE_CHECKING:
+    from results.explanation_page import Shown
 
 NUM_HARDEST = 12
 
@@ -112,7 +114,11 @@ def _explanation(
     ledger: Ledger, experiment: Experiment, rows: Sequence[Prediction]
 ) -> Shown | None:
     found = read_explanation(ledger, experiment)
-    return None if found is None else show(found, rows, experiment.classes)
+    if found is None:
+        return None
+    from results.explanation_page import show  # pyarrow only when needed
+
+    return show(found, rows, experiment.classes)
 
 
 def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
