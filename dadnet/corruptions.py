@@ -33,18 +33,19 @@ class CorruptionKind:
         clean: the severity at which nothing happens.
         worst: beyond the last severity, where the kind stops to mean anything.
         unit: what a severity counts.
-        acts_on: the flow in pixels at the input size, or the z-scored input.
+        acts_on: the flow in pixels at the input size, the z-scored input, or the frames that the
+            flow is computed from (`dadnet.retiming`).
         meaning: one sentence for a person.
-        apply: (field (2, S, S), severity, draws) to (2, S, S).
+        apply: (field (2, S, S), severity, draws) to (2, S, S); None where frames are needed.
     """
 
     severities: tuple[float, ...]
     clean: float
     worst: float
     unit: str
-    acts_on: Literal["flow", "input"]
+    acts_on: Literal["flow", "input", "frames"]
     meaning: str
-    apply: Callable[[Flow, float, np.random.Generator], Flow]
+    apply: Callable[[Flow, float, np.random.Generator], Flow] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ class Corruption:
 
 
 def suite(kinds: Sequence[str] = ()) -> tuple[Corruption, ...]:
-    """The standard corruptions: every severity of the kinds, all kinds by default.
+    """The standard corruptions: every severity of the kinds.
+
+    Args:
+        kinds: by default all that need no frames.
 
     Raises:
         DadnetError: if a kind is unknown or named twice.
@@ -82,9 +86,8 @@ def suite(kinds: Sequence[str] = ()) -> tuple[Corruption, ...]:
         raise DadnetError(
             f"corruptions: expected different ones of {', '.join(KINDS)}, got {', '.join(kinds)}"
         )
-    return tuple(
-        Corruption(kind, severity) for kind in kinds or KINDS for severity in KINDS[kind].severities
-    )
+    chosen = kinds or [kind for kind, about in KINDS.items() if about.acts_on != "frames"]
+    return tuple(Corruption(k, severity) for k in chosen for severity in KINDS[k].severities)
 
 
 def corrupt(field: Flow, corruption: Corruption, clip_id: str) -> Flow:
@@ -101,6 +104,7 @@ def corrupt(field: Flow, corruption: Corruption, clip_id: str) -> Flow:
     kind = KINDS[corruption.kind]
     if corruption.severity == kind.clean:
         return field
+    assert kind.apply is not None, "a kind that acts on frames"
     draws = np.random.default_rng(seed_hash("corruption", corruption.kind, clip_id))
     return np.asarray(kind.apply(field, corruption.severity, draws), dtype=np.float32)
 
@@ -140,11 +144,17 @@ def _jitter(field: Flow, severity: float, draws: np.random.Generator) -> Flow:
     The expression is taken to rise from rest at the onset (time 0) to the apex (1) and back (2) as
     a raised cosine, the head to drift evenly; the drift is the affine part of the flow.
     """
-    onset, apex = draws.choice((-severity, severity), 2)
+    onset, apex = missed(severity, draws)
     drift = affine_part(field)
     expressed = _raised(1 + apex) - _raised(onset)
     jittered: Flow = np.float32(expressed) * (field - drift) + np.float32(1 + apex - onset) * drift
     return jittered
+
+
+def missed(severity: float, draws: np.random.Generator) -> tuple[float, float]:
+    """By how much onset and apex are missed, late above 0, in times from onset to apex."""
+    onset, apex = draws.choice((-severity, severity), 2)
+    return float(onset), float(apex)
 
 
 def _raised(time: float) -> float:
@@ -220,5 +230,9 @@ KINDS: Mapping[str, CorruptionKind] = {
         (0.01, 0.02, 0.03, 0.04, 0.05), 0.0, 0.2, "share of the side (landmarks' error)", "flow",
         "The aligner's five landmarks missed; the field moves and its vectors turn with it.",
         _misalignment,
+    ),
+    "retiming": CorruptionKind(
+        (0.05, 0.1, 0.2, 0.3, 0.4), 0.0, 0.5, "share of the time from onset to apex", "frames",
+        "Onset and apex missed as in jitter, and the flow computed anew from those frames.",
     ),
 }  # fmt: skip

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from dadnet.corruptions import Corruption, suite
+from dadnet.corruptions import KINDS, Corruption, suite
 from dadnet.errors import DadnetError
 from orchestration import cli
 from orchestration.plan import default_flows
@@ -44,8 +44,11 @@ class RobustnessFlags:
     flows: Path | None = None
     """Folder of the flow store, or several with commas between; default flows/DATASET."""
     kinds: tuple[str, ...] = ()
-    """Kinds of corruption: noise, blur, intensity, downsample, jitter, misalignment; default
-    all."""
+    """Kinds of corruption: noise, blur, intensity, downsample, jitter, misalignment (default:
+    these), and retiming, which needs --root."""
+    root: Path | None = None
+    """Folder of the dataset's frames in its official layout, for retiming: jitter by other frames
+    instead of on the stored flow."""
     site: Path = Path("site")
     """Folder for the page."""
     workers: int | None = None
@@ -63,6 +66,8 @@ class RobustnessFlags:
         if self.device != "cpu" and self.workers != 0:
             raise DadnetError(f"device: {self.device} needs --workers 0")
         suite(self.kinds)
+        if any(KINDS[kind].acts_on == "frames" for kind in self.kinds) and self.root is None:
+            raise DadnetError("kinds: retiming needs --root, the folder of the frames")
 
 
 def run(flags: RobustnessFlags, console: Console) -> int:
@@ -81,7 +86,7 @@ def run(flags: RobustnessFlags, console: Console) -> int:
     for experiment in experiments:
         flows = flags.flows or default_flows(experiment.dataset)
         root = flags.ledger.absolute()
-        scoring = load_scoring(root, experiment, flows, flags.device)
+        scoring = load_scoring(root, experiment, flows, flags.device, flags.root)
         waiting = missing_work(scoring, suite(flags.kinds))
         left = sum(len(part) for _, part in waiting)
         total = len(experiment.folds) * len(suite(flags.kinds))

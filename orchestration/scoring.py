@@ -9,15 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from dadnet.clip_flow import FlowOptions
 from dadnet.clips import MicroExpressionDataset
 from dadnet.config import ExperimentConfig
 from dadnet.corrupted_inputs import corrupted_inputs
-from dadnet.corruptions import VERSION, Corruption
+from dadnet.corruptions import KINDS, VERSION, Corruption
 from dadnet.errors import DadnetError
+from dadnet.flow_store import load_flow_store
 from dadnet.model_file import TrainedModel, load_model_file
+from dadnet.predictor import prepare
+from dadnet.retiming import ClipFrames
 from dadnet.scoring import EVAL_BATCH, Probabilities, score_inputs
 from orchestration.plan import load_inputs
+from orchestration.reading import IngestFlags, read_index
 from results.corrupted import CorruptedFold, RobustnessLedger
 from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, Prediction
@@ -36,6 +42,7 @@ class Scoring:
         dataset: its clips; labels are read for the records alone.
         ledger: root of the ledger.
         device: torch's name of the device.
+        frames: for corruptions that act on them.
     """
 
     experiment: Experiment
@@ -43,13 +50,20 @@ class Scoring:
     dataset: MicroExpressionDataset
     ledger: Path
     device: str = "cpu"
+    frames: ClipFrames | None = None
 
     def record(self, fold: str) -> FoldRecord:
         """The record of a fold."""
         return next(record for record in self.records if record.fold == fold)
 
 
-def load_scoring(root: Path, experiment: Experiment, flows: Path, device: str = "cpu") -> Scoring:
+def load_scoring(
+    root: Path,
+    experiment: Experiment,
+    flows: Path,
+    device: str = "cpu",
+    frames_root: Path | None = None,
+) -> Scoring:
     """Load an experiment's clips, and see that all its folds and weights are there.
 
     Args:
@@ -57,9 +71,10 @@ def load_scoring(root: Path, experiment: Experiment, flows: Path, device: str = 
         experiment: of the ledger.
         flows: folder of the flow store, or several with commas between.
         device: where to score.
+        frames_root: folder of the dataset in its official layout, for corruptions of frames.
 
     Raises:
-        DadnetError: if a fold or its weights are missing, or the flows are others.
+        DadnetError: if a fold or its weights are missing, or flows or frames are others.
     """
     ledger, records = Ledger(root), Ledger(root).records(experiment)
     if len(records) < len(experiment.folds):
@@ -85,7 +100,38 @@ def load_scoring(root: Path, experiment: Experiment, flows: Path, device: str = 
             f"flows: expected those of the experiment (digest {experiment.data_digest}), got "
             f"{flows} (digest {inputs.data_digest})"
         )
-    return Scoring(experiment, records, inputs.dataset, root, device)
+    frames = None
+    if frames_root is not None:
+        frames = find_frames(frames_root, flows, experiment.dataset, inputs.flow)
+    return Scoring(experiment, records, inputs.dataset, root, device, frames)
+
+
+def find_frames(root: Path, flows: Path, dataset: str, parameters: Mapping[str, Any]) -> ClipFrames:
+    """Where the frames are that a flow store was made from.
+
+    Args:
+        root: folder of the dataset in its official layout.
+        flows: folder of the flow store.
+        dataset: its name.
+        parameters: of the store's card.
+
+    Raises:
+        DadnetError: if the store's faces were aligned by landmarks, or is of several datasets.
+    """
+    options = {name: parameters.get(name) for name in ("method", "size", "crop", "align")}
+    if options["align"] != "none" or not options["method"] or not flows.is_dir():
+        raise DadnetError(
+            f"root: expected a flow store of one dataset that was made from frames without "
+            f"landmarks, got {flows} with {options}"
+        )
+    if options["crop"] is not None:
+        options["crop"] = tuple(options["crop"])
+    index = read_index(IngestFlags(dataset=dataset, root=root, apex="midpoint"))
+    rows = {str(row["clip_id"]): row for row in index.clips.to_dict("records")}
+    stored = load_flow_store(flows).clips
+    apexes = zip(stored["clip_id"], stored["apex"], strict=True)
+    found = {clip: {**rows[clip], "apex": int(apex)} for clip, apex in apexes if clip in rows}
+    return ClipFrames(found, FlowOptions(**options))  # type: ignore[arg-type]
 
 
 def load_fold(scoring: Scoring, record: FoldRecord) -> TrainedModel:
@@ -123,7 +169,11 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
     )
 
     def probabilities(corruption: Corruption | None) -> Probabilities:
-        inputs = corrupted_inputs(flows, clips, corruption, model.statistics())
+        if corruption is not None and KINDS[corruption.kind].acts_on == "frames":
+            retimed = retimed_flows(scoring, clips, corruption, flows.shape[-1])
+            inputs = corrupted_inputs(retimed, clips, None, model.statistics())
+        else:
+            inputs = corrupted_inputs(flows, clips, corruption, model.statistics())
         return score_inputs(
             network, (b.to(scoring.device) for b in torch.split(inputs, EVAL_BATCH))
         )
@@ -137,6 +187,28 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
         scored = corrupted_fold(scoring, record, corruption, clips, found, host)
         kept.put(scoring.experiment, record, scored)
     return len(corruptions)
+
+
+def retimed_flows(
+    scoring: Scoring, clips: list[str], corruption: Corruption, input_size: int
+) -> Tensor:
+    """Flows of clips under a corruption of their frames, as training would have got them.
+
+    Returns:
+        Shape (N, 2, S, S), float16, pixels.
+
+    Raises:
+        DadnetError: if there are no frames, or they do not give the flows of the store.
+    """
+    if scoring.frames is None:
+        raise DadnetError(
+            f"corruption {corruption.kind}: expected --root with the frames, got none"
+        )
+    digests = scoring.dataset.clips.set_index("clip_id")["flow_digest"]
+    scoring.frames.check(clips[0], str(digests[clips[0]]))
+    size = scoring.frames.options.size
+    retimed = (scoring.frames.retimed(clip, corruption.severity) for clip in clips)
+    return torch.from_numpy(np.stack([prepare(flow, size, input_size) for flow in retimed]))
 
 
 def check_clean(

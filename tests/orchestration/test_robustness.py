@@ -2,16 +2,22 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from dadnet.corrupted_inputs import corrupted_inputs
-from dadnet.corruptions import KINDS, Corruption
+from dadnet.corruptions import KINDS, Corruption, suite
+from dadnet.datasets import synthetic
+from dadnet.datasets.frames import FrameFolders
+from dadnet.flow import compute_flow, read_frame
 from dadnet.flow_store import load_flow_store
 from dadnet.predictor import load_model
-from orchestration import robustness, run_loso
+from dadnet.seeding import seed_hash
+from orchestration import ingest, robustness, run_loso
+from orchestration.scoring import find_frames
 from results.canonical import seal
 from results.corrupted import RobustnessLedger
 from results.ledger import Ledger, LedgerWarning
@@ -52,7 +58,8 @@ def test_all_thirty_are_scored_from_the_weights_and_start_at_one(scored, site):
     ledger, experiment = scored
     assert len(scored_files(ledger)) == 30 * 5
     found = read_robustness(ledger, experiment)
-    assert [curve.kind for curve in found.curves] == list(KINDS)
+    kinds = [corruption.kind for corruption in suite()][::5]
+    assert [curve.kind for curve in found.curves] == kinds
     assert found.missing == ()
     for curve in found.curves:
         first, *rest = curve.points
@@ -63,12 +70,12 @@ def test_all_thirty_are_scored_from_the_weights_and_start_at_one(scored, site):
             assert point.retention == pytest.approx(point.uf1 / found.uf1)
     record, kept = Ledger(ledger).records(experiment)[0], RobustnessLedger(ledger)
     clean = np.array([row.probabilities for row in record.predictions])
-    for kind, about in KINDS.items():
-        severe = kept.get(experiment, record, f"{kind}-{about.severities[-1]:g}")
+    for kind in kinds:
+        severe = kept.get(experiment, record, f"{kind}-{KINDS[kind].severities[-1]:g}")
         apart = np.array([row.probabilities for row in severe.predictions]) - clean
         assert np.abs(apart).max() > 1e-3, kind
     page = (ledger.parent / "site" / f"robustness-{experiment.digest}.html").read_text()
-    assert all(f'id="plot-{kind}"' in page for kind in KINDS)
+    assert all(f'id="plot-{kind}"' in page for kind in kinds)
 
 
 def test_a_corrupted_fold_is_what_a_lone_clip_gives(scored, site):
@@ -194,3 +201,48 @@ def test_ray_gives_the_files_of_this_process(scored, site, tmp_path):
         for name in ("noise-0.5", "downsample-0.25"):
             one, two = (found.get(experiment, record, name) for found in kept)
             assert one.predictions == two.predictions
+
+
+@pytest.mark.slow
+def test_retiming_scores_the_flow_of_other_frames(tmp_path, capsys):
+    """From drawn frames: the clean frames must give the store, a missed apex gives its own flow."""
+    faces, flows, runs = tmp_path / "faces", tmp_path / "flows", tmp_path / "runs"
+    sizes = ["--subjects", "4", "--clips", "16", "--seed", "5"]
+    assert synthetic.main(["--out", str(faces), "--amplitude", "macro", *sizes]) == 0
+    given = ["--dataset", "synthetic", "--root", str(faces), "--out", str(flows)]
+    assert ingest.main([*given, "--size", "40", "--flow", "dis", "--workers", "0"]) == 0
+    train = ["--flows", flows, "--ledger", runs, "--workers", "0", "--model-type", "baseline"]
+    train += ["--input-size", "32", "--epochs", "2", "--warmup-epochs", "1", "--selection", "last"]
+    assert run_loso.main([*map(str, train), "--keep-weights", "best"]) == 0
+    experiment = Ledger(runs).find(None)
+    score = ["--experiment", experiment.digest, "--ledger", str(runs), "--flows", str(flows)]
+    score += ["--site", str(tmp_path / "site"), "--workers", "0", "--kinds", "retiming"]
+    assert robustness.main(score) == 2
+    assert "retiming needs --root" in capsys.readouterr().err
+    assert robustness.main([*score, "--root", str(faces)]) == 0
+    record, store = Ledger(runs).records(experiment)[1], load_flow_store(flows)
+    found = RobustnessLedger(runs).get(experiment, record, "retiming-0.3").predictions[0]
+    parameters = store.card["parameters"]
+    frames = find_frames(faces, flows, "synthetic", parameters)
+    row = frames.row(found.clip_id)
+    draws = np.random.default_rng(seed_hash("corruption", "jitter", found.clip_id))
+    wanted = [
+        row[name] + late * (row["apex"] - row["onset"])
+        for name, late in zip(("onset", "apex"), draws.choice((-0.3, 0.3), 2), strict=True)
+    ]
+    there = FrameFolders().frames(Path(row["onset_path"]).parent)
+    onset, apex = (min(there, key=lambda n, at=at: (abs(n - at), n)) for at in wanted)
+    assert onset < apex
+    assert (onset, apex) != (row["onset"], row["apex"])
+    pictures = [
+        read_frame(FrameFolders().find(Path(row["onset_path"]).parent, n), 40, None)
+        for n in (onset, apex)
+    ]
+    model = load_model(Ledger(runs).weights_path(experiment, record.fold))
+    alone = model.probabilities([compute_flow(*pictures, "dis")])[0]
+    np.testing.assert_allclose(found.probabilities, alone, atol=1e-5)
+    first = Path(frames.row(record.predictions[0].clip_id)["onset_path"])
+    first.write_bytes(Path(row["onset_path"]).with_name(there[apex][0]).read_bytes())
+    shutil.rmtree(RobustnessLedger(runs).folder(experiment))
+    assert robustness.main([*score, "--root", str(faces)]) == 2
+    assert "do not give its flow in the store" in capsys.readouterr().err
