@@ -82,4 +82,8 @@ class ClipFrames:
             first, last = (first, int(later[0])) if len(later) else (int(earlier[-1]), last)
         paths = {"onset_path": folders.find(folder, first), "apex_path": folders.find(folder, last)}
         chosen = {**row, "onset": first, "apex": last, **{k: str(v) for k, v in paths.items()}}
-        return make_clip_flow(chosen, self.options).flow
+        try:
+            return make_clip_flow(chosen, self.options).flow
+        except DadnetError as error:
+            clip = row["clip_id"]
+            raise DadnetError(f"retiming: {clip}, frames {first} and {last}: {error}") from error

@@ -100,13 +100,15 @@ def run(flags: RobustnessFlags, console: Console) -> int:
             return cli.INCOMPLETE
     if flags.dry_run:
         return cli.DONE
-    found = [read_robustness(flags.ledger, e, flags.kinds) for e in experiments]
+    found = [read_robustness(flags.ledger, e) for e in experiments]  # with what was scored before
     for robustness in found:
         console.print(robustness_table(robustness), markup=False)
     path = flags.site / robustness_page_name(experiments)
     replace_file(path, render_robustness(found))
     console.print(f"wrote {path}", markup=False)
-    return cli.INCOMPLETE if any(robustness.missing for robustness in found) else cli.DONE
+    asked = {corruption.name for corruption in suite(flags.kinds)}
+    left_out = any(name in asked for robustness in found for name, _, _ in robustness.missing)
+    return cli.INCOMPLETE if left_out else cli.DONE
 
 
 def missing_work(scoring: Scoring, corruptions: Sequence[Corruption]) -> Work:

@@ -182,8 +182,11 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
     for corruption in corruptions:
         started = time.perf_counter()
         found = probabilities(corruption)
-        host = {"device": scoring.device, "hostname": platform.node()}
-        host["seconds"] = f"{time.perf_counter() - started:.3f}"
+        host = {
+            "device": scoring.device,
+            "hostname": platform.node(),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
         scored = corrupted_fold(scoring, record, corruption, clips, found, host)
         kept.put(scoring.experiment, record, scored)
     return len(corruptions)
