@@ -26,7 +26,7 @@ from orchestration.scoring import Scoring, load_scoring, score_fold
 from results.corrupted import RobustnessLedger
 from results.ledger import Ledger
 from results.rendering import replace_file
-from results.robustness import read_robustness
+from results.robustness import clean_counts, read_robustness
 from results.robustness_page import render_robustness, robustness_table
 from results.run_page import robustness_page_name
 
@@ -87,6 +87,7 @@ def run(flags: RobustnessFlags, console: Console) -> int:
         flows = flags.flows or default_flows(experiment.dataset)
         root = flags.ledger.absolute()
         scoring = load_scoring(root, experiment, flows, flags.device, flags.root)
+        clean_counts(experiment, scoring.records)  # refused before hours of work
         waiting = missing_work(scoring, suite(flags.kinds))
         left = sum(len(part) for _, part in waiting)
         total = len(experiment.folds) * len(suite(flags.kinds))

@@ -16,7 +16,7 @@ from dadnet.corruptions import KINDS, suite
 from dadnet.errors import DadnetError
 from results.corrupted import RobustnessLedger
 from results.counts import Counts, count
-from results.records import Experiment
+from results.records import Experiment, FoldRecord
 from results.resampling import (
     NO_INTERVAL,
     AnyFloats,
@@ -103,10 +103,7 @@ def read_robustness(
             f"robustness: expected a complete experiment, got {len(records)} of "
             f"{len(experiment.folds)} folds of {experiment.digest}"
         )
-    clean = count((row for record in records for row in record.predictions), experiment.classes)
-    base = _Base(clean)
-    if base.uf1 <= 0:
-        raise DadnetError(f"robustness: {experiment.digest} has a clean UF1 of 0: nothing to keep")
+    base = _Base(clean_counts(experiment, records))
     found: dict[str, list[tuple[float, Counts]]] = {}
     missing: list[tuple[str, int, int]] = []
     asked = kinds or ledger.kinds(experiment)
@@ -121,6 +118,18 @@ def read_robustness(
         found.setdefault(corruption.kind, []).append((corruption.severity, counts))
     curves = tuple(base.curve(kind, points) for kind, points in found.items())
     return Robustness(experiment, base.uf1, curves, tuple(missing))
+
+
+def clean_counts(experiment: Experiment, records: Sequence[FoldRecord]) -> Counts:
+    """Return the clean side of the ratios.
+
+    Raises:
+        DadnetError: if its UF1 is 0, of which nothing can be kept.
+    """
+    clean = count((row for record in records for row in record.predictions), experiment.classes)
+    if point_figures(clean.confusions)[0] <= 0:
+        raise DadnetError(f"robustness: {experiment.digest} has a clean UF1 of 0: nothing to keep")
+    return clean
 
 
 class _Base:

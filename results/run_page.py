@@ -58,7 +58,9 @@ def robustness_page_name(experiments: Sequence[Experiment]) -> str:
 
 
 def _has_robustness(ledger: Ledger, row: Row) -> bool:
-    return row.complete and any(ledger.folder(row.experiment).glob("robustness/*/*.json"))
+    uf1 = None if row.summary is None else row.summary.uf1.value
+    # Of nothing, nothing can be kept.
+    return bool(uf1) and any(ledger.folder(row.experiment).glob("robustness/*/*.json"))
 
 
 def render_own_robustness(ledger: Ledger, row: Row) -> str | None:

@@ -12,9 +12,12 @@ from dadnet.explain import theta_numbers
 from dadnet.flow_store import load_flow_store
 from dadnet.model_file import load_model_file
 from orchestration import explain, run_loso
+from results.__main__ import main as board
 from results.explanation import read_explanation
 from results.ledger import Ledger
 from tests.orchestration.conftest import run_words
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +91,6 @@ def test_what_cannot_be_explained_is_one_line(kept, site, tmp_path, capsys):
     damaged = json.loads(path.read_text())
     damaged["density_fold"] = "other"
     path.write_text(json.dumps(damaged))
-    from results.__main__ import main as board
-
     capsys.readouterr()
     out = str(tmp_path / "site")
     assert board(["run", experiment.digest, "--ledger", str(tmp_path / "runs"), "--out", out]) == 2
