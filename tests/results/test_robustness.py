@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from results.__main__ import main
 from results.corrupted import CorruptedFold, RobustnessLedger
 from results.ledger import LedgerWarning
 from results.robustness import read_robustness
+from results.robustness_page import render_robustness
 from tests.results.conftest import build_experiment, build_record
 
 # Two clips of each class per subject; clean, every answer of a, b, c and d but one is right.
@@ -117,6 +119,22 @@ def test_the_site_has_the_page_and_notices_that_more_was_scored(robust, tmp_path
     first = page.read_bytes()
     assert main([*words, "--rebuild"]) == 0
     assert page.read_bytes() == first
+
+
+def test_several_experiments_share_the_plots_and_keep_their_names_apart(robust, fill):
+    ledger, experiment, store = robust
+    store("blur", 0.5)
+    one, other = read_robustness(ledger.root, experiment), fill(CLEAN, seed=1)
+    two = replace(one, experiment=other)
+    text = render_robustness([one, two])
+    island = json.loads(text.split('id="plots">')[1].split("</script>")[0])
+    names = [trace["name"] for trace in island["blur"]["data"]]
+    assert names == [f"{e.method} {e.digest}" for e in (experiment, other)]
+    assert [trace["y"][0] for trace in island["blur"]["data"]] == [1, 1]
+    low = one.curves[0].points[1].interval.low
+    assert island["blur"]["data"][0]["error_y"]["arrayminus"][1] == pytest.approx(
+        one.curves[0].points[1].retention - low, abs=1e-4
+    )
 
 
 def test_nothing_is_kept_of_nothing(ledger, fill):
