@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 from dadnet.member import TrainedFold
 from dadnet.model_file import ModelCard, TrainedModel
-from dadnet.models import DADNet, weights_digest
+from dadnet.models import DADNet, save_weights, weights_digest
 from dadnet.protocols import Fold
 from orchestration.plan import Plan
-from results.ledger import Ledger
+from results.ledger import Ledger, file_name
+from results.records import Experiment
 
 
 def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -> str:
@@ -28,7 +30,15 @@ def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -
     TrainedModel(weights, fold_card(plan, fold, trained)).save(
         ledger.weights_path(plan.experiment, fold.name)
     )
+    if isinstance(trained.model, DADNet) and trained.model.adapted_stages:
+        # They are needed to compare the streams (`orchestration.explain`), not to predict.
+        save_weights(adapters_path(ledger, plan.experiment, fold.name), trained.model.adapters, {})
     return weights_digest(weights)
+
+
+def adapters_path(ledger: Ledger, experiment: Experiment, fold: str) -> Path:
+    """Where the adapters of a fold's kept weights lie, if its streams differ in width."""
+    return ledger.folder(experiment) / "adapters" / f"{file_name(fold)}.safetensors"
 
 
 def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:

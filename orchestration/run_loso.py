@@ -34,7 +34,7 @@ from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration import cli
 from orchestration.claims import Presence
-from orchestration.cost import measure_cost
+from orchestration.cost import Cost, measure_cost
 from orchestration.in_process import make_folds_here
 from orchestration.plan import Plan, default_flows, make_plan
 from orchestration.progress import Progress
@@ -126,7 +126,7 @@ def run(flags: RunFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used.
     """
-    flows, macro_weights = _inputs(flags, console)
+    flows, macro_weights = find_inputs(flags, console)
     plan = make_plan(flags.experiment, flows, macro_weights)
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
@@ -142,14 +142,15 @@ def run(flags: RunFlags, console: Console) -> int:
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
     if flags.dry_run:
         if missing:
-            _print_cost(flags, plan, missing, console)
+            cost, workers = cost_here(flags, plan, missing, console)
+            console.print(cost.line(workers))
         return cli.DONE
     if missing:
-        _check_device(flags)
+        check_device(flags)
     ledger.open(experiment)
     _tell_of_weights(flags, plan, missing, console)
     if missing:
-        _make_missing(flags, plan, missing, console)
+        make_missing(flags, plan, missing, console)
         missing = ledger.missing(experiment)
     table = text_table(leaderboard(ledger, dataset=experiment.dataset))
     console.print(table, markup=False)
@@ -170,8 +171,10 @@ def _remove(folder: Location) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _print_cost(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
-    """Say what the missing folds take on this machine."""
+def cost_here(
+    flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
+) -> tuple[Cost, int]:
+    """What the missing folds take on this machine, and by how many workers."""
     options = WorkOptions(flags.ledger, device=local_device())
     workers = flags.workers or torch.cuda.device_count() or os.cpu_count() or 1
     if flags.workers == 0:
@@ -183,7 +186,7 @@ def _print_cost(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: 
         console.print(str(choice))
         stack = choice.size
     cost = measure_cost(plan, missing, options, workers=workers, stack=min(stack, share))
-    console.print(cost.line(workers))
+    return cost, workers
 
 
 def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
@@ -197,7 +200,7 @@ def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
     return tuple(name for name in missing if not flags.only or name in flags.only)
 
 
-def _check_device(flags: RunFlags) -> None:
+def check_device(flags: RunFlags) -> None:
     """Refuse what no worker of this run could do, before anything is written."""
     on_ray = flags.workers != 0
     if on_ray and (flags.experiment.optim.precision == "tf32" or flags.gpus_per_worker != 1):
@@ -210,7 +213,7 @@ def _check_device(flags: RunFlags) -> None:
         check_precision(flags.experiment.optim.precision, torch.device(local_device()))
 
 
-def _inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | None]:
+def find_inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | None]:
     """Flow store and teacher; the synthetic set is the default and is made where it is missing."""
     dataset, model = flags.experiment.data.dataset, flags.experiment.model
     if flags.flows is not None or dataset != "synthetic":
@@ -257,7 +260,8 @@ def _tell_of_weights(
         )
 
 
-def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
+def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
+    """Make folds of a plan, in this process or on Ray; a person may interrupt it."""
     options = WorkOptions(
         absolute(flags.ledger),
         flags.checkpoint_every,

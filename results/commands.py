@@ -21,7 +21,14 @@ from results.plots import lines
 from results.predictions import megc_log, prediction_csv
 from results.rendering import render, replace_file
 from results.rows import Group
-from results.run_page import render_compare, render_run, row_of, run_page_name
+from results.run_page import (
+    render_compare,
+    render_own_robustness,
+    render_run,
+    robustness_page_name,
+    row_of,
+    run_page_name,
+)
 from results.scan import Folder
 from results.stamp import write_stamp
 from results.terminal import text_table
@@ -124,6 +131,10 @@ def run_page(arguments: argparse.Namespace) -> int:
     path = arguments.out / run_page_name(row.experiment)
     replace_file(path, render_run(ledger, row, arguments.flows))
     print(f"wrote {path}")
+    if (robust := render_own_robustness(ledger, row)) is not None:
+        beside = arguments.out / robustness_page_name([row.experiment])
+        replace_file(beside, robust)
+        print(f"wrote {beside}")
     return DONE if row.complete else INCOMPLETE
 
 
