@@ -15,6 +15,8 @@ from dadnet.errors import DadnetError
 
 Size = Literal["ultralight", "nano", "micro", "tiny", "small", "base"]
 Policy = Literal["none", "hflip", "standard", "reference-v1"]
+Alignment = Literal["gswd", "sliced-wasserstein", "mmd", "l2", "kl", "pkt", "crd", "coral", "none"]
+SLICED = ("gswd", "sliced-wasserstein")  # these alone have projections and a form
 Precision = Literal["float32", "tf32", "bf16"]
 
 
@@ -102,15 +104,17 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Cross-entropy + alignment_weight * mean over stages of GSWD."""
+    """Cross-entropy + alignment_weight * mean over stages of the alignment."""
 
+    alignment: Alignment = "gswd"
+    """What is aligned: gswd is DAD-Net's; the others are rivals. none: no alignment at all."""
     alignment_weight: float = 0.5
     """Weight lambda of the alignment."""
     alignment_stages: tuple[int, ...] = (2, 3)
     """Stages whose features are aligned, counted from 0 as the reference does: 2,3 are the last
     two of four."""
     num_projections: int = 100
-    """Number L of projections of the sliced distance."""
+    """Number L of projections of a sliced distance."""
     gswd_form: Literal["tokens", "flat"] = "tokens"
     """One point per position, or (the reference's first form) one per clip."""
     label_smoothing: float = 0.05
@@ -200,13 +204,20 @@ class ExperimentConfig:
         """Whether a teacher is run at all."""
         return (
             self.model.model_type == "dad_net"
+            and self.loss.alignment != "none"
             and self.loss.alignment_weight > 0
             and bool(self.loss.alignment_stages)
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain nested JSON of every field."""
+        """Plain nested JSON of every field.
+
+        A choice that was not there at first is left out at its default, so that what was written
+        before it is still the same experiment.
+        """
         config: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.loss.alignment == "gswd":
+            del config["loss"]["alignment"]
         return config
 
     @classmethod
@@ -237,6 +248,8 @@ class ExperimentConfig:
         name = f"MicroFlowNeXt ({self.model.micro_size})"
         if self.model.model_type == "dad_net":
             name = f"DAD-Net ({self.model.micro_size}/{self.model.macro_size})"
+            if self.loss.alignment != "gswd":
+                name += f", alignment {self.loss.alignment}"
         return name + (", labels shuffled" if self.data.shuffle_labels else "")
 
 
@@ -265,6 +278,10 @@ def experiment_digest(
         del used["model"]["macro_size"]
         used["loss"] = {"label_smoothing": config.loss.label_smoothing}
         teacher_digest = None
+    elif config.loss.alignment == "none":
+        used["loss"] = {"alignment": "none", "label_smoothing": config.loss.label_smoothing}
+    elif config.loss.alignment not in SLICED:
+        del used["loss"]["num_projections"], used["loss"]["gswd_form"]
     if config.optim.precision == "float32":
         del used["optim"]["precision"]  # as before there was a choice
     if config.data.selection != "inner":

@@ -148,10 +148,11 @@ def _build(
             "`python -m orchestration.teacher` trains one, --model-type baseline needs none"
         )
     teacher.check(config.model)
+    aligned = config.loss.alignment != "none"
     return DADNet(
         student,
         teacher.network(),
-        config.loss.alignment_stages,
+        config.loss.alignment_stages if aligned else (),
         config.loss.alignment_weight,
         config.loss.num_projections,
         generator=draws,
