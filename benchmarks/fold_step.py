@@ -29,7 +29,7 @@ def teacher(input_size: int) -> Teacher:
     model = ModelConfig(model_type="baseline", micro_size="ultralight", input_size=input_size)
     network = build_model(ExperimentConfig(model=model), 3, None, generator("bench-teacher"))
     names = ("negative", "positive", "surprise")
-    return Teacher(network.state_dict(), model, names, (), "bench", "bench", {})
+    return Teacher(network.state_dict(), model, names, ("bench/none",), "bench", "bench", {})
 
 
 def fold(input_size: int, device: torch.device) -> FoldView:

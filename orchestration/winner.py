@@ -23,7 +23,7 @@ from orchestration.work import fold_record
 from results.canonical import digest16
 from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, PlannedFold
-from results.stats import subject_confusions
+from results.stats import count_records
 from results.val_side import ValLedger
 from search_spaces.space import apply_values
 
@@ -194,5 +194,4 @@ def figures_by_part(experiment: Experiment, ledger: Path) -> dict[str, dict[str,
 def pooled_test_uf1(experiment: Experiment, ledger: Path) -> float:
     """UF1 over all test clips of a finished experiment."""
     records = Ledger(ledger).records(experiment)
-    counts = subject_confusions(records, experiment.classes)
-    return uf1(np.sum(list(counts.values()), axis=0))
+    return uf1(count_records(records, experiment.classes).pooled)

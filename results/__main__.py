@@ -1,4 +1,4 @@
-"""``python -m results leaderboard``, ``import`` and ``predictions``.
+"""``python -m results COMMAND``: leaderboards and pages from finished folds.
 
 Exit status: 0 done, 2 bad input (one line on standard error), 3 an experiment is incomplete.
 """
@@ -6,22 +6,20 @@ Exit status: 0 done, 2 bad input (one line on standard error), 3 an experiment i
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 from dadnet.errors import DadnetError
-from results.board import leaderboard, text_table
-from results.foreign import ForeignTable, import_table
-from results.ledger import Ledger, LedgerWarning
-from results.page import FORMATS, write_site, write_text
-from results.predictions import find_experiment, megc_log, prediction_csv
+from results.ledger import LedgerWarning
 from results.records import PROTOCOLS, SELECTIONS
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
+FORMATS = ("html", "csv", "json", "markdown", "latex")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,19 +49,86 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def _lazily(command: str) -> Callable[[argparse.Namespace], int]:
+    """Return a command of `results.commands`, imported when it runs: most need numpy and more."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        status: int = getattr(import_module("results.commands"), command)(arguments)
+        return status
+
+    return run
+
+
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m results", description="Leaderboards from finished folds.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (
+        _add_board,
+        _add_run,
+        _add_compare,
+        _add_leaklab,
+        _add_import,
+        _add_predictions,
+        _add_submission,
+        _add_track,
+    ):
+        add(commands)
+    return parser
 
+
+_Commands = argparse._SubParsersAction  # the type that `add_subparsers` returns
+
+
+def _add_board(commands: _Commands[_Parser]) -> None:
     board = commands.add_parser("leaderboard", help="make the pages and tables of a ledger")
-    board.add_argument("--ledger", type=Path, default=Path("runs"), help="folder of finished folds")
+    _add_ledger(board)
     board.add_argument("--out", type=Path, default=Path("site"), help="folder for the pages")
     board.add_argument("--dataset", help="only this dataset")
+    board.add_argument("--protocol", help="only this protocol")
+    board.add_argument("--class-set", help="only this class set")
     board.add_argument(
         "--format", default=",".join(FORMATS), help=f"some of {','.join(FORMATS)} (default: all)"
     )
+    board.add_argument(
+        "--run-pages",
+        type=_count,
+        default=20,
+        help="pages of single experiments: for the first N rows of every group (default: 20)",
+    )
+    board.add_argument("--flows", type=Path, help="flow store, for pictures of the hardest clips")
+    board.add_argument("--rebuild", action="store_true", help="even if nothing has changed")
     board.set_defaults(run=_leaderboard)
 
+
+def _add_run(commands: _Commands[_Parser]) -> None:
+    run = commands.add_parser("run", help="make the page of one experiment")
+    run.add_argument("experiment", help="digest, or the beginning of it")
+    _add_ledger(run)
+    run.add_argument("--out", type=Path, default=Path("site"), help="folder for the page")
+    run.add_argument("--flows", type=Path, help="flow store, for pictures of the hardest clips")
+    run.set_defaults(run=_lazily("run_page"))
+
+
+def _add_compare(commands: _Commands[_Parser]) -> None:
+    compare = commands.add_parser("compare", help="compare two experiments, clip by clip")
+    compare.add_argument("first", metavar="A", help="digest, or the beginning of it")
+    compare.add_argument("second", metavar="B", help="digest, or the beginning of it")
+    _add_ledger(compare)
+    compare.add_argument("--out", type=Path, default=Path("site"), help="folder for the page")
+    compare.set_defaults(run=_lazily("compare_page"))
+
+
+def _add_leaklab(commands: _Commands[_Parser]) -> None:
+    lab = commands.add_parser("leaklab", help="what selection on the test subjects is worth")
+    _add_ledger(lab)
+    lab.add_argument("--labels", type=Path, help="a CSV of clips (subject, label) instead")
+    lab.add_argument("--k", default="1,10,100,800", help="draws to choose from, such as 1,10,100")
+    lab.add_argument("--repeats", type=_count, default=200, help="simulations of each")
+    lab.add_argument("--out", type=Path, default=Path("site"), help="folder for the page")
+    lab.set_defaults(run=_lazily("leak_laboratory"))
+
+
+def _add_import(commands: _Commands[_Parser]) -> None:
     foreign = commands.add_parser("import", help="take the per-clip predictions of another program")
     foreign.add_argument("file", type=Path, help="CSV: [dataset,]subject,clip,label,prediction")
     foreign.add_argument("--method", required=True, help="name of the row on the board")
@@ -74,11 +139,13 @@ def _parser() -> _Parser:
         "--selection", default="unknown", choices=SELECTIONS, help="what chose the epoch"
     )
     foreign.add_argument("--classes", help="class names in order, with commas between")
-    foreign.add_argument("--ledger", type=Path, default=Path("runs"), help="folder of the records")
-    foreign.set_defaults(run=_import)
+    _add_ledger(foreign)
+    foreign.set_defaults(run=_lazily("import_predictions"))
 
+
+def _add_predictions(commands: _Commands[_Parser]) -> None:
     given = commands.add_parser("predictions", help="per-clip predictions of one experiment")
-    given.add_argument("--ledger", type=Path, default=Path("runs"), help="folder of the records")
+    _add_ledger(given)
     given.add_argument("--experiment", help="its digest or the beginning of it")
     given.add_argument(
         "--format",
@@ -88,67 +155,65 @@ def _parser() -> _Parser:
     )
     given.add_argument("--part", help="csv: only this part of an official split, such as testA")
     given.add_argument("--out", type=Path, help="file to write (default: standard output)")
-    given.set_defaults(run=_predictions)
-    return parser
+    given.set_defaults(run=_lazily("predictions"))
+
+
+def _add_submission(commands: _Commands[_Parser]) -> None:
+    pack = commands.add_parser("pack", help="pack complete experiments into one verified file")
+    pack.add_argument("experiments", nargs="*", help="digests, or their beginnings; none: all")
+    _add_ledger(pack)
+    pack.add_argument("--out", type=Path, required=True, help="the bundle, such as mine.zip")
+    pack.set_defaults(run=_lazily("pack_bundle"))
+    verify = commands.add_parser("verify", help="check a bundle: schema, digests, audit, numbers")
+    verify.add_argument("bundle", type=Path, help="what `pack` wrote")
+    verify.add_argument("--rerun", help="command that makes one fold again; see the documentation")
+    verify.add_argument("--seed", type=_count, default=0, help="chooses the fold to make again")
+    verify.set_defaults(run=_lazily("verify_bundle"))
+    merge = commands.add_parser("merge", help="put verified bundles and ledgers into a ledger")
+    merge.add_argument("sources", nargs="+", type=Path, help="bundles, or folders of ledgers")
+    _add_ledger(merge)
+    merge.set_defaults(run=_lazily("merge_sources"))
+
+
+def _add_track(commands: _Commands[_Parser]) -> None:
+    track = commands.add_parser("track", help="feed TensorBoard or MLflow from the event log")
+    track.add_argument("experiment", help="digest, or the beginning of it")
+    _add_ledger(track)
+    track.add_argument("--tensorboard", type=Path, help="folder of TensorBoard's logs")
+    track.add_argument("--mlflow", help="URI of the MLflow server or folder")
+    track.add_argument("--follow", action="store_true", help="wait for folds until all are there")
+    track.set_defaults(run=_lazily("track"))
+
+
+def _add_ledger(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--ledger", type=Path, default=Path("runs"), help="folder of the folds")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
-    ledger = Ledger(arguments.ledger)
-    board = leaderboard(ledger, arguments.dataset)
-    pages = write_site(board, arguments.out, tuple(arguments.format.split(",")))
-    print(text_table(board, width=max(80, shutil.get_terminal_size((120, 24)).columns)))
-    orphans = ledger.orphans()
-    for folder in orphans:
-        print(f"warning: {folder} has records without an experiment.json", file=sys.stderr)
-    print(f"wrote {pages[0]}" + (f" and {len(pages) - 1} more" if len(pages) > 1 else ""))
-    return INCOMPLETE if orphans or not board.complete else DONE
+    from results.stamp import unchanged  # light, unlike what makes a site
 
+    options = {
+        name: None if (value := getattr(arguments, name)) is None else str(value)
+        for name in ("dataset", "protocol", "class_set", "format", "run_pages", "flows")
+    }
+    processes = os.cpu_count() or 1
+    kept, folders = unchanged(arguments.ledger, arguments.out, options, processes)
+    if kept is not None and not arguments.rebuild:
+        print(kept.text)
+        for line in kept.warnings:
+            print(f"warning: {line}", file=sys.stderr)
+        print(f"nothing changed: {arguments.out / kept.first} is as it was")
+        return kept.status
+    from results.commands import leaderboard_site
 
-def _import(arguments: argparse.Namespace) -> int:
-    classes = None
-    if arguments.classes is not None:
-        classes = tuple(name.strip() for name in arguments.classes.split(","))
-    table = ForeignTable(
-        path=arguments.file,
-        method=arguments.method,
-        dataset=arguments.dataset,
-        protocol=arguments.protocol,
-        class_set=arguments.class_set,
-        selection=arguments.selection,
-        classes=classes,
-    )
-    ledger = Ledger(arguments.ledger)
-    experiment = import_table(table, ledger)
-    num_clips = sum(fold.num_test_clips for fold in experiment.folds)
-    print(
-        f"{experiment.method}: {num_clips} clips of {len(experiment.folds)} subjects "
-        f"are in {ledger.folder(experiment)}"
-    )
-    return DONE
-
-
-def _predictions(arguments: argparse.Namespace) -> int:
-    ledger = Ledger(arguments.ledger)
-    experiment = find_experiment(ledger, arguments.experiment)
-    records = ledger.records(experiment)
-    if len(records) < len(experiment.folds):
-        missing = len(experiment.folds) - len(records)
-        print(
-            f"incomplete: {missing} of {len(experiment.folds)} folds are missing", file=sys.stderr
-        )
-        return INCOMPLETE
-    if arguments.format == "megc-log":
-        if arguments.part is not None:
-            raise DadnetError("part: the megc-log holds all clips; leave the option out")
-        text = megc_log(experiment, records)
-    else:
-        text = prediction_csv(experiment, records, arguments.part)
-    if arguments.out is None:
-        print(text, end="")
-    else:
-        write_text(arguments.out, text)
-        print(f"wrote {arguments.out}")
-    return DONE
+    return leaderboard_site(arguments, options, folders, processes)
 
 
 if __name__ == "__main__":

@@ -7,149 +7,134 @@ Rows whose selection looked at the test subjects (`oracle`) are shown and never 
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import Any
 
 from dadnet.errors import DadnetError
-from results.columns import COLUMNS, Column
+from results.account import Account, accounts
+from results.canonical import digest16
+from results.compare import detectable_gap, over_seeds, places
 from results.ledger import Ledger
-from results.records import Experiment, FoldRecord, Prediction
-from results.rows import Board, Group, Row, Tally
-from results.stats import prediction_confusions, subject_confusions, summarise
+from results.published import beside
+from results.records import Experiment
+from results.rows import MOST_ROWS, Board, Group, Row, SeedRows
+from results.scan import Folder, scan
 from results.studies import StudyLedger, StudyRecord
+from results.terminal import text_table
+
+__all__ = ["Filters", "leaderboard", "text_table"]
 
 
-def leaderboard(ledger: Ledger | str | Path, dataset: str | None = None) -> Board:
+@dataclass(frozen=True)
+class Filters:
+    """Which experiments are on the board; None lets everything through."""
+
+    dataset: str | None = None
+    protocol: str | None = None
+    class_set: str | None = None
+
+    def choose(self, experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
+        """Return the experiments that fit.
+
+        Raises:
+            DadnetError: if none does; it says what there is.
+        """
+        left = tuple(experiments)
+        for name in ("dataset", "protocol", "class_set"):
+            wanted = getattr(self, name)
+            if wanted is None:
+                continue
+            available = ", ".join(sorted({getattr(e, name) for e in left}))
+            left = tuple(e for e in left if getattr(e, name) == wanted)
+            if not left:
+                raise DadnetError(f"no experiment on {name} {wanted!r}; available: {available}")
+        return left
+
+
+def leaderboard(
+    ledger: Ledger | str | Path,
+    dataset: str | None = None,
+    *,
+    filters: Filters | None = None,
+    folders: Mapping[str, Folder] | None = None,
+    experiments: Sequence[Experiment] | None = None,
+    processes: int = 1,
+) -> Board:
     """Return the board of a ledger: the same ledger always gives the same board.
 
     Args:
         ledger: the ledger or its folder.
-        dataset: only this dataset, if given.
+        dataset: only this dataset, if given; filters: or only what these let through.
+        folders: what `results.scan.scan` has seen of the ledger, if it was called already.
+        experiments: all of the ledger, if they were read already.
+        processes: how many may read the folds side by side, if there are many.
 
     Raises:
         DadnetError: if there is no experiment, or none on the dataset.
     """
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    experiments = ledger.experiments()
+    folders = scan(ledger.root) if folders is None else folders
+    experiments = ledger.experiments() if experiments is None else experiments
     if not experiments:
         raise DadnetError(f"expected a ledger with experiments, got: nothing in {ledger.root}")
-    chosen = [e for e in experiments if dataset is None or e.dataset == dataset]
-    if not chosen:
-        available = ", ".join(sorted({e.dataset for e in experiments}))
-        raise DadnetError(f"no experiment on dataset {dataset!r}; available: {available}")
+    chosen = (filters or Filters(dataset=dataset)).choose(experiments)
     studies = StudyLedger(ledger.root).studies()
-    groups: dict[tuple[str, str, str, tuple[str, ...], str], list[Row]] = {}
-    for experiment in chosen:
-        for row in _rows(ledger, experiment, studies):
-            key = (
-                experiment.dataset,
-                experiment.protocol,
-                experiment.class_set,
-                experiment.classes,
-                row.part,
-            )
-            groups.setdefault(key, []).append(row)
-    return Board(tuple(Group(*key, rows=_ranked(groups[key])) for key in sorted(groups)))
+    read = accounts(ledger, chosen, folders, processes)
+    rows = [
+        row
+        for experiment, account in zip(chosen, read, strict=True)
+        for row in _rows(experiment, account, studies)
+    ]
+    rows.sort(key=_key)
+    groups = groupby(rows, key=_key)
+    return Board(tuple(_group(key, list(members)) for key, members in groups))
 
 
-def text_table(board: Board, width: int = 120) -> str:
-    """Return the board as plain text, one table per group, for terminals and logs.
-
-    Args:
-        board: what to show.
-        width: in characters; longer cells are wrapped.
-    """
-    # The data digest is left to the pages: with it no line fits a terminal.
-    shown = [column for column in COLUMNS if column.shown and column.key != "data"]
-    text = io.StringIO()
-    console = Console(file=text, width=width, color_system=None, force_terminal=False)
-    for group in board.groups:
-        # Text, not str: a name such as "[red]" is a name and no markup.
-        table = Table(
-            title=Text(group.title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-        )
-        for column in shown:
-            table.add_column(
-                Text(column.title),
-                justify="right" if column.numeric else "left",
-                overflow="fold",
-                no_wrap=column.key not in ("method", "selection"),
-            )
-        for row in group.rows:
-            table.add_row(*(Text(_cell(column, row)) for column in shown))
-        console.print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+_Key = tuple[str, str, str, tuple[str, ...], str]
 
 
-def _cell(column: Column, row: Row) -> str:
-    """Return the cell of a terminal's table, where only UF1 has room for its interval."""
-    value = column.value(row)
-    short = column.key in ("uar", "accuracy") and isinstance(value, float)
-    return f"{value:.3f}" if short else column.text(row)
+def _key(row: Row) -> _Key:
+    experiment = row.experiment
+    return (
+        experiment.dataset,
+        experiment.protocol,
+        experiment.class_set,
+        experiment.classes,
+        row.part,
+    )
 
 
-def part_of(protocol: str, prediction: Prediction) -> str:
-    """Return the part that a prediction is reported under beside all test clips, or "".
-
-    Composites are reported by the dataset of the subject, official splits by their test parts.
-    """
-    if protocol in ("cde", "cross-dataset"):
-        dataset, slash, _ = prediction.subject.partition("/")
-        return dataset if slash else ""
-    return prediction.part if protocol == "official" else ""
-
-
-def _rows(ledger: Ledger, experiment: Experiment, studies: tuple[StudyRecord, ...]) -> list[Row]:
-    """Return the experiment's row and, once it is complete, one per part of the same predictions.
-
-    The folds are pooled first, so a part's figures are of models that were trained on all parts.
-    """
-    records = ledger.records(experiment)
-    whole = _row(experiment, records, studies)
-    parts: dict[str, list[Prediction]] = {}
-    for prediction in (p for record in records for p in record.predictions):
-        parts.setdefault(part_of(experiment.protocol, prediction), []).append(prediction)
-    if not whole.complete or len(parts) < 2:
-        return [whole]
-    rows = [whole]
-    for part in sorted(parts):
-        confusions = prediction_confusions(parts[part], experiment.classes)
-        tallies = tuple(
-            Tally(subject, int(counts.trace()), int(counts.sum()))
-            for subject, counts in confusions.items()
-        )
-        summary = summarise(confusions, experiment.digest)
-        rows.append(replace(whole, summary=summary, tallies=tallies, part=part))
-    return rows
-
-
-def _row(
-    experiment: Experiment, records: Sequence[FoldRecord], studies: tuple[StudyRecord, ...]
-) -> Row:
-    confusions = subject_confusions(records, experiment.classes)
-    # A subject of an unfinished fold has no counts yet; alone in its fold, its total is known.
-    tallies = {
-        subject: Tally(subject, None, fold.num_test_clips if len(fold.test_subjects) == 1 else None)
-        for fold in experiment.folds
-        for subject in fold.test_subjects
-    }
-    for subject, counts in confusions.items():
-        tallies[subject] = Tally(subject, int(counts.trace()), int(counts.sum()))
-    complete = len(records) == len(experiment.folds)
-    return Row(
+def _rows(
+    experiment: Experiment, account: Account, studies: Sequence[StudyRecord]
+) -> Iterator[Row]:
+    """Give the experiment's row and, once it is complete, one per part of its predictions."""
+    whole = Row(
         experiment=experiment,
-        num_done=len(records),
+        num_done=account.num_done,
         num_planned=len(experiment.folds),
-        summary=summarise(confusions, experiment.digest) if complete else None,
-        tallies=tuple(tallies[subject] for subject in sorted(tallies)),
+        summary=account.summary,
+        counts=account.counts,
         studies=tuple(study for study in studies if experiment.digest in study.scored),
+    )
+    yield whole
+    for name, part in account.parts.items():
+        yield replace(whole, part=name, summary=part.summary, counts=part.counts)
+
+
+def _group(key: _Key, members: list[Row]) -> Group:
+    rows = _with_twins(_ranked(members))
+    ranked = [row for row in rows if row.status == "ranked"]
+    ours = [(row.experiment.method, row.experiment.digest, row.counts) for row in ranked]
+    dataset, protocol, _, classes, part = key
+    return Group(
+        *key,
+        rows=rows,
+        seeds=_seeds(rows),
+        reported=() if part else beside(dataset, protocol, len(classes), ours),
+        gap=detectable_gap([row.counts for row in ranked], MOST_ROWS),
     )
 
 
@@ -158,15 +143,95 @@ def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
 
     Rows with equal UF1 share a rank.
     """
+    ordered = sorted(rows, key=_order)
+    found = places([row.counts for row in ordered if row.status == "ranked"], MOST_ROWS)
     placed: list[Row] = []
-    for row in sorted(rows, key=_order):
-        rank = None
-        if row.status == "ranked":
-            rank = len(placed) + 1
-            if placed and _uf1(placed[-1]) == _uf1(row):
-                rank = placed[-1].rank
-        placed.append(replace(row, rank=rank))
+    for row in ordered:
+        if row.status != "ranked":
+            placed.append(row)
+            continue
+        number = len(placed)
+        rank: int | None = number + 1
+        if placed and _uf1(placed[-1]) == _uf1(row):
+            rank = placed[-1].rank
+        place = found[number]
+        tie = None if place.tie is None else _letter(place.tie)
+        placed.append(replace(row, rank=rank, ranks=place.ranks, tie=tie, p_best=place.p))
     return tuple(placed)
+
+
+def _letter(number: int) -> str:
+    """Return A to Z, then AA, AB and so on."""
+    text = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        text = chr(ord("A") + rest) + text
+    return text
+
+
+def _with_twins(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows, each complete test-peeking one with its honest twin where there is one."""
+    honest: dict[str, Row] = {}
+    for row in rows:  # best first; inner before last, where both are there
+        if row.status == "ranked":
+            twin = _identity(row.experiment, but=("selection",))
+            known = honest.get(twin)
+            if known is None or (
+                known.experiment.selection != "inner" and row.experiment.selection == "inner"
+            ):
+                honest[twin] = row
+    found = []
+    for row in rows:
+        twin_row = honest.get(_identity(row.experiment, but=("selection",)))
+        if row.status == "test-peeking" and twin_row is not None:
+            gain = _uf1(row) - _uf1(twin_row)
+            row = replace(row, twin=twin_row.experiment.digest, gain=gain)
+        found.append(row)
+    return tuple(found)
+
+
+def _seeds(rows: Sequence[Row]) -> tuple[SeedRows, ...]:
+    """Return the methods of which several complete rows differ in the seed alone, best first."""
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.status == "ranked" and row.experiment.seed is not None:
+            key = _identity(row.experiment, but=("seed",))
+            families.setdefault(key, []).append(row)
+    found = []
+    # Best first by the best seed: with very many methods, those that no page shows are left out.
+    for members in list(families.values())[:MOST_ROWS]:
+        members.sort(key=lambda row: (row.experiment.seed or 0, row.experiment.digest))
+        seeds = [row.experiment.seed or 0 for row in members]
+        subjects = {row.counts.subjects for row in members}
+        if len(set(seeds)) < 2 or len(set(seeds)) < len(seeds) or len(subjects) > 1:
+            continue
+        if len(next(iter(subjects))) < 2:
+            continue
+        first = members[0].experiment
+        key_names = [first.method, first.selection, *map(str, seeds)]
+        figures = over_seeds([row.counts for row in members], key_names)
+        found.append(SeedRows(first.method, first.selection, tuple(seeds), figures))
+    return tuple(sorted(found, key=lambda s: (-s.figures.mean, s.method, s.selection, s.seeds)))
+
+
+def _identity(experiment: Experiment, but: tuple[str, ...]) -> str:
+    """Return a hash of everything that makes the experiment, except for what is named."""
+    left_out = {*but, *({"val_fraction"} if "selection" in but else ())}
+    parts: dict[str, Any] = {
+        name: getattr(experiment, name)
+        for name in ("method", "data_digest", "teacher_digest", "selection", "seed")
+        if name not in but
+    }
+    return digest16([parts, _without(experiment.config, left_out)])
+
+
+def _without(config: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {
+        key: _without(value, names) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in names
+    }
 
 
 def _order(row: Row) -> tuple[int, float, float, str, int, str]:

@@ -46,8 +46,11 @@ def score_text(score: Score | None) -> str:
 
 def selection_text(row: Row) -> str:
     """Return the selection word, with a warning where it looked at the test subjects."""
-    note = " (test-peeking)" if row.peeking else ""
-    return f"{row.experiment.selection}{note}{', searched, not nested' if row.not_nested else ''}"
+    searched = ", searched, not nested" if row.not_nested else ""
+    if not row.peeking:
+        return f"{row.experiment.selection}{searched}"
+    gain = "" if row.gain is None else f" gain {row.gain:+.2f}"
+    return f"{row.experiment.selection} (test-peeking{gain}){searched}"
 
 
 def _plain(
@@ -97,17 +100,93 @@ def _score(
     )
 
 
+def _figure(key: str, title: str, figure: Callable[[Summary], float | None], help: str) -> Column:
+    """Return the column of a figure without an interval, for the exports."""
+
+    def value(row: Row) -> Value:
+        found = figure(row.summary) if row.summary else None
+        return None if found is None else round(found, 6)
+
+    def text(row: Row) -> str:
+        found = value(row)
+        return UNKNOWN if found is None else f"{found:.3f}"
+
+    return Column(key, title, value, text, True, False, help)
+
+
+def _text_of_p(row: Row) -> str:
+    if row.p_best is None:
+        return UNKNOWN
+    return f"{row.p_best:.3f}" if row.p_best >= 0.001 else "< 0.001"
+
+
+def _text_of_ranks(row: Row) -> str:
+    return UNKNOWN if row.ranks is None else f"{row.ranks[0]}\N{EN DASH}{row.ranks[1]}"
+
+
+def _end_of_ranks(end: int) -> Callable[[Row], Value]:
+    return lambda row: None if row.ranks is None else row.ranks[end]
+
+
 COLUMNS: tuple[Column, ...] = (
     _plain("dataset", "Dataset", lambda row: row.experiment.dataset, shown=False),
     _plain("protocol", "Protocol", lambda row: row.experiment.protocol, shown=False),
     _plain("class_set", "Class set", lambda row: row.experiment.class_set, shown=False),
     _plain("part", "Part", lambda row: row.part or None, shown=False),
     _plain("rank", "Rank", lambda row: row.rank, numeric=True, help="By UF1, complete rows only"),
+    Column(
+        "ranks",
+        "Ranks",
+        _end_of_ranks(0),
+        _text_of_ranks,
+        numeric=True,
+        help="95 % interval of the rank over resampled subjects",
+    ),
+    _plain("ranks_high", "Ranks high", _end_of_ranks(1), shown=False),
+    _plain(
+        "tie",
+        "Tie",
+        lambda row: row.tie,
+        help="Rows with one letter are not told apart by the test",
+    ),
     _plain("method", "Method", lambda row: row.experiment.method),
     _plain("status", "Status", lambda row: row.status, shown=False),
     *_score("uf1", "UF1", lambda summary: summary.uf1, "Mean F1 over classes, counts pooled"),
+    Column(
+        "p_best",
+        "p",
+        lambda row: None if row.p_best is None else round(row.p_best, 6),
+        _text_of_p,
+        numeric=True,
+        help="Against the best row: whole subjects swapped, corrected by Holm",
+    ),
     *_score("uar", "UAR", lambda summary: summary.uar, "Mean recall over classes, counts pooled"),
     *_score("accuracy", "Accuracy", lambda summary: summary.accuracy, "Share of right clips"),
+    _figure("mcc", "MCC", lambda summary: summary.mcc, "Matthews correlation, counts pooled"),
+    _figure("log_loss", "Log-loss", lambda summary: summary.log_loss, "Mean of -ln p(truth), nats"),
+    _figure("ece", "ECE", lambda summary: summary.ece, "Expected calibration error, 15 bins"),
+    _figure(
+        "uf1_subject_mean_present",
+        "Mean of subjects' UF1, classes present",
+        lambda summary: summary.fold_uf1[0],
+        "Not comparable with UF1",
+    ),
+    _figure(
+        "uf1_subject_mean_all",
+        "Mean of subjects' UF1, all classes",
+        lambda summary: summary.fold_uf1[1],
+        "Not comparable with UF1",
+    ),
+    Column(
+        "peeking_gain",
+        "Peeking gain",
+        lambda row: None if row.gain is None else round(row.gain, 6),
+        lambda row: UNKNOWN if row.gain is None else f"{row.gain:+.3f}",
+        numeric=True,
+        shown=False,
+        help="UF1 above the same experiment with an honest selection",
+    ),
+    _plain("honest_twin", "Honest twin", lambda row: row.twin, shown=False),
     Column(
         "folds_done",
         "Folds",
@@ -133,7 +212,13 @@ COLUMNS: tuple[Column, ...] = (
         lambda row: row.experiment.digest,
         help="Digest of everything that changes a number",
     ),
-    _plain("data", "Data", lambda row: row.experiment.data_digest, help="Digest of the data"),
+    _plain(
+        "data",
+        "Data",
+        lambda row: row.experiment.data_digest,
+        shown=False,
+        help="Digest of the data",
+    ),
     _plain("teacher", "Teacher", lambda row: row.experiment.teacher_digest, shown=False),
     _plain(
         "studies",

@@ -7,6 +7,7 @@
                               weights/<fold>.safetensors  (of the training side, if kept)
                               events.jsonl             (of the training side)
                               quarantine/              (damaged files, kept for a look)
+    <root>/.index.jsonl       (what `results.account` remembers; may be deleted at any time)
 
 Names become file names by percent-encoding, so that any printable name is safe and no two meet.
 """
@@ -17,12 +18,14 @@ import hashlib
 import os
 import secrets
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
 from dadnet.errors import DadnetError
-from results.records import Experiment, FoldRecord
+from results.reading import read_experiment
+from results.records import Experiment, FoldRecord, PlannedFold
 
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
 
@@ -89,6 +92,36 @@ class Ledger:
         found = (self._read(experiment, fold.name) for fold in experiment.folds)
         return tuple(record for record in found if record is not None)
 
+    def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
+        """Return one fold's valid record, or None; a damaged one is moved aside."""
+        return self._read(experiment, fold)
+
+    def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
+        """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
+        folder = f"{self.folder(experiment)}/folds"
+        for fold in experiment.folds:
+            try:  # many files: a Path for each would take longer than reading it
+                with open(f"{folder}/{file_name(fold.name)}.json", "rb", buffering=0) as file:  # noqa: PTH123
+                    yield fold, file.read()
+            except FileNotFoundError:
+                yield fold, None
+
+    def find(self, digest: str | None) -> Experiment:
+        """Return the experiment whose digest begins so; without one, the only one there is.
+
+        Raises:
+            DadnetError: if there is none, or several; it lists them.
+        """
+        experiments = self.experiments()
+        found = [e for e in experiments if e.digest.startswith(digest or "")]
+        if len(found) != 1:
+            names = [f"{e.digest} ({e.method}, {e.dataset})" for e in (found or experiments)[:8]]
+            raise DadnetError(
+                f"expected the digest of one experiment, got: {digest!r}; "
+                f"there: {', '.join(names) or 'none'}"
+            )
+        return found[0]
+
     def experiments(self) -> tuple[Experiment, ...]:
         """Return every experiment, sorted by dataset, method, seed and digest."""
         read = (self._read_experiment(folder / "experiment.json") for folder in self._folders())
@@ -100,13 +133,18 @@ class Ledger:
             )
         )
 
-    def orphans(self) -> tuple[Path, ...]:
-        """Return the folders that hold records but no readable experiment.json, sorted."""
+    def orphans(self, known: Collection[Experiment] | None = None) -> tuple[Path, ...]:
+        """Return the folders that hold records but no readable experiment.json, sorted.
+
+        Args:
+            known: the experiments, if they have just been read.
+        """
+        found = self.experiments() if known is None else known
+        whole = {str(self.folder(experiment)) for experiment in found}
         return tuple(
             folder
             for folder in self._folders()
-            if any((folder / "folds").glob("*.json"))
-            and self._read_experiment(folder / "experiment.json") is None
+            if str(folder) not in whole and any((folder / "folds").glob("*.json"))
         )
 
     def folder(self, experiment: Experiment) -> Path:
@@ -131,7 +169,10 @@ class Ledger:
 
     def _folders(self) -> Iterator[Path]:
         if self.root.is_dir():
-            yield from sorted(path for path in self.root.glob("*/*") if path.is_dir())
+            # No name gives a hidden folder (see `file_name`): those belong to others.
+            datasets = sorted(p for p in self.root.iterdir() if not p.name.startswith("."))
+            for dataset in (path for path in datasets if path.is_dir()):
+                yield from sorted(path for path in dataset.iterdir() if path.is_dir())
 
     def _read(self, experiment: Experiment, fold: str) -> FoldRecord | None:
         path = self.fold_path(experiment, fold)
@@ -153,7 +194,7 @@ class Ledger:
         if data is None:
             return None
         try:
-            experiment = Experiment.from_json(data)
+            experiment = read_experiment(data) or Experiment.from_json(data)
             if self.folder(experiment) != path.parent:
                 raise DadnetError(f"it describes {experiment.dataset}/{experiment.digest}")
         except DadnetError as error:
@@ -199,6 +240,7 @@ def _check_classes(experiment: Experiment, record: FoldRecord) -> None:
             )
 
 
+@lru_cache(maxsize=10_000)
 def file_name(name: str) -> str:
     """Return a safe file name for any name; different names give different file names.
 

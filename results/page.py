@@ -1,46 +1,56 @@
-"""The board as self-contained HTML pages, one per dataset and an index.
-
-A page needs no network, no server and no clock: style and script are inlined, and a content
-security policy admits exactly these two by their hashes.
-"""
+"""The board as self-contained HTML pages, one per dataset and an index, with exports beside."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from dadnet.errors import DadnetError
-from results.columns import COLUMNS, UNKNOWN, score_text, selection_text
-from results.export import to_csv, to_json, to_markdown
-from results.rows import Board, Tally
-from results.stats import CONFIDENCE, NUM_RESAMPLES
+from results.export import to_csv, to_json, to_latex, to_markdown
+from results.ledger import Ledger
+from results.rendering import page_name, render, replace_file, study_page_name
+from results.rows import Board
+from results.run_page import render_run, run_page_name
 from results.studies import StudyRecord
 
-_TEMPLATES = Path(__file__).parent / "templates"
-_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+__all__ = [
+    "FORMATS",
+    "page_name",
+    "render_dataset",
+    "render_index",
+    "render_study",
+    "study_page_name",
+    "write_site",
+]
+
 # suffix of the file, title of the link, maker of the text
 _EXPORTS: dict[str, tuple[str, str, Callable[[Board], str]]] = {
     "csv": ("csv", "CSV", to_csv),
     "json": ("json", "JSON", to_json),
     "markdown": ("md", "Markdown", to_markdown),
+    "latex": ("tex", "LaTeX", to_latex),
 }
 FORMATS = ("html", *_EXPORTS)
 
 
-def write_site(board: Board, out: str | Path, formats: Sequence[str] = FORMATS) -> tuple[Path, ...]:
+def write_site(
+    board: Board,
+    out: str | Path,
+    formats: Sequence[str] = FORMATS,
+    *,
+    ledger: Ledger | None = None,
+    run_pages: int = 0,
+    flows: Path | None = None,
+) -> tuple[Path, ...]:
     """Write the files of every dataset, and the index of the pages.
 
     Args:
         board: what to show.
         out: folder for the files; it is made if absent, and files of the same name are replaced.
         formats: some of `FORMATS`.
+        ledger: of the board; needed for the pages of single experiments.
+        run_pages: make these for the first so many rows of every group.
+        flows: flow store, for pictures on them.
 
     Returns:
         The paths written, the index first if there is one.
@@ -53,29 +63,43 @@ def write_site(board: Board, out: str | Path, formats: Sequence[str] = FORMATS) 
         raise DadnetError(f"expected some of {', '.join(FORMATS)} as formats, got: {formats}")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    texts: dict[str, str] = {}
+    paths: list[Path] = []
+
+    def write(name: str, text: str) -> None:
+        replace_file(folder / name, text)
+        paths.append(folder / name)
+
+    # The rows of a part are of an experiment that has its page already.
+    shown = [row for g in board.groups if not g.part for row in g.rows[:run_pages]]
+    if ledger is None or "html" not in formats:
+        shown = []
+    digests = {row.experiment.digest for row in shown}
     if "html" in formats:
-        texts["index.html"] = render_index(board)
+        write("index.html", render_index(board))
         for study in board.studies:
-            texts[study_page_name(study.digest)] = render_study(study)
+            write(study_page_name(study.digest), render_study(study))
     for dataset in board.datasets:
         part = board.of_dataset(dataset)
         if "html" in formats:
-            texts[f"{page_name(dataset)}.html"] = render_dataset(part, formats)
+            write(f"{page_name(dataset)}.html", render_dataset(part, formats, digests))
         for name in (name for name in _EXPORTS if name in formats):
             suffix, _, make = _EXPORTS[name]
-            texts[f"{page_name(dataset)}.{suffix}"] = make(part)
-    for file, text in texts.items():
-        write_text(folder / file, text)
-    return tuple(folder / file for file in texts)
+            write(f"{page_name(dataset)}.{suffix}", make(part))
+    for row in shown:
+        assert ledger is not None
+        write(run_page_name(row.experiment), render_run(ledger, row, flows))
+    return tuple(paths)
 
 
-def render_dataset(board: Board, formats: Sequence[str] = ("html",)) -> str:
+def render_dataset(
+    board: Board, formats: Sequence[str] = ("html",), run_pages: Collection[str] = ()
+) -> str:
     """Return the page of a dataset.
 
     Args:
         board: of one dataset (see `Board.of_dataset`).
         formats: the exports that will lie beside it are linked.
+        run_pages: digests of the experiments that have a page of their own.
 
     Raises:
         DadnetError: if the board has not exactly one dataset.
@@ -88,7 +112,12 @@ def render_dataset(board: Board, formats: Sequence[str] = ("html",)) -> str:
         for name, (suffix, title, _) in _EXPORTS.items()
         if name in formats
     ]
-    return _render("dataset.html.j2", board=board, dataset=dataset, links=links)
+    return render("dataset.html.j2", board=board, dataset=dataset, links=links, run_pages=run_pages)
+
+
+def render_index(board: Board) -> str:
+    """Return the page that lists the datasets."""
+    return render("index.html.j2", board=board)
 
 
 def render_study(study: StudyRecord) -> str:
@@ -97,117 +126,11 @@ def render_study(study: StudyRecord) -> str:
     from results.study_page import figures, figures_script, plotly_script
 
     made = figures(study)
-    script, drawing = plotly_script(), figures_script(made)
-    return _render(
+    return render(
         "study.html.j2",
-        (script, drawing),
+        scripts=(plotly_script(), figures_script(made)),
         study=study,
         counts=study.counts(),
         params=sorted({name for trial in study.trials for name in trial.params}),
         figures=made,
-        plotly=Markup(script),
-        drawing=Markup(drawing),
     )
-
-
-def study_page_name(digest: str) -> str:
-    """Return the file name of a study's page."""
-    return f"study-{digest}.html"
-
-
-def render_index(board: Board) -> str:
-    """Return the page that lists the datasets."""
-    return _render("index.html.j2", board=board)
-
-
-def page_name(dataset: str) -> str:
-    """Return the file name of a dataset's page without suffix, safe in paths and links.
-
-    >>> page_name("casme2")
-    'casme2'
-    >>> page_name("a/b")
-    'a-b-c14cddc0'
-    """
-    if _PLAIN_NAME.fullmatch(dataset) and dataset != "index":
-        return dataset
-    readable = re.sub(r"[^a-z0-9_-]+", "-", dataset.lower()).strip("-")[:60] or "dataset"
-    return f"{readable}-{hashlib.sha256(dataset.encode()).hexdigest()[:8]}"
-
-
-def _render(template: str, scripts: tuple[str, ...] = (), **values: object) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
-        level=_level,
-        share=_share,
-        page_name=page_name,
-        selection=selection_text,
-        study_page=study_page_name,
-        value=_value,
-    )
-    environment.globals.update(
-        columns=[column for column in COLUMNS if column.shown],
-        unknown=UNKNOWN,
-        score_text=score_text,
-        tally_text=_tally_text,
-        confidence=f"{100 * CONFIDENCE:.0f}\N{NO-BREAK SPACE}%",
-        num_resamples=f"{NUM_RESAMPLES:,}",
-    )
-    style, script = (
-        (_TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "page.js")
-    )
-    sources = " ".join(_source(text) for text in (script, *scripts))
-    # Plotly makes functions and styles at run time; no other script is admitted with it.
-    styles, evaluated = (
-        ("'unsafe-inline'", " 'unsafe-eval'; img-src data: blob:")
-        if scripts
-        else (_source(style), "")
-    )
-    policy = (
-        f"default-src 'none'; style-src {styles}; script-src {sources}{evaluated}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return environment.get_template(template).render(
-        **values, style=Markup(style), script=Markup(script), policy=policy
-    )
-
-
-def _source(text: str) -> str:
-    """Return the content security policy's source expression of an inline text."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _value(value: object) -> str:
-    """Return a parameter for people."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _level(share: float | None) -> int:
-    """Return the step of a share on the colour scale, 0 to 10; 0 where it is undefined."""
-    return 0 if share is None else int(share * 10 + 0.5)
-
-
-def _tally_text(tally: Tally) -> str:
-    if tally.right is None:
-        return f"{tally.subject}: not finished"
-    return f"{tally.subject}: {tally.right} of {tally.total} right"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(text.encode())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,27 +7,10 @@ import io
 from collections.abc import Sequence
 
 from dadnet.errors import DadnetError
-from results.ledger import Ledger
 from results.records import Experiment, FoldRecord
 
 # The numbers of the Micro-Expressions Grand Challenge 2019.
 _MEGC_CLASSES = ("negative", "positive", "surprise")
-
-
-def find_experiment(ledger: Ledger, digest: str | None) -> Experiment:
-    """Return the experiment whose digest begins so; without one, the only one of the ledger.
-
-    Raises:
-        DadnetError: if there is none, or several; it lists them.
-    """
-    found = [e for e in ledger.experiments() if e.digest.startswith(digest or "")]
-    if len(found) != 1:
-        there = found or ledger.experiments()
-        names = ", ".join(f"{e.digest} ({e.method}, {e.dataset})" for e in there[:8]) or "none"
-        raise DadnetError(
-            f"expected the digest of one experiment, got {digest!r}; there is {names}"
-        )
-    return found[0]
 
 
 def megc_log(experiment: Experiment, records: Sequence[FoldRecord]) -> str:

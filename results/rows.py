@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from dadnet.errors import DadnetError
+from results.compare import OverSeeds
+from results.counts import Counts
+from results.published import Reported
 from results.records import Experiment
 from results.stats import Summary
 from results.studies import StudyRecord
+
+# Rows of a group that are tested against the best and shown on a page; the others are in the
+# exports. With more tests than this, no corrected p could be small.
+MOST_ROWS = 250
 
 
 @dataclass(frozen=True)
@@ -27,27 +35,35 @@ class Row:
         num_done, num_planned: folds.
         summary: the pooled figures; None as long as a fold is missing, because a figure over the
             finished folds would be one over survivors.
-        tallies: one per planned test subject, sorted.
-        rank: from 1 in the group; None for incomplete and for test-peeking rows.
+        counts: of the finished folds, or of the part.
         part: the dataset of a composite, or the part of an official split, that these figures are
             of; "" for all test clips.
         studies: searches whose winner this is.
+        rank: from 1 in the group; None for incomplete and for test-peeking rows.
+        ranks: 95 % interval of the rank; tie: letter of the tie group; p_best: Holm-corrected p
+            against the best row. None where there is none.
+        twin: digest of the honest row that a test-peeking one equals but for the selection, and
+            gain: how much UF1 the peeking brought.
     """
 
     experiment: Experiment
     num_done: int
     num_planned: int
     summary: Summary | None
-    tallies: tuple[Tally, ...]
-    rank: int | None = None
+    counts: Counts = field(compare=False, repr=False)
     part: str = ""
+    studies: tuple[StudyRecord, ...] = ()
+    rank: int | None = None
+    ranks: tuple[int, int] | None = None
+    tie: str | None = None
+    p_best: float | None = None
+    twin: str | None = None
+    gain: float | None = None
 
     @property
     def key(self) -> str:
         """Unique on the board: the digest, with the part."""
         return f"{self.experiment.digest}-{self.part}" if self.part else self.experiment.digest
-
-    studies: tuple[StudyRecord, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -79,18 +95,57 @@ class Row:
     def num_clips(self) -> int:
         """How many test clips the plan, or the part, has."""
         if self.part:
-            return sum(tally.total or 0 for tally in self.tallies)
+            return int(self.counts.confusions.sum())
         return sum(fold.num_test_clips for fold in self.experiment.folds)
 
     @property
     def num_subjects(self) -> int:
-        """How many test subjects the plan has."""
-        return len(self.tallies)
+        """How many test subjects the plan, or the part, has."""
+        if self.part:
+            return len(self.counts.subjects)
+        return len({name for fold in self.experiment.folds for name in fold.test_subjects})
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """One per planned test subject, or per subject of the part, sorted."""
+        # A subject of an unfinished fold has no counts yet; alone in its fold, its total is known.
+        found = {
+            name: Tally(name, None, fold.num_test_clips if len(fold.test_subjects) == 1 else None)
+            for fold in self.experiment.folds
+            for name in fold.test_subjects
+            if not self.part
+        }
+        for name, counts in zip(self.counts.subjects, self.counts.confusions, strict=True):
+            found[name] = Tally(name, int(counts.trace()), int(counts.sum()))
+        return tuple(found[name] for name in sorted(found))
+
+
+@dataclass(frozen=True)
+class SeedRows:
+    """Rows that differ in their seed alone.
+
+    Attributes:
+        method, selection: what they share.
+        seeds: of the rows.
+        figures: UF1 over these seeds.
+    """
+
+    method: str
+    selection: str
+    seeds: tuple[int, ...]
+    figures: OverSeeds
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that may be ranked against each other, in the order of the board."""
+    """Rows that may be ranked against each other, in the order of the board.
+
+    Attributes:
+        seeds: methods with several complete seeds.
+        reported: published figures of the same dataset and protocol.
+        gap: the difference in UF1 that these subjects can show, and whether it was measured on
+            pairs of rows; None with fewer than two subjects or without a ranked row.
+    """
 
     dataset: str
     protocol: str
@@ -98,6 +153,9 @@ class Group:
     classes: tuple[str, ...]
     part: str
     rows: tuple[Row, ...]
+    seeds: tuple[SeedRows, ...] = ()
+    reported: tuple[Reported, ...] = ()
+    gap: tuple[float, bool] | None = None
 
     @property
     def title(self) -> str:
@@ -120,12 +178,7 @@ class Board:
     @property
     def studies(self) -> tuple[StudyRecord, ...]:
         """Return the searches behind the rows, by name."""
-        found = {
-            study.digest: study
-            for group in self.groups
-            for row in group.rows
-            for study in row.studies
-        }
+        found = {study.digest: study for row in self.rows for study in row.studies}
         return tuple(sorted(found.values(), key=lambda study: study.name))
 
     @property
@@ -136,7 +189,12 @@ class Board:
     @property
     def complete(self) -> bool:
         """Whether every experiment has all its folds."""
-        return all(row.complete for group in self.groups for row in group.rows)
+        return all(row.complete for row in self.rows)
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """The rows of all groups."""
+        return (row for group in self.groups for row in group.rows)
 
     def of_dataset(self, dataset: str) -> Board:
         """Return the groups of one dataset.

@@ -1,47 +1,37 @@
 """Figures of an experiment: counts pooled over all folds, intervals from a subject bootstrap.
 
-``K`` classes, ``S`` subjects, ``R`` resamples. A subject is drawn with all its clips, because the
-clips of one person resemble each other: an interval over single clips is too narrow (measured
-coverage 71 to 75 % where 95 % was meant, against 94 % over subjects).
+``K`` classes, ``S`` subjects. An interval over single clips would be too narrow, since the clips
+of one person resemble each other; `benchmarks/coverage.py` measures by how much.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import DegenerateDataWarning, bootstrap
 
 from dadnet import metrics
 from dadnet.errors import DadnetError
-from results.records import FoldRecord, Prediction
+from results.counts import UNIT, Counts, IntArray, count
+from results.records import FoldRecord
+from results.resampling import (
+    FIGURES,
+    Interval,
+    Weights,
+    effective_subjects,
+    figures_of_many,
+    interval,
+    jackknife,
+    point_figures,
+    subject_weights,
+)
 
-NUM_RESAMPLES = 9_999
-CONFIDENCE = 0.95
-# Resamples held in memory at a time; the weights of a batch take batch x S x 8 bytes.
-_BATCH = 2_000
-
-Statistic = Callable[[npt.ArrayLike], metrics.FloatArray]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval over subjects; `method` says how it was made.
-
-    Attributes:
-        low, high: the ends, or None where there is no interval (a single subject).
-        method: ``BCa``, ``percentile`` (where BCa is undefined, such as without any spread) or
-            ``none``.
-    """
-
-    low: float | None
-    high: float | None
-    method: Literal["BCa", "percentile", "none"]
+# Experiments resampled by one matrix product.
+_BATCH = 10
 
 
 @dataclass(frozen=True)
@@ -58,7 +48,14 @@ class Summary:
 
     Attributes:
         confusion: (K, K) counts over all folds, rows = truth.
+        uf1, uar, accuracy: with their intervals over subjects.
         class_f1: (K,), None for a class that is neither in the truth nor predicted.
+        mcc: Matthews correlation, None where truth or prediction is one class only.
+        log_loss: mean of -ln p(truth) in nats; ece: expected calibration error; None where a clip
+            has no probabilities.
+        fold_uf1: mean over subjects of each one's own UF1, twice: over the classes that occur
+            there, and over all classes. Neither is comparable with a pooled figure; they are here
+            because others publish them.
     """
 
     confusion: tuple[tuple[int, ...], ...]
@@ -66,126 +63,118 @@ class Summary:
     uar: Score
     accuracy: Score
     class_f1: tuple[float | None, ...]
+    mcc: float | None
+    log_loss: float | None
+    ece: float | None
+    fold_uf1: tuple[float, float]
 
 
-def subject_confusions(
-    records: Sequence[FoldRecord], classes: Sequence[str]
-) -> dict[str, metrics.IntArray]:
-    """Return the confusion matrix of every subject; see `prediction_confusions`."""
-    return prediction_confusions([row for r in records for row in r.predictions], classes)
-
-
-def prediction_confusions(
-    predictions: Iterable[Prediction], classes: Sequence[str]
-) -> dict[str, metrics.IntArray]:
-    """Return the confusion matrix of every subject.
-
-    Args:
-        predictions: of one experiment.
-        classes: (K,) class names in the class set's order.
-
-    Returns:
-        Subject -> (K, K) int64, rows = truth; sorted by subject.
+def count_records(records: Sequence[FoldRecord], classes: Sequence[str]) -> Counts:
+    """Return the counts of finished folds of one experiment.
 
     Raises:
         DadnetError: if a clip was scored in two folds.
     """
-    numbers = {name: number for number, name in enumerate(classes)}
-    matrices: dict[str, metrics.IntArray] = {}
-    seen: set[str] = set()
-    for row in predictions:
-        if row.clip_id in seen:
-            raise DadnetError(f"clip {row.clip_id} was scored in two folds, expected one")
-        seen.add(row.clip_id)
-        empty = np.zeros((len(classes), len(classes)), dtype=np.int64)
-        matrices.setdefault(row.subject, empty)[numbers[row.label], numbers[row.prediction]] += 1
-    return dict(sorted(matrices.items()))
+    return count((row for record in records for row in record.predictions), classes)
 
 
-def summarise(confusions: Mapping[str, metrics.IntArray], digest: str) -> Summary:
+def summarise(counts: Counts) -> Summary:
     """Return the pooled figures with their intervals.
-
-    Args:
-        confusions: subject -> (K, K), at least one subject (see `subject_confusions`).
-        digest: of the experiment, 16 hex digits; it seeds the resampling, so that one ledger
-            always gives the same figures.
 
     Raises:
         DadnetError: if there is no subject.
     """
-    if not confusions:
-        raise DadnetError("expected the confusion matrices of some subjects, got: none")
-    stack = np.stack(list(confusions.values()))  # (S, K, K)
-    pooled = stack.sum(axis=0)
+    return summarise_many([counts])[0]
 
-    def score(statistic: Statistic) -> Score:
-        return Score(_finite(statistic(pooled)), subject_interval(stack, statistic, digest))
 
+def summarise_many(many: Sequence[Counts]) -> list[Summary]:
+    """Return the summary of each experiment; those over the same subjects are resampled together.
+
+    Raises:
+        DadnetError: if one has no subject.
+    """
+    if not all(counts.subjects for counts in many):
+        raise DadnetError("expected the counts of some subjects, got: none")
+    found: list[Summary] = []
+    for subjects, alike in groupby(many, key=lambda counts: counts.subjects):
+        weights, members = subject_weights(subjects), list(alike)
+        for start in range(0, len(members), _BATCH):
+            part = members[start : start + _BATCH]
+            resampled = figures_of_many(weights, [counts.confusions for counts in part])
+            found += [_summary(*pair) for pair in zip(part, resampled, strict=True)]
+    return found
+
+
+def _summary(counts: Counts, resampled: Weights) -> Summary:
+    pooled = counts.pooled
+    uf1, uar, accuracy = _scores(counts, resampled)
     return Summary(
-        confusion=tuple(tuple(int(count) for count in row) for row in pooled),
-        uf1=score(metrics.batched_uf1),
-        uar=score(metrics.batched_uar),
-        accuracy=score(metrics.batched_accuracy),
+        confusion=tuple(tuple(int(cell) for cell in row) for row in pooled),
+        uf1=uf1,
+        uar=uar,
+        accuracy=accuracy,
         class_f1=tuple(_finite(value) for value in metrics.batched_class_f1(pooled)),
+        mcc=matthews(pooled),
+        log_loss=_log_loss(counts),
+        ece=calibration_error(counts),
+        fold_uf1=fold_averaged(counts.confusions),
     )
 
 
-def subject_interval(stack: metrics.IntArray, statistic: Statistic, digest: str) -> Interval:
-    """Return the bootstrap interval of a pooled figure over subjects.
-
-    Bias-corrected and accelerated (BCa); the percentile interval only where BCa is undefined,
-    which `Interval.method` then says.
-
-    Args:
-        stack: (S, K, K) counts of each subject.
-        statistic: (..., K, K) counts -> (...) figures.
-        digest: hex digits that seed the resampling.
-
-    Reference: Efron, "Better Bootstrap Confidence Intervals", JASA 1987.
-    """
-    if stack.shape[0] < 2:
-        return Interval(None, None, "none")
-    methods: tuple[Literal["BCa", "percentile"], ...] = ("BCa", "percentile")
-    for method in methods:
-        low, high = _bootstrap(stack, statistic, digest, method)
-        if math.isfinite(low) and math.isfinite(high):
-            return Interval(low, high, method)
-    return Interval(None, None, "none")
-
-
-def _bootstrap(
-    stack: metrics.IntArray,
-    statistic: Statistic,
-    digest: str,
-    method: Literal["BCa", "percentile"],
-) -> tuple[float, float]:
-    num_subjects = stack.shape[0]
-    flat = stack.reshape(num_subjects, -1).astype(np.float64)  # (S, K*K)
-
-    def of_subjects(chosen: npt.NDArray[Any], axis: int = -1) -> metrics.FloatArray:
-        # Counting how often each subject was drawn and one matrix product are much lighter
-        # than gathering (R, S, K, K) counts.
-        chosen = np.moveaxis(np.asarray(chosen, dtype=np.int64), axis, -1)
-        rows = chosen.reshape(-1, chosen.shape[-1])  # (R, S), or (S, S - 1) for the jackknife
-        offsets = np.arange(rows.shape[0])[:, None] * num_subjects
-        drawn = np.bincount((rows + offsets).ravel(), minlength=rows.shape[0] * num_subjects)
-        pooled = drawn.reshape(-1, num_subjects).astype(np.float64) @ flat  # (R, K*K)
-        return statistic(pooled.reshape(*chosen.shape[:-1], *stack.shape[1:]))
-
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        # Without spread BCa is undefined: the result is NaN, which the caller looks at.
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        result = bootstrap(
-            (np.arange(num_subjects),),
-            of_subjects,
-            n_resamples=NUM_RESAMPLES,
-            batch=_BATCH,
-            vectorized=True,
-            confidence_level=CONFIDENCE,
-            method=method,
-            rng=np.random.default_rng(int(digest, 16)),
+def _scores(counts: Counts, resampled: Weights) -> tuple[Score, ...]:
+    stack = counts.confusions
+    values = point_figures(stack)
+    left_out, effective = jackknife(stack), effective_subjects(stack)
+    return tuple(
+        Score(
+            _finite(values[number]),
+            interval(resampled[number], float(values[number]), left_out[number], effective),
         )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+        for number in range(len(FIGURES))
+    )
+
+
+def matthews(confusion: npt.ArrayLike) -> float | None:
+    """Return the Matthews correlation of a (K, K) matrix; None where it is undefined.
+
+    With n clips, c right ones, t_k clips and p_k predictions of class k it is
+    (c n - sum t_k p_k) / sqrt((n^2 - sum p_k^2) (n^2 - sum t_k^2)).
+
+    Reference: Gorodkin, "Comparing two K-category assignments by a K-category correlation
+    coefficient", 2004.
+    """
+    counts = np.asarray(confusion, dtype=np.float64)
+    clips, given, number = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
+    below = (number**2 - given @ given) * (number**2 - clips @ clips)
+    if below <= 0:
+        return None
+    return float((counts.trace() * number - clips @ given) / math.sqrt(below))
+
+
+def calibration_error(counts: Counts) -> float | None:
+    """Return the expected calibration error: mean over clips of |right - confidence| by bins.
+
+    Reference: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017.
+    """
+    if counts.bins is None:
+        return None
+    clips, right, confidence = counts.bins.astype(np.float64).T
+    return float(np.abs(right - confidence * UNIT).sum() / clips.sum())
+
+
+def fold_averaged(confusions: IntArray) -> tuple[float, float]:
+    """Return the mean of the subjects' own UF1: over the classes that occur, and over all."""
+    by_class = metrics.batched_class_f1(confusions)  # (S, K), NaN where a class does not occur
+    defined = np.isfinite(by_class)
+    filled = np.where(defined, by_class, 0.0)
+    present = filled.sum(axis=1) / defined.sum(axis=1)
+    return float(present.mean()), float(filled.mean(axis=1).mean())
+
+
+def _log_loss(counts: Counts) -> float | None:
+    if counts.nats is None:
+        return None
+    return float(counts.nats.sum() * UNIT / counts.confusions.sum())
 
 
 def _finite(value: npt.ArrayLike) -> float | None:

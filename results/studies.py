@@ -31,6 +31,7 @@ from results.canonical import (
     unseal,
 )
 from results.ledger import bytes_of, quarantine
+from results.scan import STUDIES
 
 STATES = ("COMPLETE", "PRUNED", "FAIL")
 
@@ -170,7 +171,7 @@ class StudyLedger:
 
     def folder(self, digest: str) -> Path:
         """Where a study keeps its files."""
-        return self.root / ".studies" / check_digest("the study's digest", digest)
+        return self.root / STUDIES / check_digest("the study's digest", digest)
 
     def put(self, study: StudyRecord) -> None:
         """Write or replace a study's record, atomically."""
@@ -189,7 +190,7 @@ class StudyLedger:
     def studies(self) -> tuple[StudyRecord, ...]:
         """Every study with a valid record, sorted by name; a damaged one is moved aside."""
         found = []
-        for path in sorted((self.root / ".studies").glob("*/study.json")):
+        for path in sorted((self.root / STUDIES).glob("*/study.json")):
             data = bytes_of(path)
             if data is None:
                 continue

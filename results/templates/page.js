@@ -43,3 +43,29 @@ for (const strip of document.querySelectorAll(".strip")) {
   strip.addEventListener("pointerover", say);
   strip.addEventListener("click", say);
 }
+// Filters hide rows and whole groups; rankings are made once, within a group, and never change.
+const filters = document.querySelector(".filters");
+function applyFilters() {
+  const wanted = Object.fromEntries(
+    [...filters.querySelectorAll("[data-filter]")].map((field) => [field.dataset.filter, field.value])
+  );
+  const text = (wanted.method || "").toLocaleLowerCase("en");
+  let shown = 0;
+  let all = 0;
+  for (const group of document.querySelectorAll(".group")) {
+    group.hidden =
+      (wanted.protocol && group.dataset.protocol !== wanted.protocol) ||
+      (wanted["class-set"] && group.dataset.classSet !== wanted["class-set"]) || false;
+    for (const row of group.querySelectorAll(".board tbody tr")) {
+      const method = row.querySelector(".c-method").dataset.sort.toLocaleLowerCase("en");
+      row.hidden = (wanted.selection && row.dataset.selection !== wanted.selection) || !method.includes(text);
+      all += 1;
+      shown += !row.hidden && !group.hidden;
+    }
+  }
+  filters.querySelector("output").textContent = shown === all ? "" : `${shown} of ${all} rows`;
+}
+if (filters) {
+  for (const kind of ["input", "change"]) filters.addEventListener(kind, applyFilters);
+  filters.addEventListener("submit", (event) => event.preventDefault());
+}

@@ -2,12 +2,14 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 
 from dadnet.errors import DadnetError
-from results.board import leaderboard, text_table
+from results.board import Filters, leaderboard, text_table
 from results.columns import COLUMNS, UNKNOWN
-from results.export import to_csv, to_json, to_markdown
+from results.export import to_csv, to_json, to_latex, to_markdown
+from results.foreign import ForeignTable, import_table
 from results.ledger import LedgerWarning
 from results.records import PlannedFold, Prediction
 from results.rows import Tally
@@ -139,7 +141,7 @@ def test_registry_has_every_key_and_title_once():
     assert len({column.title for column in COLUMNS}) == len(COLUMNS)
     shown = {column.key for column in COLUMNS if column.shown}
     assert {"method", "selection", "num_clips", "num_subjects", "seed"} <= shown
-    assert {"experiment", "data"} <= shown
+    assert {"experiment", "ranks", "tie", "p_best"} <= shown
 
 
 def test_exports_hold_the_same_figures(ledger, fill):
@@ -163,10 +165,10 @@ def test_exports_hold_the_same_figures(ledger, fill):
         "surprise": round(2 / 3, 6),
     }
     assert group["rows"][1]["confusion"] is None
-    assert group["rows"][1]["subjects"][2] == {"subject": "c", "right": None, "total": 2}
+    assert group["rows"][1]["subjects"]["c"] == [None, 2]
 
     markdown = to_markdown(board)
-    assert r"| 1 | good \| best | 0.822 \[" in markdown
+    assert r"| A | good \| best | 0.822 \[" in markdown
     assert r"\*poor\*" in markdown
 
 
@@ -186,5 +188,83 @@ def test_same_ledger_same_bytes(ledger, fill, random_table):
         fill(random_table(12, skill, 1), method=f"skill {skill}")
     first = leaderboard(ledger)
     again = leaderboard(ledger.root)
-    for export in (to_csv, to_json, to_markdown, text_table):
+    for export in (to_csv, to_json, to_markdown, to_latex, text_table):
         assert export(first) == export(again)
+
+
+def test_peeking_rows_stand_beside_their_honest_twin_struck_out(ledger, fill):
+    honest = fill(POOR, seed=3)
+    fill(POOR, seed=4)
+    fill(GOOD, seed=3, selection="oracle")
+    board = leaderboard(ledger)
+    row = next(row for row in board.rows if row.peeking)
+    assert row.twin == honest.digest
+    gain = row.summary.uf1.value - (0 + 1 / 3 + 2 / 3) / 3  # POOR: F1 of n 2/6, p 0, s 2/3
+    assert row.gain == pytest.approx(gain, abs=1e-6)
+    assert f"oracle (test-peeking gain {gain:+.2f})" in text_table(board, width=200)
+    assert "~~DAD-Net (micro/ultralight)~~" in to_markdown(board)
+    assert r"\sout{DAD-Net (micro/ultralight)}" in to_latex(board)
+
+
+def test_filters_choose_and_say_what_there_is(ledger, fill):
+    fill(GOOD)
+    fill(GOOD, protocol="cde")
+    (group,) = leaderboard(ledger, filters=Filters(protocol="cde")).groups
+    assert group.protocol == "cde"
+    with pytest.raises(DadnetError, match="class_set '5class'; available: 3class"):
+        leaderboard(ledger, filters=Filters(protocol="cde", class_set="5class"))
+
+
+def test_seeds_of_one_method_are_put_together(ledger, fill, random_table):
+    for seed in (4, 5, 7):
+        fill(random_table(12, 0.7, seed), seed=seed)
+    fill(random_table(12, 0.6, 1), method="single seed")
+    (group,) = leaderboard(ledger).groups
+    (family,) = group.seeds
+    values = {r.experiment.seed: r.summary.uf1.value for r in group.rows if r.experiment.seed}
+    assert family.seeds == (4, 5, 7)
+    assert family.figures.values == pytest.approx([values[seed] for seed in (4, 5, 7)])
+    assert family.figures.mean == pytest.approx(np.mean(list(values.values())))
+    assert family.figures.deviation == pytest.approx(np.std(list(values.values()), ddof=1))
+    assert family.figures.interval.low < family.figures.mean < family.figures.interval.high
+
+
+def test_published_figures_stand_beside_ours_with_reasons(ledger, published_log):
+    table = ForeignTable(published_log, "STSTNet (log)", "megc2019", "cde")
+    experiment = import_table(table, ledger)
+    group, *parts = leaderboard(ledger).groups
+    assert [part.part for part in parts] == ["casme2", "samm", "smic"]
+    assert not any(part.reported for part in parts)  # they stand beside the whole
+    found = {(item.published.method, item.published.part): item for item in group.reported}
+    whole = found["STSTNet", "full"]
+    assert whole.digest == experiment.digest
+    assert whole.ours == pytest.approx(0.7209, abs=5e-5)
+    assert whole.gap == pytest.approx(0.7209 - 0.7353, abs=5e-5)
+    assert whole.reasons == ()
+    # the part of one dataset, of the same pooled predictions
+    samm = found["STSTNet", "samm"]
+    assert samm.ours is not None
+    assert samm.ours != pytest.approx(whole.ours)
+    assert found["CapsuleNet", "full"].reasons == ("test-peeking", "fold-averaged")
+    assert found["CapsuleNet", "full"].ours is None
+    assert found["EMR", "full"].reasons == ("selection unknown",)
+
+
+def test_published_figures_of_other_classes_or_clips_say_so(ledger, fill):
+    names = ("negative", "positive", "surprise", "others")
+    fill({"a": ["n>n"], "b": ["p>s"]}, dataset="casme3", classes=names, class_set="4class")
+    fill(GOOD, dataset="megc2019", protocol="cde", method="STSTNet")
+    casme3, megc = leaderboard(ledger).groups
+    reasons = {item.published.num_classes: item.reasons for item in casme3.reported}
+    assert "other class set" in reasons[3]
+    assert "other class set" not in reasons[4]
+    whole = next(i for i in megc.reported if i.published.method == "STSTNet" and i.ours)
+    assert "other n" in whole.reasons
+
+
+def test_ledger_without_shared_clips_has_no_tests_between_them(ledger, fill):
+    fill(GOOD, method="one")
+    fill({"a": ["n>n"], "b": ["p>s"]}, method="two")
+    (group,) = leaderboard(ledger).groups
+    assert [row.tie for row in group.rows] == ["A", None]
+    assert group.rows[1].p_best is None

@@ -27,7 +27,7 @@ def test_leaderboard_writes_the_site_and_prints_the_table(ledger, fill, tmp_path
     assert main(board_of(ledger, tmp_path / "site")) == 0
     captured = capsys.readouterr()
     assert "0.822 [" in captured.out
-    assert f"wrote {tmp_path / 'site' / 'index.html'} and 4 more" in captured.out
+    assert f"wrote {tmp_path / 'site' / 'index.html'} and 6 more" in captured.out
     assert captured.err == ""
 
 
@@ -83,22 +83,41 @@ def test_import_then_leaderboard(published_log, ledger, tmp_path, capsys):
         ["leaderboard", "--format", "pdf", "--ledger", "LEDGER"],
         ["leaderboard", "--dataset", "none", "--ledger", "LEDGER"],
         ["leaderboard", "--out", "/dev/null/site", "--ledger", "LEDGER"],
+        ["leaderboard", "--run-pages", "-1", "--ledger", "LEDGER"],
+        ["leaderboard", "--protocol", "cde", "--ledger", "LEDGER"],
+        ["run", "0000", "--ledger", "LEDGER"],
+        ["compare", "0000", "1111", "--ledger", "LEDGER"],
+        ["leaklab", "--labels", "none.csv", "--ledger", "LEDGER"],
+        ["leaklab", "--k", "1,x", "--ledger", "LEDGER"],
+        ["leaklab", "--k", "0", "--ledger", "LEDGER"],
+        ["pack", "0000", "--ledger", "LEDGER", "--out", "x.zip"],
+        ["verify", "none.zip"],
+        ["merge", "none.zip", "--ledger", "LEDGER"],
+        ["track", "DIGEST", "--ledger", "LEDGER"],
         ["import", "none.csv"],
         ["import", "none.csv", "--method", "x", "--dataset", "x", "--protocol", "loso"],
         ["import", "none.csv", "--method", "x", "--dataset", "x", "--protocol", "holdout"],
     ],
 )
 def test_bad_input_gives_one_line_and_status_2(ledger, fill, capsys, arguments):
-    fill(GOOD)
-    filled = [str(ledger.root) if word == "LEDGER" else word for word in arguments]
+    words = {"LEDGER": str(ledger.root), "DIGEST": fill(GOOD).digest}
+    filled = [words.get(word, word) for word in arguments]
     assert main(filled) == 2
     one_error(capsys)
 
 
 def test_flags_are_frozen(capsys):
     for command, flags in {
-        "leaderboard": "--ledger --out --dataset --format",
+        "leaderboard": "--ledger --out --dataset --protocol --class-set --format --run-pages "
+        "--flows --rebuild",
+        "run": "--ledger --out --flows",
+        "compare": "--ledger --out",
+        "leaklab": "--ledger --labels --k --repeats --out",
         "import": "--method --dataset --protocol --class-set --selection --classes --ledger",
+        "pack": "--ledger --out",
+        "verify": "--rerun --seed",
+        "merge": "--ledger",
+        "track": "--ledger --tensorboard --mlflow --follow",
     }.items():
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])

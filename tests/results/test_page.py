@@ -44,7 +44,7 @@ def test_files_of_a_site(ledger, fill, tmp_path):
     paths = write_site(leaderboard(ledger), tmp_path / "site")
     name = page_name("SAMM long")
     assert re.fullmatch(r"samm-long-[0-9a-f]{8}", name)
-    expected = {f"{n}.{s}" for n in ("casme2", name) for s in ("html", "csv", "json", "md")}
+    expected = {f"{n}.{s}" for n in ("casme2", name) for s in ("html", "csv", "json", "md", "tex")}
     assert {path.name for path in paths} == expected | {"index.html"}
     assert {path.name for path in (tmp_path / "site").iterdir()} == expected | {"index.html"}
     assert paths[0].name == "index.html"
@@ -140,7 +140,7 @@ def test_page_shows_figures_counts_subjects_and_states(ledger, fill):
         assert part in text, part
     assert text.count("<details") == 3
     assert len(re.findall(r"<details[^>]* open", text)) == 1
-    rows = re.findall(r'<tr role="row" class="([\w-]+)">', text)
+    rows = re.findall(r'<tr role="row" class="([\w-]+)"', text)
     assert rows == ["ranked", "test-peeking", "incomplete"]
     assert text.count("<tbody role") == 2  # sorted each by itself
 

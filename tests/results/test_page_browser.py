@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from results.__main__ import main
 from results.board import leaderboard
 from results.foreign import ForeignTable, import_table
 from results.page import write_site
+from results.records import FoldRecord
+from results.run_page import render_compare
+from tests.results.conftest import CLASSES, build_experiment, build_record
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 FLAGS = (
@@ -60,9 +66,46 @@ def site(ledger, fill, random_table, published_log, tmp_path) -> dict[str, Path]
     fill(random_table(24, 0.6, 3, "casme2"), dataset="casme2", method="A: no transformer")
     fill(random_table(24, 0.9, 4, "casme2"), dataset="casme2", selection="oracle")
     fill(table, without=list(table)[17:], dataset="casme2", seed=7)
-    fill({f"{EVIL}/1": ["n>n", "s>p"], "2": ["p>p"]}, dataset=EVIL, method=EVIL + "x" * 80)
-    paths = write_site(leaderboard(ledger), tmp_path / "site", ("html", "csv"))
-    return {path.stem.split("-")[0]: path for path in paths if path.suffix == ".html"}
+    for seed, selection in ((1, "inner"), (2, "last"), (3, "oracle")):
+        samm = random_table(12, 0.5 + 0.1 * seed, seed, "samm")
+        fill(samm, dataset="samm", method=f"M{seed}", selection=selection)
+    fill(samm, dataset="samm", method="M4", protocol="group-kfold")
+    evil = {f"{EVIL}/1": ["n>n", "s>p"], "2": ["p>p"]}
+    experiment = build_experiment(evil, dataset=EVIL, method=EVIL + "x" * 80)
+    ledger.open(experiment)
+    for number, (fold, clips) in enumerate(evil.items()):
+        ledger.put(experiment, with_everything(build_record(experiment, fold, clips), number))
+    folder = tmp_path / "site"
+    paths = write_site(leaderboard(ledger), folder, ("html", "csv"), ledger=ledger, run_pages=1)
+    pages = {path.stem.split("-")[0]: path for path in paths if path.suffix == ".html"}
+    pages["run"] = folder / f"run-{experiment.digest}.html"
+    first, second = (e for e in ledger.experiments() if e.dataset == "casme2" and e.seed == 0
+                     and e.protocol == "loso" and e.method[:2] in ("Z:", "A:"))  # fmt: skip
+    pages["compare"] = folder / "compare.html"
+    pages["compare"].write_text(render_compare(ledger, first, second)[0], encoding="utf-8")
+    words = ["leaklab", "--ledger", str(ledger.root), "--out", str(folder), "--repeats", "5"]
+    assert main([*words, "--k", "1,10"]) == 0
+    pages["leaklab"] = folder / "leaklab.html"
+    return pages
+
+
+def with_everything(record: FoldRecord, number: int) -> FoldRecord:
+    """Return the record with probabilities, curves by stage and where it was made."""
+    share = {True: 0.8, False: 0.1}
+    rows = tuple(
+        replace(row, probabilities=tuple(share[name == row.prediction] for name in CLASSES))
+        for row in record.predictions
+    )
+    names = ("train_loss", "alignment_stage_2", "val_uf1", "val_uar", "val_log_loss")
+    host = {
+        "started_at": f"2026-01-01T00:0{number}:00+00:00",
+        "seconds": 40,
+        "worker": EVIL,
+        "tries": number + 1,
+        "gpu_name": EVIL,
+    }
+    curves = dict.fromkeys(names, (0.9, 0.5, 0.4))
+    return replace(record, predictions=rows, curves=curves, host=host)
 
 
 def show(browser, path: Path, width: int = 1440, scheme: str = "light") -> None:
@@ -97,7 +140,70 @@ def test_pages_are_quiet_and_fit_at_every_width(browser, site):
                 folder = os.environ.get("DADNET_SCREENSHOTS")  # to look at them
                 if folder:
                     browser.save_screenshot(f"{folder}/{path.stem}-{width}-{scheme}.png")
+                drawn = browser.execute_script(
+                    "return [...document.querySelectorAll('.plot')]"
+                    ".map(plot => plot.querySelector('svg') !== null)"
+                )
+                assert all(drawn), path.name
+                if path.stem.startswith(("run", "compare", "leaklab")):
+                    assert drawn, path.name
+            assert path.stat().st_size < 3_000_000
     assert browser.get_log("browser") == []
+
+
+def test_nothing_serious_is_found_by_axe(browser, site):
+    axe = pytest.importorskip("axe_core_python")
+    script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    for path in site.values():
+        for width, scheme in ((1440, "light"), (390, "dark"), (1440, "dark")):
+            show(browser, path, width, scheme)
+            # what is folded away is checked as well, as it looks when it is open
+            browser.execute_script(
+                "for (const d of document.querySelectorAll('details')) d.open = true"
+            )
+            height = browser.execute_script("return document.documentElement.scrollHeight")
+            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            # past the page's policy, as a debugger does
+            browser.execute_cdp_cmd("Runtime.evaluate", {"expression": script})
+            found = browser.execute_async_script(
+                "const done = arguments[0]; axe.run(document).then(result => done(JSON.stringify("
+                "result.violations.map(v => [v.id, v.impact, v.nodes.map(n => n.html)]))))"
+            )
+            serious = [v for v in json.loads(found) if v[1] in ("serious", "critical")]
+            assert serious == [], (path.name, width, scheme)
+
+
+def test_filters_hide_rows_and_groups_and_never_rank_anew(browser, site):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    def ranks() -> list[str]:
+        return browser.execute_script(
+            "return [...document.querySelectorAll('.group:not([hidden]) .board tbody "
+            "tr:not([hidden]) .c-rank')].map(cell => cell.dataset.sort)"
+        )
+
+    show(browser, site["samm"])
+    assert ranks() == ["1", "1", "2", ""]
+    Select(browser.find_element(By.CSS_SELECTOR, "[data-filter=protocol]")).select_by_value("loso")
+    assert ranks() == ["1", "2", ""]
+    select = Select(browser.find_element(By.CSS_SELECTOR, "[data-filter=selection]"))
+    select.select_by_value("inner")
+    assert ranks() == ["2"]
+    select.select_by_value("")
+    browser.find_element(By.CSS_SELECTOR, "[data-filter=method]").send_keys("m2")
+    assert ranks() == ["1"]
+    assert browser.find_element(By.CSS_SELECTOR, ".filters output").text == "1 of 4 rows"
+
+
+def test_names_in_plots_are_text(browser, site):
+    show(browser, site["run"])
+    labels = browser.execute_script(
+        "return [...document.querySelectorAll('#plot-time .ytick text')].map(t => t.textContent)"
+    )
+    assert labels == [EVIL]
+    assert browser.execute_script("return document.querySelectorAll('.plot script').length") == 0
 
 
 def test_details_fit_a_phone_when_opened(browser, site):

@@ -1,0 +1,160 @@
+"""How often the intervals hold the truth, and how often the swap test errs.
+
+Studies are simulated on the subjects of a label table: each draws its subjects with replacement,
+gives each an ability (logit, normal with standard deviation `--sd`), and answers clip by clip;
+a wrong answer follows the prior of the other classes. The truth is the figure over very many
+subjects. Subjects drawn whole should give 95 %; clips drawn one by one give less, because the
+clips of one person resemble each other.
+
+`python -m benchmarks.coverage --simulations 1000 --json benchmarks/results/coverage.json`
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import report
+from results.compare import swap_test
+from results.counts import Counts
+from results.resampling import (
+    effective_subjects,
+    figures,
+    interval,
+    jackknife,
+    point_figures,
+    subject_weights,
+)
+
+LABELS = Path(__file__).parents[1] / "tests" / "data" / "ststnet_predictions.csv"
+CLASSES = ("negative", "positive", "surprise")
+TRUTH_SUBJECTS = 400_000
+
+
+def label_profiles(path: Path) -> np.ndarray:
+    """Clips of each class of each subject, shape (S, K)."""
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    subjects = sorted({(row["dataset"], row["subject"]) for row in rows})
+    table = np.zeros((len(subjects), len(CLASSES)), dtype=np.int64)
+    for row in rows:
+        table[subjects.index((row["dataset"], row["subject"])), CLASSES.index(row["label"])] += 1
+    return table
+
+
+def answers(
+    clips: np.ndarray, ability: np.ndarray, prior: np.ndarray, draw: np.random.Generator
+) -> np.ndarray:
+    """Confusions (S, K, K) of subjects with these clips (S, K) and abilities (S,), in logits."""
+    size = clips.shape[1]
+    right = draw.binomial(clips, 1 / (1 + np.exp(-ability))[:, None])
+    found = np.zeros((len(clips), size, size), dtype=np.int64)
+    for truth in range(size):
+        others = [k for k in range(size) if k != truth]
+        share = prior[others] / prior[others].sum()
+        found[:, truth, truth] = right[:, truth]
+        found[:, truth, others] = draw.multinomial(clips[:, truth] - right[:, truth], share)
+    return found
+
+
+def true_uf1(profiles: np.ndarray, mean: float, sd: float) -> float:
+    """UF1 over very many subjects."""
+    draw = np.random.default_rng(1)
+    clips = profiles[draw.integers(0, len(profiles), TRUTH_SUBJECTS)]
+    ability = draw.normal(mean, sd, TRUTH_SUBJECTS)
+    found = answers(clips, ability, prior_of(profiles), draw)
+    return float(point_figures(found.sum(axis=0)[None])[0])
+
+
+def prior_of(profiles: np.ndarray) -> np.ndarray:
+    """Share of each class, (K,)."""
+    return profiles.sum(axis=0) / profiles.sum()
+
+
+def study(profiles: np.ndarray, mean: float, sd: float, draw: np.random.Generator) -> Counts:
+    """One simulated study on as many subjects as the table has."""
+    number = len(profiles)
+    clips = profiles[draw.integers(0, number, number)]
+    found = answers(clips, draw.normal(mean, sd, number), prior_of(profiles), draw)
+    return Counts(tuple(f"s{n:03d}" for n in range(number)), found, None, None)
+
+
+def clip_interval_holds(counts: Counts, truth: float, draw: np.random.Generator) -> bool:
+    """Whether the percentile interval over single clips holds the truth."""
+    pooled = counts.pooled
+    drawn = draw.multinomial(pooled.sum(), pooled.ravel() / pooled.sum(), 2_000)
+    stack = drawn.reshape(-1, *pooled.shape)
+    hits = np.diagonal(stack, axis1=1, axis2=2)
+    values = (2 * hits / (stack.sum(axis=2) + stack.sum(axis=1))).mean(axis=1)
+    low, high = np.quantile(values, [0.025, 0.975])
+    return bool(low <= truth <= high)
+
+
+def coverage(profiles: np.ndarray, sd: float, simulations: int, mean: float) -> dict[str, Any]:
+    """Coverage of both intervals and the error rate of the swap test at 5 %."""
+    truth = true_uf1(profiles, mean, sd)
+    draw = np.random.default_rng(2)
+    held = {"subjects": 0, "clips": 0}
+    false_alarms = 0
+    for _ in range(simulations):
+        counts = study(profiles, mean, sd, draw)
+        weights = subject_weights(counts.subjects)
+        values = figures(weights, counts.confusions)[0]
+        own = float(point_figures(counts.confusions)[0])
+        left_out = jackknife(counts.confusions)[0]
+        found = interval(values, own, left_out, effective_subjects(counts.confusions))
+        assert found.low is not None
+        assert found.high is not None
+        held["subjects"] += found.low <= truth <= found.high
+        held["clips"] += clip_interval_holds(counts, truth, draw)
+        false_alarms += swap_test(*alike(profiles, mean, sd, draw)) <= 0.05
+    return {
+        "subject_logit_sd": sd,
+        "simulations": simulations,
+        "true_uf1": truth,
+        "subject_interval_covers": held["subjects"] / simulations,
+        "clip_interval_covers": held["clips"] / simulations,
+        "swap_test_false_positives": false_alarms / simulations,
+    }
+
+
+def alike(
+    profiles: np.ndarray, mean: float, sd: float, draw: np.random.Generator
+) -> tuple[Counts, Counts]:
+    """Two methods that are equally good on the same clips and share half of the ability."""
+    number = len(profiles)
+    clips = profiles[draw.integers(0, number, number)]
+    names = tuple(f"s{n:03d}" for n in range(number))
+    shared = draw.normal(0, sd, number)
+    pair = []
+    for _ in range(2):
+        ability = mean + np.sqrt(0.5) * (shared + draw.normal(0, sd, number))
+        pair.append(Counts(names, answers(clips, ability, prior_of(profiles), draw), None, None))
+    return pair[0], pair[1]
+
+
+def main() -> None:
+    """Run the studies and print a line for each spread of the subjects."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--simulations", type=int, default=1_000)
+    parser.add_argument("--sd", type=float, nargs="+", default=[1.0, 1.5])
+    parser.add_argument("--mean", type=float, default=1.3, help="ability of the mean subject")
+    parser.add_argument("--labels", type=Path, default=LABELS)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    flags = parser.parse_args()
+    profiles = label_profiles(flags.labels)
+    rows = []
+    for sd in flags.sd:
+        started = time.perf_counter()
+        row = coverage(profiles, sd, flags.simulations, flags.mean)
+        rows.append({**row, "seconds": time.perf_counter() - started})
+    report("coverage", rows, flags.json)
+
+
+if __name__ == "__main__":
+    main()

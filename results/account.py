@@ -1,0 +1,222 @@
+"""What the board needs of each experiment, read from its folds or kept from the last time.
+
+The index is a file of lines in the ledger's root, each with its own checksum. It holds nothing
+that the folds do not say, and an entry counts only as long as neither the folds nor this code have
+changed; without it the board is the same, only slower.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import multiprocessing
+import os
+import secrets
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from results.counts import Counts, ScoredClip, count
+from results.ledger import Ledger, LedgerWarning
+from results.parts import count_parts
+from results.reading import read_clips
+from results.records import Experiment
+from results.resampling import Interval
+from results.scan import Folder, of_source
+from results.stats import Score, Summary, summarise_many
+
+INDEX = ".index.jsonl"
+# Fewer folds than this are read again each time, and by this process alone.
+_FEW = 2_000
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """The finished folds of one experiment, counted.
+
+    Attributes:
+        num_done: finished folds.
+        counts: of their clips.
+        summary: the pooled figures; None as long as a fold is missing.
+        parts: part -> its account, where the protocol has several; none until all folds are
+            finished.
+    """
+
+    num_done: int
+    counts: Counts
+    summary: Summary | None
+    parts: Mapping[str, Account] = field(default_factory=dict)
+
+
+def accounts(
+    ledger: Ledger,
+    experiments: Sequence[Experiment],
+    folders: Mapping[str, Folder],
+    processes: int = 1,
+) -> list[Account]:
+    """Return the account of each experiment, in their order.
+
+    Args:
+        ledger: where the folds are.
+        experiments: of this ledger.
+        folders: what `results.scan.scan` saw before.
+        processes: how many may read side by side.
+    """
+    kept = _load(ledger.root / INDEX)
+    names = [_name(ledger, experiment) for experiment in experiments]
+    found: dict[str, Account] = {}
+    for name in names:
+        entry = kept.get(name)
+        if entry is not None and name in folders and entry[0] == folders[name].fingerprint:
+            found[name] = _account_of(entry[1])
+    new = [(n, e) for n, e in zip(names, experiments, strict=True) if n not in found]
+    read: Iterable[Account]
+    num_folds = sum(len(experiment.folds) for _, experiment in new)
+    if num_folds < _FEW or processes < 2:
+        read = _read_many(ledger, [experiment for _, experiment in new])
+    else:
+        read = _in_processes(ledger, [experiment for _, experiment in new], processes)
+    found.update({name: account for (name, _), account in zip(new, read, strict=True)})
+    if num_folds >= _FEW:
+        _save(ledger.root / INDEX, found, folders)
+    return [found[name] for name in names]
+
+
+def _read_one(ledger: Ledger, experiment: Experiment) -> tuple[int, Counts, dict[str, Counts]]:
+    """Return the number of finished folds, the counts of their clips, and those of each part."""
+    clips: Sequence[ScoredClip]
+    quickly = read_clips(experiment, ledger.read_all(experiment))
+    if quickly is not None:
+        num_done, clips = quickly
+    else:  # The slow path judges: it warns and moves a record aside if it is damaged.
+        records = ledger.records(experiment)
+        num_done, clips = len(records), [row for record in records for row in record.predictions]
+    counts = count(clips, experiment.classes)
+    if num_done < len(experiment.folds):
+        return num_done, counts, {}
+    return num_done, counts, count_parts(experiment.protocol, clips, experiment.classes)
+
+
+def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Account]:
+    read = [_read_one(ledger, experiment) for experiment in experiments]
+    complete = [n for n, e in enumerate(experiments) if read[n][0] == len(e.folds)]
+    wanted = [counts for n in complete for counts in (read[n][1], *read[n][2].values())]
+    # Taken again in the same order: of the whole, then of its parts.
+    figures = iter(summarise_many(wanted))
+    summaries = {n: (next(figures), [next(figures) for _ in read[n][2]]) for n in complete}
+    found = []
+    for number, (num_done, counts, parts) in enumerate(read):
+        summary, of_parts = summaries.get(number, (None, []))
+        pairs = zip(parts.items(), of_parts, strict=True)
+        named = {name: Account(num_done, part, made) for (name, part), made in pairs}
+        found.append(Account(num_done, counts, summary, named))
+    return found
+
+
+def _in_processes(
+    ledger: Ledger, experiments: Sequence[Experiment], processes: int
+) -> Iterator[Account]:
+    size = max(1, min(50, len(experiments) // processes))
+    processes *= 2  # while one waits for the disk, another works
+    parts = [experiments[start : start + size] for start in range(0, len(experiments), size)]
+    # Neither threads nor open files are inherited by a spawned process.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        for accounts_, messages in pool.map(_read_part, [ledger.root] * len(parts), parts):
+            for message in messages:
+                warnings.warn(message, LedgerWarning, stacklevel=2)
+            yield from accounts_
+
+
+def _read_part(root: Path, experiments: Sequence[Experiment]) -> tuple[list[Account], list[str]]:
+    gc.disable()  # a worker's own process: nothing here makes cycles, and millions of lists do cost
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LedgerWarning)
+        ledger = Ledger(root)
+        found = _read_many(ledger, experiments)
+    return found, [str(warning.message) for warning in caught]
+
+
+def _name(ledger: Ledger, experiment: Experiment) -> str:
+    return ledger.folder(experiment).relative_to(ledger.root).as_posix()
+
+
+def _load(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return fingerprint and account by folder; lines that are damaged or old are left out."""
+    kept: dict[str, tuple[str, dict[str, Any]]] = {}
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return kept
+    source = of_source()
+    for line in lines:
+        stated, _, body = line.partition(b" ")
+        if hashlib.sha256(body).hexdigest().encode() != stated:
+            continue
+        value = json.loads(body)
+        if value["source"] == source:
+            kept[value["folder"]] = (value["fingerprint"], value["account"])
+    return kept
+
+
+def _save(path: Path, found: Mapping[str, Account], folders: Mapping[str, Folder]) -> None:
+    source = of_source()
+    lines = []
+    for name, account in found.items():
+        if name in folders and folders[name].settled:
+            value = {
+                "source": source,
+                "folder": name,
+                "fingerprint": folders[name].fingerprint,
+                "account": _json_of(account),
+            }
+            body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+            lines.append(hashlib.sha256(body).hexdigest().encode() + b" " + body + b"\n")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(b"".join(lines))
+        os.replace(temporary, path)  # noqa: PTH105
+    except OSError as error:  # someone else's ledger: the board is made, only slower next time
+        warnings.warn(f"the index was not written: {error}", LedgerWarning, stacklevel=2)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _json_of(account: Account) -> dict[str, Any]:
+    return {
+        "num_done": account.num_done,
+        "counts": account.counts.to_json(),
+        "summary": None if account.summary is None else asdict(account.summary),
+        "parts": {name: _json_of(part) for name, part in account.parts.items()},
+    }
+
+
+def _account_of(value: Mapping[str, Any]) -> Account:
+    return Account(
+        value["num_done"],
+        Counts.from_json(value["counts"]),
+        _summary(value["summary"]),
+        {name: _account_of(part) for name, part in value["parts"].items()},
+    )
+
+
+def _summary(value: Mapping[str, Any] | None) -> Summary | None:
+    if value is None:
+        return None
+    scores = {
+        name: Score(value[name]["value"], Interval(**value[name]["interval"]))
+        for name in ("uf1", "uar", "accuracy")
+    }
+    return Summary(
+        confusion=tuple(tuple(row) for row in value["confusion"]),
+        class_f1=tuple(value["class_f1"]),
+        mcc=value["mcc"],
+        log_loss=value["log_loss"],
+        ece=value["ece"],
+        fold_uf1=(value["fold_uf1"][0], value["fold_uf1"][1]),
+        **scores,
+    )

@@ -1,0 +1,248 @@
+"""The commands of ``python -m results``, one function each; they return the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+
+from dadnet.errors import DadnetError
+from results import leaklab, submission
+from results.board import Filters, leaderboard
+from results.foreign import ForeignTable, import_table
+from results.ledger import Ledger, LedgerWarning
+from results.page import write_site
+from results.plots import lines
+from results.predictions import megc_log, prediction_csv
+from results.rendering import render, replace_file
+from results.rows import Group
+from results.run_page import render_compare, render_run, row_of, run_page_name
+from results.scan import Folder
+from results.stamp import write_stamp
+from results.terminal import text_table
+from results.trackers import MLflow, TensorBoard, Tracker, feed
+
+DONE, INCOMPLETE = 0, 3
+
+
+def leaderboard_site(
+    arguments: argparse.Namespace,
+    options: Mapping[str, str | None],
+    folders: dict[str, Folder],
+    processes: int,
+) -> int:
+    """Make the site of a ledger."""
+    ledger = Ledger(arguments.ledger)
+    filters = Filters(arguments.dataset, arguments.protocol, arguments.class_set)
+    formats = tuple(arguments.format.split(","))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LedgerWarning)
+        experiments = ledger.experiments()
+        board = leaderboard(
+            ledger, filters=filters, folders=folders, experiments=experiments, processes=processes
+        )
+        paths = write_site(
+            board,
+            arguments.out,
+            formats,
+            ledger=ledger,
+            run_pages=arguments.run_pages,
+            flows=arguments.flows,
+        )
+    text = text_table(board, width=max(80, shutil.get_terminal_size((120, 24)).columns), most=50)
+    print(text)
+    orphans = [
+        f"{path} has records without an experiment.json" for path in ledger.orphans(experiments)
+    ]
+    lines = [str(warning.message) for warning in caught] + orphans
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
+    print(f"wrote {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""))
+    status = INCOMPLETE if orphans or not board.complete else DONE
+    write_stamp(arguments.out, folders, options, paths, text, lines, status)
+    return status
+
+
+def import_predictions(arguments: argparse.Namespace) -> int:
+    """Put the predictions of another program into a ledger."""
+    classes = None
+    if arguments.classes is not None:
+        classes = tuple(name.strip() for name in arguments.classes.split(","))
+    table = ForeignTable(
+        path=arguments.file,
+        method=arguments.method,
+        dataset=arguments.dataset,
+        protocol=arguments.protocol,
+        class_set=arguments.class_set,
+        selection=arguments.selection,
+        classes=classes,
+    )
+    ledger = Ledger(arguments.ledger)
+    experiment = import_table(table, ledger)
+    num_clips = sum(fold.num_test_clips for fold in experiment.folds)
+    print(
+        f"{experiment.method}: {num_clips} clips of {len(experiment.folds)} subjects "
+        f"are in {ledger.folder(experiment)}"
+    )
+    return DONE
+
+
+def predictions(arguments: argparse.Namespace) -> int:
+    """Give the per-clip predictions of one experiment, in a form that challenges ask for."""
+    ledger = Ledger(arguments.ledger)
+    experiment = ledger.find(arguments.experiment)
+    records = ledger.records(experiment)
+    if len(records) < len(experiment.folds):
+        missing = len(experiment.folds) - len(records)
+        print(
+            f"incomplete: {missing} of {len(experiment.folds)} folds are missing", file=sys.stderr
+        )
+        return INCOMPLETE
+    if arguments.format == "megc-log":
+        if arguments.part is not None:
+            raise DadnetError("part: the megc-log holds all clips; leave the option out")
+        text = megc_log(experiment, records)
+    else:
+        text = prediction_csv(experiment, records, arguments.part)
+    if arguments.out is None:
+        print(text, end="")
+    else:
+        replace_file(arguments.out, text)
+        print(f"wrote {arguments.out}")
+    return DONE
+
+
+def run_page(arguments: argparse.Namespace) -> int:
+    """Make the page of one experiment."""
+    ledger = Ledger(arguments.ledger)
+    row = row_of(ledger, ledger.find(arguments.experiment))
+    path = arguments.out / run_page_name(row.experiment)
+    replace_file(path, render_run(ledger, row, arguments.flows))
+    print(f"wrote {path}")
+    return DONE if row.complete else INCOMPLETE
+
+
+def compare_page(arguments: argparse.Namespace) -> int:
+    """Compare two experiments, on a page and in two lines."""
+    ledger = Ledger(arguments.ledger)
+    first, second = (ledger.find(name) for name in (arguments.first, arguments.second))
+    page, found = render_compare(ledger, first, second)
+    path = arguments.out / f"compare-{first.digest}-{second.digest}.html"
+    replace_file(path, page)
+    ends = "no interval"
+    if found.interval.low is not None and found.interval.high is not None:
+        ends = f"95 % interval {found.interval.low:+.3f} to {found.interval.high:+.3f}"
+    print(
+        f"UF1 of {first.method} minus {second.method}: {found.value:+.3f}, {ends}, p {found.p:.4f}"
+    )
+    print(f"wrote {path}")
+    return DONE
+
+
+def leak_laboratory(arguments: argparse.Namespace) -> int:
+    """Simulate coins that choose on the test subjects, and show what peeking gave our rows."""
+    draws = _numbers(arguments.k)
+    groups: tuple[Group, ...] = ()
+    if arguments.labels is None or arguments.ledger.is_dir():
+        groups = leaderboard(arguments.ledger).groups
+    if arguments.labels is not None:
+        found = [leaklab.labels_of_table(arguments.labels)]
+    else:
+        found = [leaklab.labels_of_rows(g) for g in groups if any(r.complete for r in g.rows)]
+    if not found:
+        raise DadnetError("expected a complete experiment or --labels, got: neither")
+    parts = []
+    for labels in found:
+        lucks = [leaklab.luck(labels, number, arguments.repeats) for number in draws]
+        parts.append((labels, lucks, leaklab.constants(labels), leaklab.perfect(labels)))
+        for item in lucks:
+            print(f"{labels.name}: a coin, best of {item.draws} per subject: UF1 {item.uf1:.3f}")
+    gains = leaklab.own_gains([row for group in groups for row in group.rows])
+    for row in gains:
+        print(f"{row.experiment.method}: peeking gains {row.gain:+.3f} UF1")
+    curves = {
+        labels.name: [(float(item.draws), item.uf1) for item in lucks]
+        for labels, lucks, _, _ in parts
+    }
+    page = render(
+        "leaklab.html.j2",
+        plots={"luck": lines(curves, "draws to choose from", "UF1, pooled")},
+        parts=parts,
+        gains=gains,
+        repeats=arguments.repeats,
+    )
+    path = arguments.out / "leaklab.html"
+    replace_file(path, page)
+    print(f"wrote {path}")
+    return DONE
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return sorted({int(part) for part in text.split(",")})
+    except ValueError as error:
+        raise DadnetError(f"expected whole numbers with commas between, got: {text!r}") from error
+
+
+def pack_bundle(arguments: argparse.Namespace) -> int:
+    """Pack the named experiments, or all complete ones."""
+    ledger = Ledger(arguments.ledger)
+    if arguments.experiments:
+        chosen = [ledger.find(name) for name in arguments.experiments]
+    else:
+        chosen = [e for e in ledger.experiments() if not ledger.missing(e)]
+        left_out = len(ledger.experiments()) - len(chosen)
+        if left_out:
+            print(f"warning: {left_out} incomplete experiments are left out", file=sys.stderr)
+    submission.pack(ledger, chosen, arguments.out)
+    print(f"packed and verified {len(chosen)} experiments in {arguments.out}")
+    return DONE
+
+
+def verify_bundle(arguments: argparse.Namespace) -> int:
+    """Check a bundle, and make one fold again where asked."""
+    found = submission.verify(arguments.bundle)
+    for item in found:
+        uf1, audits = item.summary.uf1.value, {record.audit for record in item.records}
+        print(
+            f"{item.experiment.digest} {item.experiment.method}: {len(item.records)} folds, "
+            f"UF1 {0.0 if uf1 is None else uf1:.4f}; {'; '.join(sorted(audits))}"
+        )
+    if arguments.rerun:
+        item = found[arguments.seed % len(found)]
+        fold = submission.rerun(item, arguments.rerun, arguments.seed)
+        print(f"fold {fold} of {item.experiment.digest} was made again and is equal")
+    print(f"{arguments.bundle} holds: schema, digests, audit and figures")
+    return DONE
+
+
+def merge_sources(arguments: argparse.Namespace) -> int:
+    """Put bundles and ledgers into a ledger."""
+    new, same = submission.merge(arguments.sources, Ledger(arguments.ledger))
+    print(f"merged into {arguments.ledger}: {new} folds new, {same} there already")
+    return DONE
+
+
+def track(arguments: argparse.Namespace) -> int:
+    """Feed TensorBoard or MLflow from an experiment's event log."""
+    ledger = Ledger(arguments.ledger)
+    experiment = ledger.find(arguments.experiment)
+    trackers: list[Tracker] = []
+    if arguments.tensorboard is not None:
+        trackers.append(TensorBoard(arguments.tensorboard, experiment))
+    if arguments.mlflow is not None:
+        trackers.append(MLflow(arguments.mlflow, experiment))
+    if not trackers:
+        raise DadnetError("expected --tensorboard FOLDER or --mlflow URI, got: neither")
+    seen: set[str] = set()
+    complete = feed(ledger, experiment, trackers, seen)
+    with contextlib.suppress(KeyboardInterrupt):
+        while arguments.follow and not complete:
+            time.sleep(2)
+            complete = feed(ledger, experiment, trackers, seen)
+    print(f"{len(seen)} of {len(experiment.folds)} folds of {experiment.digest} are shown there")
+    return DONE if complete else INCOMPLETE

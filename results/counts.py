@@ -1,0 +1,138 @@
+"""What the statistics need of an experiment: counts per subject, small enough to be kept.
+
+``S`` subjects, ``K`` classes. Log-losses and confidences are kept as whole numbers of `UNIT`, so
+that sums over subjects are exact and do not depend on the order of addition.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dadnet.errors import DadnetError
+
+UNIT = 2.0**-20
+NUM_BINS = 15
+# The floor of a probability in the log-loss, as in `dadnet.metrics.log_loss`.
+_FLOOR = float(np.finfo(np.float32).eps)
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class ScoredClip(Protocol):
+    """What is read of a prediction (see `results.records.Prediction`)."""
+
+    @property
+    def clip_id(self) -> str: ...  # noqa: D102
+    @property
+    def subject(self) -> str: ...  # noqa: D102
+    @property
+    def part(self) -> str: ...  # noqa: D102
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def prediction(self) -> str: ...  # noqa: D102
+    @property
+    def probabilities(self) -> Sequence[float] | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Counts of one experiment by test subject.
+
+    Attributes:
+        subjects: (S,) names, sorted.
+        confusions: (S, K, K), rows = truth.
+        nats: (S,) summed log-loss in `UNIT`, or None if a clip has no probabilities.
+        bins: (`NUM_BINS`, 3) of all clips by confidence in the prediction: clips, right ones,
+            summed confidence in `UNIT`; or None as above.
+    """
+
+    subjects: tuple[str, ...]
+    confusions: IntArray
+    nats: IntArray | None
+    bins: IntArray | None
+
+    @property
+    def pooled(self) -> IntArray:
+        """The (K, K) counts over all subjects."""
+        pooled: IntArray = self.confusions.sum(axis=0)
+        return pooled
+
+    def same_clips(self, other: Counts) -> bool:
+        """Whether both scored equally many clips of each class of each subject."""
+        return self.subjects == other.subjects and np.array_equal(
+            self.confusions.sum(axis=2), other.confusions.sum(axis=2)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "subjects": list(self.subjects),
+            "confusions": self.confusions.tolist(),
+            "nats": None if self.nats is None else self.nats.tolist(),
+            "bins": None if self.bins is None else self.bins.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Counts:
+        """Return the counts of `to_json`'s object, which a checksum must have guarded."""
+        arrays = {
+            name: None if value[name] is None else np.array(value[name], dtype=np.int64)
+            for name in ("nats", "bins")
+        }
+        confusions = np.array(value["confusions"], dtype=np.int64)
+        return cls(tuple(value["subjects"]), confusions, arrays["nats"], arrays["bins"])
+
+
+def count(rows: Iterable[ScoredClip], classes: Sequence[str]) -> Counts:
+    """Return the counts of scored clips.
+
+    Args:
+        rows: the clips of all folds.
+        classes: (K,) class names in the class set's order.
+
+    Raises:
+        DadnetError: if a clip was scored in two folds.
+    """
+    found = list(rows)
+    size = len(classes)
+    if len({row.clip_id for row in found}) != len(found):
+        twice = next(name for name, n in Counter(row.clip_id for row in found).items() if n > 1)
+        raise DadnetError(f"clip {twice} was scored in two folds, expected one")
+    numbers = {name: number for number, name in enumerate(classes)}
+    subjects = tuple(sorted({row.subject for row in found}))
+    places = {name: number for number, name in enumerate(subjects)}
+    where = np.array([places[row.subject] for row in found], dtype=np.int64)  # (N,)
+    truth = np.array([numbers[row.label] for row in found], dtype=np.int64)
+    given = np.array([numbers[row.prediction] for row in found], dtype=np.int64)
+    cells = (where * size + truth) * size + given
+    confusions = np.bincount(cells, minlength=len(subjects) * size * size)
+    nats = bins = None
+    if found and all(row.probabilities is not None for row in found):
+        table = np.array([row.probabilities for row in found], dtype=np.float64)  # (N, K)
+        each = np.arange(len(found))
+        nats = _summed(where, -np.log(np.maximum(table[each, truth], _FLOOR)), len(subjects))
+        bins = _bins(table[each, given], truth == given)
+    return Counts(
+        subjects, confusions.reshape(len(subjects), size, size).astype(np.int64), nats, bins
+    )
+
+
+def _bins(confidence: FloatArray, right: npt.NDArray[np.bool_]) -> IntArray:
+    place = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    clips = np.bincount(place, minlength=NUM_BINS)
+    hits = np.bincount(place, weights=right, minlength=NUM_BINS).astype(np.int64)
+    return np.stack([clips, hits, _summed(place, confidence, NUM_BINS)], axis=1).astype(np.int64)
+
+
+def _summed(where: IntArray, values: FloatArray, number: int) -> IntArray:
+    """Return the sums of `values` in `UNIT` by place; whole numbers below 2^53 add exactly."""
+    steps = np.rint(values / UNIT)
+    return np.bincount(where, weights=steps, minlength=number).astype(np.int64)

@@ -1,0 +1,172 @@
+"""The page of one experiment, and the page that compares two."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dadnet.errors import DadnetError
+from results import plots
+from results.account import accounts
+from results.compare import Difference, difference
+from results.evidence import (
+    environment,
+    hardest,
+    map_of_features,
+    map_of_probabilities,
+    read_events,
+    read_features,
+    reproduce,
+)
+from results.ledger import Ledger
+from results.records import Experiment, FoldRecord, Prediction
+from results.rendering import page_name, render
+from results.rows import Row
+from results.scan import scan
+
+NUM_HARDEST = 12
+
+
+def row_of(ledger: Ledger, experiment: Experiment) -> Row:
+    """Return the experiment as a row outside any board."""
+    (account,) = accounts(ledger, [experiment], scan(ledger.root))
+    return Row(experiment, account.num_done, len(experiment.folds), account.summary, account.counts)
+
+
+def run_page_name(experiment: Experiment) -> str:
+    """Return the file name of an experiment's page."""
+    return f"run-{experiment.digest}.html"
+
+
+def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
+    """Return the page of one experiment.
+
+    Args:
+        ledger: where its folds are.
+        row: of the board.
+        flows: flow store of its data, for pictures of the hardest clips.
+    """
+    experiment = row.experiment
+    records = ledger.records(experiment)
+    rows = [prediction for record in records for prediction in record.predictions]
+    features = read_features(ledger, experiment)
+    events = read_events(ledger, experiment)
+    stages = sorted({n for r in records for n in r.curves if n.startswith("alignment_stage_")})
+    places = map_of_features(features) if features else map_of_probabilities(rows)
+    figures = {
+        "losses": plots.curves(records, ("train_loss", "val_log_loss"), "loss"),
+        "scores": plots.curves(records, ("val_uf1", "val_uar"), "on the validation subjects"),
+        "alignment": plots.curves(records, stages or ("alignment",), "alignment loss"),
+        "epochs": plots.chosen_epochs(records),
+        "time": plots.time_line(records, events),
+        "map": plots.clip_map(rows, places, experiment.classes),
+    }
+    worst = hardest(rows, experiment.classes, NUM_HARDEST)
+    return render(
+        "run.html.j2",
+        plots=figures,
+        row=row,
+        records=records,
+        board_page=f"{page_name(experiment.dataset)}.html",
+        has_stages=bool(stages),
+        has_features=bool(features),
+        has_events=bool(events),
+        num_retries=sum(event["event"] in ("returned", "failed") for event in events),
+        hardest=_hardest_rows(worst, experiment, flows),
+        has_flows=flows is not None,
+        environment=environment(records),
+        config=_flat(experiment.config),
+        command=reproduce(experiment),
+        audits=sorted({record.audit for record in records}),
+    )
+
+
+def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
+    """Return the page that compares two experiments, and their difference.
+
+    Raises:
+        DadnetError: if one is incomplete, or they did not score the same clips.
+    """
+    rows = [row_of(ledger, experiment) for experiment in (first, second)]
+    for row in rows:
+        if not row.complete:
+            raise DadnetError(
+                f"expected two complete experiments, got: {row.experiment.digest} with "
+                f"{row.num_done} of {row.num_planned} folds"
+            )
+    if first.classes != second.classes:
+        raise DadnetError(f"expected the same classes, got: {first.classes} and {second.classes}")
+    found = difference(rows[0].counts, rows[1].counts)
+    clips = [_clips(ledger, experiment) for experiment in (first, second)]
+    if clips[0].keys() != clips[1].keys():
+        raise DadnetError("expected two rows over the same clips, got: other clip names")
+    changed = _changed(clips[0], clips[1])
+    names, values = _swings(rows[0], rows[1])
+    page = render(
+        "compare.html.j2",
+        plots={"swings": plots.swings(names, values, "right clips, A minus B, in %")},
+        rows=rows,
+        found=found,
+        honest=[first.protocol, first.class_set] == [second.protocol, second.class_set],
+        changed=changed,
+        swings=list(zip(names, values, strict=True)),
+        won=sum(a.label == a.prediction for a, _ in changed),
+        lost=sum(b.label == b.prediction for _, b in changed),
+        num_clips=len(clips[0]),
+    )
+    return page, found
+
+
+def _clips(ledger: Ledger, experiment: Experiment) -> dict[str, Prediction]:
+    records: tuple[FoldRecord, ...] = ledger.records(experiment)
+    return {row.clip_id: row for record in records for row in record.predictions}
+
+
+def _changed(
+    first: Mapping[str, Prediction], second: Mapping[str, Prediction]
+) -> list[tuple[Prediction, Prediction]]:
+    pairs = [(first[name], second[name]) for name in sorted(first)]
+    return [(a, b) for a, b in pairs if a.prediction != b.prediction]
+
+
+def _swings(first: Row, second: Row) -> tuple[list[str], list[float]]:
+    """Return the subjects and the change in their share of right clips, worst first, in %."""
+    one, two = (row.counts.confusions for row in (first, second))
+    shares = [
+        (100.0 * float(a.trace() - b.trace()) / float(a.sum()), name)
+        for name, a, b in zip(first.counts.subjects, one, two, strict=True)
+    ]
+    shares.sort()
+    return [name for _, name in shares], [value for value, _ in shares]
+
+
+def _hardest_rows(
+    rows: list[Prediction], experiment: Experiment, flows: Path | None
+) -> list[tuple[Prediction, str, str | None]]:
+    pictures: dict[str, bytes] = {}
+    if flows is not None:
+        from results.flow_picture import flow_pictures  # pyarrow and pandas only when needed
+
+        pictures = flow_pictures(flows, [row.clip_id for row in rows])
+    found = []
+    for row in rows:
+        known = row.probabilities
+        place = experiment.classes.index(row.label)
+        share = "\N{EN DASH}" if known is None else f"{known[place]:.3f}"
+        picture = pictures.get(row.clip_id)
+        source = base64.b64encode(picture).decode() if picture else None
+        found.append((row, share, source))
+    return found
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name in sorted(config):
+        value = config[name]
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{before}{name}.")
+        else:
+            found.append((f"{before}{name}", str(value)))
+    return found
