@@ -14,6 +14,35 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from dadnet.errors import DadnetError
 
 Size = Literal["ultralight", "nano", "micro", "tiny", "small", "base"]
+ModelType = Literal[
+    "dad_net",
+    "baseline",
+    "ststnet",
+    "off-apexnet",
+    "rcn-a",
+    "dual-inception",
+    "resnet20",
+    "htnet-like",
+    "mdmo-svm",
+    "lbp-svm",
+    "majority",
+    "prior-draw",
+]
+# Rows of the leaderboard of those that are not ours; see `dadnet.baselines`.
+RIVALS: Mapping[ModelType, str] = {
+    "ststnet": "STSTNet",
+    "off-apexnet": "OFF-ApexNet",
+    "rcn-a": "RCN-A",
+    "dual-inception": "Dual-Inception",
+    "resnet20": "ResNet-20",
+    "htnet-like": "HTNet-like",
+    "mdmo-svm": "MDMO-like + linear SVM",
+    "lbp-svm": "LBP of flow + linear SVM",
+    "majority": "majority class",
+    "prior-draw": "draw by class shares",
+}
+# By scikit-learn, in one go.
+FITTED: tuple[ModelType, ...] = ("mdmo-svm", "lbp-svm", "majority", "prior-draw")
 Policy = Literal["none", "hflip", "standard", "reference-v1"]
 Alignment = Literal["gswd", "sliced-wasserstein", "mmd", "l2", "kl", "pkt", "crd", "coral", "none"]
 SLICED = ("gswd", "sliced-wasserstein")  # these alone have projections and a form
@@ -73,14 +102,16 @@ class DataConfig:
 class ModelConfig:
     """The network. `baseline` is the student alone."""
 
-    model_type: Literal["dad_net", "baseline"] = "dad_net"
-    """Dual stream with a frozen teacher, or the student alone."""
+    model_type: ModelType = "dad_net"
+    """Dual stream with a frozen teacher, the student alone (baseline), or a rival: then of all
+    else about the model only input_size counts, and of the loss only label_smoothing."""
     micro_size: Size = "micro"
     """Size of the trainable student."""
     macro_size: Size = "ultralight"
     """Size of the frozen teacher."""
     input_size: int = 224
-    """Side of the flow field in pixels, at least 32; stored flows of another size are resized."""
+    """Side of the flow field in pixels, at least 32 (28 for most rivals); stored flows of another
+    size are resized."""
     flow_correction: Literal["inverse", "similarity"] = "inverse"
     """How the spatial transformer corrects the vectors it resamples."""
     head: Literal["tokens", "pooled", "linear"] = "tokens"
@@ -94,10 +125,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_choices(self)
+        rival = self.model_type in RIVALS
         _require(
-            self.input_size >= 32,
-            f"input_size: expected at least 32 (the stages halve 4, 2, 2, 2), "
-            f"got {self.input_size}",
+            self.input_size >= (28 if rival else 32),
+            f"input_size: expected at least {'28' if rival else '32 (the stages halve 4, 2, 2, 2)'}"
+            f", got {self.input_size}",
+        )
+        _require(
+            self.model_type != "htnet-like" or self.input_size % 8 == 0,
+            f"input_size: expected a multiple of 8 for htnet-like, got {self.input_size}",
         )
         _require(0 <= self.drop_path < 1, f"drop_path: expected 0 <= p < 1, got {self.drop_path}")
 
@@ -245,7 +281,7 @@ class ExperimentConfig:
 
     def method(self) -> str:
         """The name of a row on the leaderboard."""
-        name = f"MicroFlowNeXt ({self.model.micro_size})"
+        name = RIVALS.get(self.model.model_type, f"MicroFlowNeXt ({self.model.micro_size})")
         if self.model.model_type == "dad_net":
             name = f"DAD-Net ({self.model.micro_size}/{self.model.macro_size})"
             if self.loss.alignment != "gswd":
@@ -266,7 +302,7 @@ def experiment_digest(
     """Hash of all that changes a number: 16 hexadecimal digits of SHA-256.
 
     What a configuration does not use is left out, so that it cannot split one experiment in two:
-    a `baseline` has no teacher and no alignment.
+    only a `dad_net` has a teacher and an alignment.
 
     Args:
         config: the user's choices.
@@ -274,7 +310,7 @@ def experiment_digest(
         teacher_digest: hash of the teacher's weights, None without a teacher.
     """
     used = config.to_json()
-    if config.model.model_type == "baseline":
+    if config.model.model_type != "dad_net":
         del used["model"]["macro_size"]
         used["loss"] = {"label_smoothing": config.loss.label_smoothing}
         teacher_digest = None
@@ -282,7 +318,14 @@ def experiment_digest(
         used["loss"] = {"alignment": "none", "label_smoothing": config.loss.label_smoothing}
     elif config.loss.alignment not in SLICED:
         del used["loss"]["num_projections"], used["loss"]["gswd_form"]
-    if config.optim.precision == "float32":
+    if config.model.model_type in RIVALS:
+        used["model"] = {
+            "model_type": config.model.model_type,
+            "input_size": config.model.input_size,
+        }
+    if config.model.model_type in FITTED:
+        used["loss"] = used["optim"] = {}
+    elif config.optim.precision == "float32":
         del used["optim"]["precision"]  # as before there was a choice
     if config.data.selection != "inner":
         del used["data"]["val_fraction"]

@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from dadnet import cli
 from dadnet.errors import DadnetError
 from dadnet.model_file import CARD, TrainedModel, load_model_file
-from dadnet.models import MicroFlowNeXt
 from dadnet.normalisation import normalise
 
 TOLERANCE = 1e-4  # of the logits; of the largest one where that exceeds 1
@@ -61,7 +60,7 @@ class Deployed(nn.Module):
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
-        self.network: MicroFlowNeXt = model.network()
+        self.network = model.network()
         self.fitted = model.card.statistics is not None
         mean, std = model.statistics() or (torch.zeros(2), torch.ones(2))
         self.register_buffer("fit_mean", mean)

@@ -213,7 +213,7 @@ class Member:
         """Whether the schedule has ended or patience has run out."""
         optim = self.config.optim
         waited = self.epoch - self.best.raised_at
-        return self.epoch >= optim.epochs or (0 < optim.patience <= waited and self.epoch > 0)
+        return self.epoch >= self.num_epochs or (0 < optim.patience <= waited and self.epoch > 0)
 
     def train_epoch(self) -> None:
         """One pass over the fit clips, in batches of nearly equal size."""
@@ -226,6 +226,11 @@ class Member:
             parts = torch.stack([loss.total.detach(), loss.alignment.detach()])
             losses += parts.double().cpu() * len(rows)
         self.end_epoch(losses / len(self.view.fit))
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs at most."""
+        return self.config.optim.epochs
 
     @property
     def rate(self) -> float:

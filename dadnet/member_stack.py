@@ -1,6 +1,7 @@
 """Members in training as one program: their epochs run in lockstep, one optimiser step for all."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ class MemberStack:
         self.members = list(members)
         for member in members:
             member.model.train()
-        self.stack = StackedDADNet.of([member.model for member in members])
+        self.stack = self._put_together()
         self.alignment, self.form = _common_alignment(members)
         losses = [member.config.loss for member in members]
         device = members[0].device
@@ -53,6 +54,10 @@ class MemberStack:
         )
         for k, member in enumerate(members):
             self.optimiser.load_member_state(k, member.optimiser.state_dict())
+
+    def _put_together(self) -> Any:
+        """The members' networks as one; a kind of members has its own kind of stack."""
+        return StackedDADNet.of([member.model for member in self.members])  # type: ignore[misc]
 
     def train_epoch(self) -> None:
         """One pass of every member over its own fit clips."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dadnet.member import FoldView, Member
+from dadnet.member import FoldView
+from dadnet.member_kinds import new_member
 from orchestration.plan import Plan
 from orchestration.progress import duration
 from orchestration.work import WorkOptions
@@ -60,9 +61,9 @@ def measure_cost(plan: Plan, names: Sequence[str], options: WorkOptions) -> Cost
         options: the device.
     """
     torch.set_num_threads(1)
-    device, optim = torch.device(options.device), plan.config.optim
+    device = torch.device(options.device)
     view = FoldView.of(plan.dataset, plan.fold(names[0]), device)
-    member = Member(plan.config, view, plan.teacher, device)
+    member = new_member(plan.config, view, plan.teacher, device)
     member.model.train()
     rows = member.batches()[0]
     step_s = _median_seconds(lambda: member.training_step(rows))
@@ -72,7 +73,7 @@ def measure_cost(plan: Plan, names: Sequence[str], options: WorkOptions) -> Cost
         fold = plan.fold(name)
         fit, val = len(plan.dataset.rows(fold.fit)), len(plan.dataset.rows(fold.val))
         # Cost goes with the clips: the batches of a fold are of nearly equal size.
-        fold_s.append(optim.epochs * (step_s * fit / len(rows) + val_s * val))
+        fold_s.append(member.num_epochs * (step_s * fit / len(rows) + val_s * val))
     return Cost(step_s, val_s, tuple(fold_s), options.device)
 
 

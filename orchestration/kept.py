@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from dadnet.config import ModelConfig
 from dadnet.member import TrainedFold
 from dadnet.model_file import ModelCard, TrainedModel
 from dadnet.models import DADNet, weights_digest
@@ -31,6 +32,11 @@ def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -
     return weights_digest(weights)
 
 
+def student_alone(model: ModelConfig) -> ModelConfig:
+    """What is left of a dual stream to predict with; all others are as they are."""
+    return replace(model, model_type="baseline") if model.model_type == "dad_net" else model
+
+
 def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:
     """The card of a fold's weights."""
     chosen, experiment = trained.chosen_epoch - 1, plan.experiment
@@ -40,7 +46,7 @@ def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:
         statistics = ((a, b), (c, d))
     return ModelCard(
         kind="fold",
-        model=replace(plan.config.model, model_type="baseline"),
+        model=student_alone(plan.config.model),
         classes=plan.dataset.classes,
         normalisation=plan.config.data.normalisation,
         statistics=statistics,
