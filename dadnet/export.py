@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from dadnet import cli
+from dadnet.config import RIVALS
 from dadnet.errors import DadnetError
 from dadnet.model_file import CARD, TrainedModel, load_model_file
 from dadnet.normalisation import normalise
@@ -86,6 +87,11 @@ def export(flags: ExportFlags) -> int:
             computes something else; nothing is written then.
     """
     model = load_model_file(flags.weights)
+    if (kind := model.card.model.model_type) in RIVALS:
+        raise DadnetError(
+            f"weights: {flags.weights} holds a {kind}; expected a MicroFlowNeXt: rivals are for "
+            "comparison and are not exported"
+        )
     if flags.out.exists():
         raise DadnetError(f"out: {flags.out} is there already; give another name")
     flags.out.parent.mkdir(parents=True, exist_ok=True)

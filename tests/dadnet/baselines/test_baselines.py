@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dadnet import export
 from dadnet.baselines import BASELINES, build_baseline
 from dadnet.baselines.handcrafted import (
     LBP_SIZE,
@@ -114,7 +115,7 @@ def test_initial_weights_follow_from_the_seed_and_leave_the_global_generator_alo
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_kept_weights_predict_as_the_network_and_are_no_teacher(name, tmp_path):
+def test_kept_weights_predict_as_the_network_and_are_no_teacher(name, tmp_path, capsys):
     network = build(name).eval()
     card = ModelCard(
         kind="fold",
@@ -128,6 +129,8 @@ def test_kept_weights_predict_as_the_network_and_are_no_teacher(name, tmp_path):
     torch.testing.assert_close(loaded(flows()).logits, network(flows()).logits)
     with pytest.raises(DadnetError, match=f"holds a {name}; expected a MicroFlowNeXt"):
         Teacher.load(path)
+    assert export.main(["--weights", str(path), "--out", str(tmp_path / "m.onnx")]) == 2
+    assert f"holds a {name}; expected a MicroFlowNeXt" in capsys.readouterr().err
 
 
 def test_a_size_that_does_not_fit_is_refused_by_name():
