@@ -13,8 +13,9 @@ from multiprocessing.synchronize import Event
 
 import torch
 
-from dadnet.config import ExperimentConfig
-from dadnet.member import FoldView, Member
+from dadnet.config import FITTED, ExperimentConfig
+from dadnet.member import FoldView
+from dadnet.member_kinds import new_member
 from dadnet.stack_size import first_step
 from dadnet.teacher import Teacher
 from orchestration.plan import Plan
@@ -44,7 +45,8 @@ class Cost:
 
     def of(self, plan: Plan, names: Sequence[str]) -> Cost:
         """The same speed on these folds."""
-        epochs, fold_s = plan.config.optim.epochs, []
+        fitted = plan.config.model.model_type in FITTED
+        epochs, fold_s = 1 if fitted else plan.config.optim.epochs, []
         for name in names:
             fold = plan.fold(name)
             fit, val = len(plan.dataset.rows(fold.fit)), len(plan.dataset.rows(fold.val))
@@ -91,10 +93,10 @@ def measure_cost(
     """
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    stack = min(stack, len(names))
+    stack = 1 if plan.config.model.model_type in FITTED else min(stack, len(names))
     views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:stack]]
     step = first_step(plan.config, views, plan.teacher, device)
-    member = Member(plan.config, views[0], plan.teacher, device)
+    member = new_member(plan.config, views[0], plan.teacher, device)
     batch = len(member.batches()[0])
     others = min(workers, os.cpu_count() or 1, len(names)) - 1 if device.type == "cpu" else 0
     with company(plan, names[:stack], others):

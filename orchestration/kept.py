@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from dadnet.config import ModelConfig
 from dadnet.member import TrainedFold
 from dadnet.model_file import ModelCard, TrainedModel
 from dadnet.models import DADNet, save_weights, weights_digest
@@ -41,6 +42,11 @@ def adapters_path(ledger: Ledger, experiment: Experiment, fold: str) -> Path:
     return ledger.folder(experiment) / "adapters" / f"{file_name(fold)}.safetensors"
 
 
+def student_alone(model: ModelConfig) -> ModelConfig:
+    """What is left of a dual stream to predict with; all others are as they are."""
+    return replace(model, model_type="baseline") if model.model_type == "dad_net" else model
+
+
 def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:
     """The card of a fold's weights."""
     chosen, experiment = trained.chosen_epoch - 1, plan.experiment
@@ -50,7 +56,7 @@ def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:
         statistics = ((a, b), (c, d))
     return ModelCard(
         kind="fold",
-        model=replace(plan.config.model, model_type="baseline"),
+        model=student_alone(plan.config.model),
         classes=plan.dataset.classes,
         normalisation=plan.config.data.normalisation,
         statistics=statistics,

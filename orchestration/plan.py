@@ -197,9 +197,11 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
 
 
 def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:
-    if config.model.model_type == "baseline":
+    if config.model.model_type != "dad_net":
         if macro_weights is not None:
-            raise DadnetError("macro_weights: a baseline has no teacher; leave the option out")
+            raise DadnetError(
+                f"macro_weights: a {config.model.model_type} has no teacher; leave the option out"
+            )
         return None
     if macro_weights is None:
         raise DadnetError(

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from dadnet.checkpoint import CheckpointFile
+from dadnet.config import FITTED
 from dadnet.location import Location
 from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold
@@ -241,7 +242,8 @@ def _put_record(
     device, ledger, kept = torch.device(options.device), Ledger(options.ledger), {}
     if options.keep_weights == "best":  # before the record, which says that the fold is done
         kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
-    if options.keep_features == "test":
+    # What is fitted in one go has no features of its own.
+    if options.keep_features == "test" and plan.config.model.model_type not in FITTED:
         features = fold_features(plan, fold, outcome, device)
         if features is not None:
             put_features(ledger, plan.experiment, features)
