@@ -150,7 +150,7 @@ def run(flags: RunFlags, console: Console) -> int:
     if missing:
         check_device(flags)
     ledger.open(experiment)
-    _tell_of_weights(flags, plan, missing, console)
+    _tell_of_weights(flags, plan, ledger.missing(experiment), console)
     if missing:
         make_missing(flags, plan, missing, console)
         missing = ledger.missing(experiment)
