@@ -223,7 +223,7 @@ def load_flow_store(store: str | Location) -> FlowStore:
     """
     card = read_card(store)
     place, names = location(store), list(card["files"])
-    _check_names(names)
+    _check_names(place, names)
     _check_memory(place, names)
     parts = [read_flow_file(place / name) for name in names]
     clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
@@ -250,7 +250,7 @@ def publish_store(store: Path, target: RemotePath) -> bool:
         if read_card(target)["digest"] != card["digest"]:
             raise DadnetError(f"out: {target} holds another flow store; expected a new folder")
         return False
-    _check_names(card["files"])
+    _check_names(store, card["files"])
     for name in card["files"]:
         (target / name).upload(store / name)
     (target / CARD).create((store / CARD).read_bytes())
@@ -290,7 +290,10 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     return FlowStore(card, clips, np.concatenate(arrays))
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(store: Location, names: Sequence[str]) -> None:
     for name in names:
-        if Path(name).name != name:  # a card must not lead outside its folder
+        if Path(name).name != name or name in ("", ".."):  # not a way out of its folder
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
+        path = store / name
+        if isinstance(path, Path) and path.resolve().parent != path.parent.resolve():
+            raise DadnetError(f"flow store: {path} is a link that leads out of its folder")

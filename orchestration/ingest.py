@@ -152,7 +152,7 @@ def _compute(chunks: list[Chunk], clips: int, workers: int | None, console: Cons
 def _on_ray(chunks: list[Chunk], workers: int | None) -> Iterator[int]:
     import ray  # only when needed
 
-    from orchestration.group import connect
+    from orchestration.connection import connect
 
     connect(workers or 1)
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # the progress bar is ours

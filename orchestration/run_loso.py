@@ -290,7 +290,8 @@ def _on_ray(
     progress: Progress,
     stop: StopRequest,
 ) -> None:
-    from orchestration.group import connect, default_workers, run_group  # Ray only when needed
+    from orchestration.connection import connect  # Ray only when needed
+    from orchestration.group import default_workers, run_group
 
     connect(flags.workers or 1)
     stop.install()
