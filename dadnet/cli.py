@@ -14,6 +14,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from dadnet.errors import DadnetError
 from dadnet.location import FULL, Location, location
+from dadnet.remote import RemotePath
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 
@@ -54,17 +55,18 @@ def _tuple_rule(
 @_REGISTRY.primitive_rule
 def _location_rule(
     type_info: tyro.constructors.PrimitiveTypeInfo,
-) -> PrimitiveConstructorSpec[Location] | None:
+) -> PrimitiveConstructorSpec[Any] | None:
     """A path or the URI of object storage; where only a path will do, a URI is refused."""
-    if type_info.type not in (Path, Location):
+    kinds = get_args(type_info.type)
+    if type_info.type is not Path and RemotePath not in kinds:
         return None
+    read = location if kinds else _path
+    optional = type(None) in kinds
     return PrimitiveConstructorSpec(
         nargs=1,
-        metavar="PATH" if type_info.type is Path else "PATH|URI",
-        instance_from_str=lambda args: (
-            _path(args[0]) if type_info.type is Path else location(args[0])
-        ),
-        is_instance=lambda value: isinstance(value, Location),
+        metavar="PATH|URI" if kinds else "PATH",
+        instance_from_str=lambda args: None if optional and args[0] == "None" else read(args[0]),
+        is_instance=lambda value: isinstance(value, Location) or (optional and value is None),
         str_from_instance=lambda value: [str(value)],
     )
 
