@@ -17,7 +17,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dadnet.errors import DadnetError
 from dadnet.location import Location, absolute
-from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration.board import MAX_TRIES, Board, FoldBoard
 from orchestration.connection import connect

@@ -6,6 +6,7 @@ Exit status: 0 done, 2 bad input (one line on standard error), 3 an experiment i
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import warnings
@@ -225,4 +226,5 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a short process: nothing here makes cycles, and looking for them costs seconds
     sys.exit(main())
