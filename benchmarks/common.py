@@ -68,12 +68,22 @@ def machine() -> dict[str, Any]:
     }
 
 
-def arguments(description: str | None, repeats: int) -> argparse.Namespace:
-    """`--json FILE`, `--repeats N` and `--device NAME`, equal for all benchmarks."""
+def arguments(
+    description: str | None, repeats: int, switches: Mapping[str, str] | None = None
+) -> argparse.Namespace:
+    """`--json FILE`, `--repeats N` and `--device NAME`, equal for all benchmarks.
+
+    Args:
+        description: of the script.
+        repeats: default of `--repeats`.
+        switches: name and help of switches of its own.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--repeats", type=int, default=repeats, help="rounds of every way")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is")
+    for name, meaning in (switches or {}).items():
+        parser.add_argument(f"--{name}", action="store_true", help=meaning)
     return parser.parse_args()
 
 

@@ -3,7 +3,7 @@
 `python -m benchmarks.fold_step --json benchmarks/results/fold_step.json`. Micro student, ultralight
 teacher, batch 8, one thread (`--device cuda`: one GPU). Beside each time stands the floor: the
 step's floating-point operations over the matrix rate measured in the same run; and the rates that
-the step reached.
+the step reached. `--compile` adds the network through torch.compile, on a GPU as CUDA graphs.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,12 @@ def config(input_size: int, augmentation: str) -> ExperimentConfig:
 
 
 def one_size(
-    input_size: int, augmentation: str, repeats: int, device: torch.device, ceiling: Ceilings
+    input_size: int,
+    augmentation: str,
+    repeats: int,
+    device: torch.device,
+    ceiling: Ceilings,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """The row of one input size."""
     made, frozen = config(input_size, augmentation), teacher(input_size)
@@ -66,6 +71,13 @@ def one_size(
         "ordinary": lambda: ordinary.step(*next(batches)),
         "engine": lambda: member.training_step(picked),
     }
+
+    if compiled:
+        other = Member(made, view, frozen, device)
+        other.model.train()
+        # CUDA graphs on a GPU: one launch in the place of hundreds.
+        other.model.compile(mode="reduce-overhead" if device.type == "cuda" else None)
+        ways["compiled"] = lambda: other.training_step(picked)
 
     ways["engine"]()  # kept teacher's maps and the optimiser's state are made in the first step
     work = work_of(ways["engine"])
@@ -83,13 +95,17 @@ def one_size(
 
 def main() -> None:
     """Measure and report."""
-    given = arguments(__doc__, repeats=15)
+    switches = {"compile": "measure the compiled network too, which takes minutes to make"}
+    given = arguments(__doc__, 15, switches)
     device = choose(given.device)
     torch.set_num_threads(1)
     ceiling = ceilings(device)
     sizes = [(32, "hflip"), (56, "hflip"), (112, "hflip"), (224, "none"), (224, "reference-v1")]
     with matrix_units("float32"):  # torch's own default has a GPU's convolutions in TF32
-        rows = [one_size(size, policy, given.repeats, device, ceiling) for size, policy in sizes]
+        rows = [
+            one_size(size, policy, given.repeats, device, ceiling, given.compile)
+            for size, policy in sizes
+        ]
     report("fold_step", [{"device": device.type, **ceiling.row()}, *rows], given.json)
 
 

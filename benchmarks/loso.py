@@ -81,7 +81,7 @@ def ordinary_script(folder: Path, numbers: list[int]) -> None:
     right = 0
     subjects = sorted(set(dataset.clips["subject"]))
     for subject in [subjects[k] for k in numbers] or subjects:
-        test = torch.from_numpy((dataset.clips["subject"] == subject).to_numpy())
+        test = torch.tensor((dataset.clips["subject"] == subject).to_numpy())
         # A fifth of the training clips is for validation, as in the engine.
         rows = torch.nonzero(~test).flatten()
         fit, val = rows[: len(rows) * 4 // 5], rows[len(rows) * 4 // 5 :]

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -18,14 +17,12 @@ from dadnet.config import SLICED, ExperimentConfig, OptimConfig
 from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
 from dadnet.precision import check_precision, half_products, matrix_units
 from dadnet.protocols import Fold
+from dadnet.scoring import Probabilities, score
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
 from dadnet.teacher_maps import TeacherMaps
 
-Probabilities = npt.NDArray[np.float64]
 CURVES = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val_log_loss")
-# Evaluation runs in batches of this many clips; in evaluation mode clips do not mix.
-EVAL_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +90,8 @@ class TrainedFold:
             by them, else None.
         chosen_epoch: the epoch of the weights, counted from 1.
         epochs_run: epochs trained.
-        curves: one value per epoch for each of `CURVES`; NaN where there is none.
+        curves: one value per epoch for each of `CURVES` and, where stages are aligned, each of
+            `alignment_stage_<n>`; NaN where there is none.
     """
 
     name: str
@@ -102,32 +100,6 @@ class TrainedFold:
     chosen_epoch: int
     epochs_run: int
     curves: Mapping[str, tuple[float, ...]]
-
-
-def score(
-    model: nn.Module,
-    flows: Tensor,
-    statistics: tuple[Tensor, Tensor] | None = None,
-) -> Probabilities:
-    """Class probabilities of clips; a clip's do not depend on the others'.
-
-    Args:
-        model: a network of this package; it is put into evaluation mode. Of a dual one only the
-            student is run: the teacher has no say in a prediction.
-        flows: shape (N, 2, S, S), pixels, on the model's device.
-        statistics: as in :func:`dadnet.clips.normalise`.
-
-    Returns:
-        Shape (N, K), float64, rows sum to 1.
-    """
-    network = model.student if isinstance(model, DADNet) else model
-    network.eval()
-    with torch.no_grad(), matrix_units("float32"):
-        batches = [
-            network(normalise(batch.float(), statistics)).logits.double().softmax(dim=1)
-            for batch in torch.split(flows, EVAL_BATCH)
-        ]
-    return torch.cat(batches).cpu().numpy()
 
 
 def learning_rate(config: OptimConfig, epoch: int) -> float:
@@ -183,7 +155,12 @@ class Member:
         self.epoch = 0
         self.step = 0
         self.best = _Best()
-        self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
+        self.curves: dict[str, list[float]] = {name: [] for name in (*CURVES, *self._stages())}
+
+    def _stages(self) -> list[str]:
+        """Names of the curves of the aligned stages."""
+        stages = self.config.loss.alignment_stages if self.config.aligned else ()
+        return [f"alignment_stage_{stage}" for stage in stages]
 
     def _statistics(self) -> tuple[Tensor, Tensor] | None:
         if self.config.data.normalisation == "clip":
@@ -213,24 +190,20 @@ class Member:
         """Whether the schedule has ended or patience has run out."""
         optim = self.config.optim
         waited = self.epoch - self.best.raised_at
-        return self.epoch >= self.num_epochs or (0 < optim.patience <= waited and self.epoch > 0)
+        return self.epoch >= self.config.num_epochs or (
+            0 < optim.patience <= waited and self.epoch > 0
+        )
 
     def train_epoch(self) -> None:
         """One pass over the fit clips, in batches of nearly equal size."""
         self.model.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
-        losses = torch.zeros(2, dtype=torch.float64)
+        sums: dict[str, Tensor] = {}
         for rows in self.batches():
-            loss = self.training_step(rows)
-            parts = torch.stack([loss.total.detach(), loss.alignment.detach()])
-            losses += parts.double().cpu() * len(rows)
-        self.end_epoch(losses / len(self.view.fit))
-
-    @property
-    def num_epochs(self) -> int:
-        """Epochs at most."""
-        return self.config.optim.epochs
+            for name, value in by_curve(self.training_step(rows)).items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value * len(rows)
+        self.end_epoch({name: float(total) / len(self.view.fit) for name, total in sums.items()})
 
     @property
     def rate(self) -> float:
@@ -243,10 +216,10 @@ class Member:
         order = self.view.fit[torch.randperm(len(self.view.fit), generator=shuffle)]
         return order.tensor_split(math.ceil(len(order) / self.config.optim.batch_size))
 
-    def end_epoch(self, losses: Tensor) -> None:
-        """Keep the epoch's mean loss and mean alignment, shape (2,)."""
-        self.curves["train_loss"].append(float(losses[0]))
-        self.curves["alignment"].append(float(losses[1]))
+    def end_epoch(self, losses: Mapping[str, float]) -> None:
+        """Keep the epoch's mean losses, by the name of their curve."""
+        for name in ("train_loss", "alignment", *self._stages()):
+            self.curves[name].append(losses[name])
         self.curves["learning_rate"].append(self.rate)
         self.epoch += 1
 
@@ -376,7 +349,7 @@ class Member:
         self.optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best = _Best(**state["best"])
-        self.curves = {name: list(state["curves"][name]) for name in CURVES}
+        self.curves = {name: list(state["curves"][name]) for name in self.curves}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Fill the network; a teacher's weights may be absent, since they are frozen."""
@@ -397,6 +370,13 @@ class Member:
             self.epoch,
             {name: tuple(values) for name, values in self.curves.items()},
         )
+
+
+def by_curve(loss: LossParts) -> dict[str, Tensor]:
+    """A step's losses by the name of their curve, float64; they stay on their device."""
+    named = {"train_loss": loss.total, "alignment": loss.alignment}
+    named |= {f"alignment_stage_{stage}": value for stage, value in loss.per_stage.items()}
+    return {name: value.detach().double() for name, value in named.items()}
 
 
 @lru_cache(maxsize=64)  # the members of a stack ask for the same ones

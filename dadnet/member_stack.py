@@ -11,10 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 from dadnet.clips import normalise
 from dadnet.config import SLICED
 from dadnet.errors import DadnetError
-from dadnet.member import EVAL_BATCH, Batch, Member, Probabilities
+from dadnet.member import Batch, Member, by_curve
 from dadnet.models import LossParts
 from dadnet.models.alignment import Form
 from dadnet.precision import half_products, matrix_units
+from dadnet.scoring import EVAL_BATCH, Probabilities
 from dadnet.stack import StackedDADNet
 from dadnet.stack_alignment import pick
 from dadnet.stacked_adamw import StackedAdamW
@@ -64,17 +65,18 @@ class MemberStack:
         self.stack.train()
         self.optimiser.lr[:] = [member.rate for member in self.members]
         batches = [member.batches() for member in self.members]
-        losses = torch.zeros(len(self.members), 2, dtype=torch.float64)
+        sums: dict[str, Tensor] = {}
         for i in range(max(map(len, batches))):
             # Folds differ in size, so some have a batch fewer in an epoch.
             chosen = [k for k, mine in enumerate(batches) if i < len(mine)]
             rows = [batches[k][i] for k in chosen]
-            loss = self.training_step(chosen, rows)
-            parts = torch.stack([loss.total.detach(), loss.alignment.detach()], dim=1)
-            numbers = torch.tensor([[len(r)] for r in rows])
-            losses[chosen] += parts.double().cpu() * numbers
+            for name, value in by_curve(self.training_step(chosen, rows)).items():
+                total = sums.setdefault(name, value.new_zeros(len(self)))
+                total[chosen] += value * value.new_tensor([len(r) for r in rows])
+        losses = {name: total.tolist() for name, total in sums.items()}
         for k, member in enumerate(self.members):
-            member.end_epoch(losses[k] / len(member.view.fit))
+            size = len(member.view.fit)
+            member.end_epoch({name: values[k] / size for name, values in losses.items()})
             self._hand_back(k, member)
 
     def training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:

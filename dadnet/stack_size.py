@@ -76,23 +76,31 @@ def choose_stack_size(
     return StackChoice(best, seconds)
 
 
+def first_step(
+    config: ExperimentConfig,
+    views: Sequence[FoldView],
+    teacher: Teacher | None,
+    device: torch.device,
+) -> Callable[[], object]:
+    """Return the first training step of these folds, as one program, to be run again and again."""
+    members = [new_member(config, view, teacher, device) for view in views]
+    rows = [member.batches()[0] for member in members]
+    if len(members) == 1:
+        members[0].model.train()
+        return partial(members[0].training_step, rows[0])
+    stack = new_stack(members)
+    if isinstance(stack, MemberStack):
+        stack.stack.train()
+    return partial(stack.training_step, list(range(len(members))), rows)
+
+
 def _seconds_per_step(
     config: ExperimentConfig,
     views: Sequence[FoldView],
     teacher: Teacher | None,
     device: torch.device,
 ) -> float:
-    members = [new_member(config, view, teacher, device) for view in views]
-    rows = [member.batches()[0] for member in members]
-    step: Callable[[], object]
-    if len(members) == 1:
-        members[0].model.train()
-        step = partial(members[0].training_step, rows[0])
-    else:
-        stack = new_stack(members)
-        assert isinstance(stack, MemberStack)  # of others no more than one is tried
-        stack.stack.train()
-        step = partial(stack.training_step, list(range(len(members))), rows)
+    step = first_step(config, views, teacher, device)
     step()
     times = []
     for _ in range(_TIMED_STEPS):

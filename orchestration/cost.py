@@ -1,19 +1,29 @@
 """What a run will take, from a few measured steps of one fold."""
 
-import statistics
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.synchronize import Event
 
 import torch
 
+from dadnet.config import FITTED, ExperimentConfig
 from dadnet.member import FoldView
 from dadnet.member_kinds import new_member
+from dadnet.stack_size import first_step
+from dadnet.teacher import Teacher
 from orchestration.plan import Plan
 from orchestration.progress import duration
 from orchestration.work import WorkOptions
 
-_TIMED = 3
+# What is timed runs at least so often, and so long.
+_LEAST, _TIMED_S = 3, 1.5
 
 
 @dataclass(frozen=True)
@@ -21,16 +31,26 @@ class Cost:
     """Work of some folds.
 
     Attributes:
-        step_s: seconds of one training step of a lone fold.
+        step_s: seconds of one training step of a fold; clip_s: of one of its clips.
         val_s: seconds of scoring one validation clip.
         fold_s: seconds of every fold, if none stops early.
         device: where it was measured.
     """
 
     step_s: float
+    clip_s: float
     val_s: float
     fold_s: tuple[float, ...]
     device: str = "cpu"
+
+    def of(self, plan: Plan, names: Sequence[str]) -> Cost:
+        """The same speed on these folds."""
+        epochs, fold_s = plan.config.num_epochs, []
+        for name in names:
+            fold = plan.fold(name)
+            fit, val = len(plan.dataset.rows(fold.fit)), len(plan.dataset.rows(fold.val))
+            fold_s.append(epochs * (self.clip_s * fit + self.val_s * val))
+        return replace(self, fold_s=tuple(fold_s))
 
     def wall_s(self, workers: int) -> float:
         """Seconds on so many workers that each take the next fold; start-up not counted.
@@ -52,36 +72,98 @@ class Cost:
         )
 
 
-def measure_cost(plan: Plan, names: Sequence[str], options: WorkOptions) -> Cost:
-    """Time a few steps of the first fold and count the steps of all.
+def measure_cost(
+    plan: Plan,
+    names: Sequence[str],
+    options: WorkOptions,
+    *,
+    workers: int = 1,
+    stack: int = 1,
+) -> Cost:
+    """Time some steps of the first folds, as they will be run, and count the steps of all.
 
     Args:
         plan: the experiment's plan.
         names: the folds to make, at least one.
         options: the device.
+        workers: how many will train side by side. On a CPU they share caches and memory, so that
+            many processes work here as well while the steps are timed.
+        stack: folds that each of them trains as one program.
     """
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    view = FoldView.of(plan.dataset, plan.fold(names[0]), device)
-    member = new_member(plan.config, view, plan.teacher, device)
-    member.model.train()
-    rows = member.batches()[0]
-    step_s = _median_seconds(lambda: member.training_step(rows))
-    val_s = _median_seconds(member.val_probabilities) / max(1, len(view.val))
-    fold_s = []
-    for name in names:
-        fold = plan.fold(name)
-        fit, val = len(plan.dataset.rows(fold.fit)), len(plan.dataset.rows(fold.val))
-        # Cost goes with the clips: the batches of a fold are of nearly equal size.
-        fold_s.append(member.num_epochs * (step_s * fit / len(rows) + val_s * val))
-    return Cost(step_s, val_s, tuple(fold_s), options.device)
+    stack = min(stack, len(names))
+    views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:stack]]
+    step = first_step(plan.config, views, plan.teacher, device)
+    member = new_member(plan.config, views[0], plan.teacher, device)
+    batch = len(member.batches()[0])
+    # A fit is short, and cannot be one of a few clips.
+    alone = device.type != "cpu" or plan.config.model.model_type in FITTED
+    others = 0 if alone else min(workers, os.cpu_count() or 1, len(names)) - 1
+    with company(plan, names[:stack], others):
+        step_s = _seconds(step, device) / stack
+        val_s = _seconds(member.val_probabilities, device) / max(1, len(views[0].val))
+    return Cost(step_s, step_s / batch, val_s, (), options.device).of(plan, names)
 
 
-def _median_seconds(work: Callable[[], object]) -> float:
+@contextmanager
+def company(plan: Plan, names: Sequence[str], number: int) -> Iterator[None]:
+    """Let so many other processes train the first step of these folds, over and over."""
+    context = multiprocessing.get_context("spawn")  # threads and locks must not be inherited
+    stop = context.Event()
+    begun = [context.Event() for _ in range(number)]
+    tasks = [_first_batch(plan, name) for name in names]
+    others = [
+        context.Process(target=_keep_busy, args=(plan.config, tasks, plan.teacher, one, stop))
+        for one in begun
+    ]
+    for process in others:
+        process.start()
+    try:
+        for process, one in zip(others, begun, strict=True):
+            while not one.wait(0.1):
+                if not process.is_alive():
+                    raise RuntimeError(f"a process to be timed beside ended: {process.exitcode}")
+        yield
+    finally:
+        stop.set()
+        for process in others:
+            process.join()
+
+
+def _first_batch(plan: Plan, name: str) -> FoldView:
+    """A fold of one batch, light enough to be sent to another process."""
+    device = torch.device("cpu")
+    view = FoldView.of(plan.dataset, plan.fold(name), device)
+    rows = view.fit[: plan.config.optim.batch_size]
+    places = torch.arange(len(rows))
+    flows, labels = view.flows[rows].clone(), view.labels[rows].clone()
+    return FoldView(name, flows, labels, places, places[:0], view.num_classes, f"batch of {name}")
+
+
+def _keep_busy(
+    config: ExperimentConfig,
+    views: Sequence[FoldView],
+    teacher: Teacher | None,
+    begun: Event,
+    stop: Event,
+) -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process stops this one
+    step = first_step(config, views, teacher, torch.device("cpu"))
+    step()
+    begun.set()
+    while not stop.is_set():
+        step()
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Mean seconds of a piece of work, over some time: a median would hide what disturbs it."""
     work()
-    times = []
-    for _ in range(_TIMED):
-        started = time.perf_counter()
+    number, started = 0, time.perf_counter()
+    while number < _LEAST or time.perf_counter() - started < _TIMED_S:
         work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+        number += 1
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - started) / number

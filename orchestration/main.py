@@ -14,6 +14,15 @@ _VERBS = {
     "export": ("dadnet.export", "a trained model to ONNX or torch's exported program"),
     "tune": ("orchestration.tune", "search hyperparameters, then score the winner once"),
     "leaderboard": ("results.__main__", "tables and pages from a ledger"),
+    "run": ("results.__main__", "the page of one experiment"),
+    "compare": ("results.__main__", "two experiments, clip by clip"),
+    "leaklab": ("results.__main__", "what selection on the test subjects is worth"),
+    "predictions": ("results.__main__", "per-clip predictions as challenges ask for them"),
+    "import": ("results.__main__", "per-clip predictions of another program into a ledger"),
+    "pack": ("results.__main__", "complete experiments into one verified file"),
+    "verify": ("results.__main__", "check such a file: schema, digests, audit, numbers"),
+    "merge": ("results.__main__", "put such files, or ledgers, into a ledger"),
+    "track": ("results.__main__", "feed TensorBoard or MLflow from a run's events"),
     "demo": ("orchestration.demo", "everything on synthetic faces, in minutes"),
 }
 
@@ -26,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for verb, (_, meaning) in _VERBS.items():
             print(f"  {verb:12} {meaning}", file=sys.stderr)
         return 0 if words in (["--help"], ["-h"]) else 2
-    module = importlib.import_module(_VERBS[words[0]][0])
-    rest = [words[0], *words[1:]] if words[0] == "leaderboard" else words[1:]
+    name = _VERBS[words[0]][0]
+    module = importlib.import_module(name)
+    rest = words if name == "results.__main__" else words[1:]  # it has commands of its own
     status: int = module.main(rest)
     return status
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from dadnet import metrics
 from dadnet.clips import MicroExpressionDataset
 from dadnet.errors import DadnetError
-from dadnet.member import TrainedFold, score
+from dadnet.member import TrainedFold
 from dadnet.models import load_weights, save_weights
 from dadnet.protocols import Fold
+from dadnet.scoring import score
 from dadnet.teacher import build_model
 from dadnet.veil import veil
 from orchestration.plan import Plan

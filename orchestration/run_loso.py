@@ -33,7 +33,7 @@ from orchestration import cli
 from orchestration.cost import measure_cost
 from orchestration.plan import Plan, default_flows, make_plan
 from orchestration.progress import Progress
-from orchestration.work import WorkOptions, make_folds_of_plan, stack_size
+from orchestration.work import WorkOptions, local_device, make_folds_of_plan, stack_size
 from results.board import leaderboard, text_table
 from results.ledger import Ledger
 
@@ -64,6 +64,10 @@ class RunFlags:
     """Epochs between two states of a fold."""
     keep_weights: Literal["best", "none"] = "none"
     """Keep the chosen weights of every fold in the ledger, for `dadnet predict` and `export`."""
+    keep_features: Literal["test", "none"] = "test"
+    """Keep the student's pooled features of the test clips, for the map on the run's page."""
+    only: tuple[str, ...] = ()
+    """Run these folds alone, by name, with commas between; the others stay missing."""
     resume: bool = False
     """Go on from finished folds and checkpoints; this is the default."""
     fresh: bool = False
@@ -124,13 +128,12 @@ def run(flags: RunFlags, console: Console) -> int:
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
         shutil.rmtree(ledger.folder(experiment), ignore_errors=True)
-    missing = ledger.missing(experiment)
-    done = len(plan.folds) - len(missing)
+    missing = _asked_for(flags, plan, ledger)
+    done = len(plan.folds) - len(ledger.missing(experiment))
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
     if flags.dry_run:
         if missing:
-            cost = measure_cost(plan, missing, WorkOptions(flags.ledger))
-            console.print(cost.line(flags.workers or os.cpu_count() or 1))
+            _print_cost(flags, plan, missing, console)
         return cli.DONE
     if missing:
         _check_device(flags)
@@ -151,6 +154,33 @@ def run(flags: RunFlags, console: Console) -> int:
     return cli.DONE
 
 
+def _print_cost(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
+    """Say what the missing folds take on this machine."""
+    options = WorkOptions(flags.ledger, device=local_device())
+    workers = flags.workers or torch.cuda.device_count() or os.cpu_count() or 1
+    if flags.workers == 0:
+        workers = 1
+    share = -(-len(missing) // workers)
+    stack = flags.stack
+    if stack == "auto":
+        choice = stack_size(plan, missing, options, share)
+        console.print(str(choice))
+        stack = choice.size
+    cost = measure_cost(plan, missing, options, workers=workers, stack=min(stack, share))
+    console.print(cost.line(workers))
+
+
+def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
+    """Return the missing folds, or those of them that `--only` names."""
+    missing, names = ledger.missing(plan.experiment), [fold.name for fold in plan.folds]
+    if unknown := sorted(set(flags.only) - set(names)):
+        raise DadnetError(
+            f"only: expected some of the {len(names)} folds {', '.join(names[:8])}"
+            f"{', ...' if len(names) > 8 else ''}, got {', '.join(unknown)}"
+        )
+    return tuple(name for name in missing if not flags.only or name in flags.only)
+
+
 def _check_device(flags: RunFlags) -> None:
     """Refuse what no worker of this run could do, before anything is written."""
     on_ray = flags.workers != 0
@@ -161,7 +191,7 @@ def _check_device(flags: RunFlags) -> None:
         scaling(1, gpus, flags.gpus_per_worker)
         check_precision(flags.experiment.optim.precision, torch.device("cuda" if gpus else "cpu"))
     elif not on_ray:
-        check_precision(flags.experiment.optim.precision, torch.device("cpu"))
+        check_precision(flags.experiment.optim.precision, torch.device(local_device()))
 
 
 def _inputs(flags: RunFlags, console: Console) -> tuple[Path, Path | None]:
@@ -213,10 +243,14 @@ def _tell_of_weights(
 
 def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
     options = WorkOptions(
-        flags.ledger.absolute(), flags.checkpoint_every, keep_weights=flags.keep_weights
+        flags.ledger.absolute(),
+        flags.checkpoint_every,
+        device=local_device() if flags.workers == 0 else "cpu",  # a worker knows its own
+        keep_weights=flags.keep_weights,
+        keep_features=flags.keep_features,
     )
     events = Ledger(flags.ledger).events_path(plan.experiment)
-    epochs = flags.experiment.optim.epochs
+    epochs = flags.experiment.num_epochs
     with Progress(events, epochs, plan.experiment.method, console) as progress:
         try:
             if flags.workers == 0:

@@ -67,17 +67,20 @@ def measure_search(
     trials: int,
     finals: Sequence[tuple[Plan, Sequence[str]]],
     options: WorkOptions,
+    workers: int = 1,
 ) -> SearchCost:
-    """Time a few steps of one fold and count the steps of all.
+    """Time some steps of one fold and count the steps of all.
 
     Args:
         studies: plan and folds of every study.
         trials: of each.
         finals: plan and folds of what is trained for the test side.
         options: the device.
+        workers: how many will train side by side.
     """
-    costs = [measure_cost(plan, folds, options) for plan, folds in studies]
-    last = [measure_cost(plan, folds, options) for plan, folds in finals if folds]
+    measured = measure_cost(*studies[0], options, workers=workers)
+    costs = [measured.of(plan, folds) for plan, folds in studies]
+    last = [measured.of(plan, folds) for plan, folds in finals if folds]
     return SearchCost(
         groups=len(studies),
         trials=trials,

@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Sequence
 
-import torch
 from rich.console import Console
 
 from orchestration.plan import Inputs, Plan
@@ -15,7 +14,7 @@ from orchestration.study import Study
 from orchestration.study_progress import StudyProgress
 from orchestration.study_settings import SearchSettings, check_space
 from orchestration.tune_flags import TuneFlags
-from orchestration.work import WorkOptions
+from orchestration.work import WorkOptions, local_device
 from search_spaces.load import load_space
 
 
@@ -131,9 +130,9 @@ class SearchRun:
         finals: Sequence[tuple[Plan, Sequence[str]]],
     ) -> SearchCost:
         """Time one fold on the device that a worker here would have; see `measure_search`."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        options = WorkOptions(self.flags.ledger, device=device)
-        return measure_search(studies, self.flags.num_trials, finals, options)
+        options = WorkOptions(self.flags.ledger, device=local_device())
+        workers = self.flags.workers if self.flags.workers is not None else os.cpu_count() or 1
+        return measure_search(studies, self.flags.num_trials, finals, options, max(1, workers))
 
     def print_costs(self, cost: SearchCost) -> None:
         """Trainings, hours, money."""

@@ -20,10 +20,10 @@ from orchestration.plan import Plan, with_config
 from orchestration.service import SearchService
 from orchestration.trial import Job
 from orchestration.work import fold_record
-from results.canonical import digest16
 from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, PlannedFold
 from results.stats import count_records
+from results.studies import nested_digest, searched_method
 from results.val_side import ValLedger
 from search_spaces.space import apply_values
 
@@ -147,9 +147,9 @@ def nested_experiment(
     config = {**base.experiment.config, "search": search, "winners": winners}
     planned = {fold.name: fold for fold in base.experiment.folds}
     old = base.experiment
-    digest = digest16({"nested": config, "data": old.data_digest, "teacher": old.teacher_digest})
+    digest = nested_digest(config, old.data_digest, old.teacher_digest)
     order: tuple[PlannedFold, ...] = tuple(planned[fold.name] for fold in folds)
-    method = f"{old.method}, searched"
+    method = searched_method(old.method)
     return replace(
         old, digest=digest, method=method, selection="nested", config=config, folds=order
     )

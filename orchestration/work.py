@@ -20,13 +20,15 @@ import numpy as np
 import torch
 
 from dadnet.checkpoint import CheckpointFile
-from dadnet.member import FoldView, TrainedFold, score
+from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold
+from dadnet.scoring import pooled_features, score
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import FoldTask, OnEpoch, train_folds
 from orchestration.kept import keep_weights
 from orchestration.outcome import load_trained, make_val_side, save_trained, visible
 from orchestration.plan import Plan
+from results.evidence import Features, FloatArray, put_features
 from results.ledger import Ledger
 from results.records import FoldRecord, Prediction
 from results.val_side import ValLedger
@@ -43,6 +45,8 @@ class WorkOptions:
         checkpoint_every: epochs between two states of a fold.
         device: torch's name of the device.
         keep_weights: best: every fold's chosen weights stay beside its record; none: they go.
+        keep_features: test: the student's pooled features of a fold's test clips stay beside its
+            record, for the map of clips on the run's page.
         test_side: score the test clips and write the fold's record. A search does without: it
             keeps the weights, and the test clips are veiled.
     """
@@ -51,7 +55,13 @@ class WorkOptions:
     checkpoint_every: int = 5
     device: str = "cpu"
     keep_weights: Literal["best", "none"] = "none"
+    keep_features: Literal["test", "none"] = "test"
     test_side: bool = True
+
+
+def local_device() -> str:
+    """The device of work in this process: a GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def stack_size(plan: Plan, names: Sequence[str], options: WorkOptions, at_most: int) -> StackChoice:
@@ -205,6 +215,10 @@ def _put_record(
     device, ledger, kept = torch.device(options.device), Ledger(options.ledger), {}
     if options.keep_weights == "best":  # before the record, which says that the fold is done
         kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
+    if options.keep_features == "test":
+        features = fold_features(plan, fold, outcome, device)
+        if features is not None:
+            put_features(ledger, plan.experiment, features)
     record = fold_record(plan, fold, outcome, device, {**circumstances, **kept})
     ledger.put(plan.experiment, record)
 
@@ -268,6 +282,33 @@ def fold_record(
         audit=plan.audit,
         host=host,
     )
+
+
+def fold_features(
+    plan: Plan, fold: Fold, trained: TrainedFold, device: torch.device
+) -> Features | None:
+    """The pooled features of a fold's test clips, and the mean ones of its fit clips by class.
+
+    Returns:
+        None, with a warning, where a class has no fit clip to be shown beside.
+    """
+
+    def of_rows(rows: torch.Tensor) -> FloatArray:
+        return pooled_features(
+            trained.model, plan.dataset.flows[rows].to(device), trained.statistics
+        )
+
+    fit, test = plan.dataset.rows(fold.fit), plan.dataset.rows(fold.test)
+    labels = plan.dataset.labels[fit].numpy()
+    lacking = sorted(set(range(len(plan.dataset.classes))) - set(labels.tolist()))
+    if lacking:
+        names = ", ".join(plan.dataset.classes[number] for number in lacking)
+        warnings.warn(f"{fold.name}: no features are kept: no fit clip of {names}", stacklevel=2)
+        return None
+    fitted = of_rows(fit)
+    means = [fitted[labels == number].mean(axis=0) for number in range(len(plan.dataset.classes))]
+    clip_ids = tuple(plan.dataset.clips["clip_id"].iloc[test.numpy()].astype(str))
+    return Features(plan.experiment.digest, fold.name, clip_ids, of_rows(test), np.stack(means))
 
 
 @cache

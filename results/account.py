@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from results.counts import Counts, ScoredClip, count
 from results.ledger import Ledger, LedgerWarning
 from results.parts import count_parts
@@ -98,7 +100,11 @@ def _read_one(ledger: Ledger, experiment: Experiment) -> tuple[int, Counts, dict
     counts = count(clips, experiment.classes)
     if num_done < len(experiment.folds):
         return num_done, counts, {}
-    return num_done, counts, count_parts(experiment.protocol, clips, experiment.classes)
+    return (
+        num_done,
+        counts,
+        count_parts(experiment.protocol, clips, experiment.classes, counts.subjects),
+    )
 
 
 def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Account]:
@@ -134,7 +140,8 @@ def _in_processes(
 
 def _read_part(root: Path, experiments: Sequence[Experiment]) -> tuple[list[Account], list[str]]:
     gc.disable()  # a worker's own process: nothing here makes cycles, and millions of lists do cost
-    with warnings.catch_warnings(record=True) as caught:
+    # One thread each: those of the matrix products would only wait for each other.
+    with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
         warnings.simplefilter("always", LedgerWarning)
         ledger = Ledger(root)
         found = _read_many(ledger, experiments)

@@ -17,6 +17,7 @@ from results.canonical import check_keys, check_mapping, digest16, unseal
 from results.ledger import check_record, file_name
 from results.records import Experiment, FoldRecord
 from results.stats import Summary, count_records, summarise
+from results.studies import base_config, nested_digest, searched_method
 
 MANIFEST = "manifest.json"
 MANIFEST_KEYS = ("schema", "experiments", "files", "figures")
@@ -156,10 +157,15 @@ def _check_digest(experiment: Experiment) -> None:
         made = digest16(config)
         fields = {"seed": None, "teacher_digest": None}
     else:
-        parsed = ExperimentConfig.from_json(config)
-        made = experiment_digest(parsed, experiment.data_digest, experiment.teacher_digest)
-        config = {**config["data"], "seed": config["seed"], "method": parsed.method()}
-        fields = {}
+        base, fields = base_config(config), {}
+        parsed = ExperimentConfig.from_json(base)
+        method = parsed.method()
+        if base == config:
+            made = experiment_digest(parsed, experiment.data_digest, experiment.teacher_digest)
+        else:
+            made = nested_digest(config, experiment.data_digest, experiment.teacher_digest)
+            method, fields = searched_method(method), {"selection": "nested"}
+        config = {**base["data"], "seed": base["seed"], "method": method}
     if made != experiment.digest:
         raise DadnetError(f"digest: stated {experiment.digest}, made again {made}")
     for field in ("method", "dataset", "protocol", "class_set", "selection", "seed"):

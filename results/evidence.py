@@ -1,6 +1,6 @@
 """What a run page and a comparison show beside the board's figures, read from the records.
 
-Side files that the training side may write, all optional; a page says where one is missing:
+Beside the records, all optional; a page says where one is missing:
 - curves named ``alignment_stage_<n>`` in a record: the alignment loss of stage n by epoch;
 - ``features/<fold>.json`` beside ``folds``: see `Features`;
 - ``events.jsonl``: one JSON object per line with ``at`` (ISO 8601) and ``event``.
@@ -31,6 +31,7 @@ from results.canonical import (
 )
 from results.ledger import Ledger, file_name, write_once
 from results.records import Experiment, FoldRecord, Prediction
+from results.studies import base_config
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -187,10 +188,14 @@ def hardest(rows: Sequence[Prediction], classes: Sequence[str], number: int) -> 
     return sorted(wrong, key=lambda row: (share(row), row.clip_id))[:number]
 
 
-def reproduce(experiment: Experiment) -> str:
+def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
     """Return the command that makes the experiment again.
 
     Flags are the fields of the stored config, which is also what the command line is made from.
+
+    Args:
+        experiment: of a run, of an import, or a nested estimate.
+        num_trials: of each search behind a nested estimate, where it is known.
     """
     config: Mapping[str, Any] = experiment.config
     if config.get("source") == "import":
@@ -199,7 +204,15 @@ def reproduce(experiment: Experiment) -> str:
             f"--dataset {_quoted(experiment.dataset)} --protocol {experiment.protocol} "
             f"--selection {experiment.selection}"
         )
-    words = ["python -m orchestration.run_loso", f"--flows flows/{_quoted(experiment.dataset)}"]
+    search, config = config.get("search"), base_config(config)
+    program = "run_loso" if search is None else "tune"
+    words = [f"python -m orchestration.{program}", f"--flows flows/{_quoted(experiment.dataset)}"]
+    if search is not None:
+        words.append(f"--selection nested --outer-groups {len(search['outer_groups'])}")
+        named = {name: search[name] for name in ("space", "pruning", "folds_per_trial")}
+        words += [_flag(name, value) for name, value in named.items() if value is not None]
+        words += [] if num_trials is None else [f"--num-trials {num_trials}"]
+        config["data"] = {n: v for n, v in config["data"].items() if n != "selection"}
     if experiment.teacher_digest is not None:
         words.append("--macro-weights teacher.safetensors")
     for part in sorted(config):

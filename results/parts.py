@@ -19,13 +19,21 @@ def part_of(protocol: str, clip: ScoredClip) -> str:
 
 
 def count_parts(
-    protocol: str, rows: Sequence[ScoredClip], classes: Sequence[str]
+    protocol: str, rows: Sequence[ScoredClip], classes: Sequence[str], subjects: Sequence[str]
 ) -> dict[str, Counts]:
     """Return the counts of each part, sorted by name; nothing where there are not several.
 
     The folds are pooled first, so a part's figures are of models that were trained on all parts.
+
+    Args:
+        protocol: of the experiment.
+        rows: all its scored clips.
+        classes: (K,) class names.
+        subjects: of the clips, each once.
     """
     if protocol not in ("cde", "cross-dataset", "official"):
+        return {}
+    if protocol != "official" and len({name.partition("/")[0] for name in subjects}) < 2:
         return {}
     by_part: dict[str, list[ScoredClip]] = {}
     for row in rows:

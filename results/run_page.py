@@ -25,6 +25,7 @@ from results.records import Experiment, FoldRecord, Prediction
 from results.rendering import page_name, render
 from results.rows import Row
 from results.scan import scan
+from results.studies import StudyLedger
 
 NUM_HARDEST = 12
 
@@ -32,7 +33,14 @@ NUM_HARDEST = 12
 def row_of(ledger: Ledger, experiment: Experiment) -> Row:
     """Return the experiment as a row outside any board."""
     (account,) = accounts(ledger, [experiment], scan(ledger.root))
-    return Row(experiment, account.num_done, len(experiment.folds), account.summary, account.counts)
+    return Row(
+        experiment,
+        account.num_done,
+        len(experiment.folds),
+        account.summary,
+        account.counts,
+        studies=StudyLedger(ledger.root).of(experiment),
+    )
 
 
 def run_page_name(experiment: Experiment) -> str:
@@ -78,7 +86,7 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         has_flows=flows is not None,
         environment=environment(records),
         config=_flat(experiment.config),
-        command=reproduce(experiment),
+        command=reproduce(experiment, max((len(s.trials) for s in row.studies), default=None)),
         audits=sorted({record.audit for record in records}),
     )
 

@@ -27,13 +27,38 @@ from results.canonical import (
     check_names,
     check_numbers,
     check_text,
+    digest16,
     seal,
     unseal,
 )
 from results.ledger import bytes_of, quarantine
+from results.records import Experiment
 from results.scan import STUDIES
 
+# What the config of a nested estimate holds beside that of its base experiment.
+_OF_THE_SEARCH = ("search", "winners")
 STATES = ("COMPLETE", "PRUNED", "FAIL")
+
+
+def base_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an experiment's config without what a nested search has added to it."""
+    return {name: part for name, part in config.items() if name not in _OF_THE_SEARCH}
+
+
+def nested_digest(config: Mapping[str, Any], data_digest: str, teacher_digest: str | None) -> str:
+    """Return the digest of a nested estimate.
+
+    Args:
+        config: of the base experiment, with ``search`` (how the winners were found) and
+            ``winners`` (fold -> digest of the experiment that it was trained as).
+        data_digest, teacher_digest: of the base experiment.
+    """
+    return digest16({"nested": dict(config), "data": data_digest, "teacher": teacher_digest})
+
+
+def searched_method(method: str) -> str:
+    """Return the name of a nested estimate's row."""
+    return f"{method}, searched"
 
 
 @dataclass(frozen=True)
@@ -186,6 +211,10 @@ class StudyLedger:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def of(self, experiment: Experiment) -> tuple[StudyRecord, ...]:
+        """The studies whose winner this experiment is."""
+        return tuple(study for study in self.studies() if experiment.digest in study.scored)
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """Every study with a valid record, sorted by name; a damaged one is moved aside."""

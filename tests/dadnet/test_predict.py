@@ -14,9 +14,9 @@ from dadnet import predict
 from dadnet.clips import MicroExpressionDataset
 from dadnet.flow import compute_flow, resize_flow
 from dadnet.flow_store import load_flow_store
-from dadnet.member import score
 from dadnet.model_file import ModelCard, load_model_file
 from dadnet.predictor import load_model, prepare
+from dadnet.scoring import score
 from tests.conftest import make_clips, write_store
 from tests.dadnet.test_model_file import NAMES, make_model
 

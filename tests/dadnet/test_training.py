@@ -19,9 +19,10 @@ from dadnet.config import (
 )
 from dadnet.errors import DadnetError
 from dadnet.flow_store import load_flow_store
-from dadnet.member import FoldView, Member, learning_rate, score
+from dadnet.member import FoldView, Member, learning_rate
 from dadnet.member_stack import MemberStack
 from dadnet.protocols import make_folds
+from dadnet.scoring import score
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
 from dadnet.training import FoldTask, train_folds, train_stack

@@ -1,6 +1,8 @@
+import multiprocessing
+
 import pytest
 
-from orchestration.cost import Cost, measure_cost
+from orchestration.cost import Cost, company, measure_cost
 from orchestration.plan import make_plan
 from orchestration.run_loso import parse_flags
 from orchestration.work import WorkOptions
@@ -9,14 +11,14 @@ from tests.orchestration.conftest import run_words
 
 def test_workers_take_the_next_fold():
     # Two workers: 5, 1 + 2 + 2, then 4 goes to the first that is free.
-    cost = Cost(0.1, 0.01, (5.0, 1.0, 2.0, 2.0, 4.0))
+    cost = Cost(0.1, 0.0125, 0.01, (5.0, 1.0, 2.0, 2.0, 4.0))
     assert cost.wall_s(2) == 9.0
     assert cost.wall_s(1) == 14.0
     assert cost.wall_s(9) == 5.0
 
 
 def test_the_line_gives_time_folds_and_work():
-    line = Cost(0.1, 0.01, (1800.0, 1800.0)).line(2)
+    line = Cost(0.1, 0.0125, 0.01, (1800.0, 1800.0)).line(2)
     assert line.startswith("about 30:00 on 2 workers")
     assert "2 folds, 100 ms a step on cpu, 1.00 hours of work in all" in line
 
@@ -31,3 +33,19 @@ def test_the_cost_counts_epochs_and_clips(site, tmp_path):
     expected = plan.config.optim.epochs * (cost.step_s * fit / batch + cost.val_s * val)
     assert cost.fold_s[0] == pytest.approx(expected)
     assert len(cost.fold_s) == 5
+    assert cost.step_s == pytest.approx(cost.clip_s * batch)
+
+
+def test_steps_are_timed_beside_as_many_processes_as_will_train(site, tmp_path):
+    flags = parse_flags(run_words(site, tmp_path / "runs"))
+    plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
+    names = [fold.name for fold in plan.folds[:2]]
+    with company(plan, names, 1):
+        [other] = multiprocessing.active_children()
+        assert other.is_alive()
+    assert not other.is_alive()
+    assert other.exitcode == 0
+    cost = measure_cost(plan, names, WorkOptions(tmp_path / "runs"), workers=2, stack=2)
+    assert len(cost.fold_s) == 2
+    assert min(cost.fold_s) > 0
+    assert not multiprocessing.active_children()

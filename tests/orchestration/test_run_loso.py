@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,15 @@ from dadnet.datasets.index import INDEX_COLUMNS
 from dadnet.flow_store import load_flow_store
 from orchestration import run_loso
 from orchestration.run_loso import RunFlags, parse_flags
+from results.__main__ import main as results_main
+from results.evidence import map_of_features, read_features
 from results.ledger import Ledger
 from tests.conftest import make_clips, write_store
 from tests.orchestration.conftest import ledger_content, run_words
 
 FLAGS = """
     flows ledger preset macro_weights workers gpus_per_worker stack checkpoint_every keep_weights
-    resume fresh dry_run
+    keep_features only resume fresh dry_run
     dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
     alignment alignment_weight alignment_stages num_projections gswd_form label_smoothing
@@ -47,6 +50,36 @@ def test_every_subject_is_tested_once_with_its_own_clips(finished, site):
         assert record["audit"].startswith("audit passed")
 
 
+def test_the_run_page_has_its_curves_and_features(finished):
+    ledger = Ledger(finished)
+    [experiment] = ledger.experiments()
+    for record in ledger.records(experiment):
+        stages = [record.curves["alignment_stage_2"], record.curves["alignment_stage_3"]]
+        assert np.mean(stages, axis=0) == pytest.approx(record.curves["alignment"], rel=1e-5)
+    kept = read_features(ledger, experiment)
+    assert [len(fold.clip_ids) for fold in kept] == [6] * 5
+    assert kept[0].class_means.shape == (3, kept[0].features.shape[1])
+    assert len(map_of_features(kept)) == 30
+
+
+def test_only_the_named_folds_are_made_and_a_bundle_is_verified_by_one(
+    finished, site, tmp_path, capsys
+):
+    words = run_words(site, tmp_path / "runs", "--workers", "0", "--keep-features", "none")
+    assert run_loso.main([*words, "--only", "nobody"]) == 2
+    assert "only: expected some of the 5 folds synthetic/sub" in capsys.readouterr().err
+    assert run_loso.main([*words, "--only", "synthetic/sub02"]) == 3
+    assert list(ledger_content(tmp_path / "runs")) == ["synthetic/sub02"]
+    assert not list((tmp_path / "runs").rglob("features"))
+
+    bundle = tmp_path / "mine.zip"
+    assert results_main(["pack", "--ledger", str(finished), "--out", str(bundle)]) == 0
+    again = run_words(site, Path("{ledger}"), "--workers", "0", "--only", "{fold}")
+    command = shlex.join([sys.executable, "-m", "orchestration.run_loso", *again])
+    assert results_main(["verify", str(bundle), "--rerun", command]) == 0
+    assert "was made again and is equal" in capsys.readouterr().out
+
+
 def test_given_again_nothing_is_trained(finished, site, capsys):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")}
     assert run_loso.main(run_words(site, finished, "--workers", "0")) == 0
@@ -57,7 +90,7 @@ def test_given_again_nothing_is_trained(finished, site, capsys):
 def test_a_missing_fold_alone_is_made_again_and_equal(finished, site, tmp_path):
     ledger = tmp_path / "runs"
     shutil.copytree(finished, ledger)
-    [path] = ledger.rglob("synthetic%2Fsub03.json")
+    [path] = ledger.rglob("folds/synthetic%2Fsub03.json")
     path.unlink()
     others = {p: p.stat().st_mtime_ns for p in ledger.rglob("folds/*.json")}
     assert run_loso.main(run_words(site, ledger, "--workers", "0")) == 0
@@ -69,7 +102,7 @@ def test_a_missing_fold_alone_is_made_again_and_equal(finished, site, tmp_path):
 def test_a_damaged_record_is_quarantined_and_made_again(finished, site, tmp_path):
     ledger = tmp_path / "runs"
     shutil.copytree(finished, ledger)
-    [path] = ledger.rglob("synthetic%2Fsub02.json")
+    [path] = ledger.rglob("folds/synthetic%2Fsub02.json")
     path.write_bytes(path.read_bytes()[:-200])
     assert run_loso.main(run_words(site, ledger, "--workers", "0")) == 0
     assert ledger_content(ledger) == ledger_content(finished)

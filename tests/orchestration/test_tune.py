@@ -1,6 +1,7 @@
 """The command, in this process, with real trainings of tiny networks."""
 
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from dadnet.errors import TestLabelError
 from orchestration import run_loso, tune, work
 from orchestration.tune_flags import OFFICIAL_SEEDS, parse_flags
+from results.__main__ import main as results_main
+from results.evidence import reproduce
 from results.ledger import Ledger
 from results.records import comparable
-from results.studies import StudyLedger
+from results.studies import StudyLedger, base_config
 from tests.conftest import make_clips, write_store
 from tests.dfme import dfme_clips, write_dfme
 from tests.orchestration.conftest import tune_words
@@ -229,6 +232,19 @@ def test_nested_search_tests_every_subject_with_settings_that_never_saw_it(site,
         assert line in text
     # No weights are left, and no test side but the nested one.
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+    # Its bundle is verified, and its page says how to make it again.
+    bundle = tmp_path / "mine.zip"
+    words = ["--ledger", str(tmp_path / "runs"), "--out", str(bundle)]
+    assert results_main(["pack", *words]) == 0
+    assert results_main(["verify", str(bundle)]) == 0
+    command = shlex.split(reproduce(experiment, 2).replace("\\\n", " "))
+    assert command[:3] == ["python", "-m", "orchestration.tune"]
+    flags = parse_flags(command[3:], "")
+    assert (flags.level, flags.outer_groups, flags.num_trials) == ("nested", 2, 2)
+    made = flags.base.to_json()
+    given = base_config(experiment.config)
+    assert {**made, "data": given["data"]} == given
 
 
 def test_dry_run_says_trainings_hours_and_cost_and_writes_nothing(site, tmp_path, capsys):

@@ -1,0 +1,63 @@
+"""What a trained network says of clips: probabilities, and the student's pooled features."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from dadnet.clips import normalise
+from dadnet.models import DADNet
+from dadnet.models.microflownext import ModelOutput
+from dadnet.precision import matrix_units
+
+Probabilities = npt.NDArray[np.float64]
+Features = npt.NDArray[np.float64]
+# Evaluation runs in batches of this many clips; in evaluation mode clips do not mix.
+EVAL_BATCH = 64
+
+
+def score(
+    model: nn.Module,
+    flows: Tensor,
+    statistics: tuple[Tensor, Tensor] | None = None,
+) -> Probabilities:
+    """Class probabilities of clips; a clip's do not depend on the others'.
+
+    Args:
+        model: a network of this package; it is put into evaluation mode. Of a dual one only the
+            student is run: the teacher has no say in a prediction.
+        flows: shape (N, 2, S, S), pixels, on the model's device.
+        statistics: as in :func:`dadnet.clips.normalise`.
+
+    Returns:
+        Shape (N, K), float64, rows sum to 1.
+    """
+    parts = [out.logits.double().softmax(dim=1) for out in _outputs(model, flows, statistics)]
+    return torch.cat(parts).cpu().numpy()
+
+
+def pooled_features(
+    model: nn.Module,
+    flows: Tensor,
+    statistics: tuple[Tensor, Tensor] | None = None,
+) -> Features:
+    """The student's pooled features, before its linear layer; arguments as of :func:`score`.
+
+    Returns:
+        Shape (N, D), float64.
+    """
+    parts = [out.pooled.double() for out in _outputs(model, flows, statistics)]
+    return torch.cat(parts).cpu().numpy()
+
+
+@torch.no_grad()
+def _outputs(
+    model: nn.Module, flows: Tensor, statistics: tuple[Tensor, Tensor] | None
+) -> Iterator[ModelOutput]:
+    network = model.student if isinstance(model, DADNet) else model
+    network.eval()
+    for batch in torch.split(flows, EVAL_BATCH):
+        with matrix_units("float32"):
+            yield network(normalise(batch.float(), statistics))
