@@ -236,6 +236,11 @@ class ExperimentConfig:
         )
 
     @property
+    def num_epochs(self) -> int:
+        """Epochs at most; what is fitted in one go has one."""
+        return 1 if self.model.model_type in FITTED else self.optim.epochs
+
+    @property
     def aligned(self) -> bool:
         """Whether a teacher is run at all."""
         return (

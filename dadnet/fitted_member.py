@@ -14,11 +14,6 @@ class FittedMember(Member):
     """A member whose one step fits all fit clips; schedule and augmentation have no say."""
 
     @property
-    def num_epochs(self) -> int:
-        """One."""
-        return 1
-
-    @property
     def rate(self) -> float:
         """There is none."""
         return 0.0

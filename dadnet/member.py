@@ -190,7 +190,9 @@ class Member:
         """Whether the schedule has ended or patience has run out."""
         optim = self.config.optim
         waited = self.epoch - self.best.raised_at
-        return self.epoch >= self.num_epochs or (0 < optim.patience <= waited and self.epoch > 0)
+        return self.epoch >= self.config.num_epochs or (
+            0 < optim.patience <= waited and self.epoch > 0
+        )
 
     def train_epoch(self) -> None:
         """One pass over the fit clips, in batches of nearly equal size."""
@@ -202,11 +204,6 @@ class Member:
             for name, value in by_curve(self.training_step(rows)).items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value * len(rows)
         self.end_epoch({name: float(total) / len(self.view.fit) for name, total in sums.items()})
-
-    @property
-    def num_epochs(self) -> int:
-        """Epochs at most."""
-        return self.config.optim.epochs
 
     @property
     def rate(self) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from dadnet.config import FITTED, RIVALS, ExperimentConfig
 from dadnet.member import FoldView, Member
@@ -21,6 +22,11 @@ class MemberLoop:
         """One pass of every member over its own fit clips."""
         for member in self.members:
             member.train_epoch()
+
+    def training_step(self, chosen: list[int], rows: list[Tensor]) -> None:
+        """One step of some members, each on its own rows."""
+        for k, own in zip(chosen, rows, strict=True):
+            self.members[k].training_step(own)
 
     def val_probabilities(self) -> list[Probabilities]:
         """Class probabilities of every member's val clips."""

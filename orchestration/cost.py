@@ -45,8 +45,7 @@ class Cost:
 
     def of(self, plan: Plan, names: Sequence[str]) -> Cost:
         """The same speed on these folds."""
-        fitted = plan.config.model.model_type in FITTED
-        epochs, fold_s = 1 if fitted else plan.config.optim.epochs, []
+        epochs, fold_s = plan.config.num_epochs, []
         for name in names:
             fold = plan.fold(name)
             fit, val = len(plan.dataset.rows(fold.fit)), len(plan.dataset.rows(fold.val))
@@ -93,12 +92,14 @@ def measure_cost(
     """
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    stack = 1 if plan.config.model.model_type in FITTED else min(stack, len(names))
+    stack = min(stack, len(names))
     views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:stack]]
     step = first_step(plan.config, views, plan.teacher, device)
     member = new_member(plan.config, views[0], plan.teacher, device)
     batch = len(member.batches()[0])
-    others = min(workers, os.cpu_count() or 1, len(names)) - 1 if device.type == "cpu" else 0
+    # A fit is short, and cannot be one of a few clips.
+    alone = device.type != "cpu" or plan.config.model.model_type in FITTED
+    others = 0 if alone else min(workers, os.cpu_count() or 1, len(names)) - 1
     with company(plan, names[:stack], others):
         step_s = _seconds(step, device) / stack
         val_s = _seconds(member.val_probabilities, device) / max(1, len(views[0].val))

@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dadnet.errors import DadnetError
 from dadnet.location import Location, absolute
+from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration.board import MAX_TRIES, Board, FoldBoard
 from orchestration.connection import connect
@@ -119,7 +120,7 @@ def check_shared(folder: Location) -> None:
     Raises:
         DadnetError: naming a node that does not see it.
     """
-    if not isinstance(folder, Path):
+    if isinstance(folder, RemotePath):
         return  # object storage, which all nodes reach
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]

@@ -273,7 +273,7 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
     )
     presence = Presence(Ledger(options.ledger), plan.experiment)
     events = Ledger(flags.ledger).events_path(plan.experiment)
-    epochs = flags.experiment.optim.epochs
+    epochs = flags.experiment.num_epochs
     with StopRequest() as stop, presence as claims:
         if others := claims.others():
             console.print(f"at work on it too: {', '.join(others)}", markup=False)
