@@ -6,7 +6,6 @@ like any other: what the ledger has is not run again, and the same command goes 
 `--dry-run` says how many trainings it takes. Exit status: 0 done, 2 bad input, 3 incomplete.
 """
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,14 @@ from dadnet.presets import PRESETS, get_preset
 from orchestration import cli
 from orchestration.ablation_grid import Variant, make_grid
 from orchestration.plan import Inputs, Plan, load_inputs, plan_of
-from orchestration.run_loso import RunFlags, check_device, cost_here, find_inputs, make_missing
+from orchestration.run_loso import (
+    RunFlags,
+    check_device,
+    cost_here,
+    find_inputs,
+    make_missing,
+    remove_folder,
+)
 from results.ablation import ablation_page_name, ablation_table, make_ablation, render_ablation
 from results.ledger import Ledger
 from results.rendering import replace_file
@@ -92,7 +98,7 @@ def run(flags: AblateFlags, console: Console) -> int:
     plans = plan_variants(variants, inputs)
     if flags.fresh and not flags.dry_run:
         for _, plan in plans:
-            shutil.rmtree(ledger.folder(plan.experiment), ignore_errors=True)
+            remove_folder(ledger.folder(plan.experiment))
     missing = {plan.experiment.digest: ledger.missing(plan.experiment) for _, plan in plans}
     _print_plan(plans, missing, flags, console)
     if flags.dry_run:

@@ -101,7 +101,8 @@ def find(address: str) -> str:
     if parsed is None:
         raise DadnetError(f"RAY_ADDRESS: expected host:port or auto, got {found}")
     outer = build_address(ray.util.get_node_ip_address(), parsed[1])
-    return outer if not is_outside(found) and is_outside(outer) and _listens(outer) else found
+    reached_from_outside = not is_outside(found) and is_outside(outer) and _listens(outer)
+    return str(outer if reached_from_outside else found)
 
 
 def _listens(address: str) -> bool:

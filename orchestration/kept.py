@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 from dadnet.config import ModelConfig
+from dadnet.location import Location
 from dadnet.member import TrainedFold
 from dadnet.model_file import ModelCard, TrainedModel
 from dadnet.models import DADNet, save_weights, weights_digest
@@ -37,7 +37,7 @@ def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -
     return weights_digest(weights)
 
 
-def adapters_path(ledger: Ledger, experiment: Experiment, fold: str) -> Path:
+def adapters_path(ledger: Ledger, experiment: Experiment, fold: str) -> Location:
     """Where the adapters of a fold's kept weights lie, if its streams differ in width."""
     return ledger.folder(experiment) / "adapters" / f"{file_name(fold)}.safetensors"
 

@@ -148,7 +148,7 @@ def _here(scoring: Scoring, work: Work) -> Iterator[int]:
 def _on_ray(scoring: Scoring, work: Work, workers: int | None) -> Iterator[int]:
     import ray  # only when needed
 
-    from orchestration.group import connect
+    from orchestration.connection import connect
 
     at_once = workers or os.cpu_count() or 1
     connect(at_once)

@@ -138,7 +138,7 @@ def run(flags: RunFlags, console: Console) -> int:
                 raise DadnetError(
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
                 )
-        _remove(ledger.folder(experiment))
+        remove_folder(ledger.folder(experiment))
     missing = _asked_for(flags, plan, ledger)
     done = len(plan.folds) - len(ledger.missing(experiment))
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
@@ -166,7 +166,8 @@ def run(flags: RunFlags, console: Console) -> int:
     return cli.DONE
 
 
-def _remove(folder: Location) -> None:
+def remove_folder(folder: Location) -> None:
+    """Remove a folder here or on object storage; none is no error."""
     if isinstance(folder, RemotePath):
         folder.remove_tree()
     else:

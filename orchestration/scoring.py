@@ -83,7 +83,7 @@ def load_scoring(
             f"{len(experiment.folds)}; `run_loso` makes the others"
         )
     lacking = [
-        f.name for f in experiment.folds if not ledger.weights_path(experiment, f.name).is_file()
+        f.name for f in experiment.folds if not ledger.weights_path(experiment, f.name).exists()
     ]
     if lacking:
         raise DadnetError(
@@ -141,6 +141,7 @@ def load_fold(scoring: Scoring, record: FoldRecord) -> TrainedModel:
         DadnetError: if they are not those that the record was scored with.
     """
     path = Ledger(scoring.ledger).weights_path(scoring.experiment, record.fold)
+    assert isinstance(path, Path)  # the ledger is one on this machine
     model = load_model_file(path)
     expected = record.host.get("weights_digest")
     if model.card.weights_digest != expected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -75,11 +76,10 @@ def make_ablation(ledger: Ledger, named: Sequence[tuple[str, Experiment]]) -> Ab
     if len(named) < 2:
         raise DadnetError("ablation: expected variants beside the base, got none")
     experiments = [experiment for _, experiment in named]
+    folders = scan(ledger.root) if isinstance(ledger.root, Path) else {}
     rows = [
         Row(e, account.num_done, len(e.folds), account.summary, account.counts)
-        for e, account in zip(
-            experiments, accounts(ledger, experiments, scan(ledger.root)), strict=True
-        )
+        for e, account in zip(experiments, accounts(ledger, experiments, folders), strict=True)
     ]
     base = rows[0]
     found = [

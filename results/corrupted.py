@@ -97,7 +97,7 @@ class RobustnessLedger:
 
     def folder(self, experiment: Experiment) -> Path:
         """Where the experiment's corrupted folds lie."""
-        return self.ledger.folder(experiment) / "robustness"
+        return self.ledger.local_folder(experiment) / "robustness"
 
     def path(self, experiment: Experiment, fold: str, corruption: str) -> Path:
         """Where one corrupted fold lies or will lie."""

@@ -75,7 +75,7 @@ _NAMES = tuple(item.name for item in fields(Explanation))
 
 def explanation_path(ledger: Ledger, experiment: Experiment) -> Path:
     """Where an experiment's explanation lies or will lie."""
-    return ledger.folder(experiment) / "explain" / "explanation.json"
+    return ledger.local_folder(experiment) / "explain" / "explanation.json"
 
 
 def put_explanation(ledger: Ledger, experiment: Experiment, explanation: Explanation) -> Path:

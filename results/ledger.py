@@ -173,6 +173,17 @@ class Ledger:
             if str(folder) not in whole and _has_records(folder / "folds")
         )
 
+    def local_folder(self, experiment: Experiment) -> Path:
+        """Where the experiment lies on this machine, for what is not kept on object storage.
+
+        Raises:
+            DadnetError: if the ledger is on object storage.
+        """
+        folder = self.folder(experiment)
+        if not isinstance(folder, Path):
+            raise DadnetError(f"ledger: expected a path on this machine for this, got {self.root}")
+        return folder
+
     def folder(self, experiment: Experiment) -> Location:
         """Return the experiment's folder, ``<root>/<dataset>/<digest>``."""
         return self.root / file_name(experiment.dataset) / experiment.digest

@@ -60,7 +60,7 @@ def robustness_page_name(experiments: Sequence[Experiment]) -> str:
 def _has_robustness(ledger: Ledger, row: Row) -> bool:
     uf1 = None if row.summary is None else row.summary.uf1.value
     # Of nothing, nothing can be kept.
-    return bool(uf1) and any(ledger.folder(row.experiment).glob("robustness/*/*.json"))
+    return bool(uf1) and any(ledger.local_folder(row.experiment).glob("robustness/*/*.json"))
 
 
 def render_own_robustness(ledger: Ledger, row: Row) -> str | None:
@@ -70,7 +70,9 @@ def render_own_robustness(ledger: Ledger, row: Row) -> str | None:
     from results.robustness import read_robustness  # OpenCV only when needed
     from results.robustness_page import render_robustness
 
-    return render_robustness([read_robustness(ledger.root, row.experiment)])
+    return render_robustness(
+        [read_robustness(ledger.local_folder(row.experiment).parents[1], row.experiment)]
+    )
 
 
 def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
