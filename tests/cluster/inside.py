@@ -3,7 +3,8 @@
 `ray up`, `ray down` and `ray symmetric-run` stop every Ray process that they can see; here they see
 none but their own. Two hosts, each with its own network, processes, home and /tmp/ray, see the
 rest of the file system as shared storage. The head sees the worker's processes too, so its `ray
-stop` ends them at once. Where the kernel has no virtual Ethernet there is one host.
+stop` ends them at once. The second host is there with DADNET_TWO_HOSTS=1 only: Ray's autoscaler did
+not start it within 150 s (sshd was there and nobody came), and why is not known yet.
 """
 
 import json
@@ -22,6 +23,7 @@ import yaml
 
 HEAD, WORKER = "10.0.0.1", "10.0.0.2"  # as onprem.yaml has them
 NAMESPACES = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", "--mount-proc")
+TWO_HOSTS = os.environ.get("DADNET_TWO_HOSTS") == "1"
 LOSO = ("python", "-m", "orchestration.run_loso")
 REPOSITORY = Path(__file__).parents[2]
 
@@ -94,10 +96,9 @@ class Host:
     def prepare(self) -> None:
         """Network, home, environment, sshd, and the other host."""
         sh("ip", "link", "set", "lo", "up")
-        link = subprocess.run(
-            ["ip", "link", "add", "head0", "type", "veth", "peer", "name", "worker0"]
-        )
-        self.report["hosts"] = 1 if link.returncode else 2
+        self.report["hosts"] = 2 if TWO_HOSTS else 1
+        if TWO_HOSTS:
+            sh("ip", "link", "add", "head0", "type", "veth", "peer", "name", "worker0")
         hide("/run", "/tmp/ray")
         self._make_home()
         for name in ("host", "user"):
@@ -193,7 +194,8 @@ class Host:
 
 def ray_processes() -> list[str]:
     """Ray's processes in this namespace."""
-    lines = sh("ps", "-A", "-o", "args").splitlines()
+    # A zombie is over; that nobody has asked after it is the affair of this namespace's init.
+    lines = [s for s in sh("ps", "-A", "-o", "args").splitlines() if "<defunct>" not in s]
     return [s for s in lines if "gcs_server" in s or "raylet/raylet" in s or s.startswith("ray::")]
 
 
