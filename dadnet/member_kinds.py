@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from dadnet.config import FITTED, RIVALS, ExperimentConfig
-from dadnet.member import FoldView, Member, Probabilities
+from dadnet.member import FoldView, Member
 from dadnet.member_stack import MemberStack
+from dadnet.scoring import Probabilities
 from dadnet.teacher import Teacher
 
 

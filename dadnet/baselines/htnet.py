@@ -68,13 +68,15 @@ class AreaBlock(nn.Module):
         tokens = tokens + self.out(self._attend(self.norm(tokens)))
         tokens = tokens + self.perceptron(self.hidden_norm(tokens))
         back = tokens.reshape(clips, self.areas, self.areas, side, side, channels).transpose(2, 3)
-        return back.reshape(clips, height, width, channels)
+        result: Tensor = back.reshape(clips, height, width, channels)
+        return result
 
     def _attend(self, tokens: Tensor) -> Tensor:
         parts = self.projections(tokens).chunk(3, dim=-1)
         query, key, value = (p.unflatten(-1, (self.heads, -1)).transpose(2, 3) for p in parts)
         scores = query @ key.transpose(3, 4) * query.shape[-1] ** -0.5  # (B, A, heads, N, N)
-        return (scores.softmax(-1) @ value).transpose(2, 3).flatten(3)
+        mixed: Tensor = (scores.softmax(-1) @ value).transpose(2, 3).flatten(3)
+        return mixed
 
 
 class Merge(nn.Module):
