@@ -36,7 +36,7 @@ def dataset_of(store, shuffle_seed=None):
     return MicroExpressionDataset.from_store(store, "3class", SIZE, shuffle_seed)
 
 
-def config(name, epochs=12, **optim):
+def config(name, epochs=8, **optim):
     settings = {"batch_size": 16, "lr": 1e-3, "weight_decay": 0.0, **optim}
     return ExperimentConfig(
         data=DataConfig(selection="last"),
@@ -59,7 +59,8 @@ def train(dataset, made, folds, files=None, **options):
 
 
 def pooled_uf1(dataset, made):
-    folds = make_folds(dataset.clips, made.data, made.seed)
+    """Of three folds of the six, which takes half the time."""
+    folds = make_folds(dataset.clips, made.data, made.seed)[::2]
     total = np.zeros((3, 3), dtype=int)
     for fold, trained in zip(folds, train(dataset, made, folds), strict=True):
         rows = dataset.rows(fold.test)
@@ -73,8 +74,8 @@ def pooled_uf1(dataset, made):
 def test_it_learns_the_pattern_unless_it_is_a_dummy_and_fails_on_shuffled_labels(store, name):
     made = config(name, lr=3e-3 if name in ("ststnet", "rcn-a") else 5e-4)
     learnt = pooled_uf1(dataset_of(store), made)
-    assert learnt < 0.5 if name in DUMMIES else learnt > 0.7
-    assert pooled_uf1(dataset_of(store, shuffle_seed=1), made) < 0.5  # 1/3 is chance
+    assert learnt < 0.6 if name in DUMMIES else learnt > 0.7
+    assert pooled_uf1(dataset_of(store, shuffle_seed=1), made) < 0.6  # 1/3 is chance, 27 clips
 
 
 @pytest.mark.parametrize("name", NETWORKS)
