@@ -2,6 +2,7 @@
 
 import math
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -196,7 +197,11 @@ class WorkerGroup:
         # With the driver: a node that is lost must not take the board along.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(FoldBoard).options(
-            num_cpus=0, max_concurrency=1000, scheduling_strategy=here
+            # For the dashboard; Ray wants names that differ, and the last board may not be gone.
+            name=f"{name} {secrets.token_hex(2)}",
+            num_cpus=0,
+            max_concurrency=1000,
+            scheduling_strategy=here,
         )
         self.board: Any = actor.remote(name, board, epochs)
         trainer = DataParallelTrainer(
