@@ -26,6 +26,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/audit.py constraints.txt
 
 # torch first and by its exact version, so that no other package pulls in another build of it.
 $(VENV)/installed: pyproject.toml constraints.txt

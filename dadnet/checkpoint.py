@@ -1,6 +1,6 @@
 """A fold's state in a file, so that an interrupted training goes on with the same numbers."""
 
-import os
+import io
 import pickle
 import warnings
 import zipfile
@@ -11,36 +11,30 @@ from typing import Any
 
 import torch
 
+from dadnet.location import Location, write_over
+from dadnet.remote import RemotePath, StorageError
+
 
 @dataclass(frozen=True)
 class CheckpointFile:
     """The place of one fold's state.
 
     Attributes:
-        path: the file; it appears whole or not at all.
+        path: the file or object; it appears whole or not at all.
         experiment: digest of the experiment; a state of another one is refused.
         fold: the fold's name.
     """
 
-    path: Path
+    path: Location
     experiment: str
     fold: str
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write a state atomically: temporary name, fsync, rename."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                torch.save(
-                    {"experiment": self.experiment, "fold": self.fold, "state": dict(state)},
-                    stream,
-                )
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        """Write a state atomically: temporary name, fsync, rename; one put on object storage."""
+        content = {"experiment": self.experiment, "fold": self.fold, "state": dict(state)}
+        held = io.BytesIO()
+        torch.save(content, held)
+        write_over(self.path, held.getvalue())
 
     def load(self) -> dict[str, Any] | None:
         """The newest state, or None if there is none.
@@ -49,7 +43,14 @@ class CheckpointFile:
         fold starts anew. Nothing in a file can run code.
         """
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            source: io.BytesIO | Path
+            if isinstance(self.path, RemotePath):
+                source = io.BytesIO(self.path.read_bytes())
+            else:
+                source = self.path
+            saved = torch.load(source, map_location="cpu", weights_only=True)
+        except StorageError:
+            raise
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as bad:
@@ -69,9 +70,13 @@ class CheckpointFile:
         self.path.unlink(missing_ok=True)
 
     def _set_aside(self, why: str) -> None:
-        aside = self.path.with_name(f"{self.path.name}.damaged")
-        self.path.replace(aside)
+        name = f"{self.path.name}.damaged"
+        if isinstance(self.path, RemotePath):
+            self.path.with_name(name).replace_with(self.path.read_bytes())
+            self.path.unlink()
+        else:
+            self.path.replace(self.path.with_name(name))
         warnings.warn(
-            f"checkpoint of {self.fold} set aside as {aside.name} ({why}); the fold starts anew",
+            f"checkpoint of {self.fold} set aside as {name} ({why}); the fold starts anew",
             stacklevel=3,
         )

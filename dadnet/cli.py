@@ -13,6 +13,8 @@ from rich.console import Console
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from dadnet.errors import DadnetError
+from dadnet.location import FULL, Location, location
+from dadnet.remote import RemotePath
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 
@@ -48,6 +50,31 @@ def _tuple_rule(
     kind = get_args(type_info.type)[0]
     # Paths stay separate words, so that a shell can complete and expand them.
     return None if kind is Path else _comma_list(kind)
+
+
+@_REGISTRY.primitive_rule
+def _location_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[Any] | None:
+    """A path or the URI of object storage; where only a path will do, a URI is refused."""
+    kinds = get_args(type_info.type)
+    if type_info.type is not Path and RemotePath not in kinds:
+        return None
+    read = location if kinds else _path
+    optional = type(None) in kinds
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH|URI" if kinds else "PATH",
+        instance_from_str=lambda args: None if optional and args[0] == "None" else read(args[0]),
+        is_instance=lambda value: isinstance(value, Location) or (optional and value is None),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _path(text: str) -> Path:
+    if "://" in text:
+        raise ValueError(f"expected a path on this machine, got {text}")
+    return Path(text)
 
 
 def parse(
@@ -107,6 +134,13 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
         return command(sys.argv[1:] if argv is None else argv)
     except DadnetError as error:
         print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        # What is finished is whole and stays; a half-written file has no name yet.
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: storage: {error.strerror}{where}; what is finished is kept", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 from dadnet.datasets.class_sets import get_class_set
 from dadnet.errors import DadnetError
 from dadnet.flow import resize_flow
-from dadnet.flow_store import FlowStore
+from dadnet.flow_store import Flows, FlowStore
 from dadnet.normalisation import normalise
 from dadnet.seeding import seed_hash
 
@@ -76,10 +77,11 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
         if shuffle_seed is not None:
             order = np.random.default_rng(seed_hash("shuffle-labels", shuffle_seed))
             clips["label"] = clips["label"].to_numpy()[order.permutation(len(clips))]
-        flows = np.stack([resize_flow(f, input_size) for f in store.flows[kept]])
+        same = bool(kept.all()) and store.flows.shape[1:] == (2, input_size, input_size)
+        flows = store.flows if same else _resized(store.flows, np.flatnonzero(kept), input_size)
         return cls(
             clips=clips,
-            flows=torch.from_numpy(flows.astype(np.float16)),
+            flows=torch.from_numpy(flows),
             labels=torch.tensor([chosen.classes.index(name) for name in clips["label"]]),
             classes=chosen.classes,
             dropped={str(k): int(v) for k, v in emotions[~kept].value_counts().items()},
@@ -87,6 +89,11 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def share_flows_of(self, other: "MicroExpressionDataset") -> None:
+        """Take the equal flows of a copy for ours, such as those in a node's shared memory."""
+        assert self.flows_digest == other.flows_digest
+        object.__setattr__(self, "flows", other.flows)
 
     @cached_property
     def flows_digest(self) -> str:
@@ -118,3 +125,11 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
         """Clips per class, in class order, for a person to read."""
         found = self.clips["label"].value_counts()
         return {name: int(found.get(name, 0)) for name in self.classes}
+
+
+def _resized(flows: Flows, rows: npt.NDArray[np.intp], size: int) -> Flows:
+    """Some flows at another size, one at a time: no second copy, and none at full precision."""
+    found = np.empty((len(rows), 2, size, size), np.float16)
+    for place, row in enumerate(rows):
+        found[place] = resize_flow(flows[row], size)
+    return found

@@ -14,7 +14,38 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from dadnet.errors import DadnetError
 
 Size = Literal["ultralight", "nano", "micro", "tiny", "small", "base"]
+ModelType = Literal[
+    "dad_net",
+    "baseline",
+    "ststnet",
+    "off-apexnet",
+    "rcn-a",
+    "dual-inception",
+    "resnet20",
+    "htnet-like",
+    "mdmo-svm",
+    "lbp-svm",
+    "majority",
+    "prior-draw",
+]
+# Rows of the leaderboard of those that are not ours; see `dadnet.baselines`.
+RIVALS: Mapping[ModelType, str] = {
+    "ststnet": "STSTNet",
+    "off-apexnet": "OFF-ApexNet",
+    "rcn-a": "RCN-A",
+    "dual-inception": "Dual-Inception",
+    "resnet20": "ResNet-20",
+    "htnet-like": "HTNet-like",
+    "mdmo-svm": "MDMO-like + linear SVM",
+    "lbp-svm": "LBP of flow + linear SVM",
+    "majority": "majority class",
+    "prior-draw": "draw by class shares",
+}
+# By scikit-learn, in one go.
+FITTED: tuple[ModelType, ...] = ("mdmo-svm", "lbp-svm", "majority", "prior-draw")
 Policy = Literal["none", "hflip", "standard", "reference-v1"]
+Alignment = Literal["gswd", "sliced-wasserstein", "mmd", "l2", "kl", "pkt", "crd", "coral", "none"]
+SLICED = ("gswd", "sliced-wasserstein")  # these alone have projections and a form
 Precision = Literal["float32", "tf32", "bf16"]
 
 
@@ -71,14 +102,16 @@ class DataConfig:
 class ModelConfig:
     """The network. `baseline` is the student alone."""
 
-    model_type: Literal["dad_net", "baseline"] = "dad_net"
-    """Dual stream with a frozen teacher, or the student alone."""
+    model_type: ModelType = "dad_net"
+    """Dual stream with a frozen teacher, the student alone (baseline), or a rival: then of all
+    else about the model only input_size counts, and of the loss only label_smoothing."""
     micro_size: Size = "micro"
     """Size of the trainable student."""
     macro_size: Size = "ultralight"
     """Size of the frozen teacher."""
     input_size: int = 224
-    """Side of the flow field in pixels, at least 32; stored flows of another size are resized."""
+    """Side of the flow field in pixels, at least 32 (28 for most rivals); stored flows of another
+    size are resized."""
     flow_correction: Literal["inverse", "similarity"] = "inverse"
     """How the spatial transformer corrects the vectors it resamples."""
     head: Literal["tokens", "pooled", "linear"] = "tokens"
@@ -92,25 +125,32 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_choices(self)
+        rival = self.model_type in RIVALS
         _require(
-            self.input_size >= 32,
-            f"input_size: expected at least 32 (the stages halve 4, 2, 2, 2), "
-            f"got {self.input_size}",
+            self.input_size >= (28 if rival else 32),
+            f"input_size: expected at least {'28' if rival else '32 (the stages halve 4, 2, 2, 2)'}"
+            f", got {self.input_size}",
+        )
+        _require(
+            self.model_type != "htnet-like" or self.input_size % 8 == 0,
+            f"input_size: expected a multiple of 8 for htnet-like, got {self.input_size}",
         )
         _require(0 <= self.drop_path < 1, f"drop_path: expected 0 <= p < 1, got {self.drop_path}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Cross-entropy + alignment_weight * mean over stages of GSWD."""
+    """Cross-entropy + alignment_weight * mean over stages of the alignment."""
 
+    alignment: Alignment = "gswd"
+    """What is aligned: gswd is DAD-Net's; the others are rivals. none: no alignment at all."""
     alignment_weight: float = 0.5
     """Weight lambda of the alignment."""
     alignment_stages: tuple[int, ...] = (2, 3)
     """Stages whose features are aligned, counted from 0 as the reference does: 2,3 are the last
     two of four."""
     num_projections: int = 100
-    """Number L of projections of the sliced distance."""
+    """Number L of projections of a sliced distance."""
     gswd_form: Literal["tokens", "flat"] = "tokens"
     """One point per position, or (the reference's first form) one per clip."""
     label_smoothing: float = 0.05
@@ -196,17 +236,29 @@ class ExperimentConfig:
         )
 
     @property
+    def num_epochs(self) -> int:
+        """Epochs at most; what is fitted in one go has one."""
+        return 1 if self.model.model_type in FITTED else self.optim.epochs
+
+    @property
     def aligned(self) -> bool:
         """Whether a teacher is run at all."""
         return (
             self.model.model_type == "dad_net"
+            and self.loss.alignment != "none"
             and self.loss.alignment_weight > 0
             and bool(self.loss.alignment_stages)
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain nested JSON of every field."""
+        """Plain nested JSON of every field.
+
+        A choice that was not there at first is left out at its default, so that what was written
+        before it is still the same experiment.
+        """
         config: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.loss.alignment == "gswd":
+            del config["loss"]["alignment"]
         return config
 
     @classmethod
@@ -234,9 +286,11 @@ class ExperimentConfig:
 
     def method(self) -> str:
         """The name of a row on the leaderboard."""
-        name = f"MicroFlowNeXt ({self.model.micro_size})"
+        name = RIVALS.get(self.model.model_type, f"MicroFlowNeXt ({self.model.micro_size})")
         if self.model.model_type == "dad_net":
             name = f"DAD-Net ({self.model.micro_size}/{self.model.macro_size})"
+            if self.loss.alignment != "gswd":
+                name += f", alignment {self.loss.alignment}"
         return name + (", labels shuffled" if self.data.shuffle_labels else "")
 
 
@@ -253,7 +307,7 @@ def experiment_digest(
     """Hash of all that changes a number: 16 hexadecimal digits of SHA-256.
 
     What a configuration does not use is left out, so that it cannot split one experiment in two:
-    a `baseline` has no teacher and no alignment.
+    only a `dad_net` has a teacher and an alignment.
 
     Args:
         config: the user's choices.
@@ -261,11 +315,22 @@ def experiment_digest(
         teacher_digest: hash of the teacher's weights, None without a teacher.
     """
     used = config.to_json()
-    if config.model.model_type == "baseline":
+    if config.model.model_type != "dad_net":
         del used["model"]["macro_size"]
         used["loss"] = {"label_smoothing": config.loss.label_smoothing}
         teacher_digest = None
-    if config.optim.precision == "float32":
+    elif config.loss.alignment == "none":
+        used["loss"] = {"alignment": "none", "label_smoothing": config.loss.label_smoothing}
+    elif config.loss.alignment not in SLICED:
+        del used["loss"]["num_projections"], used["loss"]["gswd_form"]
+    if config.model.model_type in RIVALS:
+        used["model"] = {
+            "model_type": config.model.model_type,
+            "input_size": config.model.input_size,
+        }
+    if config.model.model_type in FITTED:
+        used["loss"] = used["optim"] = {}
+    elif config.optim.precision == "float32":
         del used["optim"]["precision"]  # as before there was a choice
     if config.data.selection != "inner":
         del used["data"]["val_fraction"]

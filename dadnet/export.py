@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from dadnet import cli
+from dadnet.config import RIVALS
 from dadnet.errors import DadnetError
 from dadnet.model_file import CARD, TrainedModel, load_model_file
-from dadnet.models import MicroFlowNeXt
 from dadnet.normalisation import normalise
 
 TOLERANCE = 1e-4  # of the logits; of the largest one where that exceeds 1
@@ -61,7 +61,7 @@ class Deployed(nn.Module):
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
-        self.network: MicroFlowNeXt = model.network()
+        self.network = model.network()
         self.fitted = model.card.statistics is not None
         mean, std = model.statistics() or (torch.zeros(2), torch.ones(2))
         self.register_buffer("fit_mean", mean)
@@ -87,6 +87,11 @@ def export(flags: ExportFlags) -> int:
             computes something else; nothing is written then.
     """
     model = load_model_file(flags.weights)
+    if (kind := model.card.model.model_type) in RIVALS:
+        raise DadnetError(
+            f"weights: {flags.weights} holds a {kind}; expected a MicroFlowNeXt: rivals are for "
+            "comparison and are not exported"
+        )
     if flags.out.exists():
         raise DadnetError(f"out: {flags.out} is there already; give another name")
     flags.out.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ duckdb read the files without this package. There is one row group per subject.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ import pyarrow.parquet as pq
 
 from dadnet.errors import DadnetError
 from dadnet.flow import resize_flow
+from dadnet.location import Location, location
+from dadnet.memory import free_memory
+from dadnet.remote import RemotePath, StorageError
 
 CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
@@ -125,13 +128,13 @@ def write_card(store: Path, card: Mapping[str, Any]) -> None:
     temporary.replace(store / CARD)
 
 
-def read_card(store: str | os.PathLike[str]) -> dict[str, Any]:
+def read_card(store: str | Location) -> dict[str, Any]:
     """The card of a complete store.
 
     Raises:
         DadnetError: if there is no complete store in that folder.
     """
-    path = Path(store) / CARD
+    path = location(store) / CARD
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -139,6 +142,8 @@ def read_card(store: str | os.PathLike[str]) -> dict[str, Any]:
             f"flow store: expected {path} (made by `python -m orchestration.ingest`), "
             "but there is none"
         ) from None
+    except StorageError:
+        raise
     except (OSError, ValueError) as error:
         raise DadnetError(f"flow store: {path} cannot be read: {error}") from error
     if missing := {"digest", "files", "parameters"} - set(card):
@@ -148,7 +153,7 @@ def read_card(store: str | os.PathLike[str]) -> dict[str, Any]:
     return card
 
 
-def read_flow_file(path: Path) -> tuple[pd.DataFrame, Flows]:
+def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
     """Clips and flows of one Parquet file.
 
     Returns:
@@ -158,24 +163,69 @@ def read_flow_file(path: Path) -> tuple[pd.DataFrame, Flows]:
         DadnetError: if the file is not a whole Parquet file of ours.
     """
     try:
-        table = pq.read_table(path)
-        flows = table["flow"].combine_chunks()
-        if isinstance(flows, pa.ChunkedArray):
-            flows = flows.chunk(0)
-        return table.select(META_COLUMNS).to_pandas(), flows.to_numpy_ndarray()
+        with pq.ParquetFile(_source(path)) as file:
+            # Row group by row group into one array: a set is not in memory twice while it is read.
+            kind = file.schema_arrow.field("flow").type
+            flows = np.empty((file.metadata.num_rows, *kind.shape), np.float16)
+            tables, start = [], 0
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                for chunk in table["flow"].chunks:
+                    flows[start : start + len(chunk)] = chunk.to_numpy_ndarray()
+                    start += len(chunk)
+                tables.append(table.select(META_COLUMNS))
+        return pa.concat_tables(tables).to_pandas(), flows
+    except StorageError:
+        raise
     except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
         first_line = str(error).splitlines()[0]
         raise DadnetError(f"flow store: {path.name} cannot be read: {first_line}") from error
 
 
-def load_flow_store(store: str | os.PathLike[str]) -> FlowStore:
+def _source(path: Location) -> Any:
+    return pa.BufferReader(path.read_bytes()) if isinstance(path, RemotePath) else path
+
+
+def _check_memory(store: Location, names: Sequence[str]) -> None:
+    """Refuse a store that does not fit, before hours are lost to swapping.
+
+    Raises:
+        DadnetError: if it is larger than the memory that is free here.
+    """
+    free = free_memory()
+    if free is None:
+        return
+    needed = 0
+    for name in names:
+        path = store / name
+        try:
+            if isinstance(path, RemotePath):
+                needed += path.size()  # compressed: a lower bound, without reading it twice
+                continue
+            file = pq.ParquetFile(path)
+            shape = file.schema_arrow.field("flow").type.shape
+            needed += 2 * file.metadata.num_rows * int(np.prod(shape))
+        except (OSError, KeyError, AttributeError, pa.ArrowException):
+            return  # reading it says what is wrong
+    if needed > free:
+        raise DadnetError(
+            f"flow store: {store} takes {needed / 1e9:.1f} GB of memory as float16, "
+            f"{free / 1e9:.1f} GB are free here; expected a machine with more, or a store made "
+            "with a smaller `ingest --size`"
+        )
+
+
+def load_flow_store(store: str | Location) -> FlowStore:
     """Load a complete store and verify every flow against its digest.
 
     Raises:
         DadnetError: if it is incomplete, unreadable, or not what its card says.
     """
     card = read_card(store)
-    parts = list(_read_files(Path(store), card["files"]))
+    place, names = location(store), list(card["files"])
+    _check_names(place, names)
+    _check_memory(place, names)
+    parts = [read_flow_file(place / name) for name in names]
     clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
     flows = np.concatenate([flows for _, flows in parts]) if len(parts) > 1 else parts[0][1]
     for clip_id, expected, flow in zip(clips["clip_id"], clips["flow_digest"], flows, strict=True):
@@ -184,6 +234,27 @@ def load_flow_store(store: str | os.PathLike[str]) -> FlowStore:
     if store_digest(clips, card["parameters"]["normalisation"]) != card["digest"]:
         raise DadnetError(f"flow store: {store} is not what its card says; ingest it again")
     return FlowStore(card, clips, flows)
+
+
+def publish_store(store: Path, target: RemotePath) -> bool:
+    """Copy a complete store to object storage, its card last: with it, the copy is complete.
+
+    Returns:
+        False if the same store is there already.
+
+    Raises:
+        DadnetError: if another store is there.
+    """
+    card = read_card(store)
+    if (target / CARD).exists():
+        if read_card(target)["digest"] != card["digest"]:
+            raise DadnetError(f"out: {target} holds another flow store; expected a new folder")
+        return False
+    _check_names(store, card["files"])
+    for name in card["files"]:
+        (target / name).upload(store / name)
+    (target / CARD).create((store / CARD).read_bytes())
+    return True
 
 
 def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
@@ -219,8 +290,10 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     return FlowStore(card, clips, np.concatenate(arrays))
 
 
-def _read_files(store: Path, names: list[str]) -> Iterator[tuple[pd.DataFrame, Flows]]:
+def _check_names(store: Location, names: Sequence[str]) -> None:
     for name in names:
-        if Path(name).name != name:  # a card must not lead outside its folder
+        if Path(name).name != name or name in ("", ".."):  # not a way out of its folder
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
-        yield read_flow_file(store / name)
+        path = store / name
+        if isinstance(path, Path) and path.resolve().parent != path.parent.resolve():
+            raise DadnetError(f"flow store: {path} is a link that leads out of its folder")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dadnet import metrics
 from dadnet.augment import POLICIES, OpticalFlowAugmentation
 from dadnet.clips import MicroExpressionDataset, normalise
-from dadnet.config import ExperimentConfig, OptimConfig
+from dadnet.config import SLICED, ExperimentConfig, OptimConfig
 from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
 from dadnet.precision import check_precision, half_products, matrix_units
 from dadnet.protocols import Fold
@@ -190,7 +190,9 @@ class Member:
         """Whether the schedule has ended or patience has run out."""
         optim = self.config.optim
         waited = self.epoch - self.best.raised_at
-        return self.epoch >= optim.epochs or (0 < optim.patience <= waited and self.epoch > 0)
+        return self.epoch >= self.config.num_epochs or (
+            0 < optim.patience <= waited and self.epoch > 0
+        )
 
     def train_epoch(self) -> None:
         """One pass over the fit clips, in batches of nearly equal size."""
@@ -252,6 +254,7 @@ class Member:
                 alignment_weight=self.config.loss.alignment_weight,
                 label_smoothing=smoothing,
                 form=self.config.loss.gswd_form,
+                alignment=self.config.loss.alignment,
                 directions=self.directions(sizes),
             )
         else:
@@ -267,10 +270,14 @@ class Member:
     def directions(self, sizes: Mapping[int, torch.Size]) -> dict[int, Tensor]:
         """Projections of this step, by stage, shape (L, D); equal for all folds at equal steps.
 
+        None at all where the alignment is not a sliced one.
+
         Args:
             sizes: shape (C, H, W) of the features of each aligned stage.
         """
         loss = self.config.loss
+        if loss.alignment not in SLICED:
+            return {}
         return {
             stage: _directions(
                 self.config.seed,

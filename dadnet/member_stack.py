@@ -1,6 +1,7 @@
 """Members in training as one program: their epochs run in lockstep, one optimiser step for all."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +9,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from dadnet.clips import normalise
+from dadnet.config import SLICED
 from dadnet.errors import DadnetError
 from dadnet.member import Batch, Member, by_curve
 from dadnet.models import LossParts
-from dadnet.models.gswd import Form
+from dadnet.models.alignment import Form
 from dadnet.precision import half_products, matrix_units
 from dadnet.scoring import EVAL_BATCH, Probabilities
 from dadnet.stack import StackedDADNet
@@ -28,8 +30,8 @@ class MemberStack:
 
     Args:
         members: members in training; their networks and optimisers are read here and brought up to
-            date after every epoch. Their experiments have one architecture, number of projections
-            and form of the distance; all else may differ.
+            date after every epoch. Their experiments have one architecture and alignment, with its
+            number of projections and form; all else may differ.
 
     Raises:
         DadnetError: if they have not.
@@ -39,8 +41,8 @@ class MemberStack:
         self.members = list(members)
         for member in members:
             member.model.train()
-        self.stack = StackedDADNet.of([member.model for member in members])
-        self.form = _common_form(members)
+        self.stack = self._put_together()
+        self.alignment, self.form = _common_alignment(members)
         losses = [member.config.loss for member in members]
         device = members[0].device
         self.alignment_weight = torch.tensor([own.alignment_weight for own in losses]).to(device)
@@ -53,6 +55,10 @@ class MemberStack:
         )
         for k, member in enumerate(members):
             self.optimiser.load_member_state(k, member.optimiser.state_dict())
+
+    def _put_together(self) -> Any:
+        """The members' networks as one; a kind of members has its own kind of stack."""
+        return StackedDADNet.of([member.model for member in self.members])  # type: ignore[misc]
 
     def train_epoch(self) -> None:
         """One pass of every member over its own fit clips."""
@@ -104,6 +110,7 @@ class MemberStack:
             label_smoothing=pick(self.label_smoothing, some),
             directions=_directions(members, shapes),
             form=self.form,
+            alignment=self.alignment,
             valid=valid,
         )
         self.stack.zero_grad()
@@ -143,16 +150,21 @@ class MemberStack:
         return len(self.members)
 
 
-def _common_form(members: Sequence[Member]) -> Form:
-    """The form of the distance; it and the number of projections shape a stack's arrays."""
+def _common_alignment(members: Sequence[Member]) -> tuple[str, Form]:
+    """What is aligned and in which form; they and the projections shape a stack's arrays."""
     losses = [member.config.loss for member in members if member.config.aligned]
-    found = {(loss.num_projections, loss.gswd_form) for loss in losses}
+    found = {
+        (loss.alignment, loss.num_projections, loss.gswd_form)
+        if loss.alignment in SLICED
+        else (loss.alignment, 0, "tokens")
+        for loss in losses
+    }
     if len(found) > 1:
         raise DadnetError(
-            "expected members of one num_projections and one gswd_form in a stack, got "
-            + ", ".join(f"{number} {form}" for number, form in sorted(found))
+            "expected members of one alignment, num_projections and gswd_form in a stack, got "
+            + ", ".join(f"{name} {number} {form}" for name, number, form in sorted(found))
         )
-    return losses[0].gswd_form if losses else "tokens"
+    return (losses[0].alignment, losses[0].gswd_form) if losses else ("gswd", "tokens")
 
 
 def _padded_maps(members: Sequence[Member], batches: Sequence[Batch]) -> dict[int, Tensor] | None:
@@ -180,6 +192,8 @@ def _directions(members: Sequence[Member], shapes: Mapping[int, torch.Size]) -> 
             own = {stage: shapes[stage] for stage in member.config.loss.alignment_stages}
             for stage, rows in member.directions(own).items():
                 found[stage].append(rows)
+    if not any(found.values()):
+        return {}
     return {
         stage: rows[0] if all(other is rows[0] for other in rows) else torch.stack(rows)
         for stage, rows in found.items()

@@ -5,17 +5,20 @@ the card as JSON. Class names, input size and normalisation come from the card, 
 cannot use others; nothing in the file can run code.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from dadnet.config import ModelConfig
+from dadnet.config import RIVALS, ModelConfig
 from dadnet.errors import DadnetError
+from dadnet.location import Location
 from dadnet.models import (
     MicroFlowNeXt,
     get_microflownext,
@@ -23,6 +26,9 @@ from dadnet.models import (
     save_weights,
     weights_digest,
 )
+
+if TYPE_CHECKING:
+    from dadnet.baselines import BaselineNetwork
 
 CARD = "dadnet_card"
 SCHEMA = 1
@@ -39,7 +45,7 @@ class ModelCard:
 
     Attributes:
         kind: a macro teacher, a fold of an experiment, or a converted foreign checkpoint.
-        model: the architecture, as a `baseline`.
+        model: the architecture, a dual one as a `baseline`.
         classes: class names, in the order of the outputs.
         normalisation: statistics of the z-score: of each clip itself, or of the fit clips.
         statistics: mean and standard deviation of the fit clips, each (u, v) in pixels at the
@@ -85,7 +91,7 @@ class ModelCard:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, sort_keys=True, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> "ModelCard":
+    def from_json(cls, text: str) -> ModelCard:
         """Read :meth:`to_json`.
 
         Raises:
@@ -117,7 +123,7 @@ class TrainedModel:
     card: ModelCard
     name: str = ""
 
-    def network(self) -> MicroFlowNeXt:
+    def network(self) -> MicroFlowNeXt | BaselineNetwork:
         """The network with its weights, in evaluation mode, on the CPU.
 
         Raises:
@@ -137,7 +143,7 @@ class TrainedModel:
         mean, std = self.card.statistics
         return torch.tensor(mean), torch.tensor(std)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Location) -> None:
         """Write the file atomically; the card gets the hash of the weights."""
         known = {**asdict(self.card), "model": self.card.model}
         card = ModelCard(**{**known, "weights_digest": weights_digest(self.weights)})
@@ -172,14 +178,21 @@ def load_model_file(path: Path) -> TrainedModel:
 
 def build_network(
     model: ModelConfig, num_classes: int, draws: torch.Generator | None
-) -> MicroFlowNeXt:
-    """The lone network of a configuration.
+) -> MicroFlowNeXt | BaselineNetwork:
+    """The lone network of a configuration: of a dual one the student.
 
     Args:
         model: the architecture; `micro_size` is its size.
         num_classes: number of classes.
         draws: source of the initial weights; None: torch's own.
+
+    Raises:
+        DadnetError: if the input size does not fit.
     """
+    if model.model_type in RIVALS:
+        from dadnet.baselines import build_baseline  # it loads scikit-learn
+
+        return build_baseline(model.model_type, num_classes, model.input_size, draws)
     return get_microflownext(
         num_classes,
         model.micro_size,

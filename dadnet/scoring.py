@@ -1,6 +1,6 @@
 """What a trained network says of clips: probabilities, and the student's pooled features."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,17 @@ def score(
     Returns:
         Shape (N, K), float64, rows sum to 1.
     """
-    parts = [out.logits.double().softmax(dim=1) for out in _outputs(model, flows, statistics)]
+    return score_inputs(model, _inputs(flows, statistics))
+
+
+def score_inputs(model: nn.Module, inputs: Iterable[Tensor]) -> Probabilities:
+    """Class probabilities of clips that are normalised already; see :func:`score`.
+
+    Args:
+        model: a network of this package.
+        inputs: batches of any size, shape (B, 2, S, S), on the model's device.
+    """
+    parts = [out.logits.double().softmax(dim=1) for out in _outputs(model, inputs)]
     return torch.cat(parts).cpu().numpy()
 
 
@@ -48,16 +58,18 @@ def pooled_features(
     Returns:
         Shape (N, D), float64.
     """
-    parts = [out.pooled.double() for out in _outputs(model, flows, statistics)]
+    parts = [out.pooled.double() for out in _outputs(model, _inputs(flows, statistics))]
     return torch.cat(parts).cpu().numpy()
 
 
+def _inputs(flows: Tensor, statistics: tuple[Tensor, Tensor] | None) -> Iterator[Tensor]:
+    return (normalise(batch.float(), statistics) for batch in torch.split(flows, EVAL_BATCH))
+
+
 @torch.no_grad()
-def _outputs(
-    model: nn.Module, flows: Tensor, statistics: tuple[Tensor, Tensor] | None
-) -> Iterator[ModelOutput]:
+def _outputs(model: nn.Module, inputs: Iterable[Tensor]) -> Iterator[ModelOutput]:
     network = model.student if isinstance(model, DADNet) else model
     network.eval()
-    for batch in torch.split(flows, EVAL_BATCH):
+    for batch in inputs:
         with matrix_units("float32"):
-            yield network(normalise(batch.float(), statistics))
+            yield network(batch)

@@ -8,8 +8,9 @@ from functools import partial
 
 import torch
 
-from dadnet.config import ExperimentConfig
-from dadnet.member import FoldView, Member
+from dadnet.config import FITTED, ExperimentConfig
+from dadnet.member import FoldView
+from dadnet.member_kinds import new_member, new_stack
 from dadnet.member_stack import MemberStack
 from dadnet.teacher import Teacher
 
@@ -60,6 +61,8 @@ def choose_stack_size(
     """
     seconds: dict[int, float] = {}
     size, best = 1, 1
+    if config.model.model_type in FITTED:
+        at_most = 1  # a stack of fits is a loop
     while size <= min(at_most, len(views)):
         try:
             seconds[size] = _seconds_per_step(config, views[:size], teacher, device) / size
@@ -80,13 +83,14 @@ def first_step(
     device: torch.device,
 ) -> Callable[[], object]:
     """Return the first training step of these folds, as one program, to be run again and again."""
-    members = [Member(config, view, teacher, device) for view in views]
+    members = [new_member(config, view, teacher, device) for view in views]
     rows = [member.batches()[0] for member in members]
     if len(members) == 1:
         members[0].model.train()
         return partial(members[0].training_step, rows[0])
-    stack = MemberStack(members)
-    stack.stack.train()
+    stack = new_stack(members)
+    if isinstance(stack, MemberStack):
+        stack.stack.train()
     return partial(stack.training_step, list(range(len(members))), rows)
 
 

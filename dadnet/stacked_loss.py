@@ -1,7 +1,6 @@
 """The loss of a stack: that of each member, with its own lambda, stages and label smoothing.
 
-Axes: K members, K_i of them that align stage i, B clips, C channels, H and W rows and columns, N
-points, D dimension of a point, L directions.
+Axes: K members, K_i of them that align stage i, B clips, D dimension of a point, L directions.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from dadnet.errors import DadnetError
 from dadnet.models import LossParts
-from dadnet.models.gswd import Form, cheaper_method
+from dadnet.models.alignment import OBJECTIVES, Form, alignment_distance
 from dadnet.precision import full
 from dadnet.stack import StackedOutput
 from dadnet.stack_alignment import pick
@@ -29,6 +28,7 @@ def stacked_loss(
     label_smoothing: float | Tensor = 0.05,
     directions: Mapping[int, Tensor] | None = None,
     form: Form = "tokens",
+    alignment: str = "gswd",
     valid: Tensor | None = None,
 ) -> LossParts:
     """`dad_net_loss` of every member; `total.sum().backward()` gives each its own gradient.
@@ -41,6 +41,7 @@ def stacked_loss(
             or of all.
         directions: Aligned stage: unit rows, (L, D) for all members or (K_i, L, D), each its own.
         form: See `gswd`.
+        alignment: What is aligned, a key of `OBJECTIVES`, of all members.
         valid: Which clips there are, shape (K, B), bool; None is all of them.
 
     Returns:
@@ -57,19 +58,26 @@ def stacked_loss(
     if not output.teacher_features:
         return LossParts(cross_entropy, cross_entropy, torch.zeros_like(cross_entropy), {})
     given = directions or {}
-    if lacking := sorted(set(output.teacher_features) - set(given)):
+    lacking = sorted(set(output.teacher_features) - set(given))
+    if OBJECTIVES[alignment].projected and lacking:
         raise DadnetError(f"expected directions for every aligned stage, got none for {lacking}")
-    per_stage = {}
+    per_stage: dict[int, Tensor] = {}
     count = torch.zeros_like(cross_entropy)  # of each member's stages
     for stage, teacher in sorted(output.teacher_features.items()):
         places = output.places[stage]
-        student, own_shares = output.student_features[stage], pick(shares, places)
-        found = stacked_gswd(student, teacher, given[stage], own_shares, form)
+        found = alignment_distance(
+            alignment,
+            output.student_features[stage],
+            teacher,
+            pick(shares, places),
+            directions=given.get(stage),
+            form=form,
+        )
         per_stage[stage] = _put(found, places, len(labels))
         count += _put(torch.ones_like(found), places, len(labels))
-    alignment = torch.stack(list(per_stage.values())).sum(0) / count.clamp(min=1)
-    total = cross_entropy + alignment_weight.to(alignment) * alignment
-    return LossParts(total, cross_entropy, alignment, per_stage)
+    mean = torch.stack(list(per_stage.values())).sum(0) / count.clamp(min=1)
+    total = cross_entropy + alignment_weight.to(mean) * mean
+    return LossParts(total, cross_entropy, mean, per_stage)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float | Tensor) -> Tensor:
@@ -84,49 +92,3 @@ def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float | Tensor) ->
 def _put(values: Tensor, places: Tensor | None, members: int) -> Tensor:
     """Values of some members, (K_i,), among those of all, (K,); 0 for the others."""
     return values if places is None else values.new_zeros(members).index_copy(0, places, values)
-
-
-def stacked_gswd(
-    student: Tensor, teacher: Tensor, directions: Tensor, shares: Tensor, form: Form
-) -> Tensor:
-    """`gswd` of every member.
-
-    Args:
-        student: Features, shape (K, B, C, H, W).
-        teacher: Features of the same shape.
-        directions: Unit rows, shape (L, D) or (K, L, D).
-        shares: Weight of each clip in its member's means, shape (K, B), rows sum to 1.
-        form: See `gswd`.
-
-    Returns:
-        Shape (K,).
-    """
-    (mean, std), (other_mean, other_std) = (
-        _projected_moments(_points(features, form), directions.to(features), shares)
-        for features in (full(student), full(teacher))
-    )
-    return ((mean - other_mean).square() + (std - other_std).square()).mean(1)
-
-
-def _points(features: Tensor, form: Form) -> Tensor:
-    """Points of each clip: (K, B, C, H, W) to (K, B, points, D)."""
-    if form == "flat":
-        return features.flatten(2)[:, :, None]
-    return features.flatten(3).transpose(2, 3)
-
-
-def _projected_moments(points: Tensor, directions: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population standard deviation along each direction, both (K, L)."""
-    per_clip, dim = points.shape[2:]
-    share = (shares / per_clip)[:, :, None].expand(points.shape[:3]).flatten(1)[:, None]  # (K,1,N)
-    flat = points.flatten(1, 2)
-    mean = share @ flat  # (K, 1, D)
-    centred = flat - mean
-    if cheaper_method(flat.shape[1], dim, directions.shape[-2]) == "projected":
-        variance = (share @ (centred @ directions.mT).square())[:, 0]
-    else:
-        covariance = (centred.mT * share) @ centred
-        variance = ((directions @ covariance) * directions).sum(2)
-    # Rounding can leave the moments form just below 0, and the root has no gradient at 0.
-    positive = variance > 0
-    return (mean @ directions.mT)[:, 0], torch.where(positive, variance, 1.0).sqrt() * positive

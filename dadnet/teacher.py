@@ -1,9 +1,11 @@
 """The macro-expression teacher: its file, its card, and the networks built around it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +14,9 @@ from dadnet.config import ExperimentConfig, ModelConfig
 from dadnet.errors import DadnetError
 from dadnet.model_file import ModelCard, TrainedModel, build_network, load_model_file
 from dadnet.models import DADNet, MicroFlowNeXt, weights_digest
+
+if TYPE_CHECKING:
+    from dadnet.baselines import BaselineNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +69,12 @@ class Teacher:
     def network(self) -> MicroFlowNeXt:
         """The teacher's network with its weights."""
         network = build_network(self.model, len(self.classes), torch.Generator())
+        assert isinstance(network, MicroFlowNeXt)  # checked where the file was read
         network.load_state_dict(dict(self.weights))
         return network
 
     @classmethod
-    def load(cls, path: Path) -> "Teacher":
+    def load(cls, path: Path) -> Teacher:
         """Read a model file; a kept fold or a converted checkpoint can be a teacher too.
 
         Raises:
@@ -89,6 +95,10 @@ class Teacher:
             raise DadnetError(
                 f"macro weights: {path} expects flows normalised by its own fit clips; expected a "
                 "teacher of flows that are normalised per clip"
+            )
+        if card.model.model_type != "baseline":
+            raise DadnetError(
+                f"macro weights: {path} holds a {card.model.model_type}; expected a MicroFlowNeXt"
             )
         return cls(
             weights=found.weights,
@@ -120,7 +130,7 @@ class Teacher:
 
 def build_model(
     config: ExperimentConfig, num_classes: int, teacher: Teacher | None, draws: torch.Generator
-) -> MicroFlowNeXt | DADNet:
+) -> MicroFlowNeXt | DADNet | BaselineNetwork:
     """The network of an experiment.
 
     Args:
@@ -138,20 +148,22 @@ def build_model(
 
 def _build(
     config: ExperimentConfig, num_classes: int, teacher: Teacher | None, draws: torch.Generator
-) -> MicroFlowNeXt | DADNet:
+) -> MicroFlowNeXt | DADNet | BaselineNetwork:
     student = build_network(config.model, num_classes, draws)
-    if config.model.model_type == "baseline":
+    if config.model.model_type != "dad_net":
         return student
+    assert isinstance(student, MicroFlowNeXt)
     if teacher is None:
         raise DadnetError(
             "model dad_net: expected a teacher (--macro-weights FILE), got none; "
             "`python -m orchestration.teacher` trains one, --model-type baseline needs none"
         )
     teacher.check(config.model)
+    aligned = config.loss.alignment != "none"
     return DADNet(
         student,
         teacher.network(),
-        config.loss.alignment_stages,
+        config.loss.alignment_stages if aligned else (),
         config.loss.alignment_weight,
         config.loss.num_projections,
         generator=draws,

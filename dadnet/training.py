@@ -13,6 +13,7 @@ import torch
 from dadnet.checkpoint import CheckpointFile
 from dadnet.config import ExperimentConfig
 from dadnet.member import FoldView, Member, TrainedFold
+from dadnet.member_kinds import MemberLoop, new_member, new_stack
 from dadnet.member_stack import MemberStack
 from dadnet.teacher import Teacher
 
@@ -32,13 +33,13 @@ class FoldTask:
         view: what may be seen of the fold.
         checkpoint: where its state is kept, or None; a fold with a state goes on from there, with
             the same numbers as if it had not been interrupted.
-        kind: how the fold's epochs are drawn.
+        kind: how the fold's epochs are drawn; None: as the experiment's model is trained.
     """
 
     config: ExperimentConfig
     view: FoldView
     checkpoint: CheckpointFile | None = None
-    kind: type[Member] = Member
+    kind: type[Member] | None = None
 
 
 def train_folds(
@@ -69,7 +70,7 @@ def train_folds(
         StoppedError: because of `stop`.
     """
     running: dict[Member, CheckpointFile | None] = {}
-    stack: MemberStack | None = None
+    stack: MemberStack | MemberLoop | None = None
     while True:
         for member in [member for member in running if member.finished]:
             del running[member]
@@ -87,7 +88,7 @@ def train_folds(
             probabilities = [member.val_probabilities()]
         else:
             if stack is None or stack.members != list(running):
-                stack = MemberStack(list(running))
+                stack = new_stack(list(running))
             stack.train_epoch()
             probabilities = stack.val_probabilities()
 
@@ -132,7 +133,7 @@ def train_stack(
 
 
 def _begin(task: FoldTask, teacher: Teacher | None, device: torch.device) -> Member:
-    member = task.kind(task.config, task.view, teacher, device)
+    member = (task.kind or new_member)(task.config, task.view, teacher, device)
     if task.checkpoint is not None and (state := task.checkpoint.load()) is not None:
         member.load_state(state)
     return member

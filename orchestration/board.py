@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Literal, get_args
 
-State = Literal["waiting", "running", "done", "failed", "cancelled"]
+State = Literal["waiting", "running", "elsewhere", "done", "failed", "cancelled"]
 MAX_TRIES = 3
+# After so many seconds a fold that another run has claimed is looked at again.
+ELSEWHERE_S = 5.0
 METRICS_S = 2.0
 
 
@@ -109,6 +111,8 @@ class Board:
             for row in [row for row in self._by["running"].values() if row.worker == before]:
                 self._release(row, f"worker {before} died")
         self._ranks[rank] = worker
+        if not self._by["waiting"]:
+            self._look_elsewhere()
         given = self._next(at_most, like)
         now = self.clock()
         for row in given:
@@ -117,7 +121,7 @@ class Board:
             row.beaten_at = row.started_at = now
             row.info = {}
             self._note(row, "started")
-        if given or self.open or self._by["running"]:
+        if given or self.open or self._by["running"] or self._by["elsewhere"]:
             return {row.name: row.tries for row in given}
         return None
 
@@ -174,6 +178,19 @@ class Board:
         """Whether workers are to stop."""
         return self.stopping
 
+    def elsewhere(self, worker: str, fold: str) -> None:
+        """Another run on the ledger has claimed the fold."""
+        row = self.rows.get(fold)
+        if row is not None and row.state == "running" and row.worker == worker:
+            self.move(row, "elsewhere")
+            row.tries -= 1
+            row.beaten_at = self.clock()
+
+    def _look_elsewhere(self) -> None:
+        for row in list(self._by["elsewhere"].values()):
+            if self.clock() - row.beaten_at >= ELSEWHERE_S:
+                self.move(row, "waiting")
+
     def left(self, worker: str, fold: str) -> None:
         """The worker stopped at a fold that was taken from it."""
         if self.rows[fold].state != "cancelled":
@@ -200,7 +217,8 @@ class Board:
             "events": self.events[events_from:],
             "clips": self.clips,
             "failures": self.failures,
-            "over": not self.open and not self._by["waiting"] and not self._by["running"],
+            "over": not self.open
+            and not any(self._by[state] for state in ("waiting", "running", "elsewhere")),
         }
 
     def _expire(self) -> None:

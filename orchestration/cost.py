@@ -13,8 +13,9 @@ from multiprocessing.synchronize import Event
 
 import torch
 
-from dadnet.config import ExperimentConfig
-from dadnet.member import FoldView, Member
+from dadnet.config import FITTED, ExperimentConfig
+from dadnet.member import FoldView
+from dadnet.member_kinds import new_member
 from dadnet.stack_size import first_step
 from dadnet.teacher import Teacher
 from orchestration.plan import Plan
@@ -44,7 +45,7 @@ class Cost:
 
     def of(self, plan: Plan, names: Sequence[str]) -> Cost:
         """The same speed on these folds."""
-        epochs, fold_s = plan.config.optim.epochs, []
+        epochs, fold_s = plan.config.num_epochs, []
         for name in names:
             fold = plan.fold(name)
             fit, val = len(plan.dataset.rows(fold.fit)), len(plan.dataset.rows(fold.val))
@@ -94,9 +95,11 @@ def measure_cost(
     stack = min(stack, len(names))
     views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:stack]]
     step = first_step(plan.config, views, plan.teacher, device)
-    member = Member(plan.config, views[0], plan.teacher, device)
+    member = new_member(plan.config, views[0], plan.teacher, device)
     batch = len(member.batches()[0])
-    others = min(workers, os.cpu_count() or 1, len(names)) - 1 if device.type == "cpu" else 0
+    # A fit is short, and cannot be one of a few clips.
+    alone = device.type != "cpu" or plan.config.model.model_type in FITTED
+    others = 0 if alone else min(workers, os.cpu_count() or 1, len(names)) - 1
     with company(plan, names[:stack], others):
         step_s = _seconds(step, device) / stack
         val_s = _seconds(member.val_probabilities, device) / max(1, len(views[0].val))

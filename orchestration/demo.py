@@ -32,6 +32,8 @@ class DemoFlags:
     """Micro-expression clips of all subjects together."""
     epochs: int = 20
     """Epochs of every training."""
+    baselines: bool = False
+    """Two rivals beside it: STSTNet by its paper's recipe, and MDMO with a linear SVM."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ def steps(flags: DemoFlags) -> list[Step]:
     out = flags.out
     weights = ["--macro-weights", str(out / "teacher.safetensors")]
     epochs = ["--epochs", str(flags.epochs)]
+    rivals = [
+        _loso(out, "LOSO of STSTNet", ["--preset", "ststnet"]),
+        _loso(out, "LOSO of MDMO and a linear SVM", ["--preset", "mdmo-svm"]),
+    ]
     sizes = ["--subjects", str(flags.subjects), "--clips", str(flags.clips)]
     macro = ["--first-subject", "101", "--subjects", "8", "--clips", "72"]
     return [
@@ -64,6 +70,7 @@ def steps(flags: DemoFlags) -> list[Step]:
         ),
         _loso(out, "LOSO of the dual stream", ["--model-type", "dad_net", *weights, *epochs]),
         _loso(out, "LOSO of the student alone", ["--model-type", "baseline", *epochs]),
+        *(rivals if flags.baselines else []),
         Step(
             "leaderboard",
             "results",

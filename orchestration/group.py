@@ -10,19 +10,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.state import state
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dadnet.errors import DadnetError
+from dadnet.location import Location, absolute
+from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration.board import MAX_TRIES, Board, FoldBoard
+from orchestration.connection import connect
 from orchestration.plan import Plan
 from orchestration.stopping import GRACE_S as STOP_S
 from orchestration.stopping import install_in_worker
 from orchestration.work import WorkOptions, make_folds_of_plan
 from orchestration.worker import MakeFolds, train_loop_per_worker
+from results.ledger import Ledger
 
 POLL_S = 0.5
 # Once every fold is done or failed, so long is waited for the group to end by itself: after the
@@ -56,23 +61,11 @@ class _IndependentConfig(BackendConfig):  # type: ignore[misc]
         return _IndependentBackend
 
 
-def connect(workers: int) -> None:
-    """Join the Ray cluster of this machine or of `RAY_ADDRESS`, or start one here.
-
-    Args:
-        workers: CPU slots that a new local cluster offers at least.
-    """
-    if ray.is_initialized():
-        return
-    # Before Ray starts: its processes inherit these.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False, logging_level="error")
-    else:
-        cpus = max(workers, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, log_to_driver=False, logging_level="error")
+def offered() -> dict[str, float]:
+    """What the cluster has, or may grow to where an autoscaler adds nodes as they are needed."""
+    here: dict[str, float] = ray.cluster_resources()
+    most = state.get_max_resources_from_cluster_config() or {}
+    return {name: max(here.get(name, 0), most.get(name, 0)) for name in {*here, *most}}
 
 
 def default_workers(gpus_per_worker: float = 1.0) -> int:
@@ -81,7 +74,7 @@ def default_workers(gpus_per_worker: float = 1.0) -> int:
     Args:
         gpus_per_worker: share of a GPU that each takes, more than 0 and at most 1.
     """
-    resources = ray.cluster_resources()
+    resources = offered()
     # A worker's share lies on one GPU: of 0.4, two fit on each. The 1e-9 is for 1 / (1 / 3).
     on_gpus = int(resources.get("GPU", 0)) * math.floor(1 / gpus_per_worker + 1e-9)
     return on_gpus or int(resources.get("CPU", 1))
@@ -90,7 +83,7 @@ def default_workers(gpus_per_worker: float = 1.0) -> int:
 def cluster_has_gpus() -> bool:
     """Whether Ray knows of a GPU; joins or starts the cluster."""
     connect(1)
-    return bool(ray.cluster_resources().get("GPU", 0))
+    return bool(offered().get("GPU", 0))
 
 
 def scaling(
@@ -117,6 +110,29 @@ def scaling(
         )
     on_cpus = None if cpus == 1 else {"CPU": cpus}
     return ScalingConfig(num_workers=workers, resources_per_worker=on_cpus)
+
+
+def check_shared(folder: Location) -> None:
+    """Refuse a ledger that is a folder of this machine alone: records made elsewhere would be lost.
+
+    Args:
+        folder: one that is there, as this machine sees it.
+
+    Raises:
+        DadnetError: naming a node that does not see it.
+    """
+    if isinstance(folder, RemotePath):
+        return  # object storage, which all nodes reach
+    here = ray.get_runtime_context().get_node_id()
+    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    there = ray.remote(num_cpus=0)(os.path.isdir)
+    for node in others:
+        on_it = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        if not ray.get(there.options(scheduling_strategy=on_it).remote(str(folder))):
+            raise DadnetError(
+                f"ledger: node {node['NodeManagerAddress']} does not see {folder}; expected a "
+                "path on storage that all nodes share"
+            )
 
 
 def run_group(
@@ -148,15 +164,14 @@ def run_group(
         StoppedError: because of `stop`.
         Exception: what broke the whole group, if folds are left.
     """
-    shares = scaling(
-        min(workers, len(missing)), ray.cluster_resources().get("GPU", 0), gpus_per_worker
-    )
+    check_shared(Ledger(options.ledger).folder(plan.experiment))
+    shares = scaling(min(workers, len(missing)), offered().get("GPU", 0), gpus_per_worker)
     name = f"loso-{plan.experiment.dataset}-{plan.experiment.digest}"
     group = WorkerGroup(
         name,
         Board(missing, lease_s=LEASE_S),
         {
-            "plan": ray.put(plan),
+            "plan": share(plan),
             "options": options,
             "stack": stack,
             "names": missing,
@@ -170,6 +185,16 @@ def run_group(
         max_failures=10 + MAX_TRIES * len(missing),
     )
     group.follow(on_snapshot, stop=stop)
+
+
+def share(plan: Plan) -> ray.ObjectRef:
+    """Put a plan into the node's shared memory, of which all its processes map the same pages.
+
+    Another node gets one copy when its first worker asks. This process lets go of its own.
+    """
+    reference = ray.put(plan)
+    plan.dataset.share_flows_of(ray.get(reference).dataset)
+    return reference
 
 
 class WorkerGroup:
@@ -211,7 +236,7 @@ class WorkerGroup:
             scaling_config=shares,
             run_config=RunConfig(
                 name=name,
-                storage_path=str((loop["options"].ledger / ".ray").absolute()),
+                storage_path=_storage(loop["options"].ledger),
                 failure_config=FailureConfig(max_failures=max_failures),
             ),
         )
@@ -248,6 +273,11 @@ class WorkerGroup:
         ray.kill(self.board)
         if failure is not None and not over:
             raise failure
+
+
+def _storage(ledger: Location) -> str:
+    """Where Ray Train keeps its own notes; it reads URIs as pyarrow does."""
+    return str(absolute(ledger / ".ray"))
 
 
 def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:

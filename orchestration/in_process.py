@@ -1,6 +1,7 @@
 """Making folds in this process, without Ray: the driver is the board's only worker."""
 
 import math
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from orchestration.plan import Plan
 from orchestration.work import WorkOptions, make_folds_of_plan, stack_size
 
 WORKER = "driver"
+ASK_AGAIN_S = 0.5
 
 
 def make_folds_here(
@@ -50,6 +52,7 @@ def make_folds_here(
                 places=min(stack, len(missing)),
                 more=here.more,
                 on_record=here.finish,
+                on_elsewhere=lambda fold: here.board.elsewhere(WORKER, fold),
                 on_epoch=here.inform,
                 host=lambda fold: {"worker": WORKER, "tries": here.board.rows[fold].tries},
                 stop=stop,
@@ -61,6 +64,10 @@ def make_folds_here(
             raise
         except Exception as error:  # whatever breaks a fold must not break the others
             here.give_up_running("fail", "".join(traceback.format_exception(error)))
+        if not here.board.snapshot()["over"]:
+            if stop():
+                raise StoppedError
+            time.sleep(ASK_AGAIN_S)  # what is left is made by another run
 
 
 class _Here:

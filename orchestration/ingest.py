@@ -28,8 +28,10 @@ from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.errors import DadnetError
 from dadnet.flow_store import (
     CARD,
+    publish_store,
     read_card,
 )
+from dadnet.remote import RemotePath
 from orchestration import cli
 from orchestration.flows import Chunk, finish_store, make_chunk
 from orchestration.preview import PREVIEW, preview_store, publish_sheets
@@ -47,6 +49,12 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used or too many clips are rejected.
     """
+    if isinstance(flags.out, RemotePath):
+        local = Path("flows") / flags.out.name
+        status = ingest(replace(flags, out=local), console)
+        new = publish_store(local, flags.out)
+        console.print(f"{local} {'was copied to' if new else 'is also in'} {flags.out}")
+        return status
     index = with_points(read_index(flags), flags.landmarks)
     dataset = flags.dataset or str(index.clips["dataset"].iloc[0])
     store = flags.out or Path("flows") / dataset
@@ -144,7 +152,7 @@ def _compute(chunks: list[Chunk], clips: int, workers: int | None, console: Cons
 def _on_ray(chunks: list[Chunk], workers: int | None) -> Iterator[int]:
     import ray  # only when needed
 
-    from orchestration.group import connect
+    from orchestration.connection import connect
 
     connect(workers or 1)
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # the progress bar is ours

@@ -3,12 +3,15 @@
 import math
 from dataclasses import replace
 
+from dadnet.config import ModelConfig
+from dadnet.location import Location
 from dadnet.member import TrainedFold
 from dadnet.model_file import ModelCard, TrainedModel
-from dadnet.models import DADNet, weights_digest
+from dadnet.models import DADNet, save_weights, weights_digest
 from dadnet.protocols import Fold
 from orchestration.plan import Plan
-from results.ledger import Ledger
+from results.ledger import Ledger, file_name
+from results.records import Experiment
 
 
 def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -> str:
@@ -28,7 +31,20 @@ def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -
     TrainedModel(weights, fold_card(plan, fold, trained)).save(
         ledger.weights_path(plan.experiment, fold.name)
     )
+    if isinstance(trained.model, DADNet) and trained.model.adapted_stages:
+        # They are needed to compare the streams (`orchestration.explain`), not to predict.
+        save_weights(adapters_path(ledger, plan.experiment, fold.name), trained.model.adapters, {})
     return weights_digest(weights)
+
+
+def adapters_path(ledger: Ledger, experiment: Experiment, fold: str) -> Location:
+    """Where the adapters of a fold's kept weights lie, if its streams differ in width."""
+    return ledger.folder(experiment) / "adapters" / f"{file_name(fold)}.safetensors"
+
+
+def student_alone(model: ModelConfig) -> ModelConfig:
+    """What is left of a dual stream to predict with; all others are as they are."""
+    return replace(model, model_type="baseline") if model.model_type == "dad_net" else model
 
 
 def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:
@@ -40,7 +56,7 @@ def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:
         statistics = ((a, b), (c, d))
     return ModelCard(
         kind="fold",
-        model=replace(plan.config.model, model_type="baseline"),
+        model=student_alone(plan.config.model),
         classes=plan.dataset.classes,
         normalisation=plan.config.data.normalisation,
         statistics=statistics,

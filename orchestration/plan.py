@@ -84,12 +84,12 @@ class Inputs:
         return replace(self, dataset=dataset, data_digest=digest)
 
 
-def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None) -> Plan:
+def make_plan(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Plan:
     """Load, label, fold and audit.
 
     Args:
         config: the user's choices.
-        flows: folder of the flow store, or several with commas between.
+        flows: folder or URI of the flow store, or several with commas between.
         macro_weights: the teacher's file; needed by `dad_net`, refused for a `baseline`.
 
     Raises:
@@ -99,7 +99,7 @@ def make_plan(config: ExperimentConfig, flows: Path, macro_weights: Path | None)
     return plan_of(config, load_inputs(config, flows, macro_weights))
 
 
-def load_inputs(config: ExperimentConfig, flows: Path, macro_weights: Path | None) -> Inputs:
+def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Inputs:
     """Load clips and teacher; arguments and errors as `make_plan`."""
     store = _load_stores(flows, config.model.input_size)
     _check_dataset(config.data.dataset, set(store.clips["dataset"]), flows)
@@ -149,15 +149,15 @@ def default_flows(dataset: str) -> Path:
     return Path(",".join(str(Path("flows") / name) for name in names))
 
 
-def _load_stores(flows: Path, size: int) -> FlowStore:
+def _load_stores(flows: str | Path, size: int) -> FlowStore:
     """One store, or several with commas between."""
-    if "," not in str(flows) or flows.exists():
+    if "," not in str(flows) or Path(flows).exists():
         return load_flow_store(flows)
     names = [name for name in str(flows).split(",") if name]
     return join_stores([load_flow_store(name) for name in names], size)
 
 
-def _check_dataset(name: str, found: set[str], flows: Path) -> None:
+def _check_dataset(name: str, found: set[str], flows: str | Path) -> None:
     members = tuple(sorted(found))
     known = {composite for composite, sets in COMPOSITES.items() if sets == members}
     allowed = {"+".join(members), *known}
@@ -197,9 +197,11 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
 
 
 def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:
-    if config.model.model_type == "baseline":
+    if config.model.model_type != "dad_net":
         if macro_weights is not None:
-            raise DadnetError("macro_weights: a baseline has no teacher; leave the option out")
+            raise DadnetError(
+                f"macro_weights: a {config.model.model_type} has no teacher; leave the option out"
+            )
         return None
     if macro_weights is None:
         raise DadnetError(

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +15,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from dadnet.location import Location
+from orchestration.event_writer import EventWriter
 
 NEWS_S = 10.0  # between two events that tell how far the running folds are
 
@@ -59,19 +61,18 @@ class Progress:
 
     def __init__(
         self,
-        events: Path,
+        events: Location,
         epochs: int,
         title: str,
         console: Console,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.epochs, self.title, self.console, self.clock = epochs, title, console, clock
-        self._events = events
+        self._events = EventWriter(events)
         self._started = self._told = clock()
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Progress":
-        self._events.parent.mkdir(parents=True, exist_ok=True)
         self.log(
             {
                 "event": "run",
@@ -93,6 +94,7 @@ class Progress:
     ) -> None:
         self._live.stop()
         self.log({"event": "ended", "why": "" if kind is None else kind.__name__})
+        self._events.flush()
 
     def show(self, snapshot: Mapping[str, Any]) -> None:
         """Take in the board's state and its new events."""
@@ -108,8 +110,7 @@ class Progress:
     def log(self, event: Mapping[str, Any]) -> None:
         """Append one event, with the time, to the log."""
         at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        with self._events.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"at": at, **event}, sort_keys=True) + "\n")
+        self._events.append(json.dumps({"at": at, **event}, sort_keys=True))
 
     def _tell(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
         kind = event["event"]

@@ -13,6 +13,7 @@ from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
 from dadnet.datasets.layout import ApexRule, Options
 from dadnet.datasets.registry import READERS, read_dataset
 from dadnet.errors import DadnetError
+from dadnet.location import Location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,8 @@ class IngestFlags:
     """Folder of the frames, relative to --root; auto looks for the official names."""
     index: Path | None = None
     """Own table instead: columns subject,label and either flow_path or onset_path,apex_path."""
-    out: Path | None = None
-    """Folder of the flow store; default flows/DATASET."""
+    out: Location | None = None
+    """Folder of the flow store; default flows/DATASET. A copy of flows/NAME for a URI s3://.../NAME."""
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1"
     """Optical flow method."""
     size: int = 224

@@ -27,11 +27,14 @@ from rich.console import Console
 
 from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
+from dadnet.location import Location, absolute
 from dadnet.precision import check_precision
 from dadnet.presets import get_preset
+from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration import cli
-from orchestration.cost import measure_cost
+from orchestration.claims import Presence
+from orchestration.cost import Cost, measure_cost
 from orchestration.in_process import make_folds_here
 from orchestration.plan import Plan, default_flows, make_plan
 from orchestration.progress import Progress
@@ -45,14 +48,16 @@ from results.ledger import Ledger
 class RunFlags:
     """What to run and where; only the experiment's own flags change a number."""
 
-    flows: Path | None = None
-    """Folder of the flow store, or several with commas between; default flows/DATASET, for
+    flows: str | Path | None = None
+    """Folder or URI of the flow store, or several with commas between; default flows/DATASET, for
     megc2019 those of its three datasets. Without it the synthetic set is made, with its teacher,
     in the folder demo."""
-    ledger: Path = Path("runs")
-    """Folder of finished folds."""
+    ledger: Location = Path("runs")
+    """Folder of finished folds, or s3://bucket/folder."""
     preset: str = "smoke"
-    """Recipe that gives the defaults: smoke, reference-v1 or reference-v2."""
+    """Recipe that gives the defaults: smoke, reference-v1, reference-v2, or that of a rival's
+    paper: ststnet, off-apexnet, rcn-a, dual-inception, resnet20, htnet-like, mdmo-svm, lbp-svm,
+    majority, prior-draw."""
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     workers: int | None = None
@@ -123,25 +128,31 @@ def run(flags: RunFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used.
     """
-    flows, macro_weights = _inputs(flags, console)
+    flows, macro_weights = find_inputs(flags, console)
     plan = make_plan(flags.experiment, flows, macro_weights)
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
-        shutil.rmtree(ledger.folder(experiment), ignore_errors=True)
+        with Presence(ledger, experiment) as claims:
+            if others := claims.others():
+                raise DadnetError(
+                    f"fresh: expected no other run of this experiment, got {', '.join(others)}"
+                )
+        remove_folder(ledger.folder(experiment))
     missing = _asked_for(flags, plan, ledger)
     done = len(plan.folds) - len(ledger.missing(experiment))
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
     if flags.dry_run:
         if missing:
-            _print_cost(flags, plan, missing, console)
+            cost, workers = cost_here(flags, plan, missing, console)
+            console.print(cost.line(workers))
         return cli.DONE
     if missing:
-        _check_device(flags)
+        check_device(flags)
     ledger.open(experiment)
-    _tell_of_weights(flags, plan, missing, console)
+    _tell_of_weights(flags, plan, ledger.missing(experiment), console)
     if missing:
-        _make_missing(flags, plan, missing, console)
+        make_missing(flags, plan, missing, console)
         missing = ledger.missing(experiment)
     table = text_table(leaderboard(ledger, dataset=experiment.dataset))
     console.print(table, markup=False)
@@ -155,8 +166,18 @@ def run(flags: RunFlags, console: Console) -> int:
     return cli.DONE
 
 
-def _print_cost(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
-    """Say what the missing folds take on this machine."""
+def remove_folder(folder: Location) -> None:
+    """Remove a folder here or on object storage; none is no error."""
+    if isinstance(folder, RemotePath):
+        folder.remove_tree()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def cost_here(
+    flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
+) -> tuple[Cost, int]:
+    """What the missing folds take on this machine, and by how many workers."""
     options = WorkOptions(flags.ledger, device=local_device())
     workers = flags.workers or torch.cuda.device_count() or os.cpu_count() or 1
     if flags.workers == 0:
@@ -168,7 +189,7 @@ def _print_cost(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: 
         console.print(str(choice))
         stack = choice.size
     cost = measure_cost(plan, missing, options, workers=workers, stack=min(stack, share))
-    console.print(cost.line(workers))
+    return cost, workers
 
 
 def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
@@ -182,7 +203,7 @@ def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
     return tuple(name for name in missing if not flags.only or name in flags.only)
 
 
-def _check_device(flags: RunFlags) -> None:
+def check_device(flags: RunFlags) -> None:
     """Refuse what no worker of this run could do, before anything is written."""
     on_ray = flags.workers != 0
     if on_ray and (flags.experiment.optim.precision == "tf32" or flags.gpus_per_worker != 1):
@@ -195,7 +216,7 @@ def _check_device(flags: RunFlags) -> None:
         check_precision(flags.experiment.optim.precision, torch.device(local_device()))
 
 
-def _inputs(flags: RunFlags, console: Console) -> tuple[Path, Path | None]:
+def find_inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | None]:
     """Flow store and teacher; the synthetic set is the default and is made where it is missing."""
     dataset, model = flags.experiment.data.dataset, flags.experiment.model
     if flags.flows is not None or dataset != "synthetic":
@@ -242,17 +263,22 @@ def _tell_of_weights(
         )
 
 
-def _make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
+def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
+    """Make folds of a plan, in this process or on Ray; a person may interrupt it."""
     options = WorkOptions(
-        flags.ledger.absolute(),
+        absolute(flags.ledger),
         flags.checkpoint_every,
         device=local_device() if flags.workers == 0 else "cpu",  # a worker knows its own
         keep_weights=flags.keep_weights,
         keep_features=flags.keep_features,
     )
+    presence = Presence(Ledger(options.ledger), plan.experiment)
     events = Ledger(flags.ledger).events_path(plan.experiment)
-    epochs = flags.experiment.optim.epochs
-    with StopRequest() as stop:
+    epochs = flags.experiment.num_epochs
+    with StopRequest() as stop, presence as claims:
+        if others := claims.others():
+            console.print(f"at work on it too: {', '.join(others)}", markup=False)
+        options = replace(options, claims=claims)
         try:
             with Progress(events, epochs, plan.experiment.method, console) as progress:
                 if flags.workers == 0:
@@ -271,7 +297,8 @@ def _on_ray(
     progress: Progress,
     stop: StopRequest,
 ) -> None:
-    from orchestration.group import connect, default_workers, run_group  # Ray only when needed
+    from orchestration.connection import connect  # Ray only when needed
+    from orchestration.group import default_workers, run_group
 
     connect(flags.workers or 1)
     stop.install()

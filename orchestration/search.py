@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dadnet.location import absolute
 from orchestration.service import SearchService
 from orchestration.study import Study
 from orchestration.trial import (
@@ -86,7 +87,7 @@ def search_on_ray(study: Study, board: Any, concurrent: int) -> None:
     RayService(board).add_base(study.plan)
     folder = Path(tempfile.mkdtemp(prefix=f"dadnet-{study.digest}-"))
     trainable = tune.with_parameters(
-        trial_function, ledger=str(study.vals.root.absolute()), board=board
+        trial_function, ledger=str(absolute(study.vals.root)), board=board
     )
     searcher = StudySearcher(study)
     tuner = tune.Tuner(

@@ -204,9 +204,8 @@ class OpenGroup:
         stack: int,
         on_snapshot: Callable[[dict[str, Any]], None],
     ) -> None:
-        import ray
-
-        from orchestration.group import LEASE_S, WorkerGroup, connect, default_workers, scaling
+        from orchestration.connection import connect
+        from orchestration.group import LEASE_S, WorkerGroup, default_workers, offered, scaling
 
         connect(workers or 1)
         self.workers = workers or default_workers()
@@ -222,7 +221,7 @@ class OpenGroup:
             },
             epochs=epochs,
             # The trials need some of the CPUs.
-            shares=scaling(self.workers, ray.cluster_resources().get("GPU", 0), cpus=0.9),
+            shares=scaling(self.workers, offered().get("GPU", 0), cpus=0.9),
             max_failures=1000,
         )
         self.board = self._group.board

@@ -29,6 +29,7 @@ from dadnet.config import (
 )
 from dadnet.errors import DadnetError
 from dadnet.flow_store import FlowStore, load_flow_store
+from dadnet.location import Location
 from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold, carve_val
 from dadnet.seeding import seed_hash
@@ -45,8 +46,8 @@ class TeacherFlags:
 
     dataset: str = "synthetic-macro"
     """Name of the macro-expression dataset, such as ckplus."""
-    flows: Path | None = None
-    """Folder of its flow store; default flows/DATASET."""
+    flows: Location | None = None
+    """Folder or URI of its flow store; default flows/DATASET."""
     out: Path = Path("teacher.safetensors")
     """File of the weights."""
     preset: Literal["reference", "smoke"] | None = None

@@ -34,7 +34,7 @@ def run(flags: TuneFlags, console: Console) -> int:
     """
     config = flags.base
     flows = flags.flows or Path("flows") / config.data.dataset
-    inputs = load_inputs(config, flows, flags.macro_weights)
+    inputs = load_inputs(config, str(flows), flags.macro_weights)
     kind = NestedSearch if flags.level == "nested" else PlainSearch
     search = kind(flags, inputs, console)
     search.describe()

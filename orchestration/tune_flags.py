@@ -9,6 +9,7 @@ import tyro
 
 from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
+from dadnet.location import Location
 from dadnet.presets import get_preset
 from orchestration import cli
 from orchestration.pruning import Pruning
@@ -38,8 +39,8 @@ class SearchExperiment(ExperimentConfig):
 class TuneFlags:
     """What to search, where, and for how long."""
 
-    flows: Path | None = None
-    """Folder of the flow store; default flows/DATASET."""
+    flows: Location | None = None
+    """Folder or URI of the flow store; default flows/DATASET."""
     ledger: Path = Path("runs")
     """Folder of finished folds and studies."""
     preset: str = "smoke"

@@ -20,10 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from dadnet.errors import DadnetError
+from dadnet.location import Location
+from dadnet.remote import RemotePath
 from orchestration import cli
 from orchestration.event_log import EventLog, LoggedFold, LoggedRun
 from orchestration.progress import duration, remaining
 from results.ledger import Ledger, file_name
+from results.mirror import readable
 from results.records import Experiment
 
 LOOK_S = 2.0
@@ -34,8 +37,8 @@ _ORDER = ("running", "lost", "failed", "waiting", "done")
 class WatchFlags:
     """Where to look."""
 
-    ledger: Path = Path("runs")
-    """Folder of finished folds."""
+    ledger: Location = Path("runs")
+    """Folder of finished folds, or s3://bucket/folder."""
     experiment: str | None = None
     """First digits of an experiment's digest; default all that have an event log."""
     once: bool = False
@@ -70,9 +73,9 @@ class Watched:
         """An experiment of a ledger."""
         return cls(
             f"{experiment.dataset} {experiment.digest} {experiment.method}",
-            ledger.events_path(experiment),
+            _file(ledger.events_path(experiment)),
             tuple(fold.name for fold in experiment.folds),
-            ledger.fold_path(experiment, "").parent,
+            _file(ledger.fold_path(experiment, "").parent),
         )
 
     def look(self, now: float) -> None:
@@ -121,9 +124,11 @@ def find(flags: WatchFlags) -> list[Watched]:
     Raises:
         DadnetError: if there are none.
     """
-    ledger = Ledger(flags.ledger)
+    ledger = readable(Ledger(flags.ledger))
     experiments = ledger.experiments()
-    searches = [] if flags.experiment else sorted(flags.ledger.glob(".studies/**/events.jsonl"))
+    searches = (
+        [] if flags.experiment else sorted(ledger.local_root.glob(".studies/**/events.jsonl"))
+    )
     if not experiments and not searches:
         raise DadnetError(f"ledger: expected a folder with experiments, got {flags.ledger}")
     found = [e for e in experiments if e.digest.startswith(flags.experiment or "")]
@@ -143,6 +148,11 @@ def find(flags: WatchFlags) -> list[Watched]:
     for each in watched:
         each.look(time.time())
     return sorted(watched, key=lambda each: each.run.last_at)
+
+
+def _file(place: Location) -> Path:
+    assert isinstance(place, Path), "a ledger on object storage is read through its mirror"
+    return place
 
 
 def draw(watched: Sequence[Watched], now: float, rows: int) -> Group:
@@ -221,6 +231,8 @@ def watch(flags: WatchFlags, console: Console) -> int:
     watched = find(flags)
 
     def picture() -> Group:
+        if isinstance(flags.ledger, RemotePath):  # nothing there can be read from a place on
+            watched[:] = find(flags)
         for each in watched:
             each.look(time.time())
         return draw(watched, time.time(), flags.rows)

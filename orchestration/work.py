@@ -13,18 +13,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from dadnet.checkpoint import CheckpointFile
+from dadnet.config import FITTED
+from dadnet.location import Location
 from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold
 from dadnet.scoring import pooled_features, score
 from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from dadnet.training import FoldTask, OnEpoch, train_folds
+from orchestration.claims import Claims
 from orchestration.kept import keep_weights
 from orchestration.outcome import load_trained, make_val_side, save_trained, visible
 from orchestration.plan import Plan
@@ -49,14 +51,16 @@ class WorkOptions:
             record, for the map of clips on the run's page.
         test_side: score the test clips and write the fold's record. A search does without: it
             keeps the weights, and the test clips are veiled.
+        claims: of this run on the folds, where others may be at the same ledger.
     """
 
-    ledger: Path
+    ledger: Location
     checkpoint_every: int = 5
     device: str = "cpu"
     keep_weights: Literal["best", "none"] = "none"
     keep_features: Literal["test", "none"] = "test"
     test_side: bool = True
+    claims: Claims | None = None
 
 
 def local_device() -> str:
@@ -89,6 +93,7 @@ def make_folds_of_plan(
     places: int | None = None,
     more: Callable[[], str | None] = lambda: None,
     on_record: Callable[[str], None] = lambda _: None,
+    on_elsewhere: Callable[[str], None] = lambda _: None,
     on_epoch: OnEpoch | None = None,
     host: Callable[[str], Mapping[str, Any]] = lambda _: {},
     stop: Callable[[], bool] = lambda: False,
@@ -105,6 +110,7 @@ def make_folds_of_plan(
         places: folds trained at once; all of `names` by default.
         more: gives the name of one more fold for a place that is free, or None.
         on_record: called with a fold's name when its record is written.
+        on_elsewhere: called with the name of a fold that another run has claimed.
         on_epoch: as in :func:`dadnet.training.train_folds`.
         host: what the caller knows of a fold's circumstances, such as worker and tries.
         stop: as in :func:`dadnet.training.train_folds`.
@@ -113,17 +119,26 @@ def make_folds_of_plan(
         StoppedError: because of `stop`.
     """
     waiting, begun = deque(names), dict[str, float]()
+    claims = options.claims
     places = places or len(names)
 
     def next_name() -> str | None:
         while (name := waiting.popleft() if waiting else more()) is not None:
+            if claims is not None and not claims.take(name):
+                on_elsewhere(name)
+                continue
             # Its worker may have died between writing the record and telling of it.
             if not _is_made(plan, name, options) and not (
                 options.test_side and _score_trained(plan, name, options, host(name))
             ):
                 return name
-            on_record(name)
+            made(name)
         return None
+
+    def made(name: str) -> None:
+        if claims is not None:
+            claims.release(name)
+        on_record(name)
 
     while True:
         try:
@@ -133,7 +148,7 @@ def make_folds_of_plan(
                 name = outcome.name
                 _keep(plan, outcome, options, {**host(name), **circumstances, "stack": places})
                 del begun[name]
-                on_record(name)
+                made(name)
             return
         except RuntimeError as error:  # a StoppedError too, which is not about memory
             if places == 1 or not is_out_of_memory(error):
@@ -227,7 +242,8 @@ def _put_record(
     device, ledger, kept = torch.device(options.device), Ledger(options.ledger), {}
     if options.keep_weights == "best":  # before the record, which says that the fold is done
         kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
-    if options.keep_features == "test":
+    # What is fitted in one go has no features of its own.
+    if options.keep_features == "test" and plan.config.model.model_type not in FITTED:
         features = fold_features(plan, fold, outcome, device)
         if features is not None:
             put_features(ledger, plan.experiment, features)

@@ -250,6 +250,7 @@ def _make(
                 places=stack,
                 more=more,
                 on_record=lambda fold: client.call("finish", client.worker, prefix + fold),
+                on_elsewhere=lambda fold: client.call("elsewhere", client.worker, prefix + fold),
                 on_epoch=on_epoch,
                 host=lambda fold: {"worker": client.worker, "tries": tries[prefix + fold]},
                 stop=WORKER_STOP,

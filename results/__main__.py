@@ -6,6 +6,7 @@ Exit status: 0 done, 2 bad input (one line on standard error), 3 an experiment i
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import warnings
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from dadnet.errors import DadnetError
-from results.ledger import LedgerWarning
+from dadnet.location import location
+from results.ledger import Ledger, LedgerWarning
 from results.records import PROTOCOLS, SELECTIONS
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
@@ -186,7 +188,12 @@ def _add_track(commands: _Commands[_Parser]) -> None:
 
 
 def _add_ledger(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--ledger", type=Path, default=Path("runs"), help="folder of the folds")
+    command.add_argument(
+        "--ledger",
+        type=location,
+        default=Path("runs"),
+        help="folder of the folds, or s3://bucket/folder",
+    )
 
 
 def _count(text: str) -> int:
@@ -197,6 +204,7 @@ def _count(text: str) -> int:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
+    from results.mirror import readable_root
     from results.stamp import unchanged  # light, unlike what makes a site
 
     options = {
@@ -204,7 +212,8 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         for name in ("dataset", "protocol", "class_set", "format", "run_pages", "flows")
     }
     processes = os.cpu_count() or 1
-    kept, folders = unchanged(arguments.ledger, arguments.out, options, processes)
+    root = readable_root(arguments.ledger)
+    kept, folders = unchanged(root, arguments.out, options, processes)
     if kept is not None and not arguments.rebuild:
         print(kept.text)
         for line in kept.warnings:
@@ -213,8 +222,9 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         return kept.status
     from results.commands import leaderboard_site
 
-    return leaderboard_site(arguments, options, folders, processes)
+    return leaderboard_site(Ledger(root), arguments, options, folders, processes)
 
 
 if __name__ == "__main__":
+    gc.disable()  # a short process: nothing here makes cycles, and looking for them costs seconds
     sys.exit(main())

@@ -23,7 +23,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from results.counts import Counts, ScoredClip, count
-from results.ledger import Ledger, LedgerWarning
+from results.ledger import Ledger, LedgerWarning, file_name
 from results.parts import count_parts
 from results.reading import read_clips
 from results.records import Experiment
@@ -68,7 +68,7 @@ def accounts(
         folders: what `results.scan.scan` saw before.
         processes: how many may read side by side.
     """
-    kept = _load(ledger.root / INDEX)
+    kept = _load(ledger.local_root / INDEX)
     names = [_name(ledger, experiment) for experiment in experiments]
     found: dict[str, Account] = {}
     for name in names:
@@ -84,7 +84,7 @@ def accounts(
         read = _in_processes(ledger, [experiment for _, experiment in new], processes)
     found.update({name: account for (name, _), account in zip(new, read, strict=True)})
     if num_folds >= _FEW:
-        _save(ledger.root / INDEX, found, folders)
+        _save(ledger.local_root / INDEX, found, folders)
     return [found[name] for name in names]
 
 
@@ -132,7 +132,7 @@ def _in_processes(
     # Neither threads nor open files are inherited by a spawned process.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for accounts_, messages in pool.map(_read_part, [ledger.root] * len(parts), parts):
+        for accounts_, messages in pool.map(_read_part, [ledger.local_root] * len(parts), parts):
             for message in messages:
                 warnings.warn(message, LedgerWarning, stacklevel=2)
             yield from accounts_
@@ -149,7 +149,7 @@ def _read_part(root: Path, experiments: Sequence[Experiment]) -> tuple[list[Acco
 
 
 def _name(ledger: Ledger, experiment: Experiment) -> str:
-    return ledger.folder(experiment).relative_to(ledger.root).as_posix()
+    return f"{file_name(experiment.dataset)}/{experiment.digest}"
 
 
 def _load(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -18,6 +18,7 @@ from results.account import Account, accounts
 from results.canonical import digest16
 from results.compare import detectable_gap, over_seeds, places
 from results.ledger import Ledger
+from results.mirror import readable
 from results.published import beside
 from results.records import Experiment
 from results.rows import MOST_ROWS, Board, Group, Row, SeedRows
@@ -75,13 +76,13 @@ def leaderboard(
     Raises:
         DadnetError: if there is no experiment, or none on the dataset.
     """
-    ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    folders = scan(ledger.root) if folders is None else folders
+    ledger = readable(ledger if isinstance(ledger, Ledger) else Ledger(ledger))
+    folders = scan(ledger.local_root) if folders is None else folders
     experiments = ledger.experiments() if experiments is None else experiments
     if not experiments:
         raise DadnetError(f"expected a ledger with experiments, got: nothing in {ledger.root}")
     chosen = (filters or Filters(dataset=dataset)).choose(experiments)
-    studies = StudyLedger(ledger.root).studies()
+    studies = StudyLedger(ledger.local_root).studies()
     read = accounts(ledger, chosen, folders, processes)
     rows = [
         row

@@ -153,11 +153,12 @@ def _experiment(name: str, files: Mapping[str, bytes]) -> Packed:
 def _check_digest(experiment: Experiment) -> None:
     """Make the digest again from the config, as the run or the import made it."""
     config = json.loads(json.dumps(dict(experiment.config)))
+    fields: dict[str, Any] = {}
     if config.get("source") == "import":
         made = digest16(config)
         fields = {"seed": None, "teacher_digest": None}
     else:
-        base, fields = base_config(config), {}
+        base = base_config(config)
         parsed = ExperimentConfig.from_json(base)
         method = parsed.method()
         if base == config:

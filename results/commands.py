@@ -15,12 +15,20 @@ from results import leaklab, submission
 from results.board import Filters, leaderboard
 from results.foreign import ForeignTable, import_table
 from results.ledger import Ledger, LedgerWarning
+from results.mirror import readable
 from results.page import write_site
 from results.plots import lines
 from results.predictions import megc_log, prediction_csv
 from results.rendering import render, replace_file
 from results.rows import Group
-from results.run_page import render_compare, render_run, row_of, run_page_name
+from results.run_page import (
+    render_compare,
+    render_own_robustness,
+    render_run,
+    robustness_page_name,
+    row_of,
+    run_page_name,
+)
 from results.scan import Folder
 from results.stamp import write_stamp
 from results.terminal import text_table
@@ -30,13 +38,13 @@ DONE, INCOMPLETE = 0, 3
 
 
 def leaderboard_site(
+    ledger: Ledger,
     arguments: argparse.Namespace,
     options: Mapping[str, str | None],
     folders: dict[str, Folder],
     processes: int,
 ) -> int:
-    """Make the site of a ledger."""
-    ledger = Ledger(arguments.ledger)
+    """Make the site of a ledger in a folder."""
     filters = Filters(arguments.dataset, arguments.protocol, arguments.class_set)
     formats = tuple(arguments.format.split(","))
     with warnings.catch_warnings(record=True) as caught:
@@ -93,7 +101,7 @@ def import_predictions(arguments: argparse.Namespace) -> int:
 
 def predictions(arguments: argparse.Namespace) -> int:
     """Give the per-clip predictions of one experiment, in a form that challenges ask for."""
-    ledger = Ledger(arguments.ledger)
+    ledger = readable(Ledger(arguments.ledger))
     experiment = ledger.find(arguments.experiment)
     records = ledger.records(experiment)
     if len(records) < len(experiment.folds):
@@ -118,17 +126,21 @@ def predictions(arguments: argparse.Namespace) -> int:
 
 def run_page(arguments: argparse.Namespace) -> int:
     """Make the page of one experiment."""
-    ledger = Ledger(arguments.ledger)
+    ledger = readable(Ledger(arguments.ledger))
     row = row_of(ledger, ledger.find(arguments.experiment))
     path = arguments.out / run_page_name(row.experiment)
     replace_file(path, render_run(ledger, row, arguments.flows))
     print(f"wrote {path}")
+    if (robust := render_own_robustness(ledger, row)) is not None:
+        beside = arguments.out / robustness_page_name([row.experiment])
+        replace_file(beside, robust)
+        print(f"wrote {beside}")
     return DONE if row.complete else INCOMPLETE
 
 
 def compare_page(arguments: argparse.Namespace) -> int:
     """Compare two experiments, on a page and in two lines."""
-    ledger = Ledger(arguments.ledger)
+    ledger = readable(Ledger(arguments.ledger))
     first, second = (ledger.find(name) for name in (arguments.first, arguments.second))
     page, found = render_compare(ledger, first, second)
     path = arguments.out / f"compare-{first.digest}-{second.digest}.html"
@@ -190,7 +202,7 @@ def _numbers(text: str) -> list[int]:
 
 def pack_bundle(arguments: argparse.Namespace) -> int:
     """Pack the named experiments, or all complete ones."""
-    ledger = Ledger(arguments.ledger)
+    ledger = readable(Ledger(arguments.ledger))
     if arguments.experiments:
         chosen = [ledger.find(name) for name in arguments.experiments]
     else:
@@ -229,7 +241,7 @@ def merge_sources(arguments: argparse.Namespace) -> int:
 
 def track(arguments: argparse.Namespace) -> int:
     """Feed TensorBoard or MLflow from an experiment's event log."""
-    ledger = Ledger(arguments.ledger)
+    ledger = readable(Ledger(arguments.ledger))
     experiment = ledger.find(arguments.experiment)
     trackers: list[Tracker] = []
     if arguments.tensorboard is not None:
@@ -243,6 +255,6 @@ def track(arguments: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         while arguments.follow and not complete:
             time.sleep(2)
-            complete = feed(ledger, experiment, trackers, seen)
+            complete = feed(readable(Ledger(arguments.ledger)), experiment, trackers, seen)
     print(f"{len(seen)} of {len(experiment.folds)} folds of {experiment.digest} are shown there")
     return DONE if complete else INCOMPLETE

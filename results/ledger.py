@@ -6,43 +6,56 @@
                               checkpoints/<fold>.pt    (of the training side)
                               weights/<fold>.safetensors  (of the training side, if kept)
                               events.jsonl             (of the training side)
+                              events/<run>.jsonl       (the same on object storage)
+                              claims/                  (who makes which fold; orchestration.claims)
                               quarantine/              (damaged files, kept for a look)
     <root>/.index.jsonl       (what `results.account` remembers; may be deleted at any time)
 
+The folder may lie on object storage (`dadnet.remote`): a record is then one conditional put.
 Names become file names by percent-encoding, so that any printable name is safe and no two meet.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import secrets
-import warnings
 from collections.abc import Collection, Iterator
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import quote
 
 from dadnet.errors import DadnetError
+from dadnet.location import Location, location
+from dadnet.remote import RemotePath
+from results.files import LedgerWarning, bytes_of, file_name, quarantine, write_once
 from results.reading import read_experiment
 from results.records import Experiment, FoldRecord, PlannedFold
 
-_LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
+__all__ = [
+    "Ledger",
+    "LedgerWarning",
+    "bytes_of",
+    "check_record",
+    "file_name",
+    "quarantine",
+    "write_once",
+]
 
-
-class LedgerWarning(UserWarning):
-    """Something in the ledger is damaged and was moved aside."""
+_REQUESTS = 16  # at once to object storage, where each takes tens of milliseconds
 
 
 class Ledger:
     """The finished folds below one folder; every process may read and write it at any time.
 
     Args:
-        root: the folder; it is made when the first experiment is opened.
+        root: the folder, or a URI; it is made when the first experiment is opened.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Location) -> None:
+        self.root = location(root)
+
+    @property
+    def local_root(self) -> Path:
+        """The root of a ledger in a folder; one on object storage is read through a mirror."""
+        assert isinstance(self.root, Path), "see results.mirror"
+        return self.root
 
     def open(self, experiment: Experiment) -> None:
         """Write the experiment's file if it is absent.
@@ -68,7 +81,8 @@ class Ledger:
 
         A damaged record is moved to ``quarantine/`` with a `LedgerWarning`.
         """
-        return tuple(f.name for f in experiment.folds if self._read(experiment, f.name) is None)
+        found = {record.fold for record in self.records(experiment)}
+        return tuple(fold.name for fold in experiment.folds if fold.name not in found)
 
     def put(self, experiment: Experiment, record: FoldRecord) -> bool:
         """Store a finished fold, once and atomically.
@@ -89,7 +103,19 @@ class Ledger:
 
     def records(self, experiment: Experiment) -> tuple[FoldRecord, ...]:
         """Return the valid records in plan order; damaged ones are moved aside as in `missing`."""
-        found = (self._read(experiment, fold.name) for fold in experiment.folds)
+        names = [fold.name for fold in experiment.folds]
+        if isinstance(self.root, RemotePath):
+            folds = self.root / file_name(experiment.dataset) / experiment.digest / "folds"
+            listed = {entry.name for entry in folds.entries()}
+            there = [name for name in names if f"{file_name(name)}.json" in listed]
+            with ThreadPoolExecutor(_REQUESTS) as pool:
+                read = pool.map(bytes_of, [self.fold_path(experiment, name) for name in there])
+                found = [
+                    self._read(experiment, name, data)
+                    for name, data in zip(there, read, strict=True)
+                ]
+        else:
+            found = [self._read(experiment, name) for name in names]
         return tuple(record for record in found if record is not None)
 
     def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
@@ -98,7 +124,7 @@ class Ledger:
 
     def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
         """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
-        folder = f"{self.folder(experiment)}/folds"
+        folder = f"{self.local_root}/{file_name(experiment.dataset)}/{experiment.digest}/folds"
         for fold in experiment.folds:
             try:  # many files: a Path for each would take longer than reading it
                 with open(f"{folder}/{file_name(fold.name)}.json", "rb", buffering=0) as file:  # noqa: PTH123
@@ -133,7 +159,7 @@ class Ledger:
             )
         )
 
-    def orphans(self, known: Collection[Experiment] | None = None) -> tuple[Path, ...]:
+    def orphans(self, known: Collection[Experiment] | None = None) -> tuple[Location, ...]:
         """Return the folders that hold records but no readable experiment.json, sorted.
 
         Args:
@@ -144,39 +170,56 @@ class Ledger:
         return tuple(
             folder
             for folder in self._folders()
-            if str(folder) not in whole and any((folder / "folds").glob("*.json"))
+            if str(folder) not in whole and _has_records(folder / "folds")
         )
 
-    def folder(self, experiment: Experiment) -> Path:
+    def local_folder(self, experiment: Experiment) -> Path:
+        """Where the experiment lies on this machine, for what is not kept on object storage.
+
+        Raises:
+            DadnetError: if the ledger is on object storage.
+        """
+        folder = self.folder(experiment)
+        if not isinstance(folder, Path):
+            raise DadnetError(f"ledger: expected a path on this machine for this, got {self.root}")
+        return folder
+
+    def folder(self, experiment: Experiment) -> Location:
         """Return the experiment's folder, ``<root>/<dataset>/<digest>``."""
         return self.root / file_name(experiment.dataset) / experiment.digest
 
-    def fold_path(self, experiment: Experiment, fold: str) -> Path:
+    def fold_path(self, experiment: Experiment, fold: str) -> Location:
         """Return where the fold's record lies or will lie."""
         return self.folder(experiment) / "folds" / f"{file_name(fold)}.json"
 
-    def checkpoint_path(self, experiment: Experiment, fold: str) -> Path:
+    def checkpoint_path(self, experiment: Experiment, fold: str) -> Location:
         """Return where the training side may keep the fold's checkpoint."""
         return self.folder(experiment) / "checkpoints" / f"{file_name(fold)}.pt"
 
-    def weights_path(self, experiment: Experiment, fold: str) -> Path:
+    def weights_path(self, experiment: Experiment, fold: str) -> Location:
         """Return where the training side may keep the fold's weights."""
         return self.folder(experiment) / "weights" / f"{file_name(fold)}.safetensors"
 
-    def events_path(self, experiment: Experiment) -> Path:
+    def events_path(self, experiment: Experiment) -> Location:
         """Return where the training side may keep the experiment's event log."""
         return self.folder(experiment) / "events.jsonl"
 
-    def _folders(self) -> Iterator[Path]:
-        if self.root.is_dir():
+    def _folders(self) -> Iterator[Location]:
+        if isinstance(self.root, RemotePath):
+            parts = (entry.name.split("/") for entry in self.root.entries())
+            found = {(p[0], p[1]) for p in parts if len(p) > 2 and not p[0].startswith(".")}
+            yield from (self.root / dataset / digest for dataset, digest in sorted(found))
+        elif self.root.is_dir():
             # No name gives a hidden folder (see `file_name`): those belong to others.
             datasets = sorted(p for p in self.root.iterdir() if not p.name.startswith("."))
             for dataset in (path for path in datasets if path.is_dir()):
                 yield from sorted(path for path in dataset.iterdir() if path.is_dir())
 
-    def _read(self, experiment: Experiment, fold: str) -> FoldRecord | None:
+    def _read(
+        self, experiment: Experiment, fold: str, data: bytes | None = None
+    ) -> FoldRecord | None:
         path = self.fold_path(experiment, fold)
-        data = bytes_of(path)
+        data = bytes_of(path) if data is None else data
         if data is None:
             return None
         try:
@@ -189,7 +232,7 @@ class Ledger:
             return None
         return record
 
-    def _read_experiment(self, path: Path) -> Experiment | None:
+    def _read_experiment(self, path: Location) -> Experiment | None:
         data = bytes_of(path)
         if data is None:
             return None
@@ -240,79 +283,7 @@ def _check_classes(experiment: Experiment, record: FoldRecord) -> None:
             )
 
 
-@lru_cache(maxsize=10_000)
-def file_name(name: str) -> str:
-    """Return a safe file name for any name; different names give different file names.
-
-    >>> file_name("casme2/sub01")
-    'casme2%2Fsub01'
-    >>> file_name("..")
-    '%2E.'
-    """
-    slug = quote(name, safe="")
-    if slug.startswith("."):  # neither a hidden file nor a way up
-        slug = f"%2E{slug[1:]}"
-    if len(slug) > _LONGEST_NAME:
-        slug = f"{slug[:100]}~{hashlib.sha256(name.encode()).hexdigest()}"
-    return slug
-
-
-def write_once(path: Path, text: str) -> bool:
-    """Write a file that appears whole or not at all, and never replaces another.
-
-    Returns:
-        False if the path already existed.
-
-    Raises:
-        OSError: if the folder cannot be written or its file system has no hard links.
-    """
-    if path.exists():
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with temporary.open("xb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, this refuses an existing name
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def bytes_of(path: Path) -> bytes | None:
-    """Return the content of a file, or None if there is none."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def quarantine(path: Path, folder: Path, damaged: bytes, reason: str) -> None:
-    """Move a damaged file to ``quarantine/`` below a folder, with a `LedgerWarning`."""
-    target = folder / "quarantine" / f"{hashlib.sha256(damaged).hexdigest()[:12]}-{path.name}"
-    target.parent.mkdir(exist_ok=True)
-    try:
-        path.rename(target)
-    except FileNotFoundError:  # another process was quicker, and has warned
-        return
-    moved = target.read_bytes()
-    if moved != damaged:  # another process had put a new record there in between: give it back
-        write_once(path, moved.decode())
-        target.write_bytes(damaged)
-        return
-    warnings.warn(
-        f"damaged {path} was moved to {target.parent}: {reason}", LedgerWarning, stacklevel=4
-    )
+def _has_records(folds: Location) -> bool:
+    if isinstance(folds, RemotePath):
+        return any(entry.name.endswith(".json") for entry in folds.entries())
+    return any(folds.glob("*.json"))

@@ -10,7 +10,12 @@ from results.export import to_csv, to_json, to_latex, to_markdown
 from results.ledger import Ledger
 from results.rendering import page_name, render, replace_file, study_page_name
 from results.rows import Board
-from results.run_page import render_run, run_page_name
+from results.run_page import (
+    render_own_robustness,
+    render_run,
+    robustness_page_name,
+    run_page_name,
+)
 from results.studies import StudyRecord
 
 __all__ = [
@@ -88,6 +93,8 @@ def write_site(
     for row in shown:
         assert ledger is not None
         write(run_page_name(row.experiment), render_run(ledger, row, flows))
+        if (robust := render_own_robustness(ledger, row)) is not None:
+            write(robustness_page_name([row.experiment]), robust)
     return tuple(paths)
 
 

@@ -8,7 +8,6 @@ text that is not plainly right is left to the slow path, which knows how to say 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Annotated
@@ -74,22 +73,20 @@ def read_experiment(data: bytes) -> Experiment | None:
     if not sealed_whole(data):
         return None
     try:
-        payload = json.loads(data)
+        parts = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        folds = _planned(bytes(parts.pop("folds")))
+        payload = {name: msgspec.json.decode(part) for name, part in parts.items()}
         if payload.pop("schema") != SCHEMA:
             return None
         del payload["checksum"]
-        folds = tuple(
-            _planned(item.pop("name"), tuple(item.pop("test_subjects")), **item)
-            for item in payload.pop("folds")
-        )
         return Experiment(**payload, folds=folds)
     except (DadnetError, TypeError, ValueError, KeyError):
         return None
 
 
-@lru_cache(maxsize=10_000)  # experiments on the same data share their folds
-def _planned(name: str, test_subjects: tuple[str, ...], num_test_clips: int) -> PlannedFold:
-    return PlannedFold(name, test_subjects, num_test_clips)
+@lru_cache(maxsize=1_000)  # experiments on the same data share their folds
+def _planned(text: bytes) -> tuple[PlannedFold, ...]:
+    return tuple(PlannedFold(**item) for item in msgspec.json.decode(text))
 
 
 def read_clips(

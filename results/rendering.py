@@ -27,7 +27,7 @@ MOST_DETAILS = 20
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 # Names of other pages begin so.
-_TAKEN = re.compile(r"index|leaklab|run-|compare-|study-")
+_TAKEN = re.compile(r"index|leaklab|run-|compare-|study-|robustness-|ablation-")
 
 
 def render(
@@ -80,7 +80,7 @@ def page_name(dataset: str) -> str:
     'a-b-c14cddc0'
     """
     if _PLAIN_NAME.fullmatch(dataset) and not re.match(
-        r"(index|leaklab|run-|compare-|study-)", dataset
+        r"(index|leaklab|run-|compare-|study-|robustness-|ablation-)", dataset
     ):
         return dataset
     readable = re.sub(r"[^a-z0-9_-]+", "-", dataset.lower()).strip("-")[:60] or "dataset"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dadnet.errors import DadnetError
 from results import plots
@@ -20,6 +20,7 @@ from results.evidence import (
     read_features,
     reproduce,
 )
+from results.explanation import read_explanation
 from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, Prediction
 from results.rendering import page_name, render
@@ -27,25 +28,51 @@ from results.rows import Row
 from results.scan import scan
 from results.studies import StudyLedger
 
+if TYPE_CHECKING:
+    from results.explanation_page import Shown
+
 NUM_HARDEST = 12
 
 
 def row_of(ledger: Ledger, experiment: Experiment) -> Row:
     """Return the experiment as a row outside any board."""
-    (account,) = accounts(ledger, [experiment], scan(ledger.root))
+    (account,) = accounts(ledger, [experiment], scan(ledger.local_root))
     return Row(
         experiment,
         account.num_done,
         len(experiment.folds),
         account.summary,
         account.counts,
-        studies=StudyLedger(ledger.root).of(experiment),
+        studies=StudyLedger(ledger.local_root).of(experiment),
     )
 
 
 def run_page_name(experiment: Experiment) -> str:
     """Return the file name of an experiment's page."""
     return f"run-{experiment.digest}.html"
+
+
+def robustness_page_name(experiments: Sequence[Experiment]) -> str:
+    """Return the file name of the page of these experiments under corruptions."""
+    return f"robustness-{'-'.join(experiment.digest for experiment in experiments)}.html"
+
+
+def _has_robustness(ledger: Ledger, row: Row) -> bool:
+    uf1 = None if row.summary is None else row.summary.uf1.value
+    # Of nothing, nothing can be kept.
+    return bool(uf1) and any(ledger.local_folder(row.experiment).glob("robustness/*/*.json"))
+
+
+def render_own_robustness(ledger: Ledger, row: Row) -> str | None:
+    """Return the page of an experiment under corruptions; None if nothing was scored."""
+    if not _has_robustness(ledger, row):
+        return None
+    from results.robustness import read_robustness  # OpenCV only when needed
+    from results.robustness_page import render_robustness
+
+    return render_robustness(
+        [read_robustness(ledger.local_folder(row.experiment).parents[1], row.experiment)]
+    )
 
 
 def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
@@ -71,10 +98,13 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         "time": plots.time_line(records, events),
         "map": plots.clip_map(rows, places, experiment.classes),
     }
+    shown = _explanation(ledger, experiment, rows)
     worst = hardest(rows, experiment.classes, NUM_HARDEST)
+    robust = robustness_page_name([experiment]) if _has_robustness(ledger, row) else None
     return render(
         "run.html.j2",
-        plots=figures,
+        plots={**figures, **(shown.plots if shown else {})},
+        explained=shown,
         row=row,
         records=records,
         board_page=f"{page_name(experiment.dataset)}.html",
@@ -84,11 +114,23 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         num_retries=sum(event["event"] in ("returned", "failed") for event in events),
         hardest=_hardest_rows(worst, experiment, flows),
         has_flows=flows is not None,
+        robustness_page=robust,
         environment=environment(records),
         config=_flat(experiment.config),
         command=reproduce(experiment, max((len(s.trials) for s in row.studies), default=None)),
         audits=sorted({record.audit for record in records}),
     )
+
+
+def _explanation(
+    ledger: Ledger, experiment: Experiment, rows: Sequence[Prediction]
+) -> Shown | None:
+    found = read_explanation(ledger, experiment)
+    if found is None:
+        return None
+    from results.explanation_page import show  # pyarrow only when needed
+
+    return show(found, rows, experiment.classes)
 
 
 def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:

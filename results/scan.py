@@ -95,7 +95,7 @@ def _look_at(root: str, names: list[str], limit: int) -> list[Folder]:
 def _look(root: str, name: str, limit: int) -> Folder:
     seen: list[str] = []
     newest = 0
-    for part in ("", "/folds", "/features"):
+    for part in ("", "/folds", "/features", "/explain"):
         try:
             folder = os.open(f"{root}/{name}{part}", os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
@@ -109,6 +109,18 @@ def _look(root: str, name: str, limit: int) -> Folder:
                     seen.append(f"{part}/{entry} {found.st_size} {changed} {found.st_ino}")
         finally:
             os.close(folder)
+    for part, changed in _folders_of(f"{root}/{name}/robustness"):
+        newest = max(newest, changed)
+        seen.append(f"/robustness/{part} {changed}")
     seen.sort()
     fingerprint = hashlib.sha256("\n".join(seen).encode(errors="surrogateescape")).hexdigest()
     return Folder(name, fingerprint, newest < limit)
+
+
+def _folders_of(path: str) -> Iterator[tuple[str, int]]:
+    """Names and times of the folders in a folder; a file that comes or goes changes the time."""
+    try:
+        with os.scandir(path) as entries:
+            yield from ((e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir())
+    except FileNotFoundError:
+        return

@@ -18,13 +18,14 @@ import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dadnet.errors import DadnetError
+from dadnet.location import Location, write_over
 from dadnet.metrics import IntArray
+from dadnet.remote import RemotePath
 from results.canonical import (
     SCHEMA,
     check_count,
@@ -134,19 +135,19 @@ class ValLedger:
         root: the ledger's folder.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Location) -> None:
         self._ledger = Ledger(root)
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Location:
         """The ledger's folder."""
         return self._ledger.root
 
-    def path(self, experiment: Experiment, fold: str) -> Path:
+    def path(self, experiment: Experiment, fold: str) -> Location:
         """Where the fold's val side lies or will lie."""
         return self._ledger.folder(experiment) / "val" / f"{file_name(fold)}.val.json"
 
-    def weights_path(self, experiment: Experiment, fold: str) -> Path:
+    def weights_path(self, experiment: Experiment, fold: str) -> Location:
         """Where the fold's chosen weights lie or will lie."""
         return self._ledger.folder(experiment) / "searched" / f"{file_name(fold)}.safetensors"
 
@@ -174,7 +175,7 @@ class ValLedger:
                 raise DadnetError(f"expected fold {fold!r}, got: {side.fold!r}")
             _check(experiment, side)
         except DadnetError as error:
-            quarantine(path, path.parents[1], data, str(error))
+            quarantine(path, self._ledger.folder(experiment), data, str(error))
             return None
         return side
 
@@ -194,17 +195,19 @@ class ValLedger:
     def keep_weights(self, experiment: Experiment, study: str) -> None:
         """Note that a study wants the experiment's weights."""
         marker = self._marker(experiment, study)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+        write_over(marker, b"")
 
     def release_weights(self, experiment: Experiment, study: str) -> None:
         """Remove the weights, unless another study wants them."""
         marker = self._marker(experiment, study)
         marker.unlink(missing_ok=True)
-        if marker.parent.is_dir() and not any(marker.parent.glob(".kept-for-*")):
+        if isinstance(marker, RemotePath):
+            if not any(e.name.startswith(".kept-for-") for e in marker.parent.entries()):
+                marker.parent.remove_tree()
+        elif marker.parent.is_dir() and not any(marker.parent.glob(".kept-for-*")):
             shutil.rmtree(marker.parent, ignore_errors=True)
 
-    def _marker(self, experiment: Experiment, study: str) -> Path:
+    def _marker(self, experiment: Experiment, study: str) -> Location:
         return self._ledger.folder(experiment) / "searched" / f".kept-for-{file_name(study)}"
 
 

@@ -7,20 +7,24 @@ K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dadnet.errors import DadnetError
+from dadnet.models.alignment import (
+    OBJECTIVES,
+    Form,
+    Method,
+    alignment_distance,
+    cheaper_method,
+)
 from dadnet.precision import full
 
 if TYPE_CHECKING:
     from dadnet.models.dad_net import DADNetOutput
-
-Form = Literal["tokens", "flat"]
-Method = Literal["auto", "moments", "projected"]
 
 
 class LossParts(NamedTuple):
@@ -29,7 +33,7 @@ class LossParts(NamedTuple):
     total: Tensor
     cross_entropy: Tensor
     alignment: Tensor  # mean over the aligned stages, not yet weighted; 0 where there are none
-    per_stage: dict[int, Tensor]  # GSWD of each aligned stage
+    per_stage: dict[int, Tensor]  # distance of each aligned stage
 
 
 def gswd(
@@ -121,12 +125,6 @@ def draw_directions(
     return unit.to(device=device, dtype=dtype)
 
 
-def cheaper_method(num_points: int, dim: int, num_directions: int) -> Method:
-    """The method with fewer multiplications: `moments` if N D + L D <= N L."""
-    moments = dim * (num_points + num_directions)
-    return "moments" if moments <= num_points * num_directions else "projected"
-
-
 def dad_net_loss(
     output: DADNetOutput,
     labels: Tensor,
@@ -137,8 +135,9 @@ def dad_net_loss(
     directions: Mapping[int, Tensor] | None = None,
     generator: torch.Generator | None = None,
     form: Form = "tokens",
+    alignment: str = "gswd",
 ) -> LossParts:
-    """Cross-entropy + alignment_weight * mean over the aligned stages of GSWD.
+    """Cross-entropy + alignment_weight * mean over the aligned stages of GSWD, or of a rival.
 
     Args:
         output: Of `DADNet.forward`.
@@ -149,6 +148,7 @@ def dad_net_loss(
         directions: Aligned stage: unit rows (L, D); None draws them, stage by stage, rising.
         generator: Source of that draw, see `draw_directions`.
         form: See `gswd`.
+        alignment: What is aligned, a key of `OBJECTIVES`; most need no directions.
 
     Returns:
         `LossParts`; the alignment is 0 where the output has no teacher features.
@@ -159,22 +159,27 @@ def dad_net_loss(
     classification = classification_loss(output.logits, labels, label_smoothing)
     if not output.teacher_features:
         return classification
+    projected = OBJECTIVES[alignment].projected
     if directions is None:
-        directions = _draw_all(output.student_features, num_projections, form, generator)
-    if lacking := sorted(set(output.teacher_features) - set(directions)):
+        directions = (
+            _draw_all(output.student_features, num_projections, form, generator)
+            if projected
+            else {}
+        )
+    if projected and (lacking := sorted(set(output.teacher_features) - set(directions))):
         raise DadnetError(
             f"expected directions for every aligned stage, got stages {sorted(directions)}, "
             f"without {lacking}"
         )
     per_stage = {
-        stage: gswd(
-            output.student_features[stage], feature, directions=directions[stage], form=form
+        stage: _distance(
+            alignment, output.student_features[stage], feature, directions.get(stage), form
         )
         for stage, feature in sorted(output.teacher_features.items())
     }
-    alignment = torch.stack(list(per_stage.values())).mean()
-    total = classification.total + alignment_weight * alignment
-    return LossParts(total, classification.cross_entropy, alignment, per_stage)
+    mean = torch.stack(list(per_stage.values())).mean()
+    total = classification.total + alignment_weight * mean
+    return LossParts(total, classification.cross_entropy, mean, per_stage)
 
 
 def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.05) -> LossParts:
@@ -190,6 +195,19 @@ def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: float =
     """
     cross_entropy = F.cross_entropy(full(logits), labels, label_smoothing=label_smoothing)
     return LossParts(cross_entropy, cross_entropy, cross_entropy.new_zeros(()), {})
+
+
+def _distance(
+    alignment: str, student: Tensor, teacher: Tensor, directions: Tensor | None, form: Form
+) -> Tensor:
+    """An alignment of one fold's features, both (B, C, H, W)."""
+    if alignment == "gswd":
+        return gswd(student, teacher, directions=directions, form=form)
+    ours, theirs = full(student)[None], full(teacher)[None]
+    shares = ours.new_full((1, len(student)), 1 / len(student))
+    return alignment_distance(
+        alignment, ours, theirs, shares, directions=directions, form=form
+    ).squeeze(0)
 
 
 def _draw_all(

@@ -6,7 +6,6 @@ Nothing here can run code from a file: only safetensors are read.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dadnet.errors import DadnetError
+from dadnet.location import Location, location, write_over
+from dadnet.remote import RemotePath
 
 Branch = Literal["student", "teacher"]
 
@@ -172,7 +173,7 @@ def stream_of(state_dict: Mapping[str, Tensor], branch: Branch | None = None) ->
     return {name: value for (stream, name), value in named.items() if stream == branch}
 
 
-def load_weights(path: str | Path) -> LoadedWeights:
+def load_weights(path: str | Location) -> LoadedWeights:
     """Read a safetensors file.
 
     Args:
@@ -184,12 +185,14 @@ def load_weights(path: str | Path) -> LoadedWeights:
     Raises:
         DadnetError: If the file is absent, damaged or of another kind.
     """
-    path = Path(path)
+    path = location(path)
     if path.suffix != ".safetensors":
         raise DadnetError(
             f"expected a .safetensors file, got {path} (other formats can run code when opened; "
             "`dadnet convert` makes one of a .pth)"
         )
+    if isinstance(path, RemotePath):
+        return _load_remote(path)
     if not path.is_file():
         raise DadnetError(f"expected a weight file at {path}, got none")
     try:
@@ -200,8 +203,23 @@ def load_weights(path: str | Path) -> LoadedWeights:
         raise DadnetError(f"expected a whole safetensors file at {path}: {error}") from error
 
 
+def _load_remote(path: RemotePath) -> LoadedWeights:
+    """Through a file of this process's own, since the reader wants one."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DadnetError(f"expected a weight file at {path}, got none") from None
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(content)
+        try:
+            return load_weights(copy)
+        except DadnetError as error:
+            raise DadnetError(str(error).replace(str(copy), str(path))) from error
+
+
 def save_weights(
-    path: str | Path, model: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]
+    path: str | Location, model: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
     """Write weights atomically: temporary name, fsync, rename.
 
@@ -213,7 +231,7 @@ def save_weights(
     Raises:
         DadnetError: If the name ends otherwise, or metadata names what `describe()` gives.
     """
-    path = Path(path)
+    path = location(path)
     if path.suffix != ".safetensors":
         raise DadnetError(f"expected a path that ends in .safetensors, got {path}")
     described: dict[str, str] = {}
@@ -225,8 +243,7 @@ def save_weights(
         raise DadnetError(f"expected metadata without what the model says itself, got {clash}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
     content = safetensors.torch.save(tensors, {**described, **metadata})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, content)
+    write_over(path, content)
 
 
 def weights_digest(state_dict: Mapping[str, Tensor]) -> str:
@@ -318,16 +335,3 @@ def _missing_message(report: LoadReport, total: int) -> str:
 def _short(names: tuple[str, ...] | list[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp makes it private
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -88,6 +88,36 @@ def test_what_a_baseline_does_not_use_does_not_split_its_experiment():
     assert digest(one) == digest(other)
 
 
+@pytest.mark.parametrize(
+    ("preset", "model_type", "expected"),
+    [
+        ("smoke", "dad_net", "204e0736ae67a60f"),
+        ("smoke", "baseline", "7da8e7ae9f0d25ca"),
+        ("reference-v2", "dad_net", "5bd6817c946bd624"),
+    ],
+)
+def test_a_choice_that_was_added_later_leaves_old_digests_and_files_as_they_were(
+    preset, model_type, expected
+):
+    config = get_preset(preset, DataConfig(dataset="casme2"))
+    model = dataclasses.replace(config.model, model_type=model_type)
+    config = dataclasses.replace(config, model=model)
+    assert digest(config) == expected
+    assert "alignment" not in config.to_json()["loss"]
+
+
+def test_an_alignment_is_in_the_digest_with_what_it_uses_alone():
+    mmd = with_part("loss", alignment="mmd")
+    assert digest(mmd) == digest(with_part("loss", alignment="mmd", num_projections=7))
+    sliced = with_part("loss", alignment="sliced-wasserstein")
+    fewer = with_part("loss", alignment="sliced-wasserstein", num_projections=7)
+    none = with_part("loss", alignment="none")
+    assert digest(none) == digest(with_part("loss", alignment="none", alignment_weight=2.0))
+    assert len({digest(c) for c in (ExperimentConfig(), mmd, sliced, fewer, none)}) == 5
+    assert ExperimentConfig.from_json(mmd.to_json()) == mmd
+    assert not none.aligned
+
+
 def test_every_preset_gives_a_config_for_every_dataset():
     for name in PRESETS:
         for dataset in ("casme2", "casme3", "fourdme", "dfme"):

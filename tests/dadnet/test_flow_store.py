@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from dadnet import flow_store
 from dadnet.errors import DadnetError
 from dadnet.flow_store import FLOW_FILE, META_COLUMNS, load_flow_store, read_card, store_digest
 from tests.conftest import make_clips
@@ -71,8 +72,29 @@ def test_a_changed_flow_is_noticed(make_store):
         load_flow_store(folder)
 
 
-def test_a_card_cannot_lead_outside_its_folder(store):
+@pytest.mark.parametrize("name", ["../secret.parquet", "/etc/passwd", "..", "", "a/../b.parquet"])
+def test_a_card_cannot_lead_outside_its_folder(store, name):
     card = read_card(store)
-    (store / "card.json").write_text(json.dumps({**card, "files": ["../secret.parquet"]}))
+    (store / "card.json").write_text(json.dumps({**card, "files": [name]}))
     with pytest.raises(DadnetError, match="plain file name"):
         load_flow_store(store)
+
+
+def test_a_store_that_memory_cannot_hold_is_refused_before_it_is_read(store, monkeypatch):
+    monkeypatch.setattr(flow_store, "free_memory", lambda: 100_000)
+    with pytest.raises(DadnetError, match=r"takes 0.0 GB of memory as float16.*ingest --size"):
+        load_flow_store(store)
+    monkeypatch.setattr(flow_store, "free_memory", lambda: 10**9)
+    assert len(load_flow_store(store).flows) == 30
+
+
+def test_a_link_cannot_lead_outside_the_folder(store, tmp_path):
+    (store / FLOW_FILE).rename(tmp_path / "elsewhere.parquet")
+    (store / FLOW_FILE).symlink_to(tmp_path / "elsewhere.parquet")
+    with pytest.raises(DadnetError, match="a link that leads out of its folder"):
+        load_flow_store(store)
+    # The folder itself may be reached by one.
+    (store / FLOW_FILE).unlink()
+    (tmp_path / "elsewhere.parquet").rename(store / FLOW_FILE)
+    (tmp_path / "shared").symlink_to(store)
+    assert len(load_flow_store(tmp_path / "shared").clips) == 30

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,14 @@ import torch
 
 from dadnet.checkpoint import CheckpointFile
 from dadnet.clips import MicroExpressionDataset
-from dadnet.config import DataConfig, ExperimentConfig, LossConfig, ModelConfig, OptimConfig
+from dadnet.config import (
+    Alignment,
+    DataConfig,
+    ExperimentConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+)
 from dadnet.errors import DadnetError
 from dadnet.flow_store import load_flow_store
 from dadnet.member import FoldView, Member, learning_rate
@@ -163,6 +171,33 @@ def test_a_fold_is_the_same_in_a_stack_and_alone(dataset, model_type, number):
         )
 
 
+@pytest.mark.parametrize("alignment", get_args(Alignment))
+def test_every_alignment_gives_the_lone_folds_numbers_in_a_stack(dataset, alignment):
+    made = config(
+        loss=LossConfig(alignment=alignment, num_projections=8),
+        optim=OptimConfig(epochs=2, batch_size=8, lr=5e-4),
+    )
+    made = dataclasses.replace(made, model=dataclasses.replace(made.model, micro_size="nano"))
+    stack, teacher = unequal_folds(dataset, made, 2), make_teacher()
+    for view, stacked in zip(
+        stack, train(dataset, made, stack=stack, teacher=teacher), strict=True
+    ):
+        [alone] = train(dataset, made, stack=[view], teacher=teacher)
+        assert_close(stacked, alone)
+        np.testing.assert_allclose(
+            stacked.curves["alignment"], alone.curves["alignment"], rtol=0.01
+        )
+        assert (stacked.curves["alignment"][0] > 0) == (alignment != "none")
+
+
+def test_members_of_another_alignment_are_refused(dataset):
+    settings = settings_of_a_stack()
+    other = dataclasses.replace(settings[2].loss, alignment="coral")
+    settings[2] = dataclasses.replace(settings[2], loss=other)
+    with pytest.raises(DadnetError, match="one alignment.*got coral 0 tokens, gswd 8 tokens"):
+        MemberStack(members_of(dataset, settings, make_teacher()))
+
+
 def test_a_fold_that_stops_early_leaves_the_stack_and_the_others_go_on(dataset):
     made = config(optim=OptimConfig(epochs=12, batch_size=8, lr=1e-3, patience=2))
     stack = views(dataset, made)[:3]
@@ -302,7 +337,7 @@ def test_members_of_another_number_of_projections_are_refused_unless_they_align_
         if allowed:
             assert MemberStack(members).form == "tokens"
         else:
-            with pytest.raises(DadnetError, match="got 8 tokens, 9 tokens"):
+            with pytest.raises(DadnetError, match="got gswd 8 tokens, gswd 9 tokens"):
                 MemberStack(members)
 
 

@@ -14,9 +14,9 @@ from results.ledger import Ledger
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def run_demo(out: Path) -> str:
+def run_demo(out: Path, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "orchestration.demo", "--out", str(out)],
+        [sys.executable, "-m", "orchestration.demo", "--out", str(out), *words],
         capture_output=True,
         text=True,
     )
@@ -85,3 +85,13 @@ def test_the_steps_are_commands_that_a_user_can_type():
     assert modules.count("orchestration.ingest") == 2
     assert modules[-1] == "results"
     assert json.dumps([step.words for step in commands])
+
+
+def test_two_rivals_join_the_board_with_paired_tests(out):
+    run_demo(out, "--baselines")
+    found = rows(out / "runs")
+    assert {"STSTNet", "MDMO-like + linear SVM"} < set(found)
+    assert all(row.complete and row.rank for row in found.values())
+    compared = [row.p_best for row in found.values() if row.rank > 1]
+    assert len(compared) >= 2
+    assert all(p is not None and 0 < p <= 1 for p in compared)

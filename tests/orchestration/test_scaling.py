@@ -17,13 +17,27 @@ from tests.orchestration.conftest import ledger_content, run_words
     ("share", "workers"), [(1.0, 2), (0.5, 4), (0.4, 4), (1 / 3, 6), (0.25, 8)]
 )
 def test_there_are_as_many_workers_as_shares_fit_on_whole_gpus(monkeypatch, share, workers):
-    monkeypatch.setattr(group.ray, "cluster_resources", lambda: {"GPU": 2.0, "CPU": 16.0})
+    monkeypatch.setattr(group, "offered", lambda: {"GPU": 2.0, "CPU": 16.0})
     assert default_workers(share) == workers
 
 
 def test_without_a_gpu_there_is_a_worker_per_cpu(monkeypatch):
-    monkeypatch.setattr(group.ray, "cluster_resources", lambda: {"CPU": 3.0})
+    monkeypatch.setattr(group, "offered", lambda: {"CPU": 3.0})
     assert default_workers() == 3
+
+
+def test_machines_that_an_autoscaler_may_add_count(monkeypatch):
+    # gpu.yaml before its first worker: a head without GPU, and room for eight.
+    most = {"CPU": 32, "GPU": 8}
+    monkeypatch.setattr(group.ray, "cluster_resources", lambda: {"memory": 1e9})
+    monkeypatch.setattr(group.state, "get_max_resources_from_cluster_config", lambda: most)
+    assert default_workers() == 8
+    assert default_workers(0.5) == 16
+    # As large as it ever gets, or no autoscaler at all.
+    monkeypatch.setattr(group.ray, "cluster_resources", lambda: {"GPU": 9.0})
+    assert default_workers() == 9
+    monkeypatch.setattr(group.state, "get_max_resources_from_cluster_config", lambda: None)
+    assert default_workers() == 9
 
 
 def test_a_worker_takes_its_share_of_a_gpu_or_a_cpu():

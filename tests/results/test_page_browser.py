@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from dadnet.corruptions import VERSION, suite
 from results.__main__ import main
+from results.ablation import make_ablation, render_ablation
 from results.board import leaderboard
+from results.corrupted import CorruptedFold, RobustnessLedger
+from results.explanation import Explanation, put_explanation
 from results.foreign import ForeignTable, import_table
 from results.page import write_site
 from results.records import FoldRecord
@@ -74,7 +78,10 @@ def site(ledger, fill, random_table, published_log, tmp_path) -> dict[str, Path]
     experiment = build_experiment(evil, dataset=EVIL, method=EVIL + "x" * 80)
     ledger.open(experiment)
     for number, (fold, clips) in enumerate(evil.items()):
-        ledger.put(experiment, with_everything(build_record(experiment, fold, clips), number))
+        record = with_everything(build_record(experiment, fold, clips), number)
+        ledger.put(experiment, record)
+        put_corrupted(ledger, experiment, record)
+    put_explanation(ledger, experiment, explanation_of(experiment, evil))
     folder = tmp_path / "site"
     paths = write_site(leaderboard(ledger), folder, ("html", "csv"), ledger=ledger, run_pages=1)
     pages = {path.stem.split("-")[0]: path for path in paths if path.suffix == ".html"}
@@ -83,9 +90,13 @@ def site(ledger, fill, random_table, published_log, tmp_path) -> dict[str, Path]
                      and e.protocol == "loso" and e.method[:2] in ("Z:", "A:"))  # fmt: skip
     pages["compare"] = folder / "compare.html"
     pages["compare"].write_text(render_compare(ledger, first, second)[0], encoding="utf-8")
+    pages["ablation"] = folder / "ablation.html"
+    named = [("base", first), (EVIL, second)]
+    pages["ablation"].write_text(render_ablation(make_ablation(ledger, named)), encoding="utf-8")
     words = ["leaklab", "--ledger", str(ledger.root), "--out", str(folder), "--repeats", "5"]
     assert main([*words, "--k", "1,10"]) == 0
     pages["leaklab"] = folder / "leaklab.html"
+    assert "robustness" in pages
     return pages
 
 
@@ -103,9 +114,34 @@ def with_everything(record: FoldRecord, number: int) -> FoldRecord:
         "worker": EVIL,
         "tries": number + 1,
         "gpu_name": EVIL,
+        "weights_digest": "w" * 16,
     }
     curves = dict.fromkeys(names, (0.9, 0.5, 0.4))
     return replace(record, predictions=rows, curves=curves, host=host)
+
+
+def put_corrupted(ledger, experiment, record: FoldRecord) -> None:
+    """Store the fold under every severity of two kinds, with the answers of the record."""
+    for corruption in suite(("noise", "downsample")):
+        scored = CorruptedFold(
+            experiment.digest, record.fold, "w" * 16, corruption.kind, corruption.severity,
+            VERSION, record.predictions, {},
+        )  # fmt: skip
+        RobustnessLedger(ledger.root).put(experiment, record, scored)
+
+
+def explanation_of(experiment, table) -> Explanation:
+    """Return an explanation that has a plot of every sort."""
+    clips = [f"{fold}/clip{i}" for fold, rows in table.items() for i in range(len(rows))]
+    density = {"stage": 2, "gswd": [2.0, 0.5], "centres": [0, 1], "before": [[1, 0], [0, 1]]}
+    return Explanation(
+        experiment.digest,
+        {clip: (5.0 * n, 1.0, 0.1, -0.1) for n, clip in enumerate(clips)},
+        ({"low": [0.8, 0.1], "middle": [0.9, 0.2], "high": [1.0, 0.3]},),
+        ({"stage": 0, "share": 0.1, "maps": {name: [[0, 1], [2, 3]] for name in CLASSES}},),
+        ({**density, "after": [[1, 0], [1, 0]]},),
+        EVIL,
+    )
 
 
 def show(browser, path: Path, width: int = 1440, scheme: str = "light") -> None:
@@ -145,7 +181,7 @@ def test_pages_are_quiet_and_fit_at_every_width(browser, site):
                     ".map(plot => plot.querySelector('svg') !== null)"
                 )
                 assert all(drawn), path.name
-                if path.stem.startswith(("run", "compare", "leaklab")):
+                if path.stem.startswith(("run", "compare", "leaklab", "robustness")):
                     assert drawn, path.name
             assert path.stat().st_size < 3_000_000
     assert browser.get_log("browser") == []

@@ -224,3 +224,36 @@ def test_the_commands_pack_verify_and_merge(ledger, real, tmp_path, capsys, publ
     path.write_bytes(path.read_bytes()[:-40])
     assert main(["verify", str(path)]) == 2
     assert capsys.readouterr().err.startswith("error: bundle: expected a zip file")
+
+
+@pytest.mark.parametrize("name", ["../../evil.json", "/tmp/evil.json", "synthetic/../../evil.json"])
+def test_nothing_of_a_bundle_is_written_outside_the_ledger(bundle, tmp_path, name):
+    crafted = changed(bundle, lambda files: files.update({name: b"{}"}))
+    with pytest.raises(DadnetError, match="belongs to no experiment"):
+        merge([crafted], Ledger(tmp_path / "deep" / "down" / "runs"))
+    assert not list(tmp_path.rglob("evil.json"))
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_dataset_named_as_the_way_up_stays_inside(ledger, make_experiment, make_record, tmp_path):
+    config = ExperimentConfig(data=DataConfig(dataset="..", selection="inner"), seed=7)
+    table = {f"../s{n}": clips for n, clips in enumerate(TABLE.values())}
+    experiment = make_experiment(
+        table,
+        dataset="..",
+        digest=experiment_digest(config, "d" * 16, "t" * 16),
+        method=config.method(),
+        seed=7,
+        teacher_digest="t" * 16,
+        config=config.to_json(),
+        folds=tuple(PlannedFold(name, (name,), 3) for name in table),
+    )
+    ledger.open(experiment)
+    for fold, clips in table.items():
+        ledger.put(experiment, make_record(experiment, fold, clips))
+    pack(ledger, [experiment], tmp_path / "up.zip")
+    into = tmp_path / "into" / "runs"
+    assert merge([tmp_path / "up.zip"], Ledger(into)) == (4, 0)
+    written = list((tmp_path / "into").rglob("*.json"))
+    assert len(written) == 5
+    assert all(path.resolve().is_relative_to(into.resolve()) for path in written)

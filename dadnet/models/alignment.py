@@ -1,0 +1,271 @@
+"""What may be aligned between student and teacher: the sliced distance and its rivals.
+
+Every objective is one short function of K members at once, over points with weights; a lone fold is
+K = 1. Weights are 0 where a clip is only padding, and what stands there changes nothing.
+
+Axes: K members, B clips, C channels, H and W rows and columns, N points, D dimension of a point, L
+directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dadnet.errors import DadnetError
+from dadnet.precision import full
+
+Form = Literal["tokens", "flat"]
+Method = Literal["auto", "moments", "projected"]
+
+KL_TEMPERATURE = 4.0  # Hinton et al., 2015; the public DAD-Net takes it too
+CRD_TEMPERATURE = 0.07  # Tian et al., 2020
+_MMD_LADDER = (0.25, 0.5, 1.0, 2.0, 4.0)  # bandwidths as multiples of the mean squared distance
+_TINY = 1e-12
+
+
+class Objective(NamedTuple):
+    """An alignment and what it is computed from.
+
+    Attributes:
+        distance: of points (K, N, D) of student and teacher, weights (K, N) whose rows sum to 1,
+            and unit directions (L, D) or (K, L, D), L = 0 where it needs none, to shape (K,).
+        points: form: as `gswd` takes them; tokens: one per position; pooled: one per clip, the
+            mean of its positions; maps: one per clip, all channels and positions.
+        projected: whether it needs directions.
+    """
+
+    distance: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    points: Literal["form", "tokens", "pooled", "maps"]
+    projected: bool = False
+
+
+def gaussian_sliced(
+    student: Tensor, teacher: Tensor, weights: Tensor, directions: Tensor
+) -> Tensor:
+    """Mean over directions of the squared Wasserstein-2 distance of fitted Gaussians: `gswd`."""
+    (mean, std), (other_mean, other_std) = (
+        _projected_moments(points, directions.to(points), weights) for points in (student, teacher)
+    )
+    return ((mean - other_mean).square() + (std - other_std).square()).mean(1)
+
+
+def sliced_wasserstein(
+    student: Tensor, teacher: Tensor, weights: Tensor, directions: Tensor
+) -> Tensor:
+    """Mean over directions of the squared Wasserstein-2 distance of the projected points.
+
+    Reference: Bonneel et al., Sliced and Radon Wasserstein Barycenters of Measures, 2015. Both
+    sets have equally many points of equal weight, so that sorting gives the optimal plan.
+    """
+    there = (weights > 0)[:, None]  # (K, 1, N)
+    count = there.sum(2, keepdim=True)
+    first = torch.arange(weights.shape[1], device=weights.device) < count  # ranks that are points
+    ranked = [
+        # Paddings go last, and are zeroed before anything is computed with their infinity.
+        torch.where(there, (points @ directions.to(points).mT).mT, torch.inf)
+        .sort(dim=2)
+        .values.where(first, 0.0)
+        for points in (student, teacher)
+    ]
+    costs = (ranked[0] - ranked[1]).square().sum(2) / count[:, :, 0]  # (K, L)
+    return costs.mean(1)
+
+
+def mmd(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy, biased, of five Gaussian kernels (their mean).
+
+    The kernels' bandwidths are the mean squared distance of all points, without gradient, times
+    1/4, 1/2, 1, 2 and 4.
+
+    Reference: Gretton et al., A Kernel Two-Sample Test, 2012; the bandwidths as in Long et al.,
+        Learning Transferable Features with Deep Adaptation Networks, 2015.
+    """
+    points = torch.cat([student, teacher], dim=1)
+    signs = torch.cat([weights, -weights], dim=1)  # (K, 2N)
+    shares = signs.abs() / 2
+    points = points - shares[:, None] @ points  # a common offset would cost digits
+    squares = points.square().sum(2)
+    distances = (squares[:, :, None] + squares[:, None] - 2 * points @ points.mT).clamp(min=0)
+    with torch.no_grad():
+        mean = (shares[:, None] @ distances @ shares[:, :, None]).clamp(min=_TINY)
+    kernel = torch.stack([(-distances / (step * mean)).exp() for step in _MMD_LADDER]).mean(0)
+    return (signs[:, None] @ kernel @ signs[:, :, None])[:, 0, 0]
+
+
+def l2(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
+    """Mean squared difference of the maps, position by position.
+
+    Reference: Romero et al., FitNets: Hints for Thin Deep Nets, 2015; the adapter, which stands
+        where the widths differ, is their regressor.
+    """
+    return ((student - teacher).square().mean(2) * weights).sum(1)
+
+
+def kl(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
+    """Divergence of the student's softened channels from the teacher's, times the temperature^2.
+
+    The softmax runs over the channels of a clip's pooled feature, not over classes: the teacher's
+    classes may be others than the student's.
+
+    Reference: Hinton et al., Distilling the Knowledge in a Neural Network, 2015.
+    """
+    ours = (student / KL_TEMPERATURE).log_softmax(2)
+    theirs = (teacher / KL_TEMPERATURE).log_softmax(2)
+    per_clip = (theirs.exp() * (theirs - ours)).sum(2)
+    return KL_TEMPERATURE**2 * (per_clip * weights).sum(1)
+
+
+def pkt(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
+    """Divergence of the probabilities that one clip of the batch picks another, by cosine.
+
+    Reference: Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge
+        Transfer, 2018, with their kernel (cosine + 1) / 2.
+    """
+    there = weights > 0
+    others = (
+        there[:, :, None]
+        & there[:, None]
+        & ~torch.eye(weights.shape[1], dtype=torch.bool, device=weights.device)
+    )  # a clip does not pick itself
+    ours, theirs = (_picking(points, others) for points in (student, teacher))
+    divergence = (theirs * (theirs.clamp(min=_TINY).log() - ours.clamp(min=_TINY).log())).sum(2)
+    return (divergence * weights).sum(1)
+
+
+def crd(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
+    """Cross-entropy of finding a clip's teacher feature among those of the batch, by cosine.
+
+    Reference: Tian et al., Contrastive Representation Distillation, 2020, with the clips of the
+        batch as negatives (van den Oord et al., 2018) in place of a memory bank, and with the
+        adapter in place of their two projections.
+    """
+    ours, theirs = (_unit(points) for points in (student, teacher))
+    scores = (ours @ theirs.mT / CRD_TEMPERATURE).masked_fill((weights == 0)[:, None], -torch.inf)
+    found = scores.log_softmax(2).diagonal(dim1=1, dim2=2)
+    return -(found.where(weights > 0, 0.0) * weights).sum(1)
+
+
+def coral(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
+    """Squared Frobenius distance of the covariances over 4 D^2.
+
+    Reference: Sun and Saenko, Deep CORAL: Correlation Alignment for Deep Domain Adaptation, 2016;
+        population covariances here.
+    """
+    ours, theirs = (_covariance(points, weights) for points in (student, teacher))
+    return (ours - theirs).square().sum((1, 2)) / (4 * student.shape[2] ** 2)
+
+
+OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
+    {
+        "gswd": Objective(gaussian_sliced, "form", projected=True),
+        "sliced-wasserstein": Objective(sliced_wasserstein, "form", projected=True),
+        "mmd": Objective(mmd, "pooled"),
+        "l2": Objective(l2, "maps"),
+        "kl": Objective(kl, "pooled"),
+        "pkt": Objective(pkt, "pooled"),
+        "crd": Objective(crd, "pooled"),
+        "coral": Objective(coral, "tokens"),
+    }
+)
+
+
+def alignment_distance(
+    name: str,
+    student: Tensor,
+    teacher: Tensor,
+    shares: Tensor,
+    *,
+    directions: Tensor | None = None,
+    form: Form = "tokens",
+) -> Tensor:
+    """An alignment of every member.
+
+    Args:
+        name: A key of `OBJECTIVES`.
+        student: Features, shape (K, B, C, H, W), float.
+        teacher: Features of the same shape; gradients flow to both.
+        shares: Weight of each clip in its member's means, shape (K, B): one over the number of its
+            clips, and 0 for padding, which may hold any finite numbers.
+        directions: Unit rows, shape (L, D) or (K, L, D), where the objective is projected.
+        form: Points of the projected objectives, see `gswd`.
+
+    Returns:
+        Shape (K,), at least 0 up to rounding.
+
+    Raises:
+        DadnetError: If the shapes do not fit, there is no such objective, or directions lack.
+    """
+    if name not in OBJECTIVES:
+        raise DadnetError(f"expected an alignment of {', '.join(OBJECTIVES)}; got {name!r}")
+    objective = OBJECTIVES[name]
+    if student.ndim != 5 or student.shape != teacher.shape or shares.shape != student.shape[:2]:
+        raise DadnetError(
+            "expected student and teacher of one shape (K, B, C, H, W) and shares (K, B), got "
+            f"{tuple(student.shape)}, {tuple(teacher.shape)} and {tuple(shares.shape)}"
+        )
+    reading = objective.points
+    if reading == "form":
+        reading = "maps" if form == "flat" else "tokens"
+    ours, theirs = (_points(full(features), reading) for features in (student, teacher))
+    if directions is None:
+        directions = ours.new_empty(0, ours.shape[2])
+    if objective.projected and (directions.shape[-1] != ours.shape[2] or not len(directions)):
+        raise DadnetError(
+            f"expected directions of shape (L, {ours.shape[2]}), got {tuple(directions.shape)}"
+        )
+    per_clip = ours.shape[1] // student.shape[1]
+    weights = (shares / per_clip).to(ours).repeat_interleave(per_clip, dim=1)
+    return objective.distance(ours, theirs, weights, directions)
+
+
+def cheaper_method(num_points: int, dim: int, num_directions: int) -> Method:
+    """The method with fewer multiplications: `moments` if N D + L D <= N L."""
+    moments = dim * (num_points + num_directions)
+    return "moments" if moments <= num_points * num_directions else "projected"
+
+
+def _points(features: Tensor, reading: str) -> Tensor:
+    """Features (K, B, C, H, W) to points (K, N, D), clip by clip."""
+    if reading == "maps":
+        return features.flatten(2)
+    if reading == "pooled":
+        return features.mean((3, 4))
+    return features.flatten(3).transpose(2, 3).flatten(1, 2)
+
+
+def _projected_moments(
+    points: Tensor, directions: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and population standard deviation along each direction, both (K, L)."""
+    share = weights[:, None]  # (K, 1, N)
+    mean = share @ points  # (K, 1, D)
+    number, dim = points.shape[1:]
+    if cheaper_method(number, dim, directions.shape[-2]) == "projected":
+        variance = (share @ ((points - mean) @ directions.mT).square())[:, 0]
+    else:
+        variance = ((directions @ _covariance(points, weights)) * directions).sum(2)
+    # Rounding can leave the moments form just below 0, and the root has no gradient at 0.
+    positive = variance > 0
+    return (mean @ directions.mT)[:, 0], torch.where(positive, variance, 1.0).sqrt() * positive
+
+
+def _covariance(points: Tensor, weights: Tensor) -> Tensor:
+    """Population covariance (K, D, D) of weighted points (K, N, D)."""
+    centred = points - weights[:, None] @ points
+    return (centred.mT * weights[:, None]) @ centred
+
+
+def _unit(points: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(points, dim=2, eps=_TINY)
+
+
+def _picking(points: Tensor, others: Tensor) -> Tensor:
+    """Probability that a clip picks another by similarity, (K, N, N); rows of padding are 0."""
+    unit = _unit(points)
+    similarity = ((unit @ unit.mT + 1) / 2).where(others, 0.0)
+    return similarity / similarity.sum(2, keepdim=True).clamp(min=_TINY)

@@ -1,0 +1,248 @@
+"""What the networks of an experiment look at, from kept weights, for its run page.
+
+`python -m orchestration.explain --experiment 0123456789abcdef --flows flows/casme2 --macro-weights
+teacher.safetensors`: how the spatial transformer turns each test clip, what channel attention and
+gradient branches do with it and, with the teacher, the features of both streams along one
+direction before and after training. Nothing is trained. Exit status: 0 done, 2 bad input.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from dadnet.config import ExperimentConfig
+from dadnet.corrupted_inputs import corrupted_inputs
+from dadnet.errors import DadnetError
+from dadnet.explain import Look, look, projected_densities, theta_numbers
+from dadnet.models import DADNet, load_weights
+from dadnet.scoring import score_inputs
+from dadnet.seeding import generator
+from dadnet.teacher import Teacher, build_model
+from orchestration import cli
+from orchestration.kept import adapters_path
+from orchestration.plan import default_flows
+from orchestration.scoring import Scoring, check_clean, load_fold, load_scoring
+from results.explanation import Explanation, put_explanation
+from results.ledger import Ledger
+from results.records import FoldRecord
+from results.rendering import replace_file
+from results.run_page import render_run, row_of, run_page_name
+
+NUM_RANKS = 33
+# Training clips of one fold that the densities are made of.
+NUM_DENSITY_CLIPS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainFlags:
+    """What to explain, and where."""
+
+    experiment: str = ""
+    """Digest of a complete experiment with kept weights, or its beginning."""
+    ledger: Path = Path("runs")
+    """Folder of finished folds."""
+    flows: Path | None = None
+    """Folder of the flow store, or several with commas between; default flows/DATASET."""
+    macro_weights: Path | None = None
+    """The teacher's weights, for the densities; without it there are none."""
+    fold: str | None = None
+    """The fold that the densities are of; default the first."""
+    site: Path = Path("site")
+    """Folder for the run page."""
+
+    def __post_init__(self) -> None:
+        if not self.experiment:
+            raise DadnetError("experiment: expected the digest of an experiment, got none")
+
+
+def run(flags: ExplainFlags, console: Console) -> int:
+    """Watch every fold's network at its test clips, and write explanation and run page.
+
+    Raises:
+        DadnetError: if the input cannot be used.
+    """
+    ledger = Ledger(flags.ledger)
+    experiment = ledger.find(flags.experiment)
+    scoring = load_scoring(
+        flags.ledger, experiment, flags.flows or default_flows(experiment.dataset)
+    )
+    names = [record.fold for record in scoring.records]
+    fold = flags.fold or names[0]
+    if fold not in names:
+        raise DadnetError(f"fold: expected one of {', '.join(names[:8])}, ...; got {fold!r}")
+    densities: list[dict[str, Any]] = []
+    if flags.macro_weights is not None:
+        densities = fold_densities(scoring, scoring.record(fold), Teacher.load(flags.macro_weights))
+    else:
+        console.print("no densities of student and teacher: --macro-weights gives them")
+    looks = [(record, look_at_fold(scoring, record)) for record in scoring.records]
+    explanation = explain(scoring, looks, densities, fold if densities else "")
+    path = put_explanation(ledger, experiment, explanation)
+    console.print(f"wrote {path}", markup=False)
+    page = flags.site / run_page_name(experiment)
+    replace_file(page, render_run(ledger, row_of(ledger, experiment)))
+    console.print(f"wrote {page}", markup=False)
+    return cli.DONE
+
+
+def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Look]:
+    """Watch a fold's network at its test clips; these must give the record's predictions.
+
+    Returns:
+        The clips' ids, and what was seen of each.
+
+    Raises:
+        DadnetError: if the weights do not give the record, or are of another network.
+    """
+    torch.set_num_threads(1)
+    model = load_fold(scoring, record)
+    network, rows = model.network(), scoring.dataset.rows(record.test_subjects)
+    clips = list(scoring.dataset.clips["clip_id"].iloc[rows.numpy()])
+    inputs = corrupted_inputs(scoring.dataset.flows[rows], clips, None, model.statistics())
+    check_clean(record, clips, score_inputs(network, [inputs]), scoring.experiment.classes)
+    return clips, look(network, inputs)
+
+
+def explain(
+    scoring: Scoring,
+    looks: Sequence[tuple[FoldRecord, tuple[list[str], Look]]],
+    densities: Sequence[dict[str, Any]],
+    density_fold: str,
+) -> Explanation:
+    """Put together what was seen of all folds.
+
+    Channels of two folds have nothing in common but their rank; places on the maps have.
+    """
+    theta = {
+        clip: tuple(map(_short, numbers))
+        for _, (clips, seen) in looks
+        if seen.theta is not None
+        for clip, numbers in zip(clips, theta_numbers(seen.theta), strict=True)
+    }
+    every = [seen for _, (_, seen) in looks]
+    labels = {row.clip_id: row.label for record, _ in looks for row in record.predictions}
+    order = [labels[clip] for _, (clips, _) in looks for clip in clips]
+    return Explanation(
+        experiment=scoring.experiment.digest,
+        theta=theta,
+        channels=tuple(
+            _ranked([seen.channels[k] for seen in every]) for k in range(len(every[0].channels))
+        ),
+        gradients=tuple(
+            _gradient(k, every, order, scoring.experiment.classes)
+            for k in range(len(every[0].maps))
+        ),
+        densities=tuple(densities),
+        density_fold=density_fold,
+    )
+
+
+def _ranked(folds: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
+    places = np.linspace(0, 1, NUM_RANKS)
+    curves = []
+    for weights in folds:  # (N, C)
+        falling = np.sort(weights.mean(axis=0))[::-1]
+        curves.append(np.interp(places, np.linspace(0, 1, len(falling)), falling))
+    low, middle, high = np.quantile(np.stack(curves), [0.1, 0.5, 0.9], axis=0)
+    return {"low": _shorts(low), "middle": _shorts(middle), "high": _shorts(high)}
+
+
+def _gradient(
+    stage: int, every: Sequence[Look], labels: Sequence[str], classes: Sequence[str]
+) -> dict[str, Any]:
+    maps = np.concatenate([seen.maps[stage] for seen in every])  # (N, H, W)
+    shares = np.concatenate([seen.shares[:, stage] for seen in every])
+    given = np.array(labels)
+    return {
+        "stage": stage,
+        "share": _short(float(shares.mean())),
+        "maps": {
+            name: [_shorts(row) for row in maps[given == name].mean(axis=0)]
+            for name in classes
+            if (given == name).any()
+        },
+    }
+
+
+def fold_densities(scoring: Scoring, record: FoldRecord, teacher: Teacher) -> list[dict[str, Any]]:
+    """Features of both streams of one fold along one direction, before and after training.
+
+    Raises:
+        DadnetError: if the teacher is another, nothing was aligned, or the fold's adapters, which
+            bring the teacher's features to the student's width, were not kept.
+    """
+    experiment = scoring.experiment
+    config = ExperimentConfig.from_json(experiment.config)
+    if not config.aligned or teacher.digest != experiment.teacher_digest:
+        raise DadnetError(
+            f"macro_weights: expected the teacher of the experiment "
+            f"({experiment.teacher_digest if config.aligned else 'none: nothing was aligned'}), "
+            f"got {teacher.digest}"
+        )
+    # As `dadnet.member.Member` begins: the same draws give the same initial weights.
+    before, after = (
+        build_model(
+            config, len(experiment.classes), teacher, generator("init", config.seed, record.fold)
+        )
+        for _ in range(2)
+    )
+    assert isinstance(before, DADNet)
+    assert isinstance(after, DADNet)
+    model = load_fold(scoring, record)
+    after.student.load_state_dict(dict(model.weights))
+    if after.adapted_stages:
+        path = adapters_path(Ledger(scoring.ledger), experiment, record.fold)
+        if not path.exists():
+            raise DadnetError(
+                f"fold {record.fold}: its adapters were not kept ({path} is not there); "
+                "`run_loso --fresh --keep-weights best` keeps them; without --macro-weights all "
+                "but the densities is made"
+            )
+        adapters, _ = load_weights(path)
+        after.adapters.load_state_dict(dict(adapters))
+    rows = scoring.dataset.rows(record.fit_subjects)[:NUM_DENSITY_CLIPS]
+    clips = list(scoring.dataset.clips["clip_id"].iloc[rows.numpy()])
+    inputs = corrupted_inputs(scoring.dataset.flows[rows], clips, None, model.statistics())
+    return [
+        {
+            "stage": density.stage,
+            "gswd": [_short(value) for value in density.gswd],
+            "centres": _shorts(density.centres),
+            "before": [_shorts(side) for side in density.before],
+            "after": [_shorts(side) for side in density.after],
+        }
+        for density in projected_densities(before, after, inputs, config.seed)
+    ]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _shorts(values: Any) -> list[float]:
+    return [_short(float(value)) for value in values]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; gives the exit status."""
+
+    def command(words: Sequence[str]) -> int:
+        flags = cli.parse(
+            ExplainFlags,
+            words,
+            prog="python -m orchestration.explain",
+            description=__doc__ or "",
+        )
+        return run(flags, cli.console())
+
+    return cli.run_command(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""Score kept fold weights under corruptions of the flow, and show what of UF1 is kept.
+
+`python -m orchestration.robustness --ledger runs --experiment 0123456789abcdef --flows
+flows/casme2`. Nothing is trained: the folds must have been run with `--keep-weights best`. Before
+a fold is scored its clean clips must give the ledger's own predictions. The same command given
+again goes on where it was. Several digests with commas between are shown side by side.
+Exit status: 0 done, 2 bad input, 3 incomplete.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+from dadnet.corruptions import KINDS, Corruption, suite
+from dadnet.errors import DadnetError
+from orchestration import cli
+from orchestration.plan import default_flows
+from orchestration.scoring import Scoring, load_scoring, score_fold
+from results.corrupted import RobustnessLedger
+from results.ledger import Ledger
+from results.rendering import replace_file
+from results.robustness import clean_counts, read_robustness
+from results.robustness_page import render_robustness, robustness_table
+from results.run_page import robustness_page_name
+
+Work = list[tuple[str, tuple[Corruption, ...]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessFlags:
+    """What to score, and where."""
+
+    experiment: tuple[str, ...] = ()
+    """Digests of complete experiments with kept weights, or their beginnings."""
+    ledger: Path = Path("runs")
+    """Folder of finished folds."""
+    flows: Path | None = None
+    """Folder of the flow store, or several with commas between; default flows/DATASET."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of corruption: noise, blur, intensity, downsample, jitter, misalignment (default:
+    these), and retiming, which needs --root."""
+    root: Path | None = None
+    """Folder of the dataset's frames in its official layout, for retiming: jitter by other frames
+    instead of on the stored flow."""
+    site: Path = Path("site")
+    """Folder for the page."""
+    workers: int | None = None
+    """Ray tasks side by side; default one per CPU; 0: in this process, without Ray."""
+    device: str = "cpu"
+    """Where to score; other than cpu needs workers 0."""
+    dry_run: bool = False
+    """Print what is to be scored, and stop."""
+
+    def __post_init__(self) -> None:
+        if not self.experiment:
+            raise DadnetError("experiment: expected the digest of an experiment, got none")
+        if self.workers is not None and self.workers < 0:
+            raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
+        if self.device != "cpu" and self.workers != 0:
+            raise DadnetError(f"device: {self.device} needs --workers 0")
+        suite(self.kinds)
+        if any(KINDS[kind].acts_on == "frames" for kind in self.kinds) and self.root is None:
+            raise DadnetError("kinds: retiming needs --root, the folder of the frames")
+
+
+def run(flags: RobustnessFlags, console: Console) -> int:
+    """Score what is missing, print the table, write the page.
+
+    Returns:
+        Exit status: 0 if everything is scored, else 3.
+
+    Raises:
+        DadnetError: if the input cannot be used.
+    """
+    ledger = Ledger(flags.ledger)
+    experiments = [ledger.find(digest) for digest in flags.experiment]
+    if len({e.digest for e in experiments}) < len(experiments):
+        raise DadnetError("experiment: expected different experiments, got one twice")
+    for experiment in experiments:
+        flows = flags.flows or default_flows(experiment.dataset)
+        root = flags.ledger.absolute()
+        scoring = load_scoring(root, experiment, flows, flags.device, flags.root)
+        clean_counts(experiment, scoring.records)  # refused before hours of work
+        waiting = missing_work(scoring, suite(flags.kinds))
+        left = sum(len(part) for _, part in waiting)
+        total = len(experiment.folds) * len(suite(flags.kinds))
+        console.print(
+            f"{experiment.digest} {experiment.method}: {total - left} of {total} corrupted folds "
+            f"are scored, {left} to go",
+            markup=False,
+        )
+        if not flags.dry_run and not _score(scoring, waiting, flags.workers, console):
+            console.print("interrupted; what is scored is kept", markup=False)
+            return cli.INCOMPLETE
+    if flags.dry_run:
+        return cli.DONE
+    found = [read_robustness(flags.ledger, e) for e in experiments]  # with what was scored before
+    for robustness in found:
+        console.print(robustness_table(robustness), markup=False)
+    path = flags.site / robustness_page_name(experiments)
+    replace_file(path, render_robustness(found))
+    console.print(f"wrote {path}", markup=False)
+    asked = {corruption.name for corruption in suite(flags.kinds)}
+    left_out = any(name in asked for robustness in found for name, _, _ in robustness.missing)
+    return cli.INCOMPLETE if left_out else cli.DONE
+
+
+def missing_work(scoring: Scoring, corruptions: Sequence[Corruption]) -> Work:
+    """Folds with the corruptions that they were not yet scored under, in plan order."""
+    kept, experiment = RobustnessLedger(scoring.ledger), scoring.experiment
+    work: Work = []
+    for record in scoring.records:
+        left = tuple(c for c in corruptions if kept.get(experiment, record, c.name) is None)
+        if left:
+            work.append((record.fold, left))
+    return work
+
+
+def _score(scoring: Scoring, work: Work, workers: int | None, console: Console) -> bool:
+    """Whether all of it was scored; False if a person stopped it."""
+    if not work:
+        return True
+    columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    total = sum(len(part) for _, part in work)
+    try:
+        with ProgressBar(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("scored", total=total)
+            done = _here(scoring, work) if workers == 0 else _on_ray(scoring, work, workers)
+            for number in done:
+                bar.advance(task, number)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _here(scoring: Scoring, work: Work) -> Iterator[int]:
+    for fold, corruptions in work:
+        yield score_fold(scoring, scoring.record(fold), corruptions)
+
+
+def _on_ray(scoring: Scoring, work: Work, workers: int | None) -> Iterator[int]:
+    import ray  # only when needed
+
+    from orchestration.connection import connect
+
+    at_once = workers or os.cpu_count() or 1
+    connect(at_once)
+    shared = ray.put(scoring)  # the flows lie once per node
+    task = ray.remote(num_cpus=1, max_retries=2)(_score_named)
+    waiting: Work = list(reversed(work))
+    running: list[Any] = []
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            fold, corruptions = waiting.pop()
+            named = task.options(name=f"robustness {fold}")
+            running.append(named.remote(shared, fold, corruptions))
+        done, running = ray.wait(running)
+        try:
+            yield from ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, DadnetError):
+                raise error.cause from None
+            raise
+
+
+def _score_named(scoring: Scoring, fold: str, corruptions: tuple[Corruption, ...]) -> int:
+    return score_fold(scoring, scoring.record(fold), corruptions)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; gives the exit status."""
+
+    def command(words: Sequence[str]) -> int:
+        flags = cli.parse(
+            RobustnessFlags,
+            words,
+            prog="python -m orchestration.robustness",
+            description=__doc__ or "",
+        )
+        return run(flags, cli.console())
+
+    return cli.run_command(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
