@@ -16,7 +16,8 @@ from benchmarks.counting import work_of
 from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
 from benchmarks.ordinary import OrdinaryFold
 from dadnet.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
-from dadnet.member import FoldView, Member
+from dadnet.fold_view import FoldView
+from dadnet.member import Member
 from dadnet.precision import matrix_units
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model

@@ -19,7 +19,7 @@ import torch
 from benchmarks.common import report
 from benchmarks.devices import choose, wait
 from dadnet.config import DataConfig, Precision
-from dadnet.member import FoldView
+from dadnet.fold_view import FoldView
 from dadnet.presets import get_preset
 from dadnet.training import train_stack
 from orchestration.plan import Plan, make_plan

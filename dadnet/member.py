@@ -8,67 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dadnet import metrics
 from dadnet.augment import POLICIES, OpticalFlowAugmentation
-from dadnet.clips import MicroExpressionDataset, normalise
+from dadnet.clips import normalise
 from dadnet.config import SLICED, ExperimentConfig, OptimConfig
+from dadnet.fold_view import CURVES, FoldView, TrainedFold
 from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
 from dadnet.precision import check_precision, half_products, matrix_units
-from dadnet.protocols import Fold
 from dadnet.scoring import Probabilities, score
 from dadnet.seeding import generator
 from dadnet.teacher import Teacher, build_model
 from dadnet.teacher_maps import TeacherMaps
-
-CURVES = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val_log_loss")
-
-
-@dataclass(frozen=True, eq=False)
-class FoldView:
-    """What the trainer may see of a fold.
-
-    Attributes:
-        name: the fold's name.
-        flows: all clips' flows, shape (N, 2, S, S), float16; shared by all folds.
-        labels: shape (N,), int64; -1 for every clip outside fit and val.
-        fit: rows trained on, shape (n,).
-        val: rows that may choose the epoch, shape (m,); empty with selection `last`.
-        num_classes: number of classes.
-        flows_digest: hash of the flows.
-    """
-
-    name: str
-    flows: Tensor
-    labels: Tensor
-    fit: Tensor
-    val: Tensor
-    num_classes: int
-    flows_digest: str
-
-    @classmethod
-    def of(cls, dataset: MicroExpressionDataset, fold: Fold, device: torch.device) -> "FoldView":
-        """The view of one fold, with its flows on the device."""
-        fit, val = dataset.rows(fold.fit), dataset.rows(fold.val)
-        labels = torch.full_like(dataset.labels, -1)
-        for rows in (fit, val):
-            labels[rows] = dataset.labels[rows]
-        return cls(
-            fold.name,
-            _resident(dataset, device),
-            labels.to(device),
-            fit,
-            val,
-            len(dataset.classes),
-            dataset.flows_digest,
-        )
-
-
-@lru_cache(maxsize=1)
-def _resident(dataset: MicroExpressionDataset, device: torch.device) -> Tensor:
-    """The flows on the device, once for all folds."""
-    return dataset.flows.to(device)
 
 
 class Batch(NamedTuple):
@@ -77,29 +29,6 @@ class Batch(NamedTuple):
     flows: Tensor  # augmented and normalised, (B, 2, S, S)
     labels: Tensor  # (B,)
     teacher_maps: dict[int, Tensor] | None  # of `DADNet.run_teacher`, where they were kept
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedFold:
-    """The outcome of a fold's training.
-
-    Attributes:
-        name: the fold's name.
-        model: the network with the chosen epoch's weights.
-        statistics: mean and standard deviation of the fit clips where the experiment normalises
-            by them, else None.
-        chosen_epoch: the epoch of the weights, counted from 1.
-        epochs_run: epochs trained.
-        curves: one value per epoch for each of `CURVES` and, where stages are aligned, each of
-            `alignment_stage_<n>`; NaN where there is none.
-    """
-
-    name: str
-    model: nn.Module
-    statistics: tuple[Tensor, Tensor] | None
-    chosen_epoch: int
-    epochs_run: int
-    curves: Mapping[str, tuple[float, ...]]
 
 
 def learning_rate(config: OptimConfig, epoch: int) -> float:

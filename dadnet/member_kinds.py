@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from dadnet.config import FITTED, RIVALS, ExperimentConfig
-from dadnet.member import FoldView, Member
+from dadnet.fold_view import FoldView
+from dadnet.member import Member
 from dadnet.member_stack import MemberStack
 from dadnet.scoring import Probabilities
 from dadnet.teacher import Teacher

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from dadnet.config import FITTED, ExperimentConfig
-from dadnet.member import FoldView
+from dadnet.fold_view import FoldView
 from dadnet.member_kinds import new_member, new_stack
 from dadnet.member_stack import MemberStack
 from dadnet.teacher import Teacher

@@ -9,7 +9,8 @@ from torch import Tensor
 from dadnet.checkpoint import CheckpointFile
 from dadnet.config import ExperimentConfig
 from dadnet.errors import DadnetError
-from dadnet.member import FoldView, Member, TrainedFold
+from dadnet.fold_view import FoldView, TrainedFold
+from dadnet.member import Member
 from dadnet.seeding import generator
 from dadnet.training import FoldTask, train_folds
 

@@ -12,7 +12,8 @@ import torch
 
 from dadnet.checkpoint import CheckpointFile
 from dadnet.config import ExperimentConfig
-from dadnet.member import FoldView, Member, TrainedFold
+from dadnet.fold_view import FoldView, TrainedFold
+from dadnet.member import Member
 from dadnet.member_kinds import MemberLoop, new_member, new_stack
 from dadnet.member_stack import MemberStack
 from dadnet.teacher import Teacher

@@ -14,7 +14,7 @@ from multiprocessing.synchronize import Event
 import torch
 
 from dadnet.config import FITTED, ExperimentConfig
-from dadnet.member import FoldView
+from dadnet.fold_view import FoldView
 from dadnet.member_kinds import new_member
 from dadnet.stack_size import first_step
 from dadnet.teacher import Teacher

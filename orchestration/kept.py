@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 from dadnet.config import ModelConfig
+from dadnet.fold_view import TrainedFold
 from dadnet.location import Location
-from dadnet.member import TrainedFold
 from dadnet.model_file import ModelCard, TrainedModel
 from dadnet.models import DADNet, save_weights, weights_digest
 from dadnet.protocols import Fold

@@ -11,7 +11,7 @@ from torch import Tensor
 from dadnet import metrics
 from dadnet.clips import MicroExpressionDataset
 from dadnet.errors import DadnetError
-from dadnet.member import TrainedFold
+from dadnet.fold_view import TrainedFold
 from dadnet.models import load_weights, save_weights
 from dadnet.protocols import Fold
 from dadnet.scoring import score

@@ -29,8 +29,8 @@ from dadnet.config import (
 )
 from dadnet.errors import DadnetError
 from dadnet.flow_store import FlowStore, load_flow_store
+from dadnet.fold_view import FoldView, TrainedFold
 from dadnet.location import Location
-from dadnet.member import FoldView, TrainedFold
 from dadnet.protocols import Fold, carve_val
 from dadnet.seeding import seed_hash
 from dadnet.teacher import Teacher

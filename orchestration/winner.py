@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from dadnet.metrics import uar, uf1
+from orchestration.fold_record import fold_record
 from orchestration.outcome import load_trained
 from orchestration.plan import Plan, with_config
 from orchestration.service import SearchService
 from orchestration.trial import Job
-from orchestration.work import fold_record
 from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, PlannedFold
 from results.stats import count_records

@@ -5,7 +5,8 @@ import torch
 
 from dadnet.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig, experiment_digest
 from dadnet.errors import DadnetError
-from dadnet.member import FoldView, Member
+from dadnet.fold_view import FoldView
+from dadnet.member import Member
 from dadnet.member_stack import MemberStack
 from dadnet.precision import check_precision, matrix_units
 from dadnet.seeding import generator

@@ -19,7 +19,8 @@ from dadnet.config import (
 )
 from dadnet.errors import DadnetError
 from dadnet.flow_store import load_flow_store
-from dadnet.member import FoldView, Member, learning_rate
+from dadnet.fold_view import FoldView
+from dadnet.member import Member, learning_rate
 from dadnet.member_stack import MemberStack
 from dadnet.protocols import make_folds
 from dadnet.scoring import score

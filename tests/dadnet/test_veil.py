@@ -4,7 +4,7 @@ import torch
 from dadnet.clips import MicroExpressionDataset
 from dadnet.errors import TestLabelError
 from dadnet.flow_store import load_flow_store
-from dadnet.member import FoldView
+from dadnet.fold_view import FoldView
 from dadnet.protocols import Fold
 from dadnet.veil import veil
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from dadnet.checkpoint import CheckpointFile
 from dadnet.clips import MicroExpressionDataset
 from dadnet.flow_store import load_flow_store
-from dadnet.member import FoldView
+from dadnet.fold_view import FoldView
 from dadnet.model_file import CARD
 from dadnet.protocols import Fold
 from dadnet.teacher import Teacher

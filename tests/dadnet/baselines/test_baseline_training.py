@@ -11,9 +11,10 @@ from dadnet.checkpoint import CheckpointFile
 from dadnet.clips import MicroExpressionDataset
 from dadnet.config import FITTED, DataConfig, ExperimentConfig, LossConfig, ModelConfig, OptimConfig
 from dadnet.flow_store import load_flow_store
-from dadnet.member import FoldView, score
+from dadnet.fold_view import FoldView
 from dadnet.metrics import confusion, uf1
 from dadnet.protocols import make_folds
+from dadnet.scoring import score
 from dadnet.seeding import generator
 from dadnet.stack_size import choose_stack_size
 from dadnet.training import train_stack

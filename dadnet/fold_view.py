@@ -1,0 +1,82 @@
+"""What goes into the training of a fold and what comes out: its view of the clips, its outcome."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from dadnet.clips import MicroExpressionDataset
+from dadnet.protocols import Fold
+
+CURVES = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val_log_loss")
+
+
+@dataclass(frozen=True, eq=False)
+class FoldView:
+    """What the trainer may see of a fold.
+
+    Attributes:
+        name: the fold's name.
+        flows: all clips' flows, shape (N, 2, S, S), float16; shared by all folds.
+        labels: shape (N,), int64; -1 for every clip outside fit and val.
+        fit: rows trained on, shape (n,).
+        val: rows that may choose the epoch, shape (m,); empty with selection `last`.
+        num_classes: number of classes.
+        flows_digest: hash of the flows.
+    """
+
+    name: str
+    flows: Tensor
+    labels: Tensor
+    fit: Tensor
+    val: Tensor
+    num_classes: int
+    flows_digest: str
+
+    @classmethod
+    def of(cls, dataset: MicroExpressionDataset, fold: Fold, device: torch.device) -> "FoldView":
+        """The view of one fold, with its flows on the device."""
+        fit, val = dataset.rows(fold.fit), dataset.rows(fold.val)
+        labels = torch.full_like(dataset.labels, -1)
+        for rows in (fit, val):
+            labels[rows] = dataset.labels[rows]
+        return cls(
+            fold.name,
+            _resident(dataset, device),
+            labels.to(device),
+            fit,
+            val,
+            len(dataset.classes),
+            dataset.flows_digest,
+        )
+
+
+@lru_cache(maxsize=1)
+def _resident(dataset: MicroExpressionDataset, device: torch.device) -> Tensor:
+    """The flows on the device, once for all folds."""
+    return dataset.flows.to(device)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedFold:
+    """The outcome of a fold's training.
+
+    Attributes:
+        name: the fold's name.
+        model: the network with the chosen epoch's weights.
+        statistics: mean and standard deviation of the fit clips where the experiment normalises
+            by them, else None.
+        chosen_epoch: the epoch of the weights, counted from 1.
+        epochs_run: epochs trained.
+        curves: one value per epoch for each of `CURVES` and, where stages are aligned, each of
+            `alignment_stage_<n>`; NaN where there is none.
+    """
+
+    name: str
+    model: nn.Module
+    statistics: tuple[Tensor, Tensor] | None
+    chosen_epoch: int
+    epochs_run: int
+    curves: Mapping[str, tuple[float, ...]]
