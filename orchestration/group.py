@@ -2,16 +2,15 @@
 
 import math
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray._private.state import state
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -19,11 +18,11 @@ from dadnet.errors import DadnetError
 from dadnet.location import Location, absolute
 from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
+from orchestration.backend import IndependentConfig
 from orchestration.board import MAX_TRIES, Board, FoldBoard
 from orchestration.connection import connect
 from orchestration.plan import Plan
 from orchestration.stopping import GRACE_S as STOP_S
-from orchestration.stopping import install_in_worker
 from orchestration.work import WorkOptions, make_folds_of_plan
 from orchestration.worker import MakeFolds, train_loop_per_worker
 from results.ledger import Ledger
@@ -36,28 +35,6 @@ LEASE_S = 15.0
 
 OnSnapshot = Callable[[dict[str, Any]], None]
 OnLoss = Callable[[BaseException | None], None]
-
-
-class _IndependentBackend(Backend):  # type: ignore[misc]
-    """Workers that share no process group, so a dead one is replaced alone.
-
-    Ray 2.60 knows this by a flag that is meant for fault-tolerant data parallelism; without it the
-    whole group would be restarted and every healthy fold would lose its unfinished epochs.
-    """
-
-    has_replica_groups = True
-
-    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
-        """Let every new worker keep its state on SIGTERM: of Ray's calls, this one is in the main
-        thread, where alone signals can be taken over."""
-        worker_group.execute(install_in_worker)
-
-
-@dataclass
-class _IndependentConfig(BackendConfig):  # type: ignore[misc]
-    @property
-    def backend_cls(self) -> type[Backend]:
-        return _IndependentBackend
 
 
 def offered() -> dict[str, float]:
@@ -221,13 +198,17 @@ class WorkerGroup:
         # With the driver: a node that is lost must not take the board along.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(FoldBoard).options(
-            num_cpus=0, max_concurrency=1000, scheduling_strategy=here
+            # For the dashboard; Ray wants names that differ, and the last board may not be gone.
+            name=f"{name} {secrets.token_hex(2)}",
+            num_cpus=0,
+            max_concurrency=1000,
+            scheduling_strategy=here,
         )
         self.board: Any = actor.remote(name, board, epochs)
         trainer = DataParallelTrainer(
             train_loop_per_worker,
             train_loop_config={"board": self.board, **loop},
-            backend_config=_IndependentConfig(),
+            backend_config=IndependentConfig(),
             scaling_config=shares,
             run_config=RunConfig(
                 name=name,

@@ -26,6 +26,8 @@ from results.counts import IntArray
 NUM_RESAMPLES = 9_999
 CONFIDENCE = 0.95
 FIGURES = ("uf1", "uar", "accuracy")
+# Draws made at once; they are the same for any number, and a set of many subjects has many.
+_AT_ONCE = 2_000_000
 # Figures closer than this are equal but for rounding in single precision.
 _EQUAL = 2e-6
 
@@ -60,10 +62,13 @@ def subject_weights(subjects: tuple[str, ...]) -> Weights:
     """
     draw = _generator("bootstrap", subjects)
     size = len(subjects)
-    chosen = draw.integers(0, size, (NUM_RESAMPLES, size))
-    chosen += np.arange(NUM_RESAMPLES)[:, None] * size
-    drawn = np.bincount(chosen.ravel(), minlength=NUM_RESAMPLES * size)
-    return drawn.reshape(NUM_RESAMPLES, size).astype(np.float32)
+    weights = np.empty((NUM_RESAMPLES, size), np.float32)
+    for some in np.array_split(np.arange(NUM_RESAMPLES), -(-NUM_RESAMPLES * size // _AT_ONCE)):
+        chosen = draw.integers(0, size, (len(some), size))
+        chosen += np.arange(len(some))[:, None] * size
+        drawn = np.bincount(chosen.ravel(), minlength=len(some) * size)
+        weights[some] = drawn.reshape(len(some), size)
+    return weights
 
 
 @lru_cache(maxsize=8)
