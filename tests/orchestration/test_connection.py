@@ -165,7 +165,7 @@ def test_every_port_of_a_run_is_on_loopback_and_its_token_is_nowhere_to_be_read(
     # Ray as a user has it: the tests' own settings are taken away.
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     env |= {"HOME": str(home), "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
-    words = run_words(site, tmp_path / "runs", "--workers", "1", "--epochs", "2")
+    words = run_words(site, tmp_path / "runs", "--workers", "1", "--epochs", "4")
     seen: dict[str, set[str]] = {}
     commands: set[str] = set()
     try:
