@@ -9,6 +9,7 @@ import torch
 
 from dadnet.clips import MicroExpressionDataset
 from dadnet.config import ExperimentConfig, experiment_digest
+from dadnet.fold_view import CURVES
 from dadnet.protocols import Fold
 from orchestration.plan import Plan
 from orchestration.work import WorkOptions
@@ -87,7 +88,6 @@ def make_dry_folds(
 def dry_record(plan: Plan, fold: Fold, host: Mapping[str, Any]) -> FoldRecord:
     """A record of usual size: 30 epochs of curves, seven clips."""
     curve = tuple(round(1 / (epoch + 1), 6) for epoch in range(EPOCHS))
-    names = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val_log_loss")
     return FoldRecord(
         experiment=plan.experiment.digest,
         fold=fold.name,
@@ -97,7 +97,7 @@ def dry_record(plan: Plan, fold: Fold, host: Mapping[str, Any]) -> FoldRecord:
         selection="inner",
         chosen_epoch=3,
         epochs_run=EPOCHS,
-        curves=dict.fromkeys(names, curve),
+        curves=dict.fromkeys(CURVES, curve),
         predictions=tuple(
             Prediction(
                 clip_id=f"{fold.name}/c{c}",

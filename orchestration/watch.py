@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -241,13 +242,14 @@ def watch(flags: WatchFlags, console: Console) -> int:
         return any(each.run.state(time.time()) == "running" for each in watched)
 
     if not flags.once and console.is_terminal:
-        try:
-            with Live(picture(), console=console, auto_refresh=False, transient=True) as live:
-                while goes_on():
-                    time.sleep(LOOK_S)
-                    live.update(picture(), refresh=True)
-        except KeyboardInterrupt:
-            pass
+        # Ctrl-C ends the looking; the last table is drawn below.
+        with (
+            suppress(KeyboardInterrupt),
+            Live(picture(), console=console, auto_refresh=False, transient=True) as live,
+        ):
+            while goes_on():
+                time.sleep(LOOK_S)
+                live.update(picture(), refresh=True)
     if not console.is_terminal:  # a pipe or file has no width: nothing is cut off there
         console.width = 300
     console.print(picture(), soft_wrap=False)
