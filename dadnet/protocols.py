@@ -3,14 +3,17 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
 from dadnet.config import DataConfig
 from dadnet.errors import DadnetError
 from dadnet.seeding import seed_hash
+
+if TYPE_CHECKING:
+    from sklearn.model_selection import StratifiedGroupKFold
 
 Subjects = tuple[str, ...]
 # Tries at a validation part that holds every class; each gives round(1 / val_fraction) candidates.
@@ -51,17 +54,15 @@ def make_folds(clips: pd.DataFrame, config: DataConfig, seed: int) -> tuple[Fold
 
 
 def _loso(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
-    subjects = clips["subject"].to_numpy()
-    if len(set(subjects)) < 3:
+    subjects = _subjects(clips)
+    if len(subjects) < 3:
         raise DadnetError(
-            f"protocol loso: expected at least 3 subjects, got {len(set(subjects))}: "
-            f"{', '.join(sorted(set(subjects)))}"
+            f"protocol loso: expected at least 3 subjects, got {len(subjects)}: "
+            f"{', '.join(subjects)}"
         )
-    folds = []
-    for train, test in LeaveOneGroupOut().split(clips, groups=subjects):
-        name = str(subjects[test[0]])
-        folds.append(_fold(name, clips.iloc[train], (name,), config, seed))
-    return folds
+    return [
+        _fold(name, clips[clips["subject"] != name], (name,), config, seed) for name in subjects
+    ]
 
 
 def _official(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
@@ -108,9 +109,7 @@ def _group_kfold(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fol
             f"protocol group-kfold: expected more than num_folds ({config.num_folds}) subjects, "
             f"got {number}"
         )
-    splitter = StratifiedGroupKFold(
-        config.num_folds, shuffle=True, random_state=seed_hash("group-kfold", seed) % (2**32)
-    )
+    splitter = _stratified_groups(config.num_folds, seed_hash("group-kfold", seed))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
         try:
@@ -197,9 +196,7 @@ def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
         raise DadnetError("selection inner: expected at least 2 training subjects per fold")
     best: tuple[tuple[int, int, float], Subjects] | None = None
     for attempt in range(_VAL_TRIES):
-        splitter = StratifiedGroupKFold(
-            splits, shuffle=True, random_state=(seed + attempt) % (2**32)
-        )
+        splitter = _stratified_groups(splits, seed + attempt)
         with warnings.catch_warnings():
             # A class with fewer clips than splits: `_rank` sees to it as far as it can be.
             warnings.filterwarnings("ignore", "The least populated class")
@@ -210,6 +207,13 @@ def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
                 best = rank, tuple(sorted(set(subjects[val_rows])))
     assert best is not None
     return best[1]
+
+
+def _stratified_groups(splits: int, seed: int) -> "StratifiedGroupKFold":
+    # scikit-learn takes a second to load, and a worker, which is sent its folds, never needs it.
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    return StratifiedGroupKFold(splits, shuffle=True, random_state=seed % (2**32))
 
 
 def _rank(
