@@ -115,13 +115,21 @@ def engine_command(folder: Path, ledger: Path, stack: str) -> list[str]:
     return [sys.executable, "-m", "orchestration.run_loso", *words]
 
 
+def span(ledger: Path) -> tuple[float, float]:
+    """When the first fold of a run began and the last one ended, seconds since the epoch."""
+    [experiment] = Ledger(ledger).experiments()
+    hosts = [record.host for record in Ledger(ledger).records(experiment)]
+    since = [datetime.fromisoformat(host["started_at"]).timestamp() for host in hosts]
+    return min(since), max(at + host["seconds"] for at, host in zip(since, hosts, strict=True))
+
+
 def overhead(ledger: Path, wall_s: float) -> dict[str, float]:
     """Seconds of a run outside of its folds, and the share of the workers' time between them."""
     [experiment] = Ledger(ledger).experiments()
     hosts = [record.host for record in Ledger(ledger).records(experiment)]
     since = [datetime.fromisoformat(host["started_at"]).timestamp() for host in hosts]
     until = [start + host["seconds"] for start, host in zip(since, hosts, strict=True)]
-    span = max(until) - min(since)
+    first, last = span(ledger)
     busy = 0.0
     for worker in {host["worker"] for host in hosts}:
         end = 0.0
@@ -130,7 +138,10 @@ def overhead(ledger: Path, wall_s: float) -> dict[str, float]:
             busy += max(0.0, until[i] - max(since[i], end))
             end = max(end, until[i])
     workers = len({host["worker"] for host in hosts})
-    return {"outside_s": wall_s - span, "idle_share": max(0.0, 1 - busy / (span * workers))}
+    return {
+        "outside_s": wall_s - (last - first),
+        "idle_share": max(0.0, 1 - busy / ((last - first) * workers)),
+    }
 
 
 def seconds_of(command: list[str]) -> float:

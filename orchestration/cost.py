@@ -100,21 +100,23 @@ def measure_cost(
     # A fit is short, and cannot be one of a few clips.
     alone = device.type != "cpu" or plan.config.model.model_type in FITTED
     others = 0 if alone else min(workers, os.cpu_count() or 1, len(names)) - 1
-    with company(plan, names[:stack], others):
+    tasks = [_first_batch(plan, name) for name in names[:stack]]
+    with company(plan.config, tasks, plan.teacher, others):
         step_s = _seconds(step, device) / stack
         val_s = _seconds(member.val_probabilities, device) / max(1, len(views[0].val))
     return Cost(step_s, step_s / batch, val_s, (), options.device).of(plan, names)
 
 
 @contextmanager
-def company(plan: Plan, names: Sequence[str], number: int) -> Iterator[None]:
+def company(
+    config: ExperimentConfig, views: Sequence[FoldView], teacher: Teacher | None, number: int
+) -> Iterator[None]:
     """Let so many other processes train the first step of these folds, over and over."""
     context = multiprocessing.get_context("spawn")  # threads and locks must not be inherited
     stop = context.Event()
     begun = [context.Event() for _ in range(number)]
-    tasks = [_first_batch(plan, name) for name in names]
     others = [
-        context.Process(target=_keep_busy, args=(plan.config, tasks, plan.teacher, one, stop))
+        context.Process(target=_keep_busy, args=(config, views, teacher, one, stop))
         for one in begun
     ]
     for process in others:

@@ -38,6 +38,7 @@ class LoggedRun:
     hostname: str = ""
     pid: int = 0
     started_at: float = 0.0
+    working_at: float = 0.0  # since its first fold began: until then only Ray has started
     last_at: float = 0.0
     ended: str | None = None
     finished: int = 0  # folds since this run began
@@ -72,7 +73,7 @@ class LoggedRun:
         if kind == "run":
             for name in ("title", "epochs", "hostname", "pid"):
                 setattr(self, name, event[name])
-            self.started_at, self.ended, self.finished = at, None, 0
+            self.started_at, self.working_at, self.ended, self.finished = at, 0.0, None, 0
             for fold in self.folds.values():  # a run before this one has not said how they ended
                 fold.state = "waiting" if fold.state in ("running", "failed") else fold.state
         elif kind == "ended":
@@ -91,6 +92,7 @@ class LoggedRun:
         self._inform(fold, event.get("info", {}))
         kind = event["event"]
         if kind == "started":
+            self.working_at = self.working_at or at
             fold.state, fold.started_at, fold.epoch, fold.val_uf1 = "running", at, 0, None
         elif kind == "finished":
             fold.state, fold.ended_at = "done", at

@@ -69,7 +69,8 @@ class Progress:
     ) -> None:
         self.epochs, self.title, self.console, self.clock = epochs, title, console, clock
         self._events = EventWriter(events)
-        self._started = self._told = clock()
+        self._working: float | None = None  # since the first fold began: Ray has started by then
+        self._told = clock()
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Progress":
@@ -98,6 +99,8 @@ class Progress:
 
     def show(self, snapshot: Mapping[str, Any]) -> None:
         """Take in the board's state and its new events."""
+        if self._working is None and (snapshot["running"] or snapshot["events"]):
+            self._working = self.clock()
         for event in snapshot["events"]:
             self.log(event)
             self._tell(event, snapshot)
@@ -138,8 +141,10 @@ class Progress:
             )
 
     def _eta(self, snapshot: Mapping[str, Any]) -> str:
+        if self._working is None:
+            return duration(math.inf)
         done = fraction_done(snapshot, self.epochs)
-        return duration(remaining(self.clock() - self._started, done))
+        return duration(remaining(self.clock() - self._working, done))
 
     def _table(self, snapshot: Mapping[str, Any]) -> Group:
         count = snapshot["counts"]

@@ -110,13 +110,14 @@ class Watched:
 
     def eta(self, now: float) -> float:
         """Seconds until all folds are done, at the speed of this run; infinite if unknown."""
-        if self._planned is None:  # nobody knows how many folds a search will ask for
+        # Nobody knows how many folds a search will ask for.
+        if self._planned is None or not self.run.working_at:
             return math.inf
         run = self.run
         parts = sum(f.epoch / run.epochs for f in self.folds if f.state == "running" and run.epochs)
         left = sum(f.state in ("running", "waiting") for f in self.folds)
         made = run.finished + parts
-        return remaining(now - run.started_at, made / max(1, run.finished + left))
+        return remaining(now - run.working_at, made / max(1, run.finished + left))
 
 
 def find(flags: WatchFlags) -> list[Watched]:

@@ -1,7 +1,9 @@
 import multiprocessing
 
 import pytest
+import torch
 
+from dadnet.fold_view import FoldView
 from orchestration.cost import Cost, company, measure_cost
 from orchestration.plan import make_plan
 from orchestration.run_loso import parse_flags
@@ -40,7 +42,8 @@ def test_steps_are_timed_beside_as_many_processes_as_will_train(site, tmp_path):
     flags = parse_flags(run_words(site, tmp_path / "runs"))
     plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
     names = [fold.name for fold in plan.folds[:2]]
-    with company(plan, names, 1):
+    view = FoldView.of(plan.dataset, plan.fold(names[0]), torch.device("cpu"))
+    with company(plan.config, [view], plan.teacher, 1):
         [other] = multiprocessing.active_children()
         assert other.is_alive()
     assert not other.is_alive()

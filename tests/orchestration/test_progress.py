@@ -65,3 +65,19 @@ def test_the_event_log_outlives_the_run(tmp_path):
     ]  # fmt: skip
     assert events[3]["folds"] == {"d/s1": {"epoch": 9, "val_uf1": 0.75}, "d/s2": {}}
     assert all(e["at"].endswith("+00:00") for e in events)
+
+
+def test_the_eta_does_not_count_the_time_before_the_first_fold(tmp_path):
+    out, now = io.StringIO(), [0.0]
+    board = Board(["d/s1", "d/s2"])
+    console = Console(file=out, width=120)
+    with Progress(tmp_path / "log", 10, "DAD-Net", console, clock=lambda: now[0]) as progress:
+        progress.show(board.snapshot())  # Ray starts
+        now[0] = 100.0
+        board.claim("w1", 0, 1)
+        progress.show(board.snapshot())
+        seen = len(board.snapshot()["events"])
+        now[0] = 130.0
+        board.finish("w1", "d/s1")
+        progress.show(board.snapshot(seen))
+    assert "ETA 00:30" in out.getvalue()

@@ -1,0 +1,82 @@
+"""How long a run is said to take, and how long it takes.
+
+`python -m benchmarks.predicted --folder demo --json benchmarks/results/predicted.json`. The demo's
+LOSO of DAD-Net (its faces and its teacher are made in the folder where they are missing): the
+seconds that `--dry-run` prints, then the run itself, from the start of its first fold to the end of
+its last, and the total that its ETA amounted to after a quarter and after half of the folds.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import report
+from benchmarks.loso import span
+from dadnet.errors import DadnetError
+from orchestration import cli, demo
+from orchestration.plan import make_plan
+from orchestration.run_loso import cost_here, parse_flags
+
+_ETA = re.compile(r"done \((\d+)/(\d+), ETA (?:(\d+):)?(\d+):(\d+)")
+
+
+def told(command: Sequence[str]) -> list[tuple[float, float, float]]:
+    """Run a command; clock, share of folds done and seconds left of each line with an ETA."""
+    found = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if match := _ETA.search(line):
+                done, of, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+                found.append((time.time(), done / of, hours * 3600 + minutes * 60 + seconds))
+    if process.returncode:
+        raise DadnetError(f"expected a run that ends well, got status {process.returncode}")
+    return found
+
+
+def one(folder: Path, stack: str, workers: int) -> dict[str, Any]:
+    """Predict a run, and run it."""
+    with tempfile.TemporaryDirectory() as ledger:
+        words = f"--flows {folder}/flows/synthetic --macro-weights {folder}/teacher.safetensors"
+        words += f" --stack {stack} --workers {workers} --ledger {ledger}/runs"
+        flags = parse_flags(words.split())
+        plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
+        names = tuple(fold.name for fold in plan.folds)
+        cost, workers = cost_here(flags, plan, names, cli.console())
+        lines = told([sys.executable, "-m", "orchestration.run_loso", *words.split()])
+        since, until = span(Path(ledger) / "runs")
+        row = {
+            "stack": stack,
+            "workers": workers,
+            "folds": len(names),
+            "predicted_s": cost.wall_s(workers),
+            "actual_s": until - since,
+        }
+        row["predicted_to_actual"] = row["predicted_s"] / row["actual_s"]
+        for share in (0.25, 0.5):
+            at, left = next((at, left) for at, done, left in lines if done >= share)
+            row[f"eta_to_actual_at_{share:g}"] = (at - since + left) / row["actual_s"]
+        return row
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="of the demo")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of each stack")
+    given = parser.parse_args()
+    if demo.prepare_synthetic(given.folder, cli.console()) != cli.DONE:
+        raise DadnetError("the synthetic set could not be made")
+    rows = [one(given.folder, stack, 2) for _ in range(given.repeats) for stack in ("1", "auto")]
+    report("predicted", rows, given.json)
+
+
+if __name__ == "__main__":
+    main()
