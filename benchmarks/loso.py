@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -48,31 +49,39 @@ def write_inputs(
     folder: Path, subjects: int = SUBJECTS, clips_each: int = CLIPS_EACH, size: int = SIZE
 ) -> None:
     """A flow store of noise, and an untrained teacher: only the time matters here."""
-    rng = np.random.default_rng(0)
     number = subjects * clips_each
+    subject = [f"s{i // clips_each:02d}" for i in range(number)]
+    emotions = [EMOTIONS[i % 3] for i in range(number)]
+    write_noise(folder / "flows", "synthetic", subject, emotions, size)
+    teacher(size).save(folder / "teacher.safetensors")
+
+
+def write_noise(
+    store: Path, dataset: str, subjects: Sequence[str], emotions: Sequence[str], size: int
+) -> None:
+    """A flow store of noise; subject and emotion of every clip."""
+    rng = np.random.default_rng(list(dataset.encode()))  # the audit knows equal flows
+    number = len(subjects)
     flows = rng.normal(size=(number, 2, size, size)).astype(np.float16)
-    subject = [f"synthetic/s{i // clips_each:02d}" for i in range(number)]
     clips = pd.DataFrame(
         {
-            "clip_id": [f"{s}/c{i}" for i, s in enumerate(subject)],
-            "dataset": "synthetic",
-            "subject": subject,
+            "clip_id": [f"{dataset}/{s}/c{i}" for i, s in enumerate(subjects)],
+            "dataset": dataset,
+            "subject": [f"{dataset}/{s}" for s in subjects],
             "filename": "c",
             "onset": 1,
             "apex": 2,
             "offset": 3,
-            "emotion": [EMOTIONS[i % 3] for i in range(number)],
+            "emotion": emotions,
             "action_units": "",
             "part": "",
             "flow_digest": [flow_digest(flow) for flow in flows],
         }
     )
-    store = folder / "flows"
     store.mkdir()
     write_flow_file(store / FLOW_FILE, [flow_table(clips, flows)])
     card = {"digest": store_digest(clips, "none"), "files": [FLOW_FILE]}
     write_card(store, {**card, "parameters": {"normalisation": "none"}})
-    teacher(size).save(folder / "teacher.safetensors")
 
 
 def ordinary_script(folder: Path, numbers: list[int]) -> None:
