@@ -99,9 +99,9 @@ class Progress:
 
     def show(self, snapshot: Mapping[str, Any]) -> None:
         """Take in the board's state and its new events."""
-        if self._working is None and (snapshot["running"] or snapshot["events"]):
-            self._working = self.clock()
         for event in snapshot["events"]:
+            if event["event"] == "started" and self._working is None:
+                self._working = self.clock()
             self.log(event)
             self._tell(event, snapshot)
         if self.clock() - self._told >= NEWS_S:
