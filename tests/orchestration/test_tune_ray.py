@@ -22,6 +22,7 @@ from results.studies import StudyLedger, StudyRecord
 from tests.orchestration.conftest import tune_words, wait_until
 
 KILLS = int(os.environ.get("DADNET_KILLS", "2"))
+TRIALS = KILLS + 4  # one to four folds of five are made between two kills
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400 + 100 * KILLS)]
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
@@ -29,7 +30,7 @@ POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 def study_words(site: Path, root: Path, *more: str) -> list[str]:
     """Enough trials to be killed in; one at a time on Ray, for equality."""
     return tune_words(
-        site, root, "--num-trials", "6", "--epochs", "8", "--checkpoint-every", "2",
+        site, root, "--num-trials", str(TRIALS), "--epochs", "8", "--checkpoint-every", "2",
         "--concurrent-trials", "1", "--space", "alignment", *more,
     )  # fmt: skip
 
@@ -112,7 +113,7 @@ def test_kills_of_driver_and_workers_change_nothing(site, tmp_path, undisturbed)
         study_name=name, storage=f"sqlite:///{tmp_path / 'runs' / 'studies.db'}"
     )
     assert {trial.state.is_finished() for trial in stored.trials} == {True}
-    assert len(stored.trials) == 6
+    assert len(stored.trials) == TRIALS
 
 
 def free_port() -> int:
