@@ -92,6 +92,8 @@ def bytes_of(path: Location) -> bytes | None:
 def read_quickly(path: str) -> bytes:
     """Return the content of a file: three calls to the system where a file object makes six.
 
+    A read that gives less than was asked for is taken for the end; a checksum tells otherwise.
+
     Raises:
         FileNotFoundError: if there is none.
     """

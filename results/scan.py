@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from array import array
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -96,7 +95,7 @@ def _look_at(root: str, names: list[str], limit: int) -> list[Folder]:
 
 def _look(root: str, name: str, limit: int) -> Folder:
     seen: list[str] = []  # names of files and folders
-    numbers = array("q")  # and what was seen of each file
+    numbers: list[int] = []  # and what was seen of each file
     for part in ("", "/folds", "/features", "/explain"):
         try:
             folder = os.open(f"{root}/{name}{part}", os.O_RDONLY | os.O_DIRECTORY)
@@ -106,17 +105,17 @@ def _look(root: str, name: str, limit: int) -> Folder:
             files = sorted(e for e in os.listdir(folder) if e.endswith((".json", ".jsonl")))  # noqa: PTH208 - of a descriptor
             for file in files:
                 found = os.stat(file, dir_fd=folder)
-                numbers.extend((found.st_size, found.st_ino, found.st_mtime_ns))
+                numbers += (found.st_size, found.st_ino, found.st_mtime_ns)
         finally:
             os.close(folder)
         seen += [part, *files]
     for part, changed in sorted(_folders_of(f"{root}/{name}/robustness")):
         seen.append(f"/robustness/{part}")
-        numbers.extend((0, 0, changed))
-    # No name holds a slash or a zero, so names and numbers can be read in one way only.
-    fingerprint = hashlib.sha256("\0".join(seen).encode(errors="surrogateescape") + b"\0\0")
-    fingerprint.update(numbers.tobytes())
-    return Folder(name, fingerprint.hexdigest(), max(numbers[2::3], default=0) < limit)
+        numbers += (0, 0, changed)
+    # No name of a file holds a slash or a zero: this can be read in one way only.
+    text = "\0".join([*seen, str(numbers)])
+    fingerprint = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return Folder(name, fingerprint, max(numbers[2::3], default=0) < limit)
 
 
 def _folders_of(path: str) -> Iterator[tuple[str, int]]:

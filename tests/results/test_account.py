@@ -253,4 +253,7 @@ def test_scan_sees_what_was_written_and_nothing_of_others(ledger, fill, monkeypa
     ledger.fold_path(experiment, "a").write_text(text)
     assert scan.scan(ledger.root)[name].fingerprint != old[name].fingerprint
     assert FoldRecord.from_json(text).fold == "a"
+    for seconds in (-(10**9), 2**35):  # before 1970 and far away
+        os.utime(ledger.fold_path(experiment, "a"), (seconds, seconds))
+        assert scan.scan(ledger.root)[name].settled == (seconds < 0)
     assert scan.scan("/nowhere") == {}
