@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import multiprocessing
 import os
 import secrets
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import msgspec
+import numpy as np
 from threadpoolctl import threadpool_limits
 
-from results.counts import Counts, ScoredClip, count
+from results.counts import Counts, IntArray, ScoredClip, count
 from results.ledger import Ledger, LedgerWarning, file_name
 from results.parts import count_parts
 from results.reading import read_clips
 from results.records import Experiment
-from results.resampling import Interval
 from results.scan import Folder, of_source
-from results.stats import Score, Summary, summarise_many
+from results.stats import Summary, summarise_many
 
 INDEX = ".index.jsonl"
 # Fewer folds than this are read again each time, and by this process alone.
@@ -54,6 +53,29 @@ class Account:
     parts: Mapping[str, Account] = field(default_factory=dict)
 
 
+class _Entry(msgspec.Struct):
+    """A line of the index; the account is decoded only where the line still holds."""
+
+    source: str
+    folder: str
+    fingerprint: str
+    account: msgspec.Raw
+
+
+def _flat(numbers: IntArray) -> tuple[tuple[int, ...], list[int]]:
+    """Return shape and numbers of an array; without a subject, the lists alone would lose K."""
+    return numbers.shape, numbers.ravel().tolist()
+
+
+def _array(_: type, flat: tuple[list[int], list[int]]) -> IntArray:
+    shape, numbers = flat
+    return np.array(numbers, dtype=np.int64).reshape(shape)
+
+
+_DECODER = msgspec.json.Decoder(Account, dec_hook=_array)
+_LINES = msgspec.json.Decoder(_Entry)
+
+
 def accounts(
     ledger: Ledger,
     experiments: Sequence[Experiment],
@@ -70,13 +92,13 @@ def accounts(
     """
     kept = _load(ledger.local_root / INDEX)
     names = [_name(ledger, experiment) for experiment in experiments]
-    found: dict[str, Account] = {}
+    found: dict[str, bytes] = {}
     for name in names:
         entry = kept.get(name)
-        if entry is not None and name in folders and entry[0] == folders[name].fingerprint:
-            found[name] = _account_of(entry[1])
+        if entry is not None and name in folders and entry.fingerprint == folders[name].fingerprint:
+            found[name] = bytes(entry.account)
     new = [(n, e) for n, e in zip(names, experiments, strict=True) if n not in found]
-    read: Iterable[Account]
+    read: Iterable[bytes]
     num_folds = sum(len(experiment.folds) for _, experiment in new)
     if num_folds < _FEW or processes < 2:
         read = _read_many(ledger, [experiment for _, experiment in new])
@@ -85,7 +107,7 @@ def accounts(
     found.update({name: account for (name, _), account in zip(new, read, strict=True)})
     if num_folds >= _FEW:
         _save(ledger.local_root / INDEX, found, folders)
-    return [found[name] for name in names]
+    return [_DECODER.decode(found[name]) for name in names]
 
 
 def _read_one(ledger: Ledger, experiment: Experiment) -> tuple[int, Counts, dict[str, Counts]]:
@@ -107,7 +129,8 @@ def _read_one(ledger: Ledger, experiment: Experiment) -> tuple[int, Counts, dict
     )
 
 
-def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Account]:
+def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[bytes]:
+    """Return the account of each experiment, encoded as the index holds it."""
     read = [_read_one(ledger, experiment) for experiment in experiments]
     complete = [n for n, e in enumerate(experiments) if read[n][0] == len(e.folds)]
     wanted = [counts for n in complete for counts in (read[n][1], *read[n][2].values())]
@@ -119,13 +142,14 @@ def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Accoun
         summary, of_parts = summaries.get(number, (None, []))
         pairs = zip(parts.items(), of_parts, strict=True)
         named = {name: Account(num_done, part, made) for (name, part), made in pairs}
-        found.append(Account(num_done, counts, summary, named))
+        account = Account(num_done, counts, summary, named)
+        found.append(msgspec.json.encode(account, enc_hook=_flat))
     return found
 
 
 def _in_processes(
     ledger: Ledger, experiments: Sequence[Experiment], processes: int
-) -> Iterator[Account]:
+) -> Iterator[bytes]:
     size = max(1, min(50, len(experiments) // processes))
     processes *= 2  # while one waits for the disk, another works
     parts = [experiments[start : start + size] for start in range(0, len(experiments), size)]
@@ -138,7 +162,7 @@ def _in_processes(
             yield from accounts_
 
 
-def _read_part(root: Path, experiments: Sequence[Experiment]) -> tuple[list[Account], list[str]]:
+def _read_part(root: Path, experiments: Sequence[Experiment]) -> tuple[list[bytes], list[str]]:
     gc.disable()  # a worker's own process: nothing here makes cycles, and millions of lists do cost
     # One thread each: those of the matrix products would only wait for each other.
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
@@ -152,9 +176,9 @@ def _name(ledger: Ledger, experiment: Experiment) -> str:
     return f"{file_name(experiment.dataset)}/{experiment.digest}"
 
 
-def _load(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return fingerprint and account by folder; lines that are damaged or old are left out."""
-    kept: dict[str, tuple[str, dict[str, Any]]] = {}
+def _load(path: Path) -> dict[str, _Entry]:
+    """Return the lines by folder; those that are damaged or of other code are left out."""
+    kept: dict[str, _Entry] = {}
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
@@ -164,24 +188,22 @@ def _load(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
         stated, _, body = line.partition(b" ")
         if hashlib.sha256(body).hexdigest().encode() != stated:
             continue
-        value = json.loads(body)
-        if value["source"] == source:
-            kept[value["folder"]] = (value["fingerprint"], value["account"])
+        try:
+            entry = _LINES.decode(body)
+        except msgspec.DecodeError:  # whole, but of another code
+            continue
+        if entry.source == source:
+            kept[entry.folder] = entry
     return kept
 
 
-def _save(path: Path, found: Mapping[str, Account], folders: Mapping[str, Folder]) -> None:
+def _save(path: Path, found: Mapping[str, bytes], folders: Mapping[str, Folder]) -> None:
     source = of_source()
     lines = []
     for name, account in found.items():
         if name in folders and folders[name].settled:
-            value = {
-                "source": source,
-                "folder": name,
-                "fingerprint": folders[name].fingerprint,
-                "account": _json_of(account),
-            }
-            body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+            entry = _Entry(source, name, folders[name].fingerprint, msgspec.Raw(account))
+            body = msgspec.json.encode(entry)
             lines.append(hashlib.sha256(body).hexdigest().encode() + b" " + body + b"\n")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
@@ -191,39 +213,3 @@ def _save(path: Path, found: Mapping[str, Account], folders: Mapping[str, Folder
         warnings.warn(f"the index was not written: {error}", LedgerWarning, stacklevel=2)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _json_of(account: Account) -> dict[str, Any]:
-    return {
-        "num_done": account.num_done,
-        "counts": account.counts.to_json(),
-        "summary": None if account.summary is None else asdict(account.summary),
-        "parts": {name: _json_of(part) for name, part in account.parts.items()},
-    }
-
-
-def _account_of(value: Mapping[str, Any]) -> Account:
-    return Account(
-        value["num_done"],
-        Counts.from_json(value["counts"]),
-        _summary(value["summary"]),
-        {name: _account_of(part) for name, part in value["parts"].items()},
-    )
-
-
-def _summary(value: Mapping[str, Any] | None) -> Summary | None:
-    if value is None:
-        return None
-    scores = {
-        name: Score(value[name]["value"], Interval(**value[name]["interval"]))
-        for name in ("uf1", "uar", "accuracy")
-    }
-    return Summary(
-        confusion=tuple(tuple(row) for row in value["confusion"]),
-        class_f1=tuple(value["class_f1"]),
-        mcc=value["mcc"],
-        log_loss=value["log_loss"],
-        ece=value["ece"],
-        fold_uf1=(value["fold_uf1"][0], value["fold_uf1"][1]),
-        **scores,
-    )

@@ -10,6 +10,8 @@ import time
 import warnings
 from collections.abc import Mapping
 
+from threadpoolctl import threadpool_limits
+
 from dadnet.errors import DadnetError
 from results import leaklab, submission
 from results.board import Filters, leaderboard
@@ -47,7 +49,8 @@ def leaderboard_site(
     """Make the site of a ledger in a folder."""
     filters = Filters(arguments.dataset, arguments.protocol, arguments.class_set)
     formats = tuple(arguments.format.split(","))
-    with warnings.catch_warnings(record=True) as caught:
+    # The products are small: more threads than one would mostly wait for each other, and spin.
+    with warnings.catch_warnings(record=True) as caught, threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("always", LedgerWarning)
         experiments = ledger.experiments()
         board = leaderboard(

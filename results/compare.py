@@ -21,6 +21,7 @@ from results.resampling import (
     Weights,
     effective_subjects,
     figures,
+    figures_of_many,
     interval,
     jackknife,
     marginal_figures,
@@ -167,9 +168,11 @@ def rank_intervals(rows: Sequence[Counts]) -> tuple[tuple[int, int] | None, ...]
     table = np.concatenate(
         [_uf1_of_many(weights, [rows[n] for n in part]) for part in _chunks(alike, 500)], axis=1
     )  # (R, E)
-    order = np.argsort(-np.round(table, 6), axis=1, kind="stable")
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.arange(1, len(alike) + 1)[None], axis=1)
+    # One number holds figure and place, best first, so that a plain sort keeps ties in order.
+    keys = -np.rint(table * 1e6).astype(np.int64) * len(alike) + np.arange(len(alike))
+    keys.sort(axis=1)
+    ranks = np.empty(keys.shape, np.int32)
+    np.put_along_axis(ranks, keys % len(alike), np.arange(1, len(alike) + 1)[None], axis=1)
     ranks.sort(axis=0)
     last = NUM_RANK_RESAMPLES - 1
     low, high = ranks[math.floor(0.025 * last)], ranks[math.ceil(0.975 * last)]
@@ -208,11 +211,12 @@ def detectable_gap(rows: Sequence[Counts], at_most: int) -> tuple[float, bool] |
     best = rows[0]
     weights = subject_weights(best.subjects)
     resampled = figures(weights, best.confusions)[0]
-    spreads = [
-        _spread(resampled - figures(weights, other.confusions)[0])
+    others = [
+        other.confusions
         for other in rows[1:at_most]
         if other.same_clips(best) and not np.array_equal(other.confusions, best.confusions)
     ]
+    spreads = [_spread(resampled - found[0]) for found in figures_of_many(weights, others)]
     spread = float(np.median(spreads)) if spreads else math.sqrt(2) * _spread(resampled)
     factor = float(ndtri(1 - LEVEL / 2) + ndtri(POWER))
     return factor * spread, bool(spreads)
@@ -257,7 +261,8 @@ def over_seeds(rows: Sequence[Counts], key: Sequence[str]) -> OverSeeds:
         )
     values = tuple(_uf1(row) for row in rows)
     weights = subject_weights(rows[0].subjects)
-    table = np.stack([figures(weights, row.confusions)[0] for row in rows])  # (seeds, R)
+    found = figures_of_many(weights, [row.confusions for row in rows])
+    table = np.stack([resampled[0] for resampled in found])  # (seeds, R)
     draw = np.random.default_rng(int(digest16(["seeds", *key]), 16))
     drawn = draw.integers(0, len(rows), table.shape)
     means = np.take_along_axis(table, drawn, axis=0).mean(axis=0, dtype=np.float64)

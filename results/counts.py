@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -70,25 +70,6 @@ class Counts:
         return self.subjects == other.subjects and np.array_equal(
             self.confusions.sum(axis=2), other.confusions.sum(axis=2)
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return {
-            "subjects": list(self.subjects),
-            "confusions": self.confusions.tolist(),
-            "nats": None if self.nats is None else self.nats.tolist(),
-            "bins": None if self.bins is None else self.bins.tolist(),
-        }
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Counts:
-        """Return the counts of `to_json`'s object, which a checksum must have guarded."""
-        arrays = {
-            name: None if value[name] is None else np.array(value[name], dtype=np.int64)
-            for name in ("nats", "bins")
-        }
-        confusions = np.array(value["confusions"], dtype=np.int64)
-        return cls(tuple(value["subjects"]), confusions, arrays["nats"], arrays["bins"])
 
 
 def count(rows: Iterable[ScoredClip], classes: Sequence[str]) -> Counts:

@@ -15,6 +15,8 @@ from dadnet.remote import RemotePath
 
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
 
+_READ_AT_ONCE = 2**16
+
 
 class LedgerWarning(UserWarning):
     """Something in the ledger is damaged and was moved aside."""
@@ -85,6 +87,24 @@ def bytes_of(path: Location) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def read_quickly(path: str) -> bytes:
+    """Return the content of a file: three calls to the system where a file object makes six.
+
+    A read that gives less than was asked for is taken for the end; a checksum tells otherwise.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        parts = [os.read(descriptor, _READ_AT_ONCE)]
+        while len(parts[-1]) == _READ_AT_ONCE:
+            parts.append(os.read(descriptor, _READ_AT_ONCE))
+    finally:
+        os.close(descriptor)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def quarantine(path: Location, folder: Location, damaged: bytes, reason: str) -> None:

@@ -24,7 +24,14 @@ from pathlib import Path
 from dadnet.errors import DadnetError
 from dadnet.location import Location, location
 from dadnet.remote import RemotePath
-from results.files import LedgerWarning, bytes_of, file_name, quarantine, write_once
+from results.files import (
+    LedgerWarning,
+    bytes_of,
+    file_name,
+    quarantine,
+    read_quickly,
+    write_once,
+)
 from results.reading import read_experiment
 from results.records import Experiment, FoldRecord, PlannedFold
 
@@ -126,9 +133,8 @@ class Ledger:
         """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
         folder = f"{self.local_root}/{file_name(experiment.dataset)}/{experiment.digest}/folds"
         for fold in experiment.folds:
-            try:  # many files: a Path for each would take longer than reading it
-                with open(f"{folder}/{file_name(fold.name)}.json", "rb", buffering=0) as file:  # noqa: PTH123
-                    yield fold, file.read()
+            try:
+                yield fold, read_quickly(f"{folder}/{file_name(fold.name)}.json")
             except FileNotFoundError:
                 yield fold, None
 

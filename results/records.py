@@ -110,6 +110,16 @@ class Experiment:
         """The planned folds by their names: with thousands of them, looking through is slow."""
         return {fold.name: fold for fold in self.folds}
 
+    @cached_property
+    def num_clips(self) -> int:
+        """How many test clips the plan has."""
+        return sum(fold.num_test_clips for fold in self.folds)
+
+    @cached_property
+    def num_subjects(self) -> int:
+        """How many test subjects the plan has."""
+        return len({name for fold in self.folds for name in fold.test_subjects})
+
     def to_json(self) -> str:
         """Return the canonical JSON text, with schema and checksum."""
         payload = {name: getattr(self, name) for name in _names_of(type(self))}

@@ -11,7 +11,7 @@ equal on every machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -28,6 +28,8 @@ CONFIDENCE = 0.95
 FIGURES = ("uf1", "uar", "accuracy")
 # Draws made at once; they are the same for any number, and a set of many subjects has many.
 _AT_ONCE = 2_000_000
+# Experiments resampled by one matrix product.
+_BATCH = 10
 # Figures closer than this are equal but for rounding in single precision.
 _EQUAL = 2e-6
 
@@ -88,14 +90,16 @@ def figures(weights: Weights, confusions: IntArray) -> Weights:
     Returns:
         (3, R) in the order of `FIGURES`; NaN where there is no clip.
     """
-    return figures_of_many(weights, [confusions])[0]
+    return next(figures_of_many(weights, [confusions]))
 
 
-def figures_of_many(weights: Weights, stacks: Sequence[IntArray]) -> list[Weights]:
-    """Return the `figures` of several experiments over the same subjects, (3, R) each."""
-    # One large product is much faster than many narrow ones, and rows of length R are contiguous.
-    sums = np.concatenate([marginals(stack) for stack in stacks], axis=1).T @ weights.T
-    return [marginal_figures(part) for part in np.split(sums, len(stacks))]
+def figures_of_many(weights: Weights, stacks: Sequence[IntArray]) -> Iterator[Weights]:
+    """Yield the `figures` of each of several experiments over the same subjects, (3, R)."""
+    for start in range(0, len(stacks), _BATCH):
+        some = stacks[start : start + _BATCH]
+        # One large product is much faster than narrow ones, and rows of length R are contiguous.
+        sums = np.concatenate([marginals(stack) for stack in some], axis=1).T @ weights.T
+        yield from map(marginal_figures, np.split(sums, len(some)))
 
 
 def point_figures(confusions: IntArray) -> FloatArray:

@@ -96,14 +96,14 @@ class Row:
         """How many test clips the plan, or the part, has."""
         if self.part:
             return int(self.counts.confusions.sum())
-        return sum(fold.num_test_clips for fold in self.experiment.folds)
+        return self.experiment.num_clips
 
     @property
     def num_subjects(self) -> int:
         """How many test subjects the plan, or the part, has."""
         if self.part:
             return len(self.counts.subjects)
-        return len({name for fold in self.experiment.folds for name in fold.test_subjects})
+        return self.experiment.num_subjects
 
     @property
     def tallies(self) -> tuple[Tally, ...]:

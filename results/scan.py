@@ -49,11 +49,12 @@ def scan(root: str | Path, processes: int = 1) -> dict[str, Folder]:
     if len(names) < _MANY or processes < 2:
         found = _look_at(str(root), names, limit)
     else:
-        parts = [names[start::processes] for start in range(processes)]
-        size = len(parts)
-        with ProcessPoolExecutor(size, mp_context=get_context("spawn")) as pool:
-            looked = pool.map(_look_at, [str(root)] * size, parts, [limit] * size)
-            found = [folder for part in looked for folder in part]
+        mine, *others = (names[start::processes] for start in range(processes))
+        context = get_context("spawn")
+        with ProcessPoolExecutor(len(others), mp_context=context) as pool:
+            looked = [pool.submit(_look_at, str(root), part, limit) for part in others]
+            found = _look_at(str(root), mine, limit)
+            found += [folder for part in looked for folder in part.result()]
     return {folder.name: folder for folder in sorted(found, key=lambda folder: folder.name)}
 
 
@@ -93,28 +94,28 @@ def _look_at(root: str, names: list[str], limit: int) -> list[Folder]:
 
 
 def _look(root: str, name: str, limit: int) -> Folder:
-    seen: list[str] = []
-    newest = 0
+    seen: list[str] = []  # names of files and folders
+    numbers: list[int] = []  # and what was seen of each file
     for part in ("", "/folds", "/features", "/explain"):
         try:
             folder = os.open(f"{root}/{name}{part}", os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             continue
         try:
-            for entry in os.listdir(folder):  # noqa: PTH208 - of a descriptor
-                if entry.endswith((".json", ".jsonl")):
-                    found = os.stat(entry, dir_fd=folder)
-                    changed = found.st_mtime_ns
-                    newest = changed if changed > newest else newest
-                    seen.append(f"{part}/{entry} {found.st_size} {changed} {found.st_ino}")
+            files = sorted(e for e in os.listdir(folder) if e.endswith((".json", ".jsonl")))  # noqa: PTH208 - of a descriptor
+            for file in files:
+                found = os.stat(file, dir_fd=folder)
+                numbers += (found.st_size, found.st_ino, found.st_mtime_ns)
         finally:
             os.close(folder)
-    for part, changed in _folders_of(f"{root}/{name}/robustness"):
-        newest = max(newest, changed)
-        seen.append(f"/robustness/{part} {changed}")
-    seen.sort()
-    fingerprint = hashlib.sha256("\n".join(seen).encode(errors="surrogateescape")).hexdigest()
-    return Folder(name, fingerprint, newest < limit)
+        seen += [part, *files]
+    for part, changed in sorted(_folders_of(f"{root}/{name}/robustness")):
+        seen.append(f"/robustness/{part}")
+        numbers += (0, 0, changed)
+    # No name of a file holds a slash or a zero: this can be read in one way only.
+    text = "\0".join([*seen, str(numbers)])
+    fingerprint = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return Folder(name, fingerprint, max(numbers[2::3], default=0) < limit)
 
 
 def _folders_of(path: str) -> Iterator[tuple[str, int]]:

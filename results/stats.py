@@ -30,9 +30,6 @@ from results.resampling import (
     subject_weights,
 )
 
-# Experiments resampled by one matrix product.
-_BATCH = 10
-
 
 @dataclass(frozen=True)
 class Score:
@@ -98,10 +95,8 @@ def summarise_many(many: Sequence[Counts]) -> list[Summary]:
     found: list[Summary] = []
     for subjects, alike in groupby(many, key=lambda counts: counts.subjects):
         weights, members = subject_weights(subjects), list(alike)
-        for start in range(0, len(members), _BATCH):
-            part = members[start : start + _BATCH]
-            resampled = figures_of_many(weights, [counts.confusions for counts in part])
-            found += [_summary(*pair) for pair in zip(part, resampled, strict=True)]
+        resampled = figures_of_many(weights, [counts.confusions for counts in members])
+        found += [_summary(*pair) for pair in zip(members, resampled, strict=True)]
     return found
 
 

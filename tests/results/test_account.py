@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 
@@ -133,6 +134,13 @@ def test_unchanged_experiments_are_not_read_again(ledger, indexed, reads):
     assert sorted(reads) == ["half", "one", "two"]
 
 
+def test_an_experiment_without_a_fold_keeps_the_shape_of_its_counts(ledger, fill):
+    experiment = fill(TABLE, without=list(TABLE))
+    (account_,) = accounts(ledger, [experiment], {})
+    assert (account_.num_done, account_.summary) == (0, None)
+    assert account_.counts.confusions.shape == (0, 3, 3)
+
+
 def test_the_parts_of_a_composite_are_kept_too(ledger, fill, monkeypatch, reads):
     monkeypatch.setattr(account, "_FEW", 1)
     composite = {"smic/a": TABLE["a"], "samm/b": TABLE["b"], "samm/c": TABLE["c"]}
@@ -168,7 +176,10 @@ def test_a_damaged_index_and_another_code_only_cost_time(ledger, indexed, reads,
     first = to_json(leaderboard(ledger))
     path = ledger.root / INDEX
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([lines[0].replace(b"num_done", b"num_d0ne"), *lines[1:]]))
+    strange = b'{"written":"by a later version"}'
+    whole = hashlib.sha256(strange).hexdigest().encode() + b" " + strange + b"\n"
+    damaged = lines[0].replace(b"num_done", b"num_d0ne")
+    path.write_bytes(b"".join([damaged, whole, *lines[1:]]))
     assert to_json(leaderboard(ledger)) == first
     assert len(reads) == 1
     reads.clear()
@@ -242,4 +253,7 @@ def test_scan_sees_what_was_written_and_nothing_of_others(ledger, fill, monkeypa
     ledger.fold_path(experiment, "a").write_text(text)
     assert scan.scan(ledger.root)[name].fingerprint != old[name].fingerprint
     assert FoldRecord.from_json(text).fold == "a"
+    for seconds in (-(10**9), 2**35):  # before 1970 and far away
+        os.utime(ledger.fold_path(experiment, "a"), (seconds, seconds))
+        assert scan.scan(ledger.root)[name].settled == (seconds < 0)
     assert scan.scan("/nowhere") == {}

@@ -7,6 +7,7 @@ import pytest
 
 from dadnet.errors import DadnetError
 from results.canonical import seal
+from results.files import read_quickly
 from results.ledger import Ledger, LedgerWarning, file_name, write_once
 
 TABLE = {"casme2/sub01": ["n>n", "p>s"], "casme2/sub02": ["s>s"], "casme2/sub03": ["p>p"]}
@@ -15,6 +16,13 @@ TABLE = {"casme2/sub01": ["n>n", "p>s"], "casme2/sub02": ["s>s"], "casme2/sub03"
 def files(ledger: Ledger) -> list[str]:
     found = (path for path in ledger.root.rglob("*") if path.is_file())
     return sorted(path.relative_to(ledger.root).as_posix() for path in found)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**16 - 1, 2**16, 2**16 + 1, 2**18])
+def test_files_of_every_size_are_read_to_their_end(tmp_path, size):
+    text = os.urandom(size)
+    (tmp_path / "file").write_bytes(text)
+    assert read_quickly(str(tmp_path / "file")) == text
 
 
 def test_layout_and_plan_minus_ledger(ledger, fill, make_record):

@@ -206,9 +206,3 @@ def test_a_clip_in_two_folds_and_no_subjects_are_refused(make_experiment, make_r
         count_records([record, record], CLASSES)
     with pytest.raises(DadnetError, match="some subjects, got: none"):
         summarise(of_stack(np.zeros((0, 3, 3))))
-
-
-def test_counts_survive_json(published):
-    again = Counts.from_json(published.to_json())
-    assert again.same_clips(published)
-    assert summarise(again) == summarise(published)
