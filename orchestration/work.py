@@ -73,14 +73,15 @@ def stack_size(plan: Plan, names: Sequence[str], options: WorkOptions, at_most: 
         plan: the experiment's plan.
         names: folds to try with.
         options: the device.
-        at_most: largest stack to try.
+        at_most: how many of them one worker makes: the largest stack to try.
     """
     torch.set_num_threads(1)
     device = torch.device(options.device)
     views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:at_most]]
-    return choose_stack_size(
+    choice = choose_stack_size(
         plan.config, views, teacher=plan.teacher, device=device, at_most=at_most
     )
+    return choice.dealt(min(at_most, len(names)))
 
 
 def make_folds_of_plan(

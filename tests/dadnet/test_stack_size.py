@@ -4,7 +4,7 @@ import torch
 from dadnet import stack_size
 from dadnet.clips import MicroExpressionDataset
 from dadnet.flow_store import load_flow_store
-from dadnet.stack_size import choose_stack_size, is_out_of_memory
+from dadnet.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from tests.dadnet.test_training import CPU, config, make_teacher, views
 
 
@@ -65,3 +65,10 @@ def test_both_kinds_of_lack_of_memory_are_known():
         torch.empty(2**50)
     assert is_out_of_memory(cpu.value)
     assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+@pytest.mark.parametrize(
+    ("best", "folds", "dealt"), [(4, 6, 3), (4, 8, 4), (4, 9, 3), (8, 12, 6), (4, 3, 3), (1, 5, 1)]
+)
+def test_stacks_are_dealt_evenly(best, folds, dealt):
+    assert StackChoice(best, {}).dealt(folds).size == dealt
