@@ -72,14 +72,19 @@ def chosen_epochs(records: Sequence[FoldRecord]) -> Plot | None:
     if not chosen:
         return None
     epochs = sorted(set(chosen))
+    counts = [chosen.count(epoch) for epoch in epochs]
     bars = {
         "type": "bar",
         "x": epochs,
-        "y": [chosen.count(epoch) for epoch in epochs],
+        "y": counts,
         "marker": {"color": "--accent"},
         "name": "folds",
     }
-    return {"data": [bars], "layout": _layout("chosen epoch", "folds")}
+    layout = _layout("chosen epoch", "folds")
+    last = max(*epochs, *(record.epochs_run or 1 for record in records))
+    layout["xaxis"]["range"] = [0.5, last + 0.5]  # one epoch alone has no scale of its own
+    layout["yaxis"]["dtick"] = -(-max(counts) // 5)  # whole folds
+    return {"data": [bars], "layout": layout}
 
 
 def time_line(records: Sequence[FoldRecord], events: Sequence[Mapping[str, Any]]) -> Plot | None:
