@@ -235,7 +235,8 @@ def lines(rows: Mapping[str, Sequence[tuple[float, float]]], across: str, up: st
         for number, (name, points) in enumerate(rows.items())
     ]
     layout = _layout(across, up)
-    layout["xaxis"]["type"] = "log"
+    layout["xaxis"].update(type="log", dtick=1)
+    layout["height"] += 19 * len(traces)  # the legend, one name to a line on a narrow page
     return {"data": traces, "layout": layout}
 
 
@@ -245,7 +246,8 @@ def _layout(across: str, up: str) -> dict[str, Any]:
         "margin": {"l": 56, "r": 12, "t": 12, "b": 46},
         "xaxis": {"title": {"text": plain(across)}, "automargin": True},
         "yaxis": {"title": {"text": plain(up)}, "automargin": True},
-        "legend": {"orientation": "h", "y": 1.12, "traceorder": "normal"},
+        # It grows upwards, and the margin with it, however many lines it needs.
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         "hovermode": "closest",
     }
 
