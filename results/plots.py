@@ -72,14 +72,19 @@ def chosen_epochs(records: Sequence[FoldRecord]) -> Plot | None:
     if not chosen:
         return None
     epochs = sorted(set(chosen))
+    counts = [chosen.count(epoch) for epoch in epochs]
     bars = {
         "type": "bar",
         "x": epochs,
-        "y": [chosen.count(epoch) for epoch in epochs],
+        "y": counts,
         "marker": {"color": "--accent"},
         "name": "folds",
     }
-    return {"data": [bars], "layout": _layout("chosen epoch", "folds")}
+    layout = _layout("chosen epoch", "folds")
+    last = max(*epochs, *(record.epochs_run or 1 for record in records))
+    layout["xaxis"]["range"] = [0.5, last + 0.5]  # one epoch alone has no scale of its own
+    layout["yaxis"]["dtick"] = -(-max(counts) // 5)  # whole folds
+    return {"data": [bars], "layout": layout}
 
 
 def time_line(records: Sequence[FoldRecord], events: Sequence[Mapping[str, Any]]) -> Plot | None:
@@ -230,7 +235,8 @@ def lines(rows: Mapping[str, Sequence[tuple[float, float]]], across: str, up: st
         for number, (name, points) in enumerate(rows.items())
     ]
     layout = _layout(across, up)
-    layout["xaxis"]["type"] = "log"
+    layout["xaxis"].update(type="log", dtick=1)
+    layout["height"] += 19 * len(traces)  # the legend, one name to a line on a narrow page
     return {"data": traces, "layout": layout}
 
 
@@ -240,7 +246,8 @@ def _layout(across: str, up: str) -> dict[str, Any]:
         "margin": {"l": 56, "r": 12, "t": 12, "b": 46},
         "xaxis": {"title": {"text": plain(across)}, "automargin": True},
         "yaxis": {"title": {"text": plain(up)}, "automargin": True},
-        "legend": {"orientation": "h", "y": 1.12, "traceorder": "normal"},
+        # It grows upwards, and the margin with it, however many lines it needs.
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         "hovermode": "closest",
     }
 

@@ -114,6 +114,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
+        breakable=_breakable,
         level=_level,
         share=_share,
         page_name=page_name,
@@ -149,6 +150,11 @@ def _island(value: object) -> Markup:
 def _source(text: str) -> str:
     """Return the content security policy's source expression of an inline text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that lines may break after its slashes."""
+    return Markup("/<wbr>").join(name.split("/"))
 
 
 def _value(value: object) -> str:

@@ -141,7 +141,7 @@ def test_the_page_shows_what_there_is_and_says_what_there_is_not(ledger, fill, m
     assert "1 tries failed" in text
     assert "class means of its own fold" in text
     assert "second or later try" in text
-    assert "b/clip1" in text
+    assert "b/<wbr>clip1" in text
     assert "python -m orchestration.run_loso" in text
     assert len(text.encode()) < 3e6
 
