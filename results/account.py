@@ -22,7 +22,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from results.counts import Counts, ScoredClip, count
+from results.counts import Counts, ScoredClip, count, nested
 from results.ledger import Ledger, LedgerWarning, file_name
 from results.parts import count_parts
 from results.reading import read_clips
@@ -219,7 +219,7 @@ def _summary(value: Mapping[str, Any] | None) -> Summary | None:
         for name in ("uf1", "uar", "accuracy")
     }
     return Summary(
-        confusion=tuple(tuple(row) for row in value["confusion"]),
+        confusion=nested(value["confusion"]),
         class_f1=tuple(value["class_f1"]),
         mcc=value["mcc"],
         log_loss=value["log_loss"],
