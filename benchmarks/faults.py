@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,11 +28,13 @@ from unittest.mock import patch
 from benchmarks.common import report
 from benchmarks.loso import write_inputs
 from dadnet.checkpoint import CheckpointFile
+from orchestration.connection import on_loopback
 from results.canonical import canonical_json
 from results.ledger import Ledger
 from results.records import comparable
 
 SUBJECTS, CLIPS_EACH, SIZE, EPOCHS, WORKERS = 6, 6, 32, 40, 2
+NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
 LAST_S = 300.0  # a command that takes longer hangs
 GRACE_S = 30.0  # between SIGTERM and SIGKILL
 
@@ -71,13 +74,15 @@ class Round:
         return self.folder / "runs"
 
     @contextmanager
-    def command(self, workers: int = WORKERS) -> Iterator[subprocess.Popen[bytes]]:
+    def command(self, workers: int | None = WORKERS) -> Iterator[subprocess.Popen[bytes]]:
         """The run's command, in a process group that is gone afterwards."""
         words = (
             f"--flows {self.inputs}/flows --ledger {self.ledger} --input-size {SIZE} "
-            f"--epochs {EPOCHS} --checkpoint-every {self.checkpoint_every} --workers {workers} "
+            f"--epochs {EPOCHS} --checkpoint-every {self.checkpoint_every} "
             f"--macro-weights {self.inputs}/teacher.safetensors --num-projections 8"
         )
+        if workers is not None:
+            words += f" --workers {workers}"
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "orchestration.run_loso", *words.split()],
@@ -210,6 +215,19 @@ def terminate_worker(this: Round) -> None:
         this.wait(process)
 
 
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def add_node(cluster: Any) -> Any:
+    """One more raylet."""
+    with on_loopback():
+        return cluster.add_node(**NODE)
+
+
 @contextmanager
 def cluster(this: Round, nodes: int) -> Iterator[Any]:
     """A cluster of raylets on this machine, one CPU each; the round's commands join it."""
@@ -218,10 +236,13 @@ def cluster(this: Round, nodes: int) -> Iterator[Any]:
     with patch.dict(os.environ, own):
         from ray.cluster_utils import Cluster
 
-        found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        # Ray's usual ports may be another Ray's.
+        alone = {"dashboard_port": free_port(), "dashboard_agent_listen_port": 0}
+        with on_loopback():
+            found = Cluster(initialize_head=True, head_node_args={**NODE, **alone})
         try:
             for _ in range(nodes - 1):
-                found.add_node(num_cpus=1)
+                add_node(found)
             this.env = {**own, "RAY_ADDRESS": found.address}
             yield found
         finally:
@@ -239,6 +260,26 @@ def kill_raylet(this: Round) -> None:
         # The driver and its board are on the head; two workers are not both there.
         nodes = [node for node in found.worker_nodes if node._node_id[:6] in used]
         this.draw.choice(nodes).kill_raylet(False)
+        this.wait(process)
+
+
+def join_and_go(this: Round) -> None:
+    """A node joins while folds wait, works, and is lost for good."""
+
+    def fold_on(node: Any) -> str | None:
+        here = [f for f, w in this.running().items() if w.startswith(node._node_id[:6])]
+        return here[0] if here else None
+
+    with cluster(this, 1) as found, this.command(None) as process:
+        this.until(this.running, process)
+        time.sleep(this.draw.uniform(0, 3))
+        node = add_node(found)
+        fold = this.until(lambda: fold_on(node), process)
+        time.sleep(this.draw.uniform(0, 3))
+        workers = {e["worker"].partition("-")[0] for e in this.events() if e.get("worker")}
+        check(len(workers) == 2, f"expected workers on two nodes, got {workers}")
+        this.notes["fold_on_the_new_node"] = fold
+        node.kill_raylet(False)
         this.wait(process)
 
 
@@ -262,6 +303,7 @@ FAULTS: dict[str, Callable[[Round], None]] = {
     "driver": kill_driver,
     "sigterm": terminate_worker,
     "raylet": kill_raylet,
+    "join": join_and_go,
     "head": stop_head,
 }
 

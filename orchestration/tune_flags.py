@@ -68,7 +68,8 @@ class TuneFlags:
     study_storage: str | None = None
     """Optuna's storage, any URL that SQLAlchemy knows; default SQLite in the ledger."""
     workers: int | None = None
-    """Ray Train workers; default one per GPU, else per CPU; 0: in this process, without Ray."""
+    """Ray Train workers at most; default one per GPU, else per CPU, also of nodes that join later;
+    0: in this process, without Ray."""
     concurrent_trials: int | None = None
     """Trials at a time; default as many as it takes to keep the workers busy."""
     stack: int = 1
