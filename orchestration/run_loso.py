@@ -33,7 +33,7 @@ from dadnet.presets import get_preset
 from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration import cli
-from orchestration.claims import Presence
+from orchestration.claims import Presence, claims_folder
 from orchestration.cost import Cost, measure_cost
 from orchestration.in_process import make_folds_here
 from orchestration.plan import Plan, default_flows, make_plan
@@ -134,7 +134,7 @@ def run(flags: RunFlags, console: Console) -> int:
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
-        with Presence(ledger, experiment) as claims:
+        with Presence(claims_folder(ledger, experiment)) as claims:
             if others := claims.others():
                 raise DadnetError(
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
@@ -273,7 +273,7 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
         keep_weights=flags.keep_weights,
         keep_features=flags.keep_features,
     )
-    presence = Presence(Ledger(options.ledger), plan.experiment)
+    presence = Presence(claims_folder(Ledger(options.ledger), plan.experiment))
     events = Ledger(flags.ledger).events_path(plan.experiment)
     epochs = flags.experiment.num_epochs
     with StopRequest() as stop, presence as claims:

@@ -9,9 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
+from dadnet.location import Location, absolute
 from orchestration.board import Board, FoldRow
 from orchestration.plan import Plan, with_config
 from orchestration.trial import FoldService, Job, OnEpoch
@@ -197,7 +197,7 @@ class OpenGroup:
     def __init__(
         self,
         name: str,
-        ledger: Path,
+        ledger: Location,
         checkpoint_every: int,
         *,
         epochs: int,
@@ -216,7 +216,7 @@ class OpenGroup:
             StudyBoard(LEASE_S),
             {
                 "plan": None,
-                "options": WorkOptions(ledger.absolute(), checkpoint_every, test_side=False),
+                "options": WorkOptions(absolute(ledger), checkpoint_every, test_side=False),
                 "stack": stack,
                 "names": (),
                 "share": stack,
