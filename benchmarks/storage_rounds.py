@@ -43,6 +43,7 @@ def on_s3(this: Round, retry_s: float) -> Iterator[S3Server]:
             this.env = {RETRY_ENV: str(retry_s)}
             this.files = lambda: server.content(PREFIX)
             yield server
+            server.fail()
             kept = server.content(PREFIX)
             this.files = lambda: kept
             this.found = this.content()  # while the server is there

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import free_port
+from benchmarks.disturbed import free_port
 from tests.orchestration.conftest import ledger_content, run_words, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
