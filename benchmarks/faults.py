@@ -25,7 +25,6 @@ from benchmarks.disturbed import (
     CLIPS_EACH,
     SIZE,
     SUBJECTS,
-    NotHeldError,
     Round,
     SkippedError,
     check,
@@ -91,7 +90,7 @@ def main() -> int:
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     given = parser.parse_args()
     rows = {key: row for file in given.with_those_of for key, row in rounds_of(file).items()}
-    made: list[dict[str, Any]] = []
+    held = True
     if given.rounds:
         with bench() as (root, undisturbed):
             for fault in given.faults:
@@ -99,15 +98,15 @@ def main() -> int:
                     row = {"fault": fault, "round": number, "commit": commit()}
                     try:
                         row |= disturb(root, undisturbed, fault, number)
-                    except NotHeldError as error:
-                        row |= {"held": False, "why": str(error)}
                     except SkippedError as error:
                         row |= {"held": None, "why": str(error)}
+                    except Exception as error:  # the rounds before it count all the same
+                        row |= {"held": False, "why": f"{type(error).__name__}: {error}"}
+                        held = False
                     print(row, flush=True)
-                    made.append(row)
-    rows |= {(row["fault"], row["round"]): row for row in made}
+                    rows[fault, number] = row
     report("faults", [rows[key] for key in sorted(rows)], given.json)
-    return 1 if any(row["held"] is False for row in made) else 0
+    return 0 if held else 1
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ Credentials come from the environment and never stand in a URI, so no record or 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # Requests are repeated for so long; longer outages end the command, which can be given again.
 RETRY_ENV = "DADNET_STORAGE_RETRY_S"
 _RETRY_S = 120.0
+_AGAIN_S = 0.2
 
 
 class StorageError(DadnetError):
@@ -178,16 +180,34 @@ class RemotePath:
             obstore.delete(self._store(), self.key)
 
     def entries(self) -> Iterator[Entry]:
-        """Every object below it, in any depth and order."""
+        """Every object below it, in any depth and order.
+
+        An answer that is cut off in its middle, which the client does not ask for again as it does
+        with an object's, is gone on with after the last name that was read.
+        """
+        from obstore.exceptions import BaseError
+
+        start, began = f"{self.key}/" if self.key else "", time.monotonic()
+        last: str | None = None
+        while True:
+            try:
+                for found in self._listed(last):
+                    last = str(found["path"])
+                    etag = found["e_tag"] or ""
+                    name = last.removeprefix(start)
+                    yield Entry(name, found["size"], etag, found["last_modified"])
+                return
+            except (BaseError, OSError) as error:
+                if "response body" not in str(error) or time.monotonic() - began > _retry_s():
+                    with _told(self):
+                        raise
+                time.sleep(_AGAIN_S)
+
+    def _listed(self, after: str | None) -> Iterator[Any]:
         import obstore
 
-        start = f"{self.key}/" if self.key else ""
-        with _told(self):
-            for page in obstore.list(self._store(), self.key or None, chunk_size=1000):
-                for found in page:
-                    name = found["path"].removeprefix(start)
-                    etag = found["e_tag"] or ""
-                    yield Entry(name, found["size"], etag, found["last_modified"])
+        for page in obstore.list(self._store(), self.key or None, offset=after, chunk_size=1000):
+            yield from page
 
     def remove_tree(self) -> None:
         """Remove every object below it."""
@@ -195,8 +215,11 @@ class RemotePath:
             (self / entry.name).unlink()
 
     def _store(self) -> ObjectStore:
-        retry = float(os.environ.get(RETRY_ENV, _RETRY_S))
-        return _open(self.base, self.query, retry)
+        return _open(self.base, self.query, _retry_s())
+
+
+def _retry_s() -> float:
+    return float(os.environ.get(RETRY_ENV, _RETRY_S))
 
 
 @lru_cache(maxsize=16)
