@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -176,7 +176,7 @@ class RemotePath:
         """Remove the object; on object storage one that is not there is no error."""
         import obstore
 
-        with _told(self):
+        with suppress(FileNotFoundError), _told(self):  # Azure and Google tell, Amazon does not
             obstore.delete(self._store(), self.key)
 
     def entries(self) -> Iterator[Entry]:
