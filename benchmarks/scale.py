@@ -26,7 +26,8 @@ from benchmarks.common import report
 from benchmarks.dry import EPOCHS, dry_plan, make_dry_folds
 from orchestration.board import Board, FoldBoard
 from orchestration.event_log import EventLog
-from orchestration.group import POLL_S, connect, run_group
+from orchestration.connection import connect
+from orchestration.group import POLL_S, run_group
 from orchestration.plan import Plan
 from orchestration.progress import Progress
 from orchestration.work import WorkOptions

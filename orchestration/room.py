@@ -27,6 +27,8 @@ from orchestration.connection import BOOTSTRAP, connect, named_address
 
 # A wish that is not repeated is forgotten, should the driver die.
 WISH_S = 90.0
+# A search may have thousands of folds that wait; no cluster needs to hear of more than so many.
+WISH_MOST = 256
 _ROUNDING = 1e-6
 
 
@@ -184,7 +186,7 @@ class Wish:
         if workers > 0:
             self._coordinator().request_resources.remote(
                 requester_id=self._name,
-                resources=[self._share.resources] * workers,
+                resources=[self._share.resources] * min(workers, WISH_MOST),
                 expire_after_s=WISH_S,
             )
         elif self._told:
