@@ -67,6 +67,9 @@ def test_failed_slow_and_cut_answers_are_asked_for_again(folder, s3):
     )
     assert path.create(data)
     assert path.read_bytes() == data
+    s3.fail({"method": "GET", "kind": "cut", "times": 3})
+    with pytest.raises(FileNotFoundError):  # and not: the answer ended too early
+        (folder / "none").read_bytes()
 
 
 def test_a_listing_that_is_cut_off_is_gone_on_with(folder, s3):
