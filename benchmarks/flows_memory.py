@@ -29,7 +29,8 @@ from dadnet.flow_store import (
     write_card,
     write_flow_file,
 )
-from orchestration.group import connect, share
+from orchestration.connection import connect
+from orchestration.group import share
 from orchestration.plan import Plan
 from tests.conftest import make_clips
 

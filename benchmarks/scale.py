@@ -25,8 +25,9 @@ from rich.console import Console
 from benchmarks.common import report
 from benchmarks.dry import EPOCHS, dry_plan, make_dry_folds
 from orchestration.board import Board, FoldBoard
+from orchestration.connection import connect
 from orchestration.event_log import EventLog
-from orchestration.group import POLL_S, connect, run_group
+from orchestration.group import POLL_S, run_group
 from orchestration.plan import Plan
 from orchestration.progress import Progress
 from orchestration.work import WorkOptions

@@ -13,13 +13,14 @@ Credentials come from the environment and never stand in a URI, so no record or 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from dadnet.errors import DadnetError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # Requests are repeated for so long; longer outages end the command, which can be given again.
 RETRY_ENV = "DADNET_STORAGE_RETRY_S"
 _RETRY_S = 120.0
+_AGAIN_S = 0.2
+_T = TypeVar("_T")
 
 
 class StorageError(DadnetError):
@@ -103,7 +106,9 @@ class RemotePath:
 
         try:
             with _told(self):
-                found: datetime = obstore.head(self._store(), self.key)["last_modified"]
+                found: datetime = _asked_again(lambda: obstore.head(self._store(), self.key))[
+                    "last_modified"
+                ]
                 return found
         except FileNotFoundError:
             return None
@@ -117,7 +122,7 @@ class RemotePath:
         import obstore
 
         with _told(self):
-            return int(obstore.head(self._store(), self.key)["size"])
+            return int(_asked_again(lambda: obstore.head(self._store(), self.key))["size"])
 
     def is_dir(self) -> bool:
         """Whether there is an object below it."""
@@ -131,13 +136,14 @@ class RemotePath:
         """
         import obstore
 
-        with _told(self):
+        def read() -> tuple[bytes, int]:
             found = obstore.get(self._store(), self.key)
-            data = bytes(found.bytes())
-        if len(data) != found.meta["size"]:
-            raise StorageError(
-                f"storage: {self} ended after {len(data)} of {found.meta['size']} bytes"
-            )
+            return bytes(found.bytes()), int(found.meta["size"])
+
+        with _told(self):
+            data, size = _asked_again(read)
+        if len(data) != size:
+            raise StorageError(f"storage: {self} ended after {len(data)} of {size} bytes")
         return data
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -174,20 +180,37 @@ class RemotePath:
         """Remove the object; on object storage one that is not there is no error."""
         import obstore
 
-        with _told(self):
+        with suppress(FileNotFoundError), _told(self):  # Azure and Google tell, Amazon does not
             obstore.delete(self._store(), self.key)
 
     def entries(self) -> Iterator[Entry]:
-        """Every object below it, in any depth and order."""
+        """Every object below it, in any depth and order.
+
+        An answer that is cut off in its middle is gone on with after the last name that was read.
+        """
+        from obstore.exceptions import BaseError
+
+        start, began = f"{self.key}/" if self.key else "", time.monotonic()
+        last: str | None = None
+        while True:
+            try:
+                for found in self._listed(last):
+                    last = str(found["path"])
+                    etag = found["e_tag"] or ""
+                    name = last.removeprefix(start)
+                    yield Entry(name, found["size"], etag, found["last_modified"])
+                return
+            except (BaseError, OSError) as error:
+                if not _is_cut(error, began):
+                    with _told(self):
+                        raise
+                time.sleep(_AGAIN_S)
+
+    def _listed(self, after: str | None) -> Iterator[Any]:
         import obstore
 
-        start = f"{self.key}/" if self.key else ""
-        with _told(self):
-            for page in obstore.list(self._store(), self.key or None, chunk_size=1000):
-                for found in page:
-                    name = found["path"].removeprefix(start)
-                    etag = found["e_tag"] or ""
-                    yield Entry(name, found["size"], etag, found["last_modified"])
+        for page in obstore.list(self._store(), self.key or None, offset=after, chunk_size=1000):
+            yield from page
 
     def remove_tree(self) -> None:
         """Remove every object below it."""
@@ -195,8 +218,30 @@ class RemotePath:
             (self / entry.name).unlink()
 
     def _store(self) -> ObjectStore:
-        retry = float(os.environ.get(RETRY_ENV, _RETRY_S))
-        return _open(self.base, self.query, retry)
+        return _open(self.base, self.query, _retry_s())
+
+
+def _retry_s() -> float:
+    return float(os.environ.get(RETRY_ENV, _RETRY_S))
+
+
+def _asked_again(ask: Callable[[], _T]) -> _T:
+    """The answer to a question that may be asked twice; the client gives up where an answer that
+    is no object's (a listing, a 404) is cut off."""
+    from obstore.exceptions import BaseError
+
+    began = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except (BaseError, OSError) as error:
+            if not _is_cut(error, began):
+                raise
+            time.sleep(_AGAIN_S)
+
+
+def _is_cut(error: Exception, began: float) -> bool:
+    return "response body" in str(error) and time.monotonic() - began < _retry_s()
 
 
 @lru_cache(maxsize=16)

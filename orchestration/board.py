@@ -204,8 +204,12 @@ class Board:
         """Pass on what a worker has to say."""
         self.events.append({"event": "told", "worker": worker, "message": message})
 
+    def note(self, message: str) -> None:
+        """Keep what the driver has to say with the events."""
+        self.events.append({"event": "noted", "message": message})
+
     def snapshot(self, events_from: int = 0) -> dict[str, Any]:
-        """Number of folds by state, rows that run, new events, and whether all is over.
+        """Number of folds by state, rows that run, new events, workers so far, whether all is over.
 
         All is over when every fold is done or failed. The other rows are not in it: a driver asks
         twice a second, and there may be ten thousand of them.
@@ -217,6 +221,7 @@ class Board:
             "events": self.events[events_from:],
             "clips": self.clips,
             "failures": self.failures,
+            "workers": len(self._ranks),
             "over": not self.open
             and not any(self._by[state] for state in ("waiting", "running", "elsewhere")),
         }

@@ -97,25 +97,28 @@ class Claims:
         return ours is not None and (ours - theirs).total_seconds() > self.lease_s
 
 
+def claims_folder(ledger: Ledger, experiment: Experiment) -> Location:
+    """Where the claims on an experiment's folds lie."""
+    return ledger.folder(experiment) / "claims"
+
+
 class Presence:
-    """A run's claims while it goes on: ``with Presence(ledger, experiment) as claims``.
+    """A run's claims while it goes on: ``with Presence(claims_folder(...)) as claims``.
 
     Args:
-        ledger: where the folds are.
-        experiment: whose folds.
+        folder: of the claims.
         beat_s: seconds between two signs of life.
         lease_s: as of `Claims`.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: Experiment,
+        folder: Location,
         beat_s: float = BEAT_S,
         lease_s: float = LEASE_S,
     ) -> None:
         owner = f"{file_name(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(6)}"
-        self._claims = Claims(ledger.folder(experiment) / "claims", owner, lease_s)
+        self._claims = Claims(folder, owner, lease_s)
         self._path = self._claims.folder / "owners" / f"{owner}.json"
         self._over = threading.Event()
         self._beat_s = beat_s

@@ -30,7 +30,7 @@ PROBE_S = 10.0
 # Ray's own switch, meant for macOS and Windows: without it a node takes the address of the
 # outside network, whatever address it is given, and listens on all of them.
 _ON_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-_BOOTSTRAP = "ray_bootstrap_config.yaml"
+BOOTSTRAP = "ray_bootstrap_config.yaml"
 _PROBE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 
@@ -71,7 +71,7 @@ def is_submitted(script: Path, home: Path) -> bool:
         script: the file that Python runs.
         home: the user's home.
     """
-    return script.absolute().parent == home and (home / _BOOTSTRAP).is_file()
+    return script.absolute().parent == home and (home / BOOTSTRAP).is_file()
 
 
 def find(address: str) -> str:
@@ -184,7 +184,7 @@ def _write_token(path: Path) -> None:
 
 def _start(cpus: int) -> None:
     ensure_token()
-    with _on_loopback():
+    with on_loopback():
         ray.init(
             address="local",
             num_cpus=cpus,
@@ -202,7 +202,7 @@ def _join(address: str) -> None:
     # By itself Ray looks for a token only where the address is "auto".
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
-        with contextlib.nullcontext() if is_outside(address) else _on_loopback():
+        with contextlib.nullcontext() if is_outside(address) else on_loopback():
             ray.init(address=address, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
@@ -222,7 +222,7 @@ def _refuse_if_open(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
+def on_loopback() -> Iterator[None]:
     """What is started within listens on loopback, and so does all that it starts."""
     before, known = os.environ.get(_ON_NETWORK), ray_constants.ENABLE_RAY_CLUSTER
     os.environ[_ON_NETWORK] = "0"

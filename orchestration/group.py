@@ -1,27 +1,40 @@
-"""One Ray Train worker group per run, whose workers make the missing folds of a plan."""
+"""The workers of a run on Ray: they make the missing folds of a plan.
+
+They are Ray Train worker groups on one board. The first takes the room that there is; when nodes
+join while folds wait, a further group takes theirs, and nobody who works is disturbed. When a node
+goes, its leases end and the others take its folds over.
+"""
 
 import math
-import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ray
-from ray._private.state import state
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dadnet.errors import DadnetError
 from dadnet.location import Location, absolute
-from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration.backend import IndependentConfig
 from orchestration.board import MAX_TRIES, Board, FoldBoard
-from orchestration.connection import connect
 from orchestration.plan import Plan
+from orchestration.room import (
+    Wish,
+    WorkerShare,
+    check_shared,
+    default_workers,
+    free_room,
+    further_workers,
+    offered,
+    worker_share,
+)
 from orchestration.stopping import GRACE_S as STOP_S
 from orchestration.work import WorkOptions, make_folds_of_plan
 from orchestration.worker import MakeFolds, train_loop_per_worker
@@ -32,83 +45,15 @@ POLL_S = 0.5
 # loss of a node `fit()` can wait for ever for a worker that cannot come back.
 GRACE_S = 15.0
 LEASE_S = 15.0
+# Between two looks for room; what is free at two of them is nobody's who is only being replaced.
+LOOK_S = 5.0
+# A group that has just ended may still hold the room of the next one.
+ROOM_S = 3.0
+# Longer than an autoscaler's machines need to come.
+NO_ROOM_S = 900.0
 
 OnSnapshot = Callable[[dict[str, Any]], None]
 OnLoss = Callable[[BaseException | None], None]
-
-
-def offered() -> dict[str, float]:
-    """What the cluster has, or may grow to where an autoscaler adds nodes as they are needed."""
-    here: dict[str, float] = ray.cluster_resources()
-    most = state.get_max_resources_from_cluster_config() or {}
-    return {name: max(here.get(name, 0), most.get(name, 0)) for name in {*here, *most}}
-
-
-def default_workers(gpus_per_worker: float = 1.0) -> int:
-    """As many workers as the cluster's GPUs hold, or one per CPU if there is none.
-
-    Args:
-        gpus_per_worker: share of a GPU that each takes, more than 0 and at most 1.
-    """
-    resources = offered()
-    # A worker's share lies on one GPU: of 0.4, two fit on each. The 1e-9 is for 1 / (1 / 3).
-    on_gpus = int(resources.get("GPU", 0)) * math.floor(1 / gpus_per_worker + 1e-9)
-    return on_gpus or int(resources.get("CPU", 1))
-
-
-def cluster_has_gpus() -> bool:
-    """Whether Ray knows of a GPU; joins or starts the cluster."""
-    connect(1)
-    return bool(offered().get("GPU", 0))
-
-
-def scaling(
-    workers: int, gpus: float, gpus_per_worker: float = 1.0, cpus: float = 1.0
-) -> ScalingConfig:
-    """What Ray gives a worker group.
-
-    Args:
-        workers: its size.
-        gpus: GPUs of the cluster; without any a worker takes a CPU.
-        gpus_per_worker: as in :func:`default_workers`.
-        cpus: CPUs of a worker without a GPU; less than 1 leaves room for the trials of a search.
-
-    Raises:
-        DadnetError: if a share of a GPU is asked for where there is none.
-    """
-    if gpus > 0:
-        share = {"GPU": gpus_per_worker}
-        return ScalingConfig(num_workers=workers, use_gpu=True, resources_per_worker=share)
-    if gpus_per_worker != 1:
-        raise DadnetError(
-            f"gpus_per_worker: expected a cluster with GPUs for a share of {gpus_per_worker}, "
-            "which has none"
-        )
-    on_cpus = None if cpus == 1 else {"CPU": cpus}
-    return ScalingConfig(num_workers=workers, resources_per_worker=on_cpus)
-
-
-def check_shared(folder: Location) -> None:
-    """Refuse a ledger that is a folder of this machine alone: records made elsewhere would be lost.
-
-    Args:
-        folder: one that is there, as this machine sees it.
-
-    Raises:
-        DadnetError: naming a node that does not see it.
-    """
-    if isinstance(folder, RemotePath):
-        return  # object storage, which all nodes reach
-    here = ray.get_runtime_context().get_node_id()
-    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
-    there = ray.remote(num_cpus=0)(os.path.isdir)
-    for node in others:
-        on_it = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        if not ray.get(there.options(scheduling_strategy=on_it).remote(str(folder))):
-            raise DadnetError(
-                f"ledger: node {node['NodeManagerAddress']} does not see {folder}; expected a "
-                "path on storage that all nodes share"
-            )
 
 
 def run_group(
@@ -116,20 +61,21 @@ def run_group(
     missing: tuple[str, ...],
     options: WorkOptions,
     *,
-    workers: int,
+    workers: int | None,
     stack: int,
     on_snapshot: OnSnapshot,
     gpus_per_worker: float = 1.0,
     stop: Callable[[], bool] = lambda: False,
     make: MakeFolds = make_folds_of_plan,
 ) -> None:
-    """Make the missing folds on a worker group; returns when each is done or has failed.
+    """Make the missing folds on workers; returns when each is done or has failed.
 
     Args:
         plan: the experiment's plan.
         missing: names of the folds to make.
         options: where and how.
-        workers: size of the group; each takes a GPU where the cluster has some, else a CPU.
+        workers: at most; None: as many as there ever is room for. Each takes a GPU where the
+            cluster has some, else a CPU.
         stack: folds that a worker trains at once; 0: each worker measures what is fastest.
         gpus_per_worker: share of a GPU that each worker takes, where the cluster has some.
         on_snapshot: called about twice a second with the board's state and its new events.
@@ -138,10 +84,11 @@ def run_group(
 
     Raises:
         StoppedError: because of `stop`.
-        Exception: what broke the whole group, if folds are left.
+        DadnetError: if there is no room for a worker.
+        Exception: what broke all workers, if folds are left.
     """
     check_shared(Ledger(options.ledger).folder(plan.experiment))
-    shares = scaling(min(workers, len(missing)), offered().get("GPU", 0), gpus_per_worker)
+    likely = min(workers or default_workers(gpus_per_worker), len(missing))
     name = f"loso-{plan.experiment.dataset}-{plan.experiment.digest}"
     group = WorkerGroup(
         name,
@@ -151,11 +98,12 @@ def run_group(
             "options": options,
             "stack": stack,
             "names": missing,
-            "share": math.ceil(len(missing) / min(workers, len(missing))),
+            "share": math.ceil(len(missing) / likely),
             "make": make,
         },
         epochs=plan.config.optim.epochs,
-        shares=shares,
+        share=worker_share(offered().get("GPU", 0), gpus_per_worker),
+        at_most=min(workers or len(missing), len(missing)),
         # Enough for every fold to be given up by the board first; not for ever, since workers
         # that cannot even start would then be restarted without end.
         max_failures=10 + MAX_TRIES * len(missing),
@@ -174,14 +122,15 @@ def share(plan: Plan) -> ray.ObjectRef:
 
 
 class WorkerGroup:
-    """A Ray Train worker group with its board.
+    """A run's workers with their board.
 
     Args:
         name: of the run and of the board, for the dashboard.
         board: what is to be made.
-        loop: configuration of `train_loop_per_worker`, without the board.
+        loop: configuration of `train_loop_per_worker`, without board and rank.
         epochs: of a fold at most, for the metrics.
-        shares: size of the group and each worker's share of the machine, see :func:`scaling`.
+        share: what each worker takes of a machine.
+        at_most: workers.
         max_failures: workers that may be replaced.
     """
 
@@ -192,7 +141,8 @@ class WorkerGroup:
         loop: dict[str, Any],
         *,
         epochs: int,
-        shares: ScalingConfig,
+        share: WorkerShare,
+        at_most: int,
         max_failures: int,
     ) -> None:
         # With the driver: a node that is lost must not take the board along.
@@ -205,20 +155,74 @@ class WorkerGroup:
             scheduling_strategy=here,
         )
         self.board: Any = actor.remote(name, board, epochs)
+        self._ask = self.board.call.options(enable_task_events=False).remote
+        self._name, self._share, self._at_most = name, share, at_most
+        self._loop, self._max_failures = loop, max_failures
+        self._fits: list[threading.Thread] = []
+        self._failures: list[BaseException] = []
+        self._size = 0  # of all groups; who is lost counts, since a new node is first given to him
+        self._wish = Wish(share)
+        self._began = self._looked = time.monotonic()
+        self._room = 0
+        if room := _room_to_begin(share, at_most):
+            self._open(min(room, at_most))
+
+    def _open(self, workers: int) -> None:
+        """Open one more group."""
+        number = len(self._fits)
+        name = f"{self._name}-{number}" if number else self._name
         trainer = DataParallelTrainer(
             train_loop_per_worker,
-            train_loop_config={"board": self.board, **loop},
+            train_loop_config={"board": self.board, "first_rank": self._size, **self._loop},
             backend_config=IndependentConfig(),
-            scaling_config=shares,
+            scaling_config=self._share.scaling(workers),
             run_config=RunConfig(
                 name=name,
-                storage_path=_storage(loop["options"].ledger),
-                failure_config=FailureConfig(max_failures=max_failures),
+                storage_path=_storage(self._loop["options"].ledger),
+                failure_config=FailureConfig(max_failures=self._max_failures),
             ),
         )
-        self._failures: list[BaseException] = []
-        self._fit = threading.Thread(target=_fit, args=(trainer, self._failures), daemon=True)
-        self._fit.start()
+        self._size += workers
+        self._fits.append(
+            threading.Thread(target=_fit, args=(trainer, self._failures), daemon=True)
+        )
+        self._fits[-1].start()
+
+    def _grow(self, snapshot: dict[str, Any]) -> None:
+        """Open a further group if folds wait and there is room; tell the autoscaler what we want.
+
+        Raises:
+            DadnetError: if there was no room for anybody all the time.
+        """
+        if time.monotonic() - self._looked < LOOK_S:
+            return
+        self._looked = time.monotonic()
+        waiting = snapshot["counts"]["waiting"]
+        add = partial(further_workers, self._at_most, self._size, snapshot["workers"], waiting)
+        more = add(sys.maxsize)
+        room = add(free_room(self._share)) if more else 0
+        if room and room == self._room:
+            self._open(room)
+            self._tell(f"the cluster has grown: {room} more workers, {self._size} in all")
+            more -= room
+        elif not self._size:
+            self._wait_for_room()
+        self._room = room
+        self._wish.tell(more)
+
+    def _wait_for_room(self) -> None:
+        needs = ", ".join(f"{amount:g} {name}" for name, amount in self._share.resources.items())
+        waited = self._looked - self._began
+        if waited > NO_ROOM_S:
+            raise DadnetError(
+                f"cluster: expected a node with {needs} free for a worker, found none in "
+                f"{waited:.0f} s"
+            )
+        if waited < 2 * LOOK_S:
+            self._tell(f"waiting for a node with {needs} free")
+
+    def _tell(self, message: str) -> None:
+        ray.get(self._ask("note", message))
 
     def follow(
         self,
@@ -226,29 +230,80 @@ class WorkerGroup:
         on_loss: OnLoss | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Show the board until its folds are done or failed and the group has ended.
+        """Show the board until its folds are done or failed and the workers have ended.
 
         Args:
             on_snapshot: called about twice a second.
-            on_loss: called with what broke the group if it ends while the board is still open.
+            on_loss: called with what broke the workers if they end while the board is still open.
             stop: whether to stop.
 
         Raises:
             StoppedError: because of `stop`.
-            Exception: what broke the whole group, if folds are left.
+            DadnetError: if there is no room for a worker.
+            Exception: what broke all workers, if folds are left.
         """
-        over = _follow(self.board, self._fit, on_snapshot, stop)
+        over = self._follow(on_snapshot, stop)
         if not over and stop():
-            ray.kill(self.board)
+            self._leave()
             raise StoppedError("the run was asked to stop")
         failure = self._failures[0] if self._failures else None
         if not over and on_loss is not None:
             on_loss(failure)
-            while not _follow(self.board, self._fit, on_snapshot, stop):
+            while not self._follow(on_snapshot, stop):
                 time.sleep(POLL_S)  # whoever waits is to see it, and then closes the board
-        ray.kill(self.board)
+        self._leave()
         if failure is not None and not over:
             raise failure
+
+    def _leave(self) -> None:
+        self._wish.tell(0)
+        ray.kill(self.board)
+
+    def _follow(self, on_snapshot: OnSnapshot, stop: Callable[[], bool]) -> bool:
+        """Show the board until the workers end, are no longer needed or have stopped; whether all
+        is over."""
+        seen = 0
+        over_since: float | None = None
+        stopped_at: float | None = None
+        while True:
+            alive = not self._fits or any(fit.is_alive() for fit in self._fits)
+            snapshot = ray.get(self._ask("snapshot", seen))
+            seen += len(snapshot["events"])
+            on_snapshot(snapshot)
+            if snapshot["over"]:
+                over_since = over_since or time.monotonic()
+                if not self._fits:
+                    return True
+            if not alive or (over_since and time.monotonic() - over_since > GRACE_S):
+                return bool(snapshot["over"])
+            if stop() and not snapshot["over"]:
+                if stopped_at is None:
+                    stopped_at = time.monotonic()
+                    ray.get(self._ask("stop"))
+                if not snapshot["running"] or time.monotonic() - stopped_at > STOP_S:
+                    return False
+            elif not snapshot["over"]:
+                self._grow(snapshot)
+            self._wait()
+
+    def _wait(self) -> None:
+        """For the next look, or for the last group's end."""
+        alive = [fit for fit in self._fits if fit.is_alive()]
+        if len(alive) == 1:
+            alive[0].join(POLL_S)
+        else:
+            time.sleep(POLL_S)
+
+
+def _room_to_begin(share: WorkerShare, at_most: int) -> int:
+    """Workers that there is room for now; a moment is given to who is just leaving."""
+    until = time.monotonic() + ROOM_S
+    full = sum(
+        share.fit_in(node["Resources"], node["Resources"]) for node in ray.nodes() if node["Alive"]
+    )
+    while (room := free_room(share)) < min(full, at_most) and time.monotonic() < until:
+        time.sleep(0.2)
+    return room
 
 
 def _storage(ledger: Location) -> str:
@@ -261,30 +316,3 @@ def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:
         trainer.fit()
     except BaseException as failure:  # it is handed to the driver's thread
         failures.append(failure)
-
-
-def _follow(
-    board: Any, fit: threading.Thread, on_snapshot: OnSnapshot, stop: Callable[[], bool]
-) -> bool:
-    """Show the board until the group ends, is no longer needed or has stopped; whether all is
-    over."""
-    ask = board.call.options(enable_task_events=False).remote
-    seen = 0
-    over_since: float | None = None
-    stopped_at: float | None = None
-    while True:
-        alive = fit.is_alive()
-        snapshot = ray.get(ask("snapshot", seen))
-        seen += len(snapshot["events"])
-        on_snapshot(snapshot)
-        if snapshot["over"]:
-            over_since = over_since or time.monotonic()
-        if not alive or (over_since and time.monotonic() - over_since > GRACE_S):
-            return bool(snapshot["over"])
-        if stop() and not snapshot["over"]:
-            if stopped_at is None:
-                stopped_at = time.monotonic()
-                ray.get(ask("stop"))
-            if not snapshot["running"] or time.monotonic() - stopped_at > STOP_S:
-                return False
-        fit.join(POLL_S)

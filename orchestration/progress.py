@@ -121,6 +121,8 @@ class Progress:
             self.console.print(f"warning ({event['worker']}): {event['message']}", markup=False)
         elif kind == "told":
             self.console.print(f"worker {event['worker']}: {event['message']}", markup=False)
+        elif kind == "noted":
+            self.console.print(event["message"], markup=False)
         elif kind == "yielded":
             self.console.print(f"fold {event['fold']} kept its state: {event['why']}", markup=False)
         elif kind in ("returned", "failed"):

@@ -33,7 +33,7 @@ from dadnet.presets import get_preset
 from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration import cli
-from orchestration.claims import Presence
+from orchestration.claims import Presence, claims_folder
 from orchestration.cost import Cost, measure_cost
 from orchestration.in_process import make_folds_here
 from orchestration.plan import Plan, default_flows, make_plan
@@ -61,7 +61,8 @@ class RunFlags:
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     workers: int | None = None
-    """Ray Train workers; default one per GPU, else per CPU; 0: in this process, without Ray."""
+    """Ray Train workers at most; default one per GPU, else per CPU, also of nodes that join later;
+    0: in this process, without Ray."""
     gpus_per_worker: float = 1.0
     """Share of a GPU that a worker takes, up to 1: with 0.5 two of them train side by side."""
     stack: int | Literal["auto"] = 1
@@ -133,7 +134,7 @@ def run(flags: RunFlags, console: Console) -> int:
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
-        with Presence(ledger, experiment) as claims:
+        with Presence(claims_folder(ledger, experiment)) as claims:
             if others := claims.others():
                 raise DadnetError(
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
@@ -207,10 +208,10 @@ def check_device(flags: RunFlags) -> None:
     """Refuse what no worker of this run could do, before anything is written."""
     on_ray = flags.workers != 0
     if on_ray and (flags.experiment.optim.precision == "tf32" or flags.gpus_per_worker != 1):
-        from orchestration.group import cluster_has_gpus, scaling
+        from orchestration.room import cluster_has_gpus, worker_share
 
         gpus = cluster_has_gpus()
-        scaling(1, gpus, flags.gpus_per_worker)
+        worker_share(gpus, flags.gpus_per_worker)
         check_precision(flags.experiment.optim.precision, torch.device("cuda" if gpus else "cpu"))
     elif not on_ray:
         check_precision(flags.experiment.optim.precision, torch.device(local_device()))
@@ -272,7 +273,7 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
         keep_weights=flags.keep_weights,
         keep_features=flags.keep_features,
     )
-    presence = Presence(Ledger(options.ledger), plan.experiment)
+    presence = Presence(claims_folder(Ledger(options.ledger), plan.experiment))
     events = Ledger(flags.ledger).events_path(plan.experiment)
     epochs = flags.experiment.num_epochs
     with StopRequest() as stop, presence as claims:
@@ -298,7 +299,7 @@ def _on_ray(
     stop: StopRequest,
 ) -> None:
     from orchestration.connection import connect  # Ray only when needed
-    from orchestration.group import default_workers, run_group
+    from orchestration.group import run_group
 
     connect(flags.workers or 1)
     stop.install()
@@ -306,7 +307,7 @@ def _on_ray(
         plan,
         missing,
         options,
-        workers=flags.workers or default_workers(flags.gpus_per_worker),
+        workers=flags.workers,
         gpus_per_worker=flags.gpus_per_worker,
         stack=0 if flags.stack == "auto" else flags.stack,
         on_snapshot=progress.show,

@@ -5,12 +5,13 @@ board for folds, and the records in the ledger are the answer. A trainer inside 
 times slower, and hangs when the trials hold the CPUs that their trainers wait for.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
+from dadnet.location import Location, absolute
 from orchestration.board import Board, FoldRow
 from orchestration.plan import Plan, with_config
 from orchestration.trial import FoldService, Job, OnEpoch
@@ -188,7 +189,7 @@ class OpenGroup:
         ledger: folder of the ledger.
         checkpoint_every: epochs between two states of a fold.
         epochs: of a fold at most, for the metrics.
-        workers: size; None for one per GPU, else per CPU.
+        workers: at most; None for one per GPU, else per CPU, also of nodes that join later.
         stack: folds that a worker trains at once.
         on_snapshot: as of `run_group`.
     """
@@ -196,7 +197,7 @@ class OpenGroup:
     def __init__(
         self,
         name: str,
-        ledger: Path,
+        ledger: Location,
         checkpoint_every: int,
         *,
         epochs: int,
@@ -205,7 +206,8 @@ class OpenGroup:
         on_snapshot: Callable[[dict[str, Any]], None],
     ) -> None:
         from orchestration.connection import connect
-        from orchestration.group import LEASE_S, WorkerGroup, default_workers, offered, scaling
+        from orchestration.group import LEASE_S, WorkerGroup
+        from orchestration.room import default_workers, offered, worker_share
 
         connect(workers or 1)
         self.workers = workers or default_workers()
@@ -214,14 +216,15 @@ class OpenGroup:
             StudyBoard(LEASE_S),
             {
                 "plan": None,
-                "options": WorkOptions(ledger.absolute(), checkpoint_every, test_side=False),
+                "options": WorkOptions(absolute(ledger), checkpoint_every, test_side=False),
                 "stack": stack,
                 "names": (),
                 "share": stack,
             },
             epochs=epochs,
             # The trials need some of the CPUs.
-            shares=scaling(self.workers, offered().get("GPU", 0), cpus=0.9),
+            share=worker_share(offered().get("GPU", 0), cpus=0.9),
+            at_most=workers or sys.maxsize,
             max_failures=1000,
         )
         self.board = self._group.board

@@ -12,7 +12,6 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
@@ -20,14 +19,16 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from dadnet.errors import DadnetError
+from dadnet.location import Location
 from dadnet.presets import get_preset
 from orchestration.plan import Plan, with_config
 from orchestration.pruning import make_pruner
 from orchestration.sampler import SeededTPESampler
 from orchestration.study_settings import SearchSettings, fold_order, study_digest
-from orchestration.study_storage import lock, open_storage, trial_row, unlock
+from orchestration.study_storage import Lock, lock, open_storage, storage_url, trial_row
 from orchestration.trial import Job, Proposal, Report, TrialFailedError
 from results.records import Experiment
+from results.scan import STUDIES
 from results.studies import StudyLedger, StudyRecord
 from results.val_side import ValLedger
 from search_spaces.space import apply_values
@@ -41,8 +42,8 @@ class Study:
     Args:
         plan: of the base experiment: clips, folds and teacher of every trial.
         settings: how to search.
-        ledger: folder of the ledger.
-        storage: URL of Optuna's storage; None for SQLite in the ledger.
+        ledger: folder of the ledger, or object storage.
+        storage: URL of Optuna's storage; None for SQLite in the ledger's folder.
         say: takes one line for a person.
     """
 
@@ -50,7 +51,7 @@ class Study:
         self,
         plan: Plan,
         settings: SearchSettings,
-        ledger: Path,
+        ledger: Location,
         storage: str | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -60,8 +61,8 @@ class Study:
         self.digest = study_digest(plan, settings)
         self.name = f"{plan.experiment.dataset}-{settings.space.name}-{self.digest}"
         self._ledger = StudyLedger(ledger)
-        self._url = storage or f"sqlite:///{(ledger / 'studies.db').absolute()}"
-        self._lock: int | None = None
+        self._url = storage_url(ledger, storage)
+        self._lock: Lock | None = None
         self._storage: optuna.storages.RDBStorage | None = None
         self._trials: dict[int, optuna.Trial] = {}
         self.stopped: set[int] = set()  # by the rule, and not told yet
@@ -88,14 +89,20 @@ class Study:
         Raises:
             DadnetError: if the storage cannot be used or another process runs this study.
         """
-        folder = self._ledger.folder(self.digest)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = lock(folder / "lock", wait=False)
+        self._lock = lock(self._ledger.folder(self.digest), "lock", wait=False)
         if self._lock is None:
             raise DadnetError(f"study {self.name} is being run by another process")
+        try:
+            self._open_storage()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_storage(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         # Two studies that make the tables of a new storage at once would trip over each other.
-        gate = lock(folder.parent / "open.lock", wait=True)
+        gate = lock(self._ledger.root / STUDIES, "open.lock", wait=True)
+        assert gate is not None
         try:
             self._storage = open_storage(self._url)
             self._study = optuna.create_study(
@@ -107,7 +114,7 @@ class Study:
                 load_if_exists=True,
             )
         finally:
-            unlock(gate)
+            gate.release()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self._study.set_metric_names(list(self.objectives))
@@ -124,7 +131,8 @@ class Study:
         if self._storage is not None:
             self._storage.remove_session()
             self._storage.engine.dispose()
-        unlock(self._lock)
+        if self._lock is not None:
+            self._lock.release()
         self._lock = None
 
     def _enqueue_recipe(self) -> None:

@@ -1,13 +1,13 @@
 """What a person sees of a search: a line per trial, the folds that run, warnings."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from dadnet.location import Location
 from orchestration.progress import Progress
 
 
@@ -20,7 +20,7 @@ class StudyProgress(Progress):
         console: where to draw.
     """
 
-    def __init__(self, events: Path, epochs: int, console: Console) -> None:
+    def __init__(self, events: Location, epochs: int, console: Console) -> None:
         super().__init__(events, epochs, "search", console)
         self._said = ""
 

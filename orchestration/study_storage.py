@@ -2,14 +2,37 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from dadnet.errors import DadnetError
+from dadnet.location import Location
+from dadnet.remote import RemotePath
+from orchestration.claims import Presence
 from results.studies import TrialRow
+
+ASK_AGAIN_S = 0.5
+
+
+def storage_url(ledger: Location, asked: str | None) -> str:
+    """Where Optuna keeps the trials: what is asked for, or SQLite in the ledger's folder.
+
+    Raises:
+        DadnetError: if the ledger is on object storage, where no database can lie.
+    """
+    if asked is not None:
+        return asked
+    if isinstance(ledger, RemotePath):
+        raise DadnetError(
+            f"study_storage: a ledger on object storage ({ledger}) holds no database; expected "
+            "--study-storage with one that lasts, such as sqlite:////home/you/studies.db or "
+            "postgresql://host/studies"
+        )
+    return f"sqlite:///{(ledger / 'studies.db').absolute()}"
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
@@ -33,21 +56,76 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         ) from error
 
 
-def lock(path: Path, *, wait: bool) -> int | None:
-    """Hold a file as long as this process lives; None if another one holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+class Lock(Protocol):
+    """What one process holds, until it lets go or ends."""
+
+    def release(self) -> None:
+        """Let go."""
+
+
+def lock(folder: Location, name: str, *, wait: bool) -> Lock | None:
+    """Hold a name; None if another process holds it.
+
+    In a folder by a locked file. On object storage by a claim, as on folds: it ends with its
+    owner, of another machine some time after.
+
+    Args:
+        folder: where the locks lie; made if it is absent.
+        name: of the lock.
+        wait: until it is free.
+    """
+    if isinstance(folder, RemotePath):
+        return ClaimLock.take(folder / "claims", name, wait)
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         os.close(descriptor)
         return None
-    return descriptor
+    return FileLock(descriptor)
 
 
-def unlock(descriptor: int | None) -> None:
-    """Let go of a file of `lock`."""
-    if descriptor is not None:
-        os.close(descriptor)
+class FileLock:
+    """A locked file.
+
+    Args:
+        descriptor: of the open file.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let go."""
+        os.close(self._descriptor)
+
+
+class ClaimLock:
+    """A claim that is held.
+
+    Args:
+        presence: entered.
+    """
+
+    def __init__(self, presence: Presence) -> None:
+        self._presence = presence
+
+    @classmethod
+    def take(cls, folder: Location, name: str, wait: bool) -> Lock | None:
+        """See `lock`."""
+        presence = Presence(folder)
+        claims = presence.__enter__()
+        while not claims.take(name):
+            if not wait:
+                presence.__exit__(None, None, None)
+                return None
+            time.sleep(ASK_AGAIN_S)
+        return cls(presence)
+
+    def release(self) -> None:
+        """Let go; the claim itself stays, and the next one is numbered after it."""
+        self._presence.__exit__(None, None, None)
 
 
 def trial_row(trial: FrozenTrial) -> TrialRow:

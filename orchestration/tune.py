@@ -16,6 +16,7 @@ from orchestration import cli
 from orchestration.nested_search import NestedSearch
 from orchestration.plain_search import PlainSearch
 from orchestration.plan import load_inputs
+from orchestration.study_storage import storage_url
 from orchestration.trial import ServiceLostError, TrialFailedError
 from orchestration.tune_flags import TuneFlags, parse_flags
 from results.board import leaderboard, text_table
@@ -33,6 +34,7 @@ def run(flags: TuneFlags, console: Console) -> int:
         DadnetError: if the input cannot be used.
     """
     config = flags.base
+    storage_url(flags.ledger, flags.study_storage)  # refused before anything is read
     flows = flags.flows or Path("flows") / config.data.dataset
     inputs = load_inputs(config, str(flows), flags.macro_weights)
     kind = NestedSearch if flags.level == "nested" else PlainSearch

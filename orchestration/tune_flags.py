@@ -41,8 +41,8 @@ class TuneFlags:
 
     flows: Location | None = None
     """Folder or URI of the flow store; default flows/DATASET."""
-    ledger: Path = Path("runs")
-    """Folder of finished folds and studies."""
+    ledger: Location = Path("runs")
+    """Folder of finished folds and studies, or s3://bucket/folder."""
     preset: str = "smoke"
     """Recipe of what is not searched: smoke, reference-v1 or reference-v2."""
     macro_weights: Path | None = None
@@ -66,9 +66,11 @@ class TuneFlags:
     """Seeds of the winner's trainings; default 4,5,7,31,42 for official splits, else the
     experiment's."""
     study_storage: str | None = None
-    """Optuna's storage, any URL that SQLAlchemy knows; default SQLite in the ledger."""
+    """Optuna's storage, any URL that SQLAlchemy knows; default SQLite in the ledger's folder;
+    to be given where the ledger is on object storage."""
     workers: int | None = None
-    """Ray Train workers; default one per GPU, else per CPU; 0: in this process, without Ray."""
+    """Ray Train workers at most; default one per GPU, else per CPU, also of nodes that join later;
+    0: in this process, without Ray."""
     concurrent_trials: int | None = None
     """Trials at a time; default as many as it takes to keep the workers busy."""
     stack: int = 1

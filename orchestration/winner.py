@@ -8,11 +8,11 @@ Its weights are those that the trial was judged by, kept since; a fold whose wei
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from dadnet.location import Location
 from dadnet.metrics import uar, uf1
 from orchestration.fold_record import fold_record
 from orchestration.outcome import load_trained
@@ -55,7 +55,7 @@ class WinnerFolds:
 
 
 def train_winners(
-    winners: Sequence[WinnerFolds], service: Callable[[], SearchService], ledger: Path
+    winners: Sequence[WinnerFolds], service: Callable[[], SearchService], ledger: Location
 ) -> int:
     """Train those of the folds whose val side or weights are not there.
 
@@ -90,7 +90,7 @@ def train_winners(
     return sum(len(missing) for _, missing in asked)
 
 
-def score_fold(plan: Plan, fold: str, ledger: Path, study: str) -> FoldRecord:
+def score_fold(plan: Plan, fold: str, ledger: Location, study: str) -> FoldRecord:
     """Score a trained fold's test clips.
 
     Args:
@@ -109,7 +109,7 @@ def score_fold(plan: Plan, fold: str, ledger: Path, study: str) -> FoldRecord:
     return fold_record(plan, plan.fold(fold), trained, device, host)
 
 
-def score_winner(plan: Plan, ledger: Path, study: str) -> int:
+def score_winner(plan: Plan, ledger: Location, study: str) -> int:
     """Write the records of all folds of a winner; those that are there are left alone.
 
     Returns:
@@ -155,7 +155,7 @@ def nested_experiment(
     )
 
 
-def score_nested(experiment: Experiment, folds: Sequence[NestedFold], ledger: Path) -> int:
+def score_nested(experiment: Experiment, folds: Sequence[NestedFold], ledger: Location) -> int:
     """Score every fold of a nested estimate once; gives the number scored by this call."""
     records = Ledger(ledger)
     records.open(experiment)
@@ -173,7 +173,7 @@ def score_nested(experiment: Experiment, folds: Sequence[NestedFold], ledger: Pa
     return len(missing)
 
 
-def figures_by_part(experiment: Experiment, ledger: Path) -> dict[str, dict[str, float]]:
+def figures_by_part(experiment: Experiment, ledger: Location) -> dict[str, dict[str, float]]:
     """UF1 and UAR of a finished experiment, by part of an official split.
 
     Returns:
@@ -188,7 +188,7 @@ def figures_by_part(experiment: Experiment, ledger: Path) -> dict[str, dict[str,
     return figures
 
 
-def pooled_test_uf1(experiment: Experiment, ledger: Path) -> float:
+def pooled_test_uf1(experiment: Experiment, ledger: Location) -> float:
     """UF1 over all test clips of a finished experiment."""
     records = Ledger(ledger).records(experiment)
     return uf1(count_records(records, experiment.classes).pooled)

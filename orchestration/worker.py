@@ -152,13 +152,14 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
 
     Args:
         config: ``board`` (actor), ``plan`` (object reference; None where the board has the plans,
-            as in a search), ``options`` (`WorkOptions`), ``stack`` (folds at once; 0: measured
-            here), ``names`` (missing folds), ``share`` (of them, those that fall to one worker)
-            and, where it is not :func:`make_folds_of_plan`, ``make``.
+            as in a search), ``first_rank`` (of this group of several), ``options``
+            (`WorkOptions`), ``stack`` (folds at once; 0: measured here), ``names`` (missing
+            folds), ``share`` (of them, those that fall to one worker) and, where it is not
+            :func:`make_folds_of_plan`, ``make``.
     """
     context = ray.get_runtime_context()
     client = BoardClient(config["board"], f"{context.get_node_id()[:6]}-{os.getpid()}")
-    rank = ray.train.get_context().get_world_rank()
+    rank = config["first_rank"] + ray.train.get_context().get_world_rank()
     plans = Plans(client, config["plan"])
     options: WorkOptions = config["options"]
     if torch.cuda.is_available():

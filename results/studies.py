@@ -8,14 +8,13 @@ continued, so that the pages of a study are a function of the ledger alone.
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from dadnet.errors import DadnetError
+from dadnet.location import Location, location, write_over
+from dadnet.remote import RemotePath
 from results.canonical import (
     SCHEMA,
     check_choice,
@@ -188,29 +187,19 @@ class StudyLedger:
     """The studies below a ledger's folder.
 
     Args:
-        root: the ledger's folder.
+        root: the ledger's folder, or a URI.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Location) -> None:
+        self.root = location(root)
 
-    def folder(self, digest: str) -> Path:
+    def folder(self, digest: str) -> Location:
         """Where a study keeps its files."""
         return self.root / STUDIES / check_digest("the study's digest", digest)
 
     def put(self, study: StudyRecord) -> None:
         """Write or replace a study's record, atomically."""
-        path = self.folder(study.digest) / "study.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(f"{study.to_json()}\n".encode())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_over(self.folder(study.digest) / "study.json", f"{study.to_json()}\n".encode())
 
     def of(self, experiment: Experiment) -> tuple[StudyRecord, ...]:
         """The studies whose winner this experiment is."""
@@ -219,7 +208,7 @@ class StudyLedger:
     def studies(self) -> tuple[StudyRecord, ...]:
         """Every study with a valid record, sorted by name; a damaged one is moved aside."""
         found = []
-        for path in sorted((self.root / STUDIES).glob("*/study.json")):
+        for path in self._paths():
             data = bytes_of(path)
             if data is None:
                 continue
@@ -228,3 +217,12 @@ class StudyLedger:
             except DadnetError as error:
                 quarantine(path, path.parent, data, str(error))
         return tuple(sorted(found, key=lambda study: study.name))
+
+    def _paths(self) -> Iterator[Location]:
+        folder = self.root / STUDIES
+        if isinstance(folder, RemotePath):
+            names = (entry.name for entry in folder.entries())
+            found = sorted(name for name in names if name.partition("/")[2] == "study.json")
+            yield from (folder / name for name in found)
+        else:
+            yield from sorted(folder.glob("*/study.json"))

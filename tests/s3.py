@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,11 @@ class S3Server:
         client = self.client()
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=folder)
         keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
-        return {key: client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+        found = {}
+        for key in keys:
+            with suppress(client.exceptions.NoSuchKey):  # removed since it was listed
+                found[key] = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return found
 
     def fail(self, *faults: dict[str, object]) -> None:
         """Let requests fail from now on, see `tests.s3_server`; without faults, none."""

@@ -67,6 +67,17 @@ def test_failed_slow_and_cut_answers_are_asked_for_again(folder, s3):
     )
     assert path.create(data)
     assert path.read_bytes() == data
+    s3.fail({"method": "GET", "kind": "cut", "times": 3})
+    with pytest.raises(FileNotFoundError):  # and not: the answer ended too early
+        (folder / "none").read_bytes()
+
+
+def test_a_listing_that_is_cut_off_is_gone_on_with(folder, s3):
+    names = [f"sub{n:04d}.json" for n in range(1200)]  # more than one answer holds
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: (folder / name).create(b""), names))
+    s3.fail({"method": "GET", "kind": "cut", "times": 2})
+    assert [entry.name for entry in folder.entries()] == names
 
 
 def test_an_outage_is_one_line_and_leaves_no_half_object(folder, s3, monkeypatch):

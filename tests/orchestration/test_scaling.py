@@ -3,12 +3,19 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dadnet.errors import DadnetError
-from orchestration import group, run_loso
-from orchestration.group import default_workers, scaling
+from orchestration import room, run_loso
+from orchestration.room import (
+    WorkerShare,
+    default_workers,
+    further_workers,
+    may_grow_to,
+    worker_share,
+)
 from results.ledger import Ledger
 from tests.orchestration.conftest import ledger_content, run_words
 
@@ -17,39 +24,80 @@ from tests.orchestration.conftest import ledger_content, run_words
     ("share", "workers"), [(1.0, 2), (0.5, 4), (0.4, 4), (1 / 3, 6), (0.25, 8)]
 )
 def test_there_are_as_many_workers_as_shares_fit_on_whole_gpus(monkeypatch, share, workers):
-    monkeypatch.setattr(group, "offered", lambda: {"GPU": 2.0, "CPU": 16.0})
+    monkeypatch.setattr(room, "offered", lambda: {"GPU": 2.0, "CPU": 16.0})
     assert default_workers(share) == workers
 
 
 def test_without_a_gpu_there_is_a_worker_per_cpu(monkeypatch):
-    monkeypatch.setattr(group, "offered", lambda: {"CPU": 3.0})
+    monkeypatch.setattr(room, "offered", lambda: {"CPU": 3.0})
     assert default_workers() == 3
 
 
 def test_machines_that_an_autoscaler_may_add_count(monkeypatch):
-    # gpu.yaml before its first worker: a head without GPU, and room for eight.
-    most = {"CPU": 32, "GPU": 8}
-    monkeypatch.setattr(group.ray, "cluster_resources", lambda: {"memory": 1e9})
-    monkeypatch.setattr(group.state, "get_max_resources_from_cluster_config", lambda: most)
+    # gpu.yaml before its first worker: a head without CPU or GPU, and room for eight.
+    monkeypatch.setattr(room.ray, "cluster_resources", lambda: {"memory": 1e9})
+    monkeypatch.setattr(room, "named_address", lambda: "auto")
+    monkeypatch.setattr(room, "may_grow_to", lambda _: {"CPU": 32, "GPU": 8})
     assert default_workers() == 8
     assert default_workers(0.5) == 16
     # As large as it ever gets, or no autoscaler at all.
-    monkeypatch.setattr(group.ray, "cluster_resources", lambda: {"GPU": 9.0})
+    monkeypatch.setattr(room.ray, "cluster_resources", lambda: {"GPU": 9.0})
     assert default_workers() == 9
-    monkeypatch.setattr(group.state, "get_max_resources_from_cluster_config", lambda: None)
+    monkeypatch.setattr(room, "named_address", lambda: None)
     assert default_workers() == 9
+
+
+def test_what_ray_up_leaves_on_its_head_says_how_far_the_cluster_grows(tmp_path):
+    assert may_grow_to(Path("cluster/gpu.yaml")) == {"CPU": 32, "GPU": 8}
+    assert may_grow_to(tmp_path / "none") == {}
 
 
 def test_a_worker_takes_its_share_of_a_gpu_or_a_cpu():
-    shared, alone = scaling(4, 2.0, 0.5), scaling(2, 0.0, 1.0)
+    shared, alone = worker_share(2.0, 0.5).scaling(4), worker_share(0.0, 1.0).scaling(2)
     assert (shared.num_workers, shared.use_gpu) == (4, True)
     assert shared.resources_per_worker == {"GPU": 0.5}
-    assert (alone.num_workers, alone.use_gpu, alone.resources_per_worker) == (2, False, None)
+    assert (alone.num_workers, alone.use_gpu, alone.resources_per_worker) == (2, False, {"CPU": 1})
 
 
 def test_a_share_of_no_gpu_is_refused():
     with pytest.raises(DadnetError, match="gpus_per_worker: expected a cluster with GPUs"):
-        scaling(2, 0.0, 0.5)
+        worker_share(0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "free", "workers"),
+    [
+        (WorkerShare(0, 1.0), {"CPU": 2}, {"CPU": 2.0}, 2),
+        (WorkerShare(0, 0.9), {"CPU": 2}, {"CPU": 2.0}, 2),
+        (WorkerShare(0, 0.9), {"CPU": 2}, {"CPU": 1.07}, 1),
+        (WorkerShare(0, 1.0), {"GPU": 1}, {}, 0),
+        (WorkerShare(1.0), {"CPU": 4, "GPU": 2}, {"CPU": 4, "GPU": 1}, 1),
+        (WorkerShare(1.0), {"CPU": 4}, {"CPU": 4}, 0),
+        (WorkerShare(1 / 3), {"GPU": 2}, {"GPU": 2}, 6),
+        (WorkerShare(0.4), {"GPU": 2}, {"GPU": 1.6}, 3),
+        (WorkerShare(0.4), {"GPU": 2}, {"GPU": 0.4}, 0),  # 0.2 of each: no worker fits on either
+    ],
+)
+def test_room_is_counted_by_whole_workers(share, total, free, workers):
+    assert share.fit_in(total, free) == workers
+
+
+@pytest.mark.parametrize(
+    ("at_most", "size", "begun", "waiting", "free", "added"),
+    [
+        (8, 2, 2, 5, 3, 3),
+        (8, 2, 2, 1, 3, 1),  # one fold needs no three workers
+        (3, 2, 2, 5, 3, 1),  # --workers 3
+        (8, 2, 0, 6, 2, 0),  # the free room is that of the two who are starting
+        (8, 2, 1, 1, 3, 0),  # the fold that waits is for the one who is starting
+        (8, 2, 2, 0, 3, 0),
+        (2, 2, 2, 5, 1, 0),  # one of two was lost: Ray itself gives his place to a new node
+    ],
+)
+def test_workers_are_added_for_folds_that_wait_where_there_is_room(
+    at_most, size, begun, waiting, free, added
+):
+    assert further_workers(at_most, size, begun, waiting, free) == added
 
 
 @pytest.mark.parametrize("share", ["0", "-1", "1.5", "nan"])

@@ -1,0 +1,155 @@
+"""The rounds of `benchmarks.faults` that disturb processes: worker, driver, node, head."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.disturbed import EPOCHS, Round, check, free_port
+from dadnet.checkpoint import CheckpointFile
+from orchestration.connection import on_loopback
+from results.ledger import Ledger
+
+NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+GRACE_S = 30.0  # between SIGTERM and SIGKILL
+
+
+def kill_worker(this: Round) -> None:
+    """SIGKILL of a worker."""
+    with this.command() as process:
+        pid, _ = this.random_worker(process)
+        os.kill(pid, signal.SIGKILL)
+        this.wait(process)
+
+
+def kill_driver(this: Round) -> None:
+    """SIGKILL of the driver, at any time from its start on; the same command again."""
+    with this.command() as process:
+        if this.draw.random() < 0.75:
+            this.until(this.running, process)
+        time.sleep(this.draw.uniform(0, 8))
+        this.notes["done_before"] = len(list(this.ledger.rglob("folds/*.json")))
+        process.kill()
+    time.sleep(3)  # Ray's processes see that their driver is gone
+    this.finish()
+
+
+def terminate_worker(this: Round) -> None:
+    """SIGTERM to a worker, as before a preemption, SIGKILL 30 s later."""
+    this.checkpoint_every = 10 * EPOCHS  # so that no other state is ever written
+    with this.command() as process:
+        pid, fold = this.random_worker(process)
+        told_at = time.monotonic()
+        os.kill(pid, signal.SIGTERM)
+
+        def outcome() -> dict[str, Any] | None:
+            found = [e for e in this.events() if e.get("fold") == fold and e["event"] != "started"]
+            return found[0] if found else None
+
+        event = this.until(outcome, process)
+        seconds = time.monotonic() - told_at
+        check(seconds < GRACE_S, f"the worker took {seconds:.1f} s to answer")
+        this.notes["answer_s"] = seconds
+        if event["event"] != "finished":  # else the signal came at the very end of the fold
+            check(event["event"] == "yielded", f"expected the fold to be put back, got {event}")
+            [experiment] = Ledger(this.ledger).experiments()
+            path = Ledger(this.ledger).checkpoint_path(experiment, fold)
+            state = CheckpointFile(path, experiment.digest, fold).load()
+            told = event.get("info", {}).get("epoch", 0)
+            check(state is not None, "no checkpoint was written")
+            kept = 0 if state is None else state["epoch"]
+            check(kept >= told, f"told of epoch {told}, kept {kept}")
+            this.notes["kept_epoch"] = kept
+        this.wait(process)
+
+
+def add_node(cluster: Any) -> Any:
+    """One more raylet."""
+    with on_loopback():
+        return cluster.add_node(**NODE)
+
+
+@contextmanager
+def cluster(this: Round, nodes: int) -> Iterator[Any]:
+    """A cluster of raylets on this machine, one CPU each; the round's commands join it."""
+    # In a folder of its own, where nobody else finds the cluster's address.
+    own = {"RAY_TMPDIR": tempfile.mkdtemp(dir="/tmp"), "RAY_AUTH_MODE": "disabled"}
+    with patch.dict(os.environ, own):
+        from ray.cluster_utils import Cluster
+
+        # Ray's usual ports may be another Ray's.
+        alone = {"dashboard_port": free_port(), "dashboard_agent_listen_port": 0}
+        with on_loopback():
+            found = Cluster(initialize_head=True, head_node_args={**NODE, **alone})
+        try:
+            for _ in range(nodes - 1):
+                add_node(found)
+            this.env = {**own, "RAY_ADDRESS": found.address}
+            yield found
+        finally:
+            for node in [*found.worker_nodes, found.head_node]:
+                node.kill_all_processes(check_alive=False, allow_graceful=False)
+            shutil.rmtree(own["RAY_TMPDIR"], ignore_errors=True)
+
+
+def kill_raylet(this: Round) -> None:
+    """SIGKILL of one raylet of three, for good."""
+    with cluster(this, 3) as found, this.command() as process:
+        this.until(this.running, process)
+        time.sleep(this.draw.uniform(0, 6))
+        used = {worker.split("-")[0] for worker in this.until(this.running, process).values()}
+        # The driver and its board are on the head; two workers are not both there.
+        nodes = [node for node in found.worker_nodes if node._node_id[:6] in used]
+        this.draw.choice(nodes).kill_raylet(False)
+        this.wait(process)
+
+
+def join_and_go(this: Round) -> None:
+    """A node joins while folds wait, works, and is lost for good."""
+
+    def fold_on(node: Any) -> str | None:
+        here = [f for f, w in this.running().items() if w.startswith(node._node_id[:6])]
+        return here[0] if here else None
+
+    with cluster(this, 1) as found, this.command(None) as process:
+        this.until(this.running, process)
+        time.sleep(this.draw.uniform(0, 3))
+        node = add_node(found)
+        fold = this.until(lambda: fold_on(node), process)
+        time.sleep(this.draw.uniform(0, 3))
+        workers = {e["worker"].partition("-")[0] for e in this.events() if e.get("worker")}
+        check(len(workers) == 2, f"expected workers on two nodes, got {workers}")
+        this.notes["fold_on_the_new_node"] = fold
+        node.kill_raylet(False)
+        this.wait(process)
+
+
+def stop_head(this: Round) -> None:
+    """The head is stopped and started again; the same command."""
+    with cluster(this, 1) as found, this.command(1) as process:
+        this.until(this.running, process)
+        time.sleep(this.draw.uniform(0, 6))
+        found.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+        stopped = time.monotonic()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(120)
+        this.notes["driver_ended_by_itself"] = process.poll() is not None
+        this.notes["driver_ended_after_s"] = time.monotonic() - stopped
+    with cluster(this, 1):
+        this.finish(1)
+
+
+PROCESS_FAULTS: dict[str, Callable[[Round], None]] = {
+    "worker": kill_worker,
+    "driver": kill_driver,
+    "sigterm": terminate_worker,
+    "raylet": kill_raylet,
+    "join": join_and_go,
+    "head": stop_head,
+}
