@@ -5,16 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Event
+from pathlib import Path
 
 import torch
 
+from dadnet.checkpoint import CheckpointFile
 from dadnet.config import FITTED, ExperimentConfig
 from dadnet.fold_view import FoldView
+from dadnet.member import Member
 from dadnet.member_kinds import new_member
 from dadnet.stack_size import first_step
 from dadnet.teacher import Teacher
@@ -32,9 +36,11 @@ class Cost:
 
     Attributes:
         step_s: seconds of one training step of a fold; clip_s: of one of its clips.
-        val_s: seconds of scoring one validation clip.
+        val_s: seconds of scoring one clip.
         fold_s: seconds of every fold, if none stops early.
         device: where it was measured.
+        begin_s: seconds until a fold's first step.
+        epoch_s: seconds of an epoch besides its clips: its part of keeping the fold's state.
     """
 
     step_s: float
@@ -42,14 +48,20 @@ class Cost:
     val_s: float
     fold_s: tuple[float, ...]
     device: str = "cpu"
+    begin_s: float = 0.0
+    epoch_s: float = 0.0
 
     def of(self, plan: Plan, names: Sequence[str]) -> Cost:
         """The same speed on these folds."""
         epochs, fold_s = plan.config.num_epochs, []
         for name in names:
             fold = plan.fold(name)
-            fit, val = len(plan.dataset.rows(fold.fit)), len(plan.dataset.rows(fold.val))
-            fold_s.append(epochs * (self.clip_s * fit + self.val_s * val))
+            fit, val, test = (
+                len(plan.dataset.rows(side)) for side in (fold.fit, fold.val, fold.test)
+            )
+            epoch_s = self.clip_s * fit + self.val_s * val + self.epoch_s
+            # At the end test clips are scored, and features taken of them and of the fit clips.
+            fold_s.append(self.begin_s + epochs * epoch_s + self.val_s * (fit + 2 * test))
         return replace(self, fold_s=tuple(fold_s))
 
     def wall_s(self, workers: int) -> float:
@@ -104,7 +116,18 @@ def measure_cost(
     with company(plan.config, tasks, plan.teacher, others):
         step_s = _seconds(step, device) / stack
         val_s = _seconds(member.val_probabilities, device) / max(1, len(views[0].val))
-    return Cost(step_s, step_s / batch, val_s, (), options.device).of(plan, names)
+        begin_s = _seconds(lambda: new_member(plan.config, views[0], plan.teacher, device), device)
+        save_s = _save_seconds(member, device)
+    return Cost(
+        step_s, step_s / batch, val_s, (), options.device, begin_s,
+        save_s / options.checkpoint_every,
+    ).of(plan, names)  # fmt: skip
+
+
+def _save_seconds(member: Member, device: torch.device) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        file = CheckpointFile(Path(folder) / "state", "", member.view.name)
+        return _seconds(lambda: file.save(member.state()), device)
 
 
 @contextmanager

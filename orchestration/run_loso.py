@@ -179,7 +179,7 @@ def cost_here(
     flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
 ) -> tuple[Cost, int]:
     """What the missing folds take on this machine, and by how many workers."""
-    options = WorkOptions(flags.ledger, device=local_device())
+    options = WorkOptions(flags.ledger, flags.checkpoint_every, device=local_device())
     workers = flags.workers or torch.cuda.device_count() or os.cpu_count() or 1
     if flags.workers == 0:
         workers = 1

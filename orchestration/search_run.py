@@ -131,7 +131,7 @@ class SearchRun:
         finals: Sequence[tuple[Plan, Sequence[str]]],
     ) -> SearchCost:
         """Time one fold on the device that a worker here would have; see `measure_search`."""
-        options = WorkOptions(self.flags.ledger, device=local_device())
+        options = WorkOptions(self.flags.ledger, self.flags.checkpoint_every, device=local_device())
         workers = self.flags.workers if self.flags.workers is not None else os.cpu_count() or 1
         return measure_search(studies, self.flags.num_trials, finals, options, max(1, workers))
 

@@ -30,10 +30,12 @@ def test_the_cost_counts_epochs_and_clips(site, tmp_path):
     plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
     cost = measure_cost(plan, [f.name for f in plan.folds], WorkOptions(tmp_path / "runs"))
     fold = plan.folds[0]
-    fit, val = len(plan.dataset.rows(fold.fit)), len(plan.dataset.rows(fold.val))
+    fit, val, test = (len(plan.dataset.rows(side)) for side in (fold.fit, fold.val, fold.test))
     batch = -(-fit // -(-fit // plan.config.optim.batch_size))
-    expected = plan.config.optim.epochs * (cost.step_s * fit / batch + cost.val_s * val)
+    epoch_s = cost.step_s * fit / batch + cost.val_s * val + cost.epoch_s
+    expected = cost.begin_s + plan.config.optim.epochs * epoch_s + cost.val_s * (fit + 2 * test)
     assert cost.fold_s[0] == pytest.approx(expected)
+    assert min(cost.begin_s, cost.epoch_s) > 0
     assert len(cost.fold_s) == 5
     assert cost.step_s == pytest.approx(cost.clip_s * batch)
 
