@@ -9,6 +9,7 @@ import pandas as pd
 from dadnet.config import DataConfig
 from dadnet.errors import AuditError
 from dadnet.protocols import Fold, dataset_of
+from dadnet.tasks import lacking
 
 
 def audit(
@@ -44,7 +45,7 @@ def audit(
     _coverage(clips, folds, config.protocol)
     _teacher(folds, teacher_subjects)
     _missing_class(clips, folds, classes)
-    no_val = sum(_lacks_class(clips, f.val, classes) for f in folds if f.val)
+    no_val = sum(any(_lacking(clips, f.val, classes)) for f in folds if f.val)
     line = (
         f"audit passed: {len(folds)} folds, {clips['subject'].nunique()} subjects, "
         f"{len(clips)} clips; subjects disjoint, no clip twice, teacher apart, "
@@ -138,16 +139,18 @@ def _teacher(folds: tuple[Fold, ...], teacher_subjects: Iterable[str]) -> None:
         )
 
 
-def _lacks_class(clips: pd.DataFrame, subjects: tuple[str, ...], classes: tuple[str, ...]) -> bool:
-    found = set(clips.loc[clips["subject"].isin(list(subjects)), "label"])
-    return bool(set(classes) - found)
+def _lacking(
+    clips: pd.DataFrame, subjects: tuple[str, ...], classes: tuple[str, ...]
+) -> tuple[list[str], list[str]]:
+    return lacking(clips.loc[clips["subject"].isin(list(subjects)), "label"], classes)
 
 
 def _missing_class(clips: pd.DataFrame, folds: tuple[Fold, ...], classes: tuple[str, ...]) -> None:
     for fold in folds:
-        if _lacks_class(clips, fold.fit, classes):
-            found = set(clips.loc[clips["subject"].isin(list(fold.fit)), "label"])
+        nowhere, everywhere = _lacking(clips, fold.fit, classes)
+        if nowhere or everywhere:
+            what = "no clip of" if nowhere else "no clip without"
             raise AuditError(
-                f"audit: fold {fold.name}: fit has no clip of {_some(set(classes) - found)}; "
+                f"audit: fold {fold.name}: fit has {what} {_some(nowhere or everywhere)}; "
                 "a class set without it, or another protocol, is needed"
             )

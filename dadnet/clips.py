@@ -1,7 +1,9 @@
 """Clips as tensors: flows of one size with class labels, normalised per channel."""
 
 import hashlib
+import json
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,25 +19,30 @@ from dadnet.datasets.class_sets import get_class_set
 from dadnet.errors import DadnetError
 from dadnet.flow import resize_flow
 from dadnet.flow_store import Flows, FlowStore
+from dadnet.models.targets import multi_label
 from dadnet.normalisation import normalise
 from dadnet.seeding import seed_hash
+from dadnet.tasks import Task, names_in, task_of
 
 __all__ = ["MicroExpressionDataset", "normalise"]
 
 
 @dataclass(frozen=True, eq=False)
-class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
+class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
     """All clips of a class set, resident in memory.
 
-    ``dataset[i]`` is the normalised flow of clip i, shape (2, S, S) float32, and its class index,
-    so that an ordinary ``DataLoader`` works on it. The training engine reads `flows` and `labels`.
+    ``dataset[i]`` is the normalised flow of clip i, shape (2, S, S) float32, and its class index
+    (of several labels: 0 and 1 of each), so that an ordinary ``DataLoader`` works on it. The
+    training engine reads `flows` and `labels`.
 
     Attributes:
-        clips: one row per clip: clip_id, subject, part, label (class name), flow_digest.
+        clips: one row per clip: clip_id, subject, part, label (class name, or those of its labels
+            as in `dadnet.tasks`), flow_digest.
         flows: shape (N, 2, S, S), float16, pixels.
-        labels: shape (N,), int64, index into `classes`.
-        classes: class names in their fixed order.
-        dropped: clips that the class set leaves out, counted per emotion.
+        labels: shape (N,), int64, index into `classes`; of several labels (N, K), float32.
+        classes: class or label names in their fixed order, K.
+        dropped: clips that the class set leaves out, counted per emotion or reason.
+        source: hash of what the labels were read from, where the store's own does not cover it.
     """
 
     clips: pd.DataFrame
@@ -43,6 +50,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
     labels: Tensor
     classes: tuple[str, ...]
     dropped: dict[str, int]
+    source: str = ""
 
     @classmethod
     def from_store(
@@ -66,8 +74,8 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
             raise DadnetError(
                 f"class set {class_set}: {', '.join(sorted(sets))} have different classes under it"
             )
-        emotions = store.clips["emotion"]
-        named = zip(store.clips["dataset"], emotions, store.clips["clip_id"], strict=True)
+        texts = store.clips[chosen.column]
+        named = zip(store.clips["dataset"], texts, store.clips["clip_id"], strict=True)
         label = pd.Series([sets[d].label(e, c) for d, e, c in named], dtype=object)
         kept = label.notna().to_numpy()
         if not kept.any():
@@ -79,13 +87,20 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
             clips["label"] = clips["label"].to_numpy()[order.permutation(len(clips))]
         same = bool(kept.all()) and store.flows.shape[1:] == (2, input_size, input_size)
         flows = store.flows if same else _resized(store.flows, np.flatnonzero(kept), input_size)
+        reasons = texts[~kept].map(chosen.why_dropped)
         return cls(
             clips=clips,
             flows=torch.from_numpy(flows),
-            labels=torch.tensor([chosen.classes.index(name) for name in clips["label"]]),
+            labels=_labels(clips["label"], chosen.classes, chosen.multi_label),
             classes=chosen.classes,
-            dropped={str(k): int(v) for k, v in emotions[~kept].value_counts().items()},
+            dropped={str(k): int(v) for k, v in reasons.value_counts().items()},
+            source="" if chosen.column == "emotion" else _hash_of(store.clips["clip_id"], texts),
         )
+
+    @property
+    def task(self) -> Task:
+        """Whether a clip has one class or several labels."""
+        return task_of(multi_label(self.labels))
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -112,9 +127,10 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
             flows = torch.from_numpy(state["flows"])
         self.__dict__.update({**state, "flows": flows})
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         flow = normalise(self.flows[index : index + 1].float())
-        return flow[0], int(self.labels[index])
+        label = self.labels[index]
+        return flow[0], label if label.ndim else int(label)
 
     def rows(self, subjects: tuple[str, ...]) -> Tensor:
         """Indices of the clips of these subjects, rising, shape (n,), int64."""
@@ -122,9 +138,20 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(np.flatnonzero(mask))
 
     def counts(self) -> dict[str, Any]:
-        """Clips per class, in class order, for a person to read."""
-        found = self.clips["label"].value_counts()
-        return {name: int(found.get(name, 0)) for name in self.classes}
+        """Clips per class or label, in class order, for a person to read."""
+        found = Counter(name for text in self.clips["label"] for name in names_in(text))
+        return {name: found[name] for name in self.classes}
+
+
+def _labels(texts: pd.Series, classes: tuple[str, ...], several: bool) -> Tensor:
+    if not several:
+        return torch.tensor([classes.index(name) for name in texts])
+    return torch.tensor([[float(c in names_in(text)) for c in classes] for text in texts])
+
+
+def _hash_of(clip_ids: pd.Series, texts: pd.Series) -> str:
+    rows = sorted(zip(clip_ids, texts, strict=True))
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
 def _resized(flows: Flows, rows: npt.NDArray[np.intp], size: int) -> Flows:

@@ -23,6 +23,7 @@ from dadnet.datasets.literature import LITERATURE, Known
 from dadnet.datasets.registry import READERS, read_dataset
 from dadnet.errors import DadnetError
 from dadnet.flow import decode_image
+from dadnet.tasks import names_in
 
 _RELEASE = "another release of the set"
 Verdict = Literal["ok", "differs", "note", "fail"]
@@ -170,31 +171,37 @@ def _class_set(
     why: Callable[[int], str],
 ) -> Iterator[Finding]:
     chosen, expected = get_class_set(name, dataset), known.class_sets.get(name)
-    usable = [r for r in records if not chosen.unknown([r["emotion"]])]
-    labels = [(r["subject"], chosen.label(r["emotion"], r["clip_id"])) for r in usable]
-    counts = Counter(label for _, label in labels if label is not None)
-    subjects = len({subject for subject, label in labels if label is not None})
-    found = _list({c: counts[c] for c in chosen.classes}, subjects)
+    column = chosen.column
+    usable = [r for r in records if not chosen.unknown([r[column]])]
+    labels = [(r["subject"], chosen.label(r[column], r["clip_id"])) for r in usable]
+    kept = [(subject, label) for subject, label in labels if label is not None]
+    counts = Counter(name for _, label in kept for name in names_in(label))
+    subjects = len({subject for subject, _ in kept})
+    found = _list({c: counts[c] for c in chosen.classes}, len(kept), subjects)
     if len(usable) < len(records):
-        found += f" ({_number(len(records) - len(usable), 'clip')} of unknown emotion)"
+        what = column.replace("_", " ").removesuffix("s")
+        found += f" ({_number(len(records) - len(usable), 'clip')} of unknown {what})"
     if expected is None:
-        # Without figures to compare with, a set that this dataset cannot fill is of no interest.
-        if len(usable) == len(records) and all(counts[c] for c in chosen.classes):
+        # Without figures to compare with, a set that this dataset cannot fill is of no interest;
+        # of several labels, one that is rare here is.
+        whole = len(usable) == len(records) and all(counts[c] for c in chosen.classes)
+        if counts if chosen.multi_label else whole:
             yield Finding("note", f"class set {name}", found)
         return
-    said = f"{_list(expected.counts, expected.subjects)} ({expected.source})"
+    number = sum(expected.counts.values())
+    said = f"{_list(expected.counts, number, expected.subjects)} ({expected.source})"
     same = dict(expected.counts) == {c: counts[c] for c in chosen.classes}
     if same and expected.subjects in (None, subjects):
         yield Finding("ok", f"class set {name}", found, said)
     else:
-        missing = sum(expected.counts.values()) - counts.total()
+        missing = number - counts.total()
         yield Finding("differs", f"class set {name}", found, said, why(missing))
 
 
-def _list(counts: Mapping[str, int], subjects: int | None) -> str:
+def _list(counts: Mapping[str, int], clips: int, subjects: int | None) -> str:
     shown = ", ".join(f"{name} {n}" for name, n in counts.items())
     by = f" of {_number(subjects, 'subject')}" if subjects is not None else ""
-    return f"{sum(counts.values())}{by}: {shown}"
+    return f"{clips}{by}: {shown}"
 
 
 def _frames(index: ClipIndex) -> Iterator[Finding]:

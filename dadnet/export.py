@@ -29,7 +29,9 @@ from dadnet import cli
 from dadnet.config import RIVALS
 from dadnet.errors import DadnetError
 from dadnet.model_file import CARD, TrainedModel, load_model_file
+from dadnet.models.targets import to_probabilities
 from dadnet.normalisation import normalise
+from dadnet.tasks import task_of
 
 TOLERANCE = 1e-4  # of the logits; of the largest one where that exceeds 1
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -63,6 +65,7 @@ class Deployed(nn.Module):
         super().__init__()
         self.network = model.network()
         self.fitted = model.card.statistics is not None
+        self.task = task_of(model.card.multi_label)
         mean, std = model.statistics() or (torch.zeros(2), torch.ones(2))
         self.register_buffer("fit_mean", mean)
         self.register_buffer("fit_std", std)
@@ -73,7 +76,7 @@ class Deployed(nn.Module):
         if self.fitted:
             statistics = self.get_buffer("fit_mean"), self.get_buffer("fit_std")
         logits: Tensor = self.network(normalise(flow, statistics)).logits
-        return logits, logits.softmax(dim=1)
+        return logits, to_probabilities(logits, self.task)
 
 
 def export(flags: ExportFlags) -> int:

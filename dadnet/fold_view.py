@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dadnet.clips import MicroExpressionDataset
+from dadnet.models.targets import hidden_label, multi_label
 from dadnet.protocols import Fold
+from dadnet.tasks import Task, task_of
 
 CURVES = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val_log_loss")
 
@@ -20,10 +22,11 @@ class FoldView:
     Attributes:
         name: the fold's name.
         flows: all clips' flows, shape (N, 2, S, S), float16; shared by all folds.
-        labels: shape (N,), int64; -1 for every clip outside fit and val.
+        labels: shape (N,), int64; of several labels (N, K), float32. `hidden_label` for every
+            clip outside fit and val.
         fit: rows trained on, shape (n,).
         val: rows that may choose the epoch, shape (m,); empty with selection `last`.
-        num_classes: number of classes.
+        num_classes: number of classes or labels.
         flows_digest: hash of the flows.
     """
 
@@ -39,7 +42,7 @@ class FoldView:
     def of(cls, dataset: MicroExpressionDataset, fold: Fold, device: torch.device) -> "FoldView":
         """The view of one fold, with its flows on the device."""
         fit, val = dataset.rows(fold.fit), dataset.rows(fold.val)
-        labels = torch.full_like(dataset.labels, -1)
+        labels = torch.full_like(dataset.labels, hidden_label(dataset.labels))
         for rows in (fit, val):
             labels[rows] = dataset.labels[rows]
         return cls(
@@ -51,6 +54,11 @@ class FoldView:
             len(dataset.classes),
             dataset.flows_digest,
         )
+
+    @property
+    def task(self) -> Task:
+        """Whether a clip has one class or several labels."""
+        return task_of(multi_label(self.labels))
 
 
 @lru_cache(maxsize=1)

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dadnet import metrics
 from dadnet.augment import POLICIES, OpticalFlowAugmentation
 from dadnet.clips import normalise
 from dadnet.config import SLICED, ExperimentConfig, OptimConfig
 from dadnet.fold_view import CURVES, FoldView, TrainedFold
+from dadnet.metrics import uar as uar_of
+from dadnet.metrics import uf1 as uf1_of
 from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
 from dadnet.precision import check_precision, half_products, matrix_units
 from dadnet.scoring import Probabilities, score
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
     """What a step needs of its clips."""
 
     flows: Tensor  # augmented and normalised, (B, 2, S, S)
-    labels: Tensor  # (B,)
+    labels: Tensor  # (B,), or (B, K) of several labels
     teacher_maps: dict[int, Tensor] | None  # of `DADNet.run_teacher`, where they were kept
 
 
@@ -219,10 +220,12 @@ class Member:
         }
 
     def val_probabilities(self) -> Probabilities:
-        """Class probabilities of the val clips, shape (m, K)."""
+        """Probabilities of the val clips, shape (m, K)."""
         if not len(self.view.val):
             return np.empty((0, self.view.num_classes))
-        return score(self.model, self.view.flows[self.view.val], self.statistics)
+        return score(
+            self.model, self.view.flows[self.view.val], self.statistics, task=self.view.task
+        )
 
     def validate(self, probabilities: Probabilities) -> None:
         """Keep the epoch's figures on the val clips; NaN where selection looks at none.
@@ -232,10 +235,10 @@ class Member:
         """
         uf1 = uar = log_loss = math.nan
         if len(probabilities):
-            labels = self.view.labels[self.view.val].cpu().numpy()
-            found = metrics.confusion(labels, probabilities.argmax(1), self.view.num_classes)
-            uf1, uar = metrics.uf1(found), metrics.uar(found)
-            log_loss = metrics.log_loss(probabilities, labels)
+            labels, task = self.view.labels[self.view.val].cpu().numpy(), self.view.task
+            found = task.counts(labels, task.decide(probabilities), self.view.num_classes)
+            uf1, uar = uf1_of(found), uar_of(found)
+            log_loss = task.log_loss(probabilities, labels)
         for name, value in (("val_uf1", uf1), ("val_uar", uar), ("val_log_loss", log_loss)):
             self.curves[name].append(float(value))
 

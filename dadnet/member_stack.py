@@ -14,6 +14,7 @@ from dadnet.errors import DadnetError
 from dadnet.member import Batch, Member, by_curve
 from dadnet.models import LossParts
 from dadnet.models.alignment import Form
+from dadnet.models.targets import to_probabilities
 from dadnet.precision import half_products, matrix_units
 from dadnet.scoring import EVAL_BATCH, Probabilities
 from dadnet.stack import StackedDADNet
@@ -122,7 +123,7 @@ class MemberStack:
 
     @torch.no_grad()
     def val_probabilities(self) -> list[Probabilities]:
-        """Class probabilities of every member's val clips, of all members together."""
+        """Probabilities of every member's val clips, of all members together."""
         self.stack.eval()
         if not any(len(member.view.val) for member in self.members):
             return [member.val_probabilities() for member in self.members]
@@ -138,7 +139,8 @@ class MemberStack:
             )
             for part in torch.split(rows, max(1, EVAL_BATCH // len(self)), dim=1)
         ]
-        found = torch.cat(parts, dim=1).double().softmax(dim=2).cpu().numpy()
+        logits, task = torch.cat(parts, dim=1).double(), self.members[0].view.task
+        found = to_probabilities(logits, task).cpu().numpy()
         return [f[: len(m.view.val)] for f, m in zip(found, self.members, strict=True)]
 
     def _hand_back(self, k: int, member: Member) -> None:

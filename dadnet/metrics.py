@@ -90,36 +90,94 @@ def batched_accuracy(confusions: npt.ArrayLike) -> FloatArray:
     return _ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
+def label_counts(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_labels: int) -> IntArray:
+    """Return, of each label, how often it was absent or present and was taken for either.
+
+    Args:
+        labels: the truth, (N, K) of 0 and 1.
+        predictions: (N, K) of 0 and 1.
+        num_labels: K.
+
+    Returns:
+        (K, 2, 2) int64: rows = truth, columns = prediction, absent before present.
+
+    Raises:
+        DadnetError: if the shapes differ or are not (N, K), or a value is neither 0 nor 1.
+    """
+    truth, given = _switches(labels, num_labels), _switches(predictions, num_labels)
+    if truth.shape != given.shape:
+        raise DadnetError(
+            f"expected as many predictions as labels, got: {len(given)}, {len(truth)}"
+        )
+    cells = np.arange(num_labels) * 4 + truth * 2 + given
+    counts = np.bincount(cells.ravel(), minlength=num_labels * 4)
+    return counts.reshape(num_labels, 2, 2).astype(np.int64)
+
+
+def tallies(counts: npt.ArrayLike, *, stacked: int = 0) -> tuple[FloatArray, ...]:
+    """Return hits, clips and predictions of each class, or of each label's presence, (..., K).
+
+    Every pooled figure follows from them, so this is where the two kinds of counts meet.
+
+    Args:
+        counts: (..., K, K) of classes or (..., K, 2, 2) of labels, rows = truth.
+        stacked: axes in front of them, which tell the two apart.
+
+    Raises:
+        DadnetError: if the counts are neither.
+    """
+    array = np.asarray(counts, dtype=np.float64)
+    if array.ndim == stacked + 3 and array.shape[-2:] == (2, 2):
+        return array[..., 1, 1], array[..., 1, :].sum(axis=-1), array[..., 1].sum(axis=-1)
+    if array.ndim != stacked + 2:
+        raise DadnetError(f"expected one confusion matrix, or (K, 2, 2), got: {array.shape}")
+    if array.shape[-1] != array.shape[-2]:
+        raise DadnetError(f"expected confusion matrices (K, K) or (K, 2, 2), got: {array.shape}")
+    return np.diagonal(array, axis1=-2, axis2=-1), array.sum(axis=-1), array.sum(axis=-2)
+
+
+def class_f1(counts: npt.ArrayLike, *, stacked: int = 0) -> FloatArray:
+    """Return the F1 of each class or label, (..., K); NaN where it is neither there nor predicted.
+
+    Args:
+        counts, stacked: see `tallies`.
+    """
+    hits, clips, given = tallies(counts, stacked=stacked)
+    return _ratio(2 * hits, clips + given)
+
+
 def uf1(confusion: npt.ArrayLike) -> float:
     """Return the unweighted F1: the mean over classes of 2 TP / (2 TP + FP + FN).
 
-    A class that is neither in the truth nor predicted has no F1 and is left out of the mean.
+    A class that is neither in the truth nor predicted has no F1 and is left out of the mean. Of
+    labels it is the macro F1: the mean over labels, of their presence.
 
     Args:
-        confusion: (K, K), rows = truth.
+        confusion: (K, K) of classes or (K, 2, 2) of labels, rows = truth.
 
     Returns:
         In [0, 1]; NaN if there is no clip.
 
     Raises:
-        DadnetError: if the matrix is not (K, K).
+        DadnetError: if the counts are neither.
     """
-    return float(batched_uf1(_one(confusion)))
+    return float(_mean_of_defined(class_f1(confusion)))
 
 
 def uar(confusion: npt.ArrayLike) -> float:
     """Return the unweighted average recall: the mean of TP_c / n_c over classes with n_c > 0.
 
     Args:
-        confusion: (K, K), rows = truth.
+        confusion: (K, K) of classes or (K, 2, 2) of labels, rows = truth.
 
     Returns:
         In [0, 1]; NaN if there is no clip.
 
     Raises:
-        DadnetError: if the matrix is not (K, K).
+        DadnetError: if the counts are neither.
     """
-    return float(batched_uar(_one(confusion)))
+    hits, clips, _ = tallies(confusion)
+    return float(_mean_of_defined(_ratio(hits, clips)))
 
 
 def accuracy(confusion: npt.ArrayLike) -> float:
@@ -158,6 +216,33 @@ def log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         )
     chosen = table[np.arange(truth.shape[0]), truth]
     return float(-np.log(np.maximum(chosen, np.finfo(np.float32).eps)).mean())
+
+
+def label_log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Return the mean over clips and labels of -ln p(truth) in nats, with the floor of `log_loss`.
+
+    Args:
+        probabilities: (N, K), of each label that it is there.
+        labels: (N, K) of 0 and 1.
+
+    Raises:
+        DadnetError: if the shapes differ or a label is neither 0 nor 1.
+    """
+    table = np.asarray(probabilities, dtype=np.float64)
+    truth = _switches(labels, table.shape[-1])
+    if table.shape != truth.shape:
+        raise DadnetError(f"expected probabilities {truth.shape}, got: {table.shape}")
+    if not truth.size:
+        return float("nan")
+    chosen = np.where(truth == 1, table, 1 - table)
+    return float(-np.log(np.maximum(chosen, np.finfo(np.float32).eps)).mean())
+
+
+def _switches(values: npt.ArrayLike, num_labels: int) -> IntArray:
+    array = np.asarray(values)
+    if array.ndim != 2 or array.shape[1] != num_labels or not np.isin(array, (0, 1)).all():
+        raise DadnetError(f"expected 0 and 1 of {num_labels} labels of each clip, got: {array}")
+    return array.astype(np.int64)
 
 
 def _classes(name: str, values: npt.ArrayLike) -> IntArray:

@@ -46,7 +46,7 @@ class ModelCard:
     Attributes:
         kind: a macro teacher, a fold of an experiment, or a converted foreign checkpoint.
         model: the architecture, a dual one as a `baseline`.
-        classes: class names, in the order of the outputs.
+        classes: class or label names, in the order of the outputs.
         normalisation: statistics of the z-score: of each clip itself, or of the fit clips.
         statistics: mean and standard deviation of the fit clips, each (u, v) in pixels at the
             input size; None where every clip has its own.
@@ -59,6 +59,7 @@ class ModelCard:
         metrics: what was reached on the validation subjects.
         origin: further facts, such as dataset, class set, fold, epoch, versions.
         weights_digest: hash of the weights, 16 hexadecimal digits.
+        multi_label: whether each output is a label by itself.
     """
 
     kind: Kind
@@ -73,6 +74,7 @@ class ModelCard:
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     origin: Mapping[str, Any] = field(default_factory=dict, hash=False)
     weights_digest: str = ""
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -87,8 +89,11 @@ class ModelCard:
             raise DadnetError("card: expected statistics with normalisation fit, and only there")
 
     def to_json(self) -> str:
-        """The card as JSON."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, sort_keys=True, ensure_ascii=False)
+        """The card as JSON; what was not there at first is left out at its default."""
+        card = {"schema": SCHEMA, **asdict(self)}
+        if not self.multi_label:
+            del card["multi_label"]
+        return json.dumps(card, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
@@ -103,6 +108,8 @@ class ModelCard:
                 raise DadnetError(f"card: expected schema {SCHEMA}; made by a newer version")
             if unknown := sorted(set(card) - {f.name for f in fields(cls)}):
                 raise DadnetError(f"card: unknown {', '.join(unknown)}; made by a newer version")
+            if not isinstance(card.get("multi_label", False), bool):
+                raise DadnetError("card: damaged (multi_label)")
             for name in ("classes", "subjects"):
                 card[name] = tuple(map(str, card[name]))
             if card["statistics"] is not None:

@@ -12,7 +12,9 @@ from torch import Tensor
 from dadnet.errors import DadnetError
 from dadnet.flow import check_flow, resize_flow
 from dadnet.model_file import TrainedModel, load_model_file
+from dadnet.models.targets import to_probabilities
 from dadnet.normalisation import normalise
+from dadnet.tasks import task_of, text_of
 
 Probabilities = npt.NDArray[np.float64]
 Field = npt.NDArray[np.floating]
@@ -27,9 +29,10 @@ class Prediction:
     """What a clip was taken for.
 
     Attributes:
-        label: name of the most probable class.
-        confidence: its probability.
-        probabilities: probability of every class, by name, in the order of the outputs.
+        label: name of the most probable class; of several labels, those that are more probable
+            than not, joined by "+", or ``none``.
+        confidence: its probability; of several labels, the smallest one of their decisions.
+        probabilities: probability of every class or label, by name, in the order of the outputs.
     """
 
     label: str
@@ -52,6 +55,11 @@ class Predictor:
         if not models:
             raise DadnetError("weights: expected at least one model, got none")
         for model in models:
+            if model.card.multi_label != models[0].card.multi_label:
+                raise DadnetError(
+                    f"weights: {models[0].name} and {model.name} cannot be averaged: one has a "
+                    "class for a clip, the other several labels"
+                )
             if model.card.classes != models[0].card.classes:
                 raise DadnetError(
                     f"weights: expected models of the same classes, got "
@@ -59,6 +67,7 @@ class Predictor:
                     f"{', '.join(model.card.classes)} in {model.name}"
                 )
         self.models = tuple(models)
+        self.task = task_of(models[0].card.multi_label)
         self.device = _device(device)
         self._networks = [model.network().to(self.device) for model in models]
 
@@ -97,13 +106,13 @@ class Predictor:
             yield from self._named(self.probabilities(batch))
 
     def probabilities(self, flows: Sequence[Field]) -> Probabilities:
-        """Class probabilities, the mean of the models'.
+        """Probabilities of classes or labels, the mean of the models'.
 
         Args:
             flows: N flows as in :meth:`predict`.
 
         Returns:
-            Shape (N, K), rows sum to 1.
+            Shape (N, K); of classes, rows sum to 1.
         """
         prepared: dict[tuple[int, int], Tensor] = {}
         total = np.zeros((len(flows), len(self.classes)))
@@ -124,14 +133,16 @@ class Predictor:
             network(normalise(part.to(self.device).float(), statistics)).logits
             for part in torch.split(flows, _BATCH)
         ]
-        found: Probabilities = torch.cat(logits).double().softmax(dim=1).cpu().numpy()
+        found: Probabilities
+        found = to_probabilities(torch.cat(logits).double(), self.task).cpu().numpy()
         return found
 
     def _named(self, probabilities: Probabilities) -> Iterator[Prediction]:
-        for row in probabilities:
-            best = int(row.argmax())
+        for row, decision in zip(probabilities, self.task.decide(probabilities), strict=True):
             named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
-            yield Prediction(self.classes[best], float(row[best]), named)
+            sure = np.maximum(row, 1 - row).min() if self.task.multi_label else row.max()
+            label = text_of(self.task.named(decision, self.classes))
+            yield Prediction(label, float(sure), named)
 
 
 def _device(name: str) -> torch.device:

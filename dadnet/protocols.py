@@ -11,6 +11,7 @@ import pandas as pd
 from dadnet.config import DataConfig
 from dadnet.errors import DadnetError
 from dadnet.seeding import seed_hash
+from dadnet.tasks import lacking, names_in
 
 if TYPE_CHECKING:
     from sklearn.model_selection import StratifiedGroupKFold
@@ -173,8 +174,9 @@ def _fold(
 def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
     """Subjects of the training side for validation: about `fraction` of its clips.
 
-    Out of seeded stratified group splits it takes the one that leaves every class on both sides
-    if there is one, and among those the one whose share of clips is nearest to `fraction`.
+    Out of seeded stratified group splits it takes the one that leaves every class (of several
+    labels: each one, and clips without it) on both sides if there is one, and among those the one
+    whose share of clips is nearest to `fraction`.
 
     Args:
         train: one row per training clip: subject, label.
@@ -219,10 +221,10 @@ def _stratified_groups(splits: int, seed: int) -> "StratifiedGroupKFold":
 def _rank(
     labels: np.ndarray, fit_rows: np.ndarray, val_rows: np.ndarray, fraction: float
 ) -> tuple[int, int, float]:
-    classes = set(labels)
+    classes = sorted({name for text in set(labels) for name in names_in(text)})
     return (
-        len(classes - set(labels[fit_rows])),
-        len(classes - set(labels[val_rows])),
+        sum(map(len, lacking(labels[fit_rows], classes))),
+        sum(map(len, lacking(labels[val_rows], classes))),
         abs(len(val_rows) / len(labels) - fraction),
     )
 

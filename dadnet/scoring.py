@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from dadnet.clips import normalise
 from dadnet.models import DADNet
 from dadnet.models.microflownext import ModelOutput
+from dadnet.models.targets import to_probabilities
 from dadnet.precision import matrix_units
+from dadnet.tasks import Task
 
 Probabilities = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float64]
@@ -22,29 +24,33 @@ def score(
     model: nn.Module,
     flows: Tensor,
     statistics: tuple[Tensor, Tensor] | None = None,
+    *,
+    task: Task,
 ) -> Probabilities:
-    """Class probabilities of clips; a clip's do not depend on the others'.
+    """Probabilities of the classes or labels of clips; a clip's do not depend on the others'.
 
     Args:
         model: a network of this package; it is put into evaluation mode. Of a dual one only the
             student is run: the teacher has no say in a prediction.
         flows: shape (N, 2, S, S), pixels, on the model's device.
         statistics: as in :func:`dadnet.clips.normalise`.
+        task: what the network was trained for.
 
     Returns:
-        Shape (N, K), float64, rows sum to 1.
+        Shape (N, K), float64; of classes, rows sum to 1.
     """
-    return score_inputs(model, _inputs(flows, statistics))
+    return score_inputs(model, _inputs(flows, statistics), task=task)
 
 
-def score_inputs(model: nn.Module, inputs: Iterable[Tensor]) -> Probabilities:
-    """Class probabilities of clips that are normalised already; see :func:`score`.
+def score_inputs(model: nn.Module, inputs: Iterable[Tensor], *, task: Task) -> Probabilities:
+    """Probabilities of clips that are normalised already; see :func:`score`.
 
     Args:
         model: a network of this package.
         inputs: batches of any size, shape (B, 2, S, S), on the model's device.
+        task: what the network was trained for.
     """
-    parts = [out.logits.double().softmax(dim=1) for out in _outputs(model, inputs)]
+    parts = [to_probabilities(out.logits.double(), task) for out in _outputs(model, inputs)]
     return torch.cat(parts).cpu().numpy()
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dadnet.errors import DadnetError
 from dadnet.models import LossParts
 from dadnet.models.alignment import OBJECTIVES, Form, alignment_distance
+from dadnet.models.targets import clip_losses
 from dadnet.precision import full
 from dadnet.stack import StackedOutput
 from dadnet.stack_alignment import pick
@@ -35,10 +35,11 @@ def stacked_loss(
 
     Args:
         output: Of a stack.
-        labels: Class indices, shape (K, B), int64; any class where not valid.
+        labels: Class indices, shape (K, B), int64, or those of several labels, with one more axis
+            (see `dadnet.models.targets`); any where not valid.
         alignment_weight: Weight lambda of each member, shape (K,).
-        label_smoothing: Share of the target spread over all classes; of each member, shape (K,),
-            or of all.
+        label_smoothing: Share of the target spread over all classes, or both values of a label;
+            of each member, shape (K,), or of all.
         directions: Aligned stage: unit rows, (L, D) for all members or (K_i, L, D), each its own.
         form: See `gswd`.
         alignment: What is aligned, a key of `OBJECTIVES`, of all members.
@@ -52,9 +53,9 @@ def stacked_loss(
         DadnetError: If directions lack an aligned stage.
     """
     logits = full(output.logits)
-    every = valid if valid is not None else torch.ones_like(labels, dtype=torch.bool)
+    every = valid if valid is not None else logits.new_ones(logits.shape[:2]).bool()
     shares = share_of(every, logits.dtype)
-    cross_entropy = (_cross_entropy(logits, labels, label_smoothing) * shares).sum(1)
+    cross_entropy = (clip_losses(logits, labels, label_smoothing) * shares).sum(1)
     if not output.teacher_features:
         return LossParts(cross_entropy, cross_entropy, torch.zeros_like(cross_entropy), {})
     given = directions or {}
@@ -78,15 +79,6 @@ def stacked_loss(
     mean = torch.stack(list(per_stage.values())).sum(0) / count.clamp(min=1)
     total = cross_entropy + alignment_weight.to(mean) * mean
     return LossParts(total, cross_entropy, mean, per_stage)
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float | Tensor) -> Tensor:
-    """Of each clip: logits (K, B, classes) to (K, B); torch takes one smoothing for all clips."""
-    log_probabilities = logits.log_softmax(2)
-    likelihood = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none")
-    share = torch.as_tensor(smoothing, dtype=logits.dtype, device=logits.device).reshape(-1, 1)
-    spread = log_probabilities.mean(2)
-    return (1 - share) * likelihood.view(labels.shape) - share * spread
 
 
 def _put(values: Tensor, places: Tensor | None, members: int) -> Tensor:

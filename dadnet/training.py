@@ -1,8 +1,9 @@
 """Training of folds, several at once: the loop reads top to bottom in :func:`train_folds`.
 
-The trainer sees `fit` and `val` clips only: the label of any other clip is -1 here, which the
-cross-entropy refuses. A fold's result depends on the experiment and the fold alone: every draw is
-seeded by what it is for, so neither its neighbours in the stack nor an interruption changes it.
+The trainer sees `fit` and `val` clips only: the label of any other clip is hidden here, which no
+loss survives (`dadnet.models.targets`). A fold's result depends on the experiment and the fold
+alone: every draw is seeded by what it is for, so neither its neighbours in the stack nor an
+interruption changes it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

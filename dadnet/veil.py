@@ -1,7 +1,7 @@
 """A dataset whose test clips cannot be reached: what a search is given (invariant 1).
 
-The labels are not only out of use, they are not there: -1 in the tensor, which the cross-entropy
-refuses, and in the table a value that raises when it is looked at. Choosing the rows raises too,
+The labels are not only out of use, they are not there: `hidden_label` in the tensor, which no loss
+survives, and in the table a value that raises when it is looked at. Choosing the rows raises too,
 so that not even a prediction of a test clip can be made.
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dadnet.clips import MicroExpressionDataset
 from dadnet.errors import TestLabelError
+from dadnet.models.targets import hidden_label
 
 
 class VeiledLabel:
@@ -44,7 +45,7 @@ class VeiledDataset(MicroExpressionDataset):
             )
         return super().rows(subjects)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         subject = str(self.clips["subject"].iloc[index])
         if subject in self.veiled:
             raise TestLabelError(f"a test clip of {subject} was asked for in a search")
@@ -63,7 +64,7 @@ def veil(dataset: MicroExpressionDataset, subjects: Iterable[str]) -> VeiledData
     named = dataset.clips["label"].astype(object).to_numpy(copy=True)
     named[mask] = VeiledLabel()
     labels = dataset.labels.clone()
-    labels[mask] = -1
+    labels[mask] = hidden_label(labels)
     kept = {field.name: getattr(dataset, field.name) for field in fields(MicroExpressionDataset)}
     clips = dataset.clips.drop(columns="label").assign(label=named)
     return VeiledDataset(**{**kept, "labels": labels, "clips": clips}, veiled=hidden)

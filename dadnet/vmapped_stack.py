@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
@@ -20,6 +19,7 @@ from dadnet.baselines import BaselineNetwork
 from dadnet.errors import DadnetError
 from dadnet.member_stack import MemberStack
 from dadnet.models import LossParts
+from dadnet.models.targets import mean_loss
 from dadnet.precision import full, half_products
 from dadnet.stack_members import MemberLayout
 
@@ -154,7 +154,7 @@ class VmappedMemberStack(MemberStack):
         with half_products(members[0].config.optim.precision, flows.device):
             logits = self.stack(flows, keep, None if len(chosen) == len(self) else index)
         losses = [
-            F.cross_entropy(own, batch.labels, label_smoothing=m.config.loss.label_smoothing)
+            mean_loss(own, batch.labels, m.config.loss.label_smoothing)
             for own, batch, m in zip(full(logits), batches, members, strict=True)
         ]
         return torch.stack(losses)

@@ -23,6 +23,7 @@ from dadnet.explain import Look, look, projected_densities, theta_numbers
 from dadnet.models import DADNet, load_weights
 from dadnet.scoring import score_inputs
 from dadnet.seeding import generator
+from dadnet.tasks import Names, has
 from dadnet.teacher import Teacher, build_model
 from orchestration import cli
 from orchestration.kept import adapters_path
@@ -105,7 +106,8 @@ def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Look]
     network, rows = model.network(), scoring.dataset.rows(record.test_subjects)
     clips = list(scoring.dataset.clips["clip_id"].iloc[rows.numpy()])
     inputs = corrupted_inputs(scoring.dataset.flows[rows], clips, None, model.statistics())
-    check_clean(record, clips, score_inputs(network, [inputs]), scoring.experiment.classes)
+    found = score_inputs(network, [inputs], task=scoring.dataset.task)
+    check_clean(record, clips, found, scoring.experiment)
     return clips, look(network, inputs)
 
 
@@ -154,18 +156,18 @@ def _ranked(folds: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
 
 
 def _gradient(
-    stage: int, every: Sequence[Look], labels: Sequence[str], classes: Sequence[str]
+    stage: int, every: Sequence[Look], labels: Sequence[Names], classes: Sequence[str]
 ) -> dict[str, Any]:
     maps = np.concatenate([seen.maps[stage] for seen in every])  # (N, H, W)
     shares = np.concatenate([seen.shares[:, stage] for seen in every])
-    given = np.array(labels)
+    having = {name: np.array([has(label, name) for label in labels]) for name in classes}
     return {
         "stage": stage,
         "share": _short(float(shares.mean())),
         "maps": {
-            name: [_shorts(row) for row in maps[given == name].mean(axis=0)]
+            name: [_shorts(row) for row in maps[having[name]].mean(axis=0)]
             for name in classes
-            if (given == name).any()
+            if having[name].any()
         },
     }
 

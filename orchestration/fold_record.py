@@ -35,7 +35,9 @@ def fold_record(
     """
     rows = plan.dataset.rows(fold.test)
     flows = plan.dataset.flows[rows].to(device)
-    probabilities = score(trained.model, flows, trained.statistics)
+    task, classes = plan.dataset.task, plan.dataset.classes
+    probabilities = score(trained.model, flows, trained.statistics, task=task)
+    truths, decided = plan.dataset.labels[rows].numpy(), task.decide(probabilities)
     return FoldRecord(
         experiment=plan.experiment.digest,
         fold=fold.name,
@@ -54,12 +56,16 @@ def fold_record(
                 clip_id=str(clip.clip_id),
                 subject=str(clip.subject),
                 part=str(clip.part),
-                label=str(clip.label),
-                prediction=plan.dataset.classes[int(p.argmax())],
+                label=task.named(truth, classes),
+                prediction=task.named(given, classes),
                 probabilities=tuple(float(x) for x in p),
             )
-            for clip, p in zip(
-                plan.dataset.clips.iloc[rows.numpy()].itertuples(), probabilities, strict=True
+            for clip, truth, given, p in zip(
+                plan.dataset.clips.iloc[rows.numpy()].itertuples(),
+                truths,
+                decided,
+                probabilities,
+                strict=True,
             )
         ),
         teacher_digest=plan.experiment.teacher_digest,
@@ -74,8 +80,11 @@ def fold_features(
     """The pooled features of a fold's test clips, and the mean ones of its fit clips by class.
 
     Returns:
-        None, with a warning, where a class has no fit clip to be shown beside.
+        None where clips have several labels, and so no class to lie beside; with a warning, where
+        a class has no fit clip to be shown beside.
     """
+    if plan.dataset.task.multi_label:
+        return None
 
     def of_rows(rows: torch.Tensor) -> FloatArray:
         return pooled_features(

@@ -58,6 +58,7 @@ def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:
         kind="fold",
         model=student_alone(plan.config.model),
         classes=plan.dataset.classes,
+        multi_label=plan.dataset.task.multi_label,
         normalisation=plan.config.data.normalisation,
         statistics=statistics,
         subjects=tuple(sorted({*fold.fit, *fold.val})),

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dadnet import metrics
 from dadnet.clips import MicroExpressionDataset
 from dadnet.errors import DadnetError
 from dadnet.fold_view import TrainedFold
@@ -42,14 +41,15 @@ def make_val_side(
     """
     dataset = plan.dataset
     rows = dataset.rows(fold.val)
-    probabilities = score(trained.model, dataset.flows[rows].to(device), trained.statistics)
+    flows, task = dataset.flows[rows].to(device), dataset.task
+    probabilities = score(trained.model, flows, trained.statistics, task=task)
     labels = dataset.labels[rows].numpy()
     owner = dataset.clips["subject"].iloc[rows.numpy()].to_numpy()
     losses = {
-        subject: metrics.log_loss(probabilities[owner == subject], labels[owner == subject])
+        subject: task.log_loss(probabilities[owner == subject], labels[owner == subject])
         for subject in fold.val
     }
-    found = metrics.confusion(labels, probabilities.argmax(1), len(dataset.classes))
+    found = task.counts(labels, task.decide(probabilities), len(dataset.classes))
     return ValSide(
         experiment=plan.experiment.digest,
         fold=fold.name,
@@ -58,7 +58,7 @@ def make_val_side(
         chosen_epoch=trained.chosen_epoch,
         epochs_run=trained.epochs_run,
         curves=trained.curves,
-        confusion=tuple(tuple(int(n) for n in row) for row in found),
+        confusion=found.tolist(),
         log_losses={k: float(v) if np.isfinite(v) else None for k, v in losses.items()},
         parameters=sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
         host=host,

@@ -60,7 +60,8 @@ class Inputs:
 
     Attributes:
         dataset: the labelled clips.
-        data_digest: of the flow store; other where subjects were left out.
+        data_digest: of the flow store; other where subjects were left out, or where the labels are
+            of what the store's does not cover.
         flow: parameters of the flow store, its normalisation among them.
         teacher: the frozen stream, None for a baseline.
     """
@@ -110,12 +111,20 @@ def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path
         shuffle_seed=config.seed if config.data.shuffle_labels else None,
     )
     teacher = _teacher(config, macro_weights)
-    return Inputs(dataset, store.digest, store.card["parameters"], teacher)
+    digest = store.digest
+    if dataset.source:
+        digest = digest16({"data": digest, "labels": dataset.source})
+    return Inputs(dataset, digest, store.card["parameters"], teacher)
 
 
 def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
     """Fold and audit loaded inputs; errors as `make_plan`."""
     dataset, teacher = inputs.dataset, inputs.teacher
+    if dataset.task.multi_label and config.model.model_type == "prior-draw":
+        raise DadnetError(
+            f"model_type: prior-draw draws one class of a clip, {config.data.class_set} has "
+            "several labels; expected majority or another model"
+        )
     folds = make_folds(dataset.clips, config.data, config.seed)
     line = audit(
         dataset.clips,
@@ -139,6 +148,7 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
         teacher_digest=teacher_digest,
         config=config.to_json(),
         folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
+        multi_label=dataset.task.multi_label,
     )
     return Plan(config, dataset, folds, teacher, experiment, line, inputs.flow)
 

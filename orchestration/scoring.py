@@ -176,10 +176,12 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
         else:
             inputs = corrupted_inputs(flows, clips, corruption, model.statistics())
         return score_inputs(
-            network, (b.to(scoring.device) for b in torch.split(inputs, EVAL_BATCH))
+            network,
+            (b.to(scoring.device) for b in torch.split(inputs, EVAL_BATCH)),
+            task=scoring.dataset.task,
         )
 
-    check_clean(record, clips, probabilities(None), scoring.experiment.classes)
+    check_clean(record, clips, probabilities(None), scoring.experiment)
     for corruption in corruptions:
         started = time.perf_counter()
         found = probabilities(corruption)
@@ -216,7 +218,7 @@ def retimed_flows(
 
 
 def check_clean(
-    record: FoldRecord, clips: list[str], probabilities: Probabilities, classes: tuple[str, ...]
+    record: FoldRecord, clips: list[str], probabilities: Probabilities, experiment: Experiment
 ) -> None:
     """Raise unless clean clips give the predictions of the record."""
     stored = {row.clip_id: row for row in record.predictions}
@@ -225,11 +227,13 @@ def check_clean(
             f"fold {record.fold}: the record has other clips than the flow store: "
             f"{', '.join(sorted(set(stored) ^ set(clips))[:3])}"
         )
-    for clip_id, given in zip(clips, probabilities, strict=True):
+    decided = experiment.task.decide(probabilities)
+    for clip_id, given, decision in zip(clips, probabilities, decided, strict=True):
         row = stored[clip_id]
+        said = experiment.task.named(decision, experiment.classes)
         known = row.probabilities
         apart = 0.0 if known is None else float(np.abs(given - np.array(known)).max())
-        if classes[int(given.argmax())] != row.prediction or apart > TOLERANCE:
+        if said != row.prediction or apart > TOLERANCE:
             raise DadnetError(
                 f"fold {record.fold}: without any corruption {clip_id} is not what the record "
                 f"says (a probability differs by {apart:.2g}); weights or flows are not those of "
@@ -248,10 +252,13 @@ def corrupted_fold(
     """The record's clips with new predictions."""
     stored = {row.clip_id: row for row in record.predictions}
     rows: list[Prediction] = []
-    for clip_id, given in zip(clips, probabilities, strict=True):
-        name = scoring.experiment.classes[int(given.argmax())]
+    task = scoring.experiment.task
+    for clip_id, given, decision in zip(
+        clips, probabilities, task.decide(probabilities), strict=True
+    ):
+        said = task.named(decision, scoring.experiment.classes)
         rows.append(
-            replace(stored[clip_id], prediction=name, probabilities=tuple(map(float, given)))
+            replace(stored[clip_id], prediction=said, probabilities=tuple(map(float, given)))
         )
     return CorruptedFold(
         experiment=record.experiment,

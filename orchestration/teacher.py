@@ -116,6 +116,11 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
     store = _store(flags)
     config = _config(flags)
     dataset = MicroExpressionDataset.from_store(store, flags.class_set, flags.input_size)
+    if dataset.task.multi_label:
+        raise DadnetError(
+            f"class_set: a teacher is trained on one class of each clip, {flags.class_set} has "
+            "several labels; expected such as 3class (a student of any class set may learn from it)"
+        )
     made_from = _made_from(flags, config, store)
     if flags.out.exists():
         return _already_there(flags.out, made_from, console)

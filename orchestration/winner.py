@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dadnet.metrics import uar, uf1
@@ -20,6 +19,7 @@ from orchestration.outcome import load_trained
 from orchestration.plan import Plan, with_config
 from orchestration.service import SearchService
 from orchestration.trial import Job
+from results.counts import count
 from results.ledger import Ledger
 from results.records import Experiment, FoldRecord, PlannedFold
 from results.stats import count_records
@@ -183,10 +183,7 @@ def figures_by_part(experiment: Experiment, ledger: Path) -> dict[str, dict[str,
     figures = {}
     for part in sorted({row.part for row in rows}):
         chosen = [row for row in rows if row.part == part]
-        counts = np.zeros((len(experiment.classes),) * 2, dtype=np.int64)
-        for row in chosen:
-            truth, given = map(experiment.classes.index, (row.label, row.prediction))
-            counts[truth, given] += 1
+        counts = count(chosen, experiment.classes).pooled
         figures[part] = {"uf1": uf1(counts), "uar": uar(counts)}
     return figures
 

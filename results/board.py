@@ -94,7 +94,7 @@ def leaderboard(
     return Board(tuple(_group(key, list(members)) for key, members in groups))
 
 
-_Key = tuple[str, str, str, tuple[str, ...], str]
+_Key = tuple[str, str, str, tuple[str, ...], str, bool]
 
 
 def _key(row: Row) -> _Key:
@@ -105,6 +105,7 @@ def _key(row: Row) -> _Key:
         experiment.class_set,
         experiment.classes,
         row.part,
+        experiment.multi_label,
     )
 
 
@@ -129,12 +130,12 @@ def _group(key: _Key, members: list[Row]) -> Group:
     rows = _with_twins(_ranked(members))
     ranked = [row for row in rows if row.status == "ranked"]
     ours = [(row.experiment.method, row.experiment.digest, row.counts) for row in ranked]
-    dataset, protocol, _, classes, part = key
+    dataset, protocol, _, classes, part, multi_label = key
     return Group(
-        *key,
+        *key[:5],
         rows=rows,
         seeds=_seeds(rows),
-        reported=() if part else beside(dataset, protocol, len(classes), ours),
+        reported=() if part or multi_label else beside(dataset, protocol, len(classes), ours),
         gap=detectable_gap([row.counts for row in ranked], MOST_ROWS),
     )
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dadnet.config import ExperimentConfig, experiment_digest
 from dadnet.errors import DadnetError
 from results.canonical import check_keys, check_mapping, digest16, unseal
@@ -80,7 +82,7 @@ def figures_of(summary: Summary, records: Sequence[FoldRecord]) -> dict[str, Any
     scores = {name: getattr(summary, name).value for name in ("uf1", "uar", "accuracy")}
     return {
         **{name: None if value is None else round(value, 6) for name, value in scores.items()},
-        "confusion": [list(row) for row in summary.confusion],
+        "confusion": np.array(summary.confusion).tolist(),
         "num_clips": len(rows),
         "num_subjects": len({row.subject for row in rows}),
     }

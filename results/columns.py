@@ -24,6 +24,7 @@ class Column:
         numeric: aligned and sorted as a number.
         shown: part of the tables that people read; the others are in CSV and JSON only.
         help: one line for the heading's title.
+        of_labels: its heading where clips have several labels, if it is another one there.
     """
 
     key: str
@@ -33,6 +34,21 @@ class Column:
     numeric: bool = False
     shown: bool = True
     help: str = ""
+    of_labels: str = ""
+
+    def heading(self, multi_label: bool) -> str:
+        """Return the heading in a table of one class, or of several labels, for each clip."""
+        return self.of_labels if multi_label and self.of_labels else self.title
+
+
+def uf1_name(multi_label: bool) -> str:
+    """Return what the figure that ranks is called."""
+    return "Macro F1" if multi_label else "UF1"
+
+
+def uar_name(multi_label: bool) -> str:
+    """Return what the mean recall is called."""
+    return "Macro recall" if multi_label else "UAR"
 
 
 def score_text(score: Score | None) -> str:
@@ -70,7 +86,7 @@ def _plain(
 
 
 def _score(
-    key: str, title: str, score: Callable[[Summary], Score], help: str
+    key: str, title: str, score: Callable[[Summary], Score], help: str, of_labels: str = ""
 ) -> tuple[Column, ...]:
     """Return the column of a figure, and those of its ends and method for the exports."""
 
@@ -87,7 +103,14 @@ def _score(
 
     return (
         Column(
-            key, title, part(lambda s: s.value), lambda row: score_text(of(row)), True, True, help
+            key,
+            title,
+            part(lambda s: s.value),
+            lambda row: score_text(of(row)),
+            True,
+            True,
+            help,
+            of_labels,
         ),
         _plain(f"{key}_low", f"{title} low", part(lambda s: s.interval.low), shown=False),
         _plain(f"{key}_high", f"{title} high", part(lambda s: s.interval.high), shown=False),
@@ -151,7 +174,13 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _plain("method", "Method", lambda row: row.experiment.method),
     _plain("status", "Status", lambda row: row.status, shown=False),
-    *_score("uf1", "UF1", lambda summary: summary.uf1, "Mean F1 over classes, counts pooled"),
+    *_score(
+        "uf1",
+        uf1_name(False),
+        lambda summary: summary.uf1,
+        "Mean F1 over classes or labels, counts pooled",
+        uf1_name(True),
+    ),
     Column(
         "p_best",
         "p",
@@ -160,7 +189,13 @@ COLUMNS: tuple[Column, ...] = (
         numeric=True,
         help="Against the best row: whole subjects swapped, corrected by Holm",
     ),
-    *_score("uar", "UAR", lambda summary: summary.uar, "Mean recall over classes, counts pooled"),
+    *_score(
+        "uar",
+        uar_name(False),
+        lambda summary: summary.uar,
+        "Mean recall over classes or labels, counts pooled",
+        uar_name(True),
+    ),
     *_score("accuracy", "Accuracy", lambda summary: summary.accuracy, "Share of right clips"),
     _figure("mcc", "MCC", lambda summary: summary.mcc, "Matthews correlation, counts pooled"),
     _figure("log_loss", "Log-loss", lambda summary: summary.log_loss, "Mean of -ln p(truth), nats"),

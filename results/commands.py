@@ -167,7 +167,11 @@ def leak_laboratory(arguments: argparse.Namespace) -> int:
     if arguments.labels is not None:
         found = [leaklab.labels_of_table(arguments.labels)]
     else:
-        found = [leaklab.labels_of_rows(g) for g in groups if any(r.complete for r in g.rows)]
+        complete = [g for g in groups if any(r.complete for r in g.rows)]
+        single = [g for g in complete if not g.multi_label]
+        for group in (g for g in complete if g.multi_label and single):
+            print(f"left out: {group.title}: its clips have several labels")
+        found = [leaklab.labels_of_rows(group) for group in single or complete]
     if not found:
         raise DadnetError("expected a complete experiment or --labels, got: neither")
     parts = []

@@ -14,6 +14,7 @@ from typing import Any
 
 from dadnet.corruptions import KINDS, VERSION
 from dadnet.errors import DadnetError
+from dadnet.tasks import Names
 from results.canonical import (
     SCHEMA,
     check_count,
@@ -144,7 +145,7 @@ class RobustnessLedger:
 
 
 def _check(record: FoldRecord, scored: CorruptedFold) -> None:
-    def truth(rows: Iterable[Prediction]) -> list[tuple[str, str, str]]:
+    def truth(rows: Iterable[Prediction]) -> list[tuple[str, str, Names]]:
         return sorted((row.clip_id, row.subject, row.label) for row in rows)
 
     pairs = {

@@ -1,7 +1,7 @@
 """What the statistics need of an experiment: counts per subject, small enough to be kept.
 
-``S`` subjects, ``K`` classes. Log-losses and confidences are kept as whole numbers of `UNIT`, so
-that sums over subjects are exact and do not depend on the order of addition.
+``S`` subjects, ``K`` classes or labels. Log-losses and confidences are kept as whole numbers of
+`UNIT`, so that sums over subjects are exact and do not depend on the order of addition.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _FLOOR = float(np.finfo(np.float32).eps)
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+# Counts as a record holds them: (K, K), or (K, 2, 2) of labels.
+Nested = tuple[tuple[int | tuple[int, ...], ...], ...]
 
 
 class ScoredClip(Protocol):
@@ -35,9 +37,9 @@ class ScoredClip(Protocol):
     @property
     def part(self) -> str: ...  # noqa: D102
     @property
-    def label(self) -> str: ...  # noqa: D102
+    def label(self) -> str | Sequence[str]: ...  # noqa: D102
     @property
-    def prediction(self) -> str: ...  # noqa: D102
+    def prediction(self) -> str | Sequence[str]: ...  # noqa: D102
     @property
     def probabilities(self) -> Sequence[float] | None: ...  # noqa: D102
 
@@ -48,10 +50,11 @@ class Counts:
 
     Attributes:
         subjects: (S,) names, sorted.
-        confusions: (S, K, K), rows = truth.
-        nats: (S,) summed log-loss in `UNIT`, or None if a clip has no probabilities.
-        bins: (`NUM_BINS`, 3) of all clips by confidence in the prediction: clips, right ones,
-            summed confidence in `UNIT`; or None as above.
+        confusions: (S, K, K), rows = truth; of several labels (S, K, 2, 2), absent before present.
+        nats: (S,) summed log-loss of clips, or of their labels, in `UNIT`, or None if a clip has no
+            probabilities.
+        bins: (`NUM_BINS`, 3) of all clips, or of their labels, by confidence in the prediction:
+            how many, right ones, summed confidence in `UNIT`; or None as above.
     """
 
     subjects: tuple[str, ...]
@@ -61,14 +64,37 @@ class Counts:
 
     @property
     def pooled(self) -> IntArray:
-        """The (K, K) counts over all subjects."""
+        """The counts over all subjects, (K, K) or (K, 2, 2)."""
         pooled: IntArray = self.confusions.sum(axis=0)
         return pooled
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a clip may have several labels, each decided by itself."""
+        return self.confusions.ndim == 4
+
+    @property
+    def num_clips(self) -> IntArray:
+        """Clips of each subject, (S,)."""
+        return self.num_decisions // (self.confusions.shape[1] if self.multi_label else 1)
+
+    @property
+    def num_decisions(self) -> IntArray:
+        """Decisions about each subject, (S,): one for a clip, or one for each of its labels."""
+        decisions: IntArray = self.confusions.sum(axis=tuple(range(1, self.confusions.ndim)))
+        return decisions
+
+    @property
+    def num_right(self) -> IntArray:
+        """How many decisions about each subject are right, (S,)."""
+        cells = np.diagonal(self.confusions, axis1=-2, axis2=-1)
+        right: IntArray = cells.sum(axis=tuple(range(1, cells.ndim)))
+        return right
 
     def same_clips(self, other: Counts) -> bool:
         """Whether both scored equally many clips of each class of each subject."""
         return self.subjects == other.subjects and np.array_equal(
-            self.confusions.sum(axis=2), other.confusions.sum(axis=2)
+            self.confusions.sum(axis=-1), other.confusions.sum(axis=-1)
         )
 
 
@@ -87,10 +113,12 @@ def count(rows: Iterable[ScoredClip], classes: Sequence[str]) -> Counts:
     if len({row.clip_id for row in found}) != len(found):
         twice = next(name for name, n in Counter(row.clip_id for row in found).items() if n > 1)
         raise DadnetError(f"clip {twice} was scored in two folds, expected one")
-    numbers = {name: number for number, name in enumerate(classes)}
     subjects = tuple(sorted({row.subject for row in found}))
     places = {name: number for number, name in enumerate(subjects)}
     where = np.array([places[row.subject] for row in found], dtype=np.int64)  # (N,)
+    if found and not isinstance(found[0].label, str):
+        return _count_labels(found, classes, subjects, where)
+    numbers: dict[Any, int] = {name: number for number, name in enumerate(classes)}
     truth = np.array([numbers[row.label] for row in found], dtype=np.int64)
     given = np.array([numbers[row.prediction] for row in found], dtype=np.int64)
     cells = (where * size + truth) * size + given
@@ -104,6 +132,56 @@ def count(rows: Iterable[ScoredClip], classes: Sequence[str]) -> Counts:
     return Counts(
         subjects, confusions.reshape(len(subjects), size, size).astype(np.int64), nats, bins
     )
+
+
+def _count_labels(
+    rows: Sequence[ScoredClip], classes: Sequence[str], subjects: tuple[str, ...], where: IntArray
+) -> Counts:
+    """Return the counts of clips with several labels; `where` holds the places of subjects."""
+    size = len(classes)
+    truth, given = (
+        np.array([[name in names for name in classes] for names in table], dtype=np.int64)
+        for table in ([row.label for row in rows], [row.prediction for row in rows])
+    )  # (N, K)
+    cells = ((where[:, None] * size + np.arange(size)) * 2 + truth) * 2 + given
+    confusions = np.bincount(cells.ravel(), minlength=len(subjects) * size * 4)
+    nats = bins = None
+    if all(row.probabilities is not None for row in rows):
+        table = np.array([row.probabilities for row in rows], dtype=np.float64)  # (N, K)
+        of_truth, of_given = (np.where(chosen, table, 1 - table) for chosen in (truth, given))
+        losses = -np.log(np.maximum(of_truth, _FLOOR))
+        nats = _summed(np.repeat(where, size), losses.ravel(), len(subjects))
+        bins = _bins(of_given.ravel(), (truth == given).ravel())
+    return Counts(
+        subjects, confusions.reshape(len(subjects), size, 2, 2).astype(np.int64), nats, bins
+    )
+
+
+def shape_of(num_classes: int, multi_label: bool) -> tuple[int, ...]:
+    """Return the shape of one experiment's pooled counts."""
+    return (num_classes, 2, 2) if multi_label else (num_classes, num_classes)
+
+
+def nested(counts: object) -> Nested:
+    """Return counts, an array or lists in lists, as tuples of whole numbers.
+
+    Raises:
+        DadnetError: if they are no (K, K) of classes or (K, 2, 2) of labels, from 0.
+    """
+    try:
+        table = np.array(counts)
+    except ValueError:  # rows of unequal length
+        table = np.empty(0)
+    square = table.ndim == 2 and table.shape[0] == table.shape[1]
+    of_labels = table.ndim == 3 and table.shape[1:] == (2, 2)
+    if not (square or of_labels) or table.dtype.kind != "i" or (table < 0).any():
+        raise DadnetError(f"expected a confusion matrix (K, K) or (K, 2, 2), got: {counts}")
+    tuples: Nested = _tuples(table.tolist())
+    return tuples
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _bins(confidence: FloatArray, right: npt.NDArray[np.bool_]) -> IntArray:

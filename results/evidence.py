@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.errors import DadnetError
+from dadnet.tasks import has
 from results.canonical import (
     SCHEMA,
     check_digest,
@@ -168,10 +169,13 @@ def map_of_features(folds: Sequence[Features]) -> dict[str, tuple[float, float]]
 
 
 def map_of_probabilities(rows: Sequence[Prediction]) -> dict[str, tuple[float, float]]:
-    """Return the place of each clip between the corners, weighed by its probabilities."""
+    """Return the place of each clip between the corners, weighed by its probabilities.
+
+    A clip with several labels has no such place.
+    """
     places: dict[str, tuple[float, float]] = {}
     for row in rows:
-        if row.probabilities is not None:
+        if row.probabilities is not None and isinstance(row.label, str):
             x, y = np.array(row.probabilities) @ corners(len(row.probabilities))
             places[row.clip_id] = (float(x), float(y))
     return places
@@ -182,10 +186,21 @@ def hardest(rows: Sequence[Prediction], classes: Sequence[str], number: int) -> 
     wrong = [row for row in rows if row.label != row.prediction]
 
     def share(row: Prediction) -> float:
-        known = row.probabilities
-        return 0.0 if known is None else known[list(classes).index(row.label)]
+        return probability_of_truth(row, classes) or 0.0
 
     return sorted(wrong, key=lambda row: (share(row), row.clip_id))[:number]
+
+
+def probability_of_truth(row: Prediction, classes: Sequence[str]) -> float | None:
+    """Return the probability given to a clip's class, or to its labels and no others together."""
+    known = row.probabilities
+    if known is None:
+        return None
+    if isinstance(row.label, str):
+        return known[list(classes).index(row.label)]
+    return math.prod(
+        p if has(row.label, name) else 1 - p for name, p in zip(classes, known, strict=True)
+    )
 
 
 def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dadnet.tasks import has
 from results.explanation import THETA, Explanation
 from results.flow_picture import png
 from results.plots import COLOURS, SYMBOLS, Plot, lines, plain
@@ -88,7 +89,7 @@ def _theta(
         name: [
             (theta[r.clip_id][pair[0]], theta[r.clip_id][pair[1]])
             for r in rows
-            if r.label == name and r.clip_id in theta
+            if has(r.label, name) and r.clip_id in theta
         ]
         for name in classes
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from results.columns import COLUMNS
+from results.columns import COLUMNS, uf1_name
 from results.published import Reported
 from results.rows import Board, Group, Row, SeedRows
 
@@ -77,10 +77,9 @@ def _dumps(value: object) -> str:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    # subject: [right, clips], with null for what is not known
+    # subject: [right, clips] (of several labels: decisions), with null for what is not known
     if row.complete:
-        stack = row.counts.confusions
-        pairs = np.stack([np.trace(stack, axis1=1, axis2=2), stack.sum(axis=(1, 2))], axis=1)
+        pairs = np.stack([row.counts.num_right, row.counts.num_decisions], axis=1)
         subjects = dict(zip(row.counts.subjects, pairs.tolist(), strict=True))
     else:
         subjects = {tally.subject: [tally.right, tally.total] for tally in row.tallies}
@@ -89,7 +88,7 @@ def _row(row: Row) -> dict[str, Any]:
     if row.summary is not None:
         rounded = [None if f1 is None else round(f1, 6) for f1 in row.summary.class_f1]
         details = {
-            "confusion": [list(counts) for counts in row.summary.confusion],
+            "confusion": np.array(row.summary.confusion).tolist(),
             "class_f1": dict(zip(row.experiment.classes, rounded, strict=True)),
         }
     return {**columns, **details, "subjects": subjects}
@@ -125,7 +124,7 @@ def _reported(item: Reported) -> dict[str, Any]:
 def _markdown_group(group: Group) -> str:
     shown = [column for column in COLUMNS if column.shown]
     heading = f"## {_escaped(group.title)}\n"
-    titles = [_escaped(column.title) for column in shown]
+    titles = [_escaped(column.heading(group.multi_label)) for column in shown]
     rules = ["---:" if column.numeric else "---" for column in shown]
     body = [[_markdown_cell(column.text(row), row) for column in shown] for row in group.rows]
     return "\n".join(
@@ -147,11 +146,11 @@ def _latex_group(group: Group) -> str:
     shown = [column for column in COLUMNS if column.shown]
     lines = [
         r"\begin{table}",
-        rf"\caption{{{_latex(group.title)}. UF1 pooled over all subjects, 95\,\% BCa intervals "
-        r"over subjects.}",
+        rf"\caption{{{_latex(group.title)}. {uf1_name(group.multi_label)} pooled over all "
+        r"subjects, 95\,\% BCa intervals over subjects.}",
         rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in shown)}}}",
         r"\toprule",
-        " & ".join(_latex(column.title) for column in shown) + r" \\",
+        " & ".join(_latex(column.heading(group.multi_label)) for column in shown) + r" \\",
         r"\midrule",
     ]
     for row in group.rows:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dadnet.datasets.label_sets import label_sets_of
 from dadnet.errors import DadnetError
 from results.canonical import check_choice, check_names, check_text, digest16
 from results.ledger import Ledger
@@ -42,6 +43,11 @@ class ForeignTable:
         check_text("method", self.method)
         check_text("dataset", self.dataset)
         check_choice("protocol", self.protocol, PROTOCOLS)
+        if any(self.class_set == labels.name for labels in label_sets_of(self.dataset)):
+            raise DadnetError(
+                f"class set {self.class_set}: clips have several labels there, a table gives one "
+                "class of each; expected such as 3class"
+            )
 
 
 def import_table(table: ForeignTable, ledger: Ledger) -> Experiment:

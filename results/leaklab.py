@@ -60,8 +60,12 @@ def labels_of_rows(group: Group) -> Labels:
     """Return the labels that a group's first complete row was scored on.
 
     Raises:
-        DadnetError: if no row is complete.
+        DadnetError: if no row is complete, or clips have several labels.
     """
+    if group.multi_label:
+        raise DadnetError(
+            f"leaklab: expected one class of each clip, {group.title} has several labels"
+        )
     complete = [row for row in group.rows if row.complete]
     if not complete:
         raise DadnetError(f"expected a complete experiment on {group.title}, got: none")

@@ -275,9 +275,9 @@ def check_record(experiment: Experiment, record: FoldRecord) -> None:
 
 
 def _check_classes(experiment: Experiment, record: FoldRecord) -> None:
-    known = set(experiment.classes)
+    known = experiment.classes
     for row in record.predictions:
-        if not {row.label, row.prediction} <= known:
+        if not row.fits(known, experiment.multi_label):
             raise DadnetError(
                 f"classes of {row.clip_id}: expected some of {', '.join(experiment.classes)}, "
                 f"got: {row.label} and {row.prediction}"

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 from dadnet.errors import DadnetError
+from dadnet.tasks import text_of
 from results.records import Experiment, FoldRecord
 
 # The numbers of the Micro-Expressions Grand Challenge 2019.
@@ -26,9 +27,9 @@ def megc_log(experiment: Experiment, records: Sequence[FoldRecord]) -> str:
     Raises:
         DadnetError: if the classes or the folds are others, or a name has a blank.
     """
-    if set(experiment.classes) != set(_MEGC_CLASSES):
+    if experiment.multi_label or set(experiment.classes) != set(_MEGC_CLASSES):
         raise DadnetError(
-            f"megc-log: expected the classes {', '.join(_MEGC_CLASSES)}, "
+            f"megc-log: expected the classes {', '.join(_MEGC_CLASSES)}, one of each clip, "
             f"got {', '.join(experiment.classes)}"
         )
     lines: list[str] = []
@@ -44,7 +45,7 @@ def megc_log(experiment: Experiment, records: Sequence[FoldRecord]) -> str:
             name = row.clip_id.removeprefix(f"{row.subject}/")
             if len(name.split()) != 1 or len(subject.split()) != 1:
                 raise DadnetError(f"megc-log: expected names without blanks, got {row.clip_id!r}")
-            truth, given = map(_MEGC_CLASSES.index, (row.label, row.prediction))
+            truth, given = map(_MEGC_CLASSES.index, (str(row.label), str(row.prediction)))
             lines.append(f"{name} {truth} {given}")
     return "\n".join(lines) + "\n"
 
@@ -53,6 +54,8 @@ def prediction_csv(
     experiment: Experiment, records: Sequence[FoldRecord], part: str | None = None
 ) -> str:
     """Return the predictions as CSV: clip, part, prediction and the probability of each class.
+
+    Several labels are joined by "+".
 
     Args:
         experiment: the experiment.
@@ -76,5 +79,5 @@ def prediction_csv(
             numbers = [f"{p:.6f}" for p in row.probabilities or ()] if with_probabilities else []
             clip = row.clip_id.removeprefix(f"{row.subject}/")
             subject = row.subject.partition("/")[2]
-            writer.writerow([clip, subject, row.part, row.prediction, *numbers])
+            writer.writerow([clip, subject, row.part, text_of(row.prediction), *numbers])
     return text.getvalue()

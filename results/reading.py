@@ -30,8 +30,8 @@ class Clip(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     clip_id: str
     subject: str
     part: str
-    label: str
-    prediction: str
+    label: str | list[str]
+    prediction: str | list[str]
     probabilities: list[float] | None
 
 
@@ -137,7 +137,8 @@ def read_clips(
         places += [place] * fold.num_test_clips
         num_done += 1
     subjects_fit = [owners.get(clip.subject) for clip in clips] == places
-    return (num_done, clips) if subjects_fit and _clips_fit(clips, experiment.classes) else None
+    fit = subjects_fit and _clips_fit(clips, experiment.classes, experiment.multi_label)
+    return (num_done, clips) if fit else None
 
 
 @lru_cache(maxsize=10_000)  # the same folds come again in every experiment
@@ -160,12 +161,24 @@ def _sides_fit(
     )
 
 
-def _clips_fit(clips: list[Clip], classes: tuple[str, ...]) -> bool:
+def _labels_fit(clips: list[Clip], classes: tuple[str, ...], multi_label: bool) -> bool:
+    """As `Prediction.fits` of each clip; what is there once is looked at once."""
+    said = [names for clip in clips for names in (clip.label, clip.prediction)]
+    kinds = list if multi_label else str
+    if not all(isinstance(names, kinds) for names in said):
+        return False
+    if not multi_label:
+        return set(said) <= set(classes)
+    given = set(map(tuple, said))
+    return all(tuple(name for name in classes if name in names) == names for names in given)
+
+
+def _clips_fit(clips: list[Clip], classes: tuple[str, ...], multi_label: bool) -> bool:
     names = {clip.clip_id for clip in clips}
     if not (
         len(names) == len(clips)
         and "" not in names
-        and {clip.label for clip in clips} | {clip.prediction for clip in clips} <= set(classes)
+        and _labels_fit(clips, classes, multi_label)
         and "".join([clip.clip_id + clip.part for clip in clips]).isprintable()
     ):
         return False
@@ -173,6 +186,6 @@ def _clips_fit(clips: list[Clip], classes: tuple[str, ...]) -> bool:
     if {len(row) for row in given} - {len(classes)}:
         return False
     table = np.array(given, dtype=np.float64).reshape(-1, len(classes))
-    apart = np.abs(table.sum(axis=1) - 1)
+    apart = np.zeros(len(table)) if multi_label else np.abs(table.sum(axis=1) - 1)
     inside = (table >= 0).all() and (table <= 1).all()
     return bool(inside and (apart <= 0.01 * len(classes)).all())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 from dadnet.errors import DadnetError
+from dadnet.tasks import Names, Task, task_of
 from results.canonical import (
     SCHEMA,
     check_choice,
@@ -70,12 +71,14 @@ class Experiment:
         digest: 16 hex digits, the hash of the canonical config (`dadnet.config`).
         method: the row's name on the board.
         dataset: the name of the dataset; protocol, class_set: see the design's words.
-        classes: class names in the class set's order, at least two.
+        classes: class or label names in the class set's order, at least two.
         selection: what chose the epoch, one of `SELECTIONS`.
         seed: of the experiment; None where it is not known.
         data_digest: of the flow store; teacher_digest: of the teacher's weights or None.
         config: the whole canonical config.
         folds: the plan, in order.
+        multi_label: whether a clip may have several of the classes, or none; left out of the text
+            where it is not so, as it was not there at first.
     """
 
     digest: str
@@ -90,6 +93,7 @@ class Experiment:
     teacher_digest: str | None
     config: Mapping[str, Any] = field(hash=False)
     folds: tuple[PlannedFold, ...]
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         check_digest("the experiment's digest", self.digest)
@@ -104,6 +108,17 @@ class Experiment:
         object.__setattr__(self, "config", check_mapping("config", self.config))
         object.__setattr__(self, "folds", check_list("folds", self.folds))
         check_names("folds", [fold.name for fold in self.folds], least=1)
+        check_choice("multi_label", str(self.multi_label), ("False", "True"))
+
+    @property
+    def task(self) -> Task:
+        """Whether a clip has one class or several labels."""
+        return task_of(self.multi_label)
+
+    @property
+    def decisions_per_clip(self) -> int:
+        """One, or one for each label."""
+        return len(self.classes) if self.multi_label else 1
 
     @cached_property
     def by_name(self) -> dict[str, PlannedFold]:
@@ -123,6 +138,8 @@ class Experiment:
     def to_json(self) -> str:
         """Return the canonical JSON text, with schema and checksum."""
         payload = {name: getattr(self, name) for name in _names_of(type(self))}
+        if not self.multi_label:
+            del payload["multi_label"]
         folds = [fold.to_dict() for fold in self.folds]
         return seal({**payload, "schema": SCHEMA, "folds": folds})
 
@@ -134,6 +151,7 @@ class Experiment:
             DadnetError: if the text is damaged, or a key is missing, unknown or of a wrong kind.
         """
         payload = unseal(text, "experiment")
+        payload = {"multi_label": False, **payload}
         payload = check_keys("experiment", payload, {*_names_of(cls), "schema"})
         del payload["schema"]
         folds = tuple(PlannedFold.from_dict(item) for item in check_list("folds", payload["folds"]))
@@ -147,30 +165,50 @@ class Prediction:
     Attributes:
         clip_id: ``dataset/subject/filename[@onset]``; subject: ``dataset/subject``.
         part: part of an official split, "" where there is none.
-        label: class name, the truth; prediction: class name.
-        probabilities: (K,) in the order of the experiment's classes, or None.
+        label: class name, the truth; prediction: class name. Where clips have several labels, both
+            are tuples of label names in the order of the experiment's classes, empty without one.
+        probabilities: (K,) in the order of the experiment's classes, or None; each label has its
+            own, classes share 1.
     """
 
     clip_id: str
     subject: str
     part: str
-    label: str
-    prediction: str
+    label: Names
+    prediction: Names
     probabilities: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("clip_id", "subject", "label", "prediction"):
+        for name in ("clip_id", "subject"):
             check_text(name, getattr(self, name))
+        multi_label = not isinstance(self.label, str)
+        for name in ("label", "prediction"):
+            if multi_label:
+                object.__setattr__(self, name, check_names(name, getattr(self, name)))
+            else:
+                check_text(name, getattr(self, name))
         check_text("part", self.part, empty=True)
         if self.probabilities is None:
             return
         given = check_numbers("probabilities", self.probabilities)
         # The sum allows for figures that were rounded to two digits in a foreign table.
-        if not all(0 <= p <= 1 for p in given) or abs(sum(given) - 1) > 0.01 * len(given):
+        apart = 0.0 if multi_label else abs(sum(given) - 1)
+        if not all(0 <= p <= 1 for p in given) or apart > 0.01 * len(given):
+            to_one = "" if multi_label else " that sum to 1"
             raise DadnetError(
-                f"expected probabilities in [0, 1] that sum to 1 for {self.clip_id}, got: {given}"
+                f"expected probabilities in [0, 1]{to_one} for {self.clip_id}, got: {given}"
             )
         object.__setattr__(self, "probabilities", given)
+
+    def fits(self, classes: Sequence[str], multi_label: bool) -> bool:
+        """Whether truth and prediction are of these classes; labels come in their order."""
+        for names in (self.label, self.prediction):
+            if isinstance(names, str) == multi_label:
+                return False
+            given = (names,) if isinstance(names, str) else names
+            if tuple(name for name in classes if name in given) != given:
+                return False
+        return True
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON object."""

@@ -18,7 +18,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from results.columns import COLUMNS, UNKNOWN, score_text, selection_text
+from dadnet.tasks import text_of
+from results.columns import COLUMNS, UNKNOWN, score_text, selection_text, uar_name, uf1_name
 from results.resampling import CONFIDENCE, NUM_RESAMPLES
 from results.rows import MOST_ROWS, Tally
 
@@ -114,6 +115,9 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
+        uf1_name=uf1_name,
+        uar_name=uar_name,
+        names=text_of,
         level=_level,
         share=_share,
         page_name=page_name,

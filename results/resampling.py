@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri, stdtrit
 
+from dadnet.metrics import tallies
 from results.canonical import digest16
 from results.counts import IntArray
 
@@ -85,7 +86,7 @@ def figures(weights: Weights, confusions: IntArray) -> Weights:
 
     Args:
         weights: (R, S), whole numbers.
-        confusions: (S, K, K), rows = truth.
+        confusions: as in `Counts`, (S, K, K) or (S, K, 2, 2).
 
     Returns:
         (3, R) in the order of `FIGURES`; NaN where there is no clip.
@@ -103,15 +104,13 @@ def figures_of_many(weights: Weights, stacks: Sequence[IntArray]) -> Iterator[We
 
 
 def point_figures(confusions: IntArray) -> FloatArray:
-    """Return UF1, UAR and accuracy of the sum of counts (S, K, K), in double precision: (3,)."""
+    """Return UF1, UAR and accuracy of the sum of counts, in double precision: (3,)."""
     return marginal_figures(marginals(confusions).sum(axis=0).astype(np.float64)[:, None])[:, 0]
 
 
 def marginals(confusions: IntArray) -> Weights:
     """Return hits, clips and predictions of each class, (S, 3K): all that the figures need."""
-    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
-    parts = (hits, confusions.sum(axis=-1), confusions.sum(axis=-2))
-    return np.concatenate(parts, axis=-1).astype(np.float32)
+    return np.concatenate(tallies(confusions, stacked=1), axis=-1).astype(np.float32)
 
 
 def marginal_figures(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -128,7 +127,8 @@ def marginal_figures(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _mean_of_defined(values: AnyFloats, below: AnyFloats) -> AnyFloats:
     defined = below > 0
     kept = values if defined.all() else np.where(defined, values, values.dtype.type(0))
-    mean: AnyFloats = kept.sum(axis=0) / defined.sum(axis=0).astype(values.dtype)
+    # With labels a resample may have none, neither true nor said: 0, as scikit-learn has it.
+    mean: AnyFloats = kept.sum(axis=0) / defined.sum(axis=0).clip(min=1).astype(values.dtype)
     return mean
 
 
@@ -169,7 +169,7 @@ def effective_subjects(confusions: IntArray) -> float:
     Reference: Carter, Schnepel, Steigerwald, "Asymptotic Behavior of a t-Test Robust to Cluster
     Heterogeneity", Review of Economics and Statistics 2017 (with equal intraclass correlation).
     """
-    clips = confusions.sum(axis=(1, 2)).astype(np.float64)
+    clips = confusions.reshape(len(confusions), -1).sum(axis=1).astype(np.float64)
     return float(clips.sum() ** 2 / (clips**2).sum())
 
 

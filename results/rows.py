@@ -20,7 +20,10 @@ MOST_ROWS = 250
 
 @dataclass(frozen=True)
 class Tally:
-    """The right clips of one test subject; None where its fold is not finished."""
+    """The right clips of one test subject; None where its fold is not finished.
+
+    Of several labels they are decisions, one for each label of a clip.
+    """
 
     subject: str
     right: int | None
@@ -95,7 +98,7 @@ class Row:
     def num_clips(self) -> int:
         """How many test clips the plan, or the part, has."""
         if self.part:
-            return int(self.counts.confusions.sum())
+            return int(self.counts.num_clips.sum())
         return self.experiment.num_clips
 
     @property
@@ -110,13 +113,15 @@ class Row:
         """One per planned test subject, or per subject of the part, sorted."""
         # A subject of an unfinished fold has no counts yet; alone in its fold, its total is known.
         found = {
-            name: Tally(name, None, fold.num_test_clips if len(fold.test_subjects) == 1 else None)
+            name: Tally(name, None, size if len(fold.test_subjects) == 1 else None)
             for fold in self.experiment.folds
+            for size in [fold.num_test_clips * self.experiment.decisions_per_clip]
             for name in fold.test_subjects
             if not self.part
         }
-        for name, counts in zip(self.counts.subjects, self.counts.confusions, strict=True):
-            found[name] = Tally(name, int(counts.trace()), int(counts.sum()))
+        right, total = self.counts.num_right.tolist(), self.counts.num_decisions.tolist()
+        for name, *numbers in zip(self.counts.subjects, right, total, strict=True):
+            found[name] = Tally(name, *numbers)
         return tuple(found[name] for name in sorted(found))
 
 
@@ -162,6 +167,11 @@ class Group:
         """Return dataset, protocol, class set and part in one line."""
         title = f"{self.dataset}, {self.protocol}, {self.class_set} ({', '.join(self.classes)})"
         return f"{title}: {self.part} part" if self.part else title
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a clip may have several labels."""
+        return self.rows[0].experiment.multi_label
 
     @property
     def same_clips(self) -> bool:

@@ -16,6 +16,7 @@ from results.evidence import (
     hardest,
     map_of_features,
     map_of_probabilities,
+    probability_of_truth,
     read_events,
     read_features,
     reproduce,
@@ -148,6 +149,11 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
             )
     if first.classes != second.classes:
         raise DadnetError(f"expected the same classes, got: {first.classes} and {second.classes}")
+    if first.multi_label != second.multi_label:
+        raise DadnetError(
+            "expected two of one kind, got: one class of each clip and several labels "
+            f"({first.class_set} and {second.class_set})"
+        )
     found = difference(rows[0].counts, rows[1].counts)
     clips = [_clips(ledger, experiment) for experiment in (first, second)]
     if clips[0].keys() != clips[1].keys():
@@ -183,12 +189,9 @@ def _changed(
 
 def _swings(first: Row, second: Row) -> tuple[list[str], list[float]]:
     """Return the subjects and the change in their share of right clips, worst first, in %."""
-    one, two = (row.counts.confusions for row in (first, second))
-    shares = [
-        (100.0 * float(a.trace() - b.trace()) / float(a.sum()), name)
-        for name, a, b in zip(first.counts.subjects, one, two, strict=True)
-    ]
-    shares.sort()
+    one, two = first.counts, second.counts
+    swings = 100.0 * (one.num_right - two.num_right) / one.num_decisions
+    shares = sorted(zip(swings.tolist(), one.subjects, strict=True))
     return [name for _, name in shares], [value for value, _ in shares]
 
 
@@ -202,9 +205,8 @@ def _hardest_rows(
         pictures = flow_pictures(flows, [row.clip_id for row in rows])
     found = []
     for row in rows:
-        known = row.probabilities
-        place = experiment.classes.index(row.label)
-        share = "\N{EN DASH}" if known is None else f"{known[place]:.3f}"
+        known = probability_of_truth(row, experiment.classes)
+        share = "\N{EN DASH}" if known is None else f"{known:.3f}"
         picture = pictures.get(row.clip_id)
         source = base64.b64encode(picture).decode() if picture else None
         found.append((row, share, source))

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from dadnet import metrics
 from dadnet.errors import DadnetError
-from results.counts import UNIT, Counts, IntArray, count
+from results.counts import UNIT, Counts, IntArray, Nested, count, nested
 from results.records import FoldRecord
 from results.resampling import (
     FIGURES,
+    NO_INTERVAL,
     Interval,
     Weights,
     effective_subjects,
@@ -39,13 +40,17 @@ class Score:
     interval: Interval
 
 
+NO_SCORE = Score(None, NO_INTERVAL)
+
+
 @dataclass(frozen=True)
 class Summary:
     """The pooled figures of one experiment.
 
     Attributes:
-        confusion: (K, K) counts over all folds, rows = truth.
-        uf1, uar, accuracy: with their intervals over subjects.
+        confusion: (K, K) counts over all folds, rows = truth; of several labels (K, 2, 2).
+        uf1, uar, accuracy: with their intervals over subjects. Of several labels uf1 is the macro
+            F1 and uar the mean recall of their presence; accuracy and mcc are None.
         class_f1: (K,), None for a class that is neither in the truth nor predicted.
         mcc: Matthews correlation, None where truth or prediction is one class only.
         log_loss: mean of -ln p(truth) in nats; ece: expected calibration error; None where a clip
@@ -55,7 +60,7 @@ class Summary:
             because others publish them.
     """
 
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: Nested
     uf1: Score
     uar: Score
     accuracy: Score
@@ -104,12 +109,12 @@ def _summary(counts: Counts, resampled: Weights) -> Summary:
     pooled = counts.pooled
     uf1, uar, accuracy = _scores(counts, resampled)
     return Summary(
-        confusion=tuple(tuple(int(cell) for cell in row) for row in pooled),
+        confusion=nested(pooled),
         uf1=uf1,
         uar=uar,
         accuracy=accuracy,
-        class_f1=tuple(_finite(value) for value in metrics.batched_class_f1(pooled)),
-        mcc=matthews(pooled),
+        class_f1=tuple(_finite(value) for value in metrics.class_f1(pooled)),
+        mcc=None if counts.multi_label else matthews(pooled),
         log_loss=_log_loss(counts),
         ece=calibration_error(counts),
         fold_uf1=fold_averaged(counts.confusions),
@@ -121,11 +126,14 @@ def _scores(counts: Counts, resampled: Weights) -> tuple[Score, ...]:
     values = point_figures(stack)
     left_out, effective = jackknife(stack), effective_subjects(stack)
     return tuple(
-        Score(
+        # Right clips: with several labels "right" would be another quantity.
+        NO_SCORE
+        if name == "accuracy" and counts.multi_label
+        else Score(
             _finite(values[number]),
             interval(resampled[number], float(values[number]), left_out[number], effective),
         )
-        for number in range(len(FIGURES))
+        for number, name in enumerate(FIGURES)
     )
 
 
@@ -159,11 +167,12 @@ def calibration_error(counts: Counts) -> float | None:
 
 def fold_averaged(confusions: IntArray) -> tuple[float, float]:
     """Return the mean of the subjects' own UF1: over the classes that occur, and over all."""
-    by_class = metrics.batched_class_f1(confusions)  # (S, K), NaN where a class does not occur
+    by_class = metrics.class_f1(confusions, stacked=1)  # (S, K), NaN where a class does not occur
     defined = np.isfinite(by_class)
     filled = np.where(defined, by_class, 0.0)
-    present = filled.sum(axis=1) / defined.sum(axis=1)
-    return float(present.mean()), float(filled.mean(axis=1).mean())
+    some = defined.any(axis=1)  # of several labels a subject may have none
+    present = filled[some].sum(axis=1) / defined[some].sum(axis=1)
+    return float(present.mean() if some.any() else 0.0), float(filled.mean(axis=1).mean())
 
 
 def _log_loss(counts: Counts) -> float | None:

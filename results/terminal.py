@@ -41,7 +41,7 @@ def _table(group: Group, most: int) -> Table:
     )
     for column in shown:
         table.add_column(
-            Text(column.title),
+            Text(column.heading(group.multi_label)),
             justify="right" if column.numeric else "left",
             overflow="fold",
             no_wrap=column.key not in ("method", "selection"),

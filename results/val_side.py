@@ -31,7 +31,6 @@ from results.canonical import (
     check_count,
     check_digest,
     check_keys,
-    check_list,
     check_mapping,
     check_names,
     check_text,
@@ -39,6 +38,7 @@ from results.canonical import (
     seal,
     unseal,
 )
+from results.counts import Nested, nested, shape_of
 from results.ledger import Ledger, bytes_of, file_name, quarantine, write_once
 from results.records import Experiment
 
@@ -52,7 +52,8 @@ class ValSide:
         fit_subjects, val_subjects: disjoint.
         chosen_epoch, epochs_run: counted from 1.
         curves: as in `FoldRecord`.
-        confusion: (K, K) counts of the val clips, rows = truth, in the experiment's class order.
+        confusion: (K, K) counts of the val clips, rows = truth, in the experiment's class order;
+            of several labels (K, 2, 2).
         log_losses: subject -> mean of -ln p(truth) over its val clips, in nats; None where it is
             not finite, which is what a training that diverged leaves.
         parameters: trainable numbers of the network.
@@ -66,7 +67,7 @@ class ValSide:
     chosen_epoch: int
     epochs_run: int
     curves: Mapping[str, tuple[float | None, ...]] = field(hash=False)
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: Nested
     log_losses: Mapping[str, float | None] = field(hash=False)
     parameters: int
     host: Mapping[str, Any] = field(hash=False)
@@ -80,11 +81,7 @@ class ValSide:
             check_count(name, getattr(self, name))
         curves = {name: finite_or_none(name, values) for name, values in self.curves.items()}
         object.__setattr__(self, "curves", curves)
-        rows = [check_list("confusion", row) for row in check_list("confusion", self.confusion)]
-        counts = tuple(tuple(check_count("a count", n) for n in row) for row in rows)
-        if any(len(row) != len(counts) for row in counts):
-            raise DadnetError(f"expected a (K, K) confusion matrix, got: {self.confusion}")
-        object.__setattr__(self, "confusion", counts)
+        object.__setattr__(self, "confusion", nested(self.confusion))
         losses = check_mapping("log_losses", self.log_losses)
         if set(losses) != set(self.val_subjects):
             raise DadnetError(f"expected a log-loss for each of {self.val_subjects}, got: {losses}")
@@ -101,7 +98,7 @@ class ValSide:
 
     @property
     def counts(self) -> IntArray:
-        """The confusion matrix as an array, (K, K) int64."""
+        """The confusion as an array, (K, K) or (K, 2, 2) int64."""
         return np.array(self.confusion, dtype=np.int64)
 
     @property
@@ -219,5 +216,5 @@ def _check(experiment: Experiment, side: ValSide) -> None:
         raise DadnetError(f"fold {side.fold!r} is not planned in experiment {experiment.digest}")
     if shared := set(planned.test_subjects) & {*side.fit_subjects, *side.val_subjects}:
         raise DadnetError(f"fold {side.fold} trains or validates on {sorted(shared)}")
-    if len(side.confusion) != len(experiment.classes):
-        raise DadnetError(f"expected {len(experiment.classes)} classes, got: {len(side.confusion)}")
+    if side.counts.shape != shape_of(len(experiment.classes), experiment.multi_label):
+        raise DadnetError(f"expected {len(experiment.classes)} classes, got: {side.counts.shape}")

@@ -62,6 +62,41 @@ def make_clips(num_subjects: int, clips_each: int, dataset: str = "synthetic") -
     return pd.DataFrame(rows)
 
 
+# Places on the field of the units that the synthetic set's `action-units` has: y, x.
+UNIT_PLACES = {1: (0.15, 0.3), 4: (0.25, 0.7), 9: (0.5, 0.5), 12: (0.8, 0.2), 15: (0.8, 0.8)}
+
+
+def make_coded_clips(num_subjects: int, clips_each: int) -> pd.DataFrame:
+    """Index rows whose clips have any of five action units; emotions say nothing of them."""
+    clips = make_clips(num_subjects, clips_each)
+    draw = np.random.default_rng(0)
+    drawn = draw.random((len(clips), len(UNIT_PLACES))) < 0.4
+    units = np.array([str(unit) for unit in UNIT_PLACES])
+    texts = ["+".join(units[row]) for row in drawn]
+    # Coded, but without a unit of the set.
+    return clips.assign(action_units=[text or "24" for text in texts])
+
+
+def unit_flow(text: str, size: int, noise: np.random.Generator) -> np.ndarray:
+    """A flow that moves where its action units are; shape (2, size, size)."""
+    y, x = np.mgrid[0:size, 0:size] / (size - 1)
+    bumps = [
+        np.exp(-((y - UNIT_PLACES[u][0]) ** 2 + (x - UNIT_PLACES[u][1]) ** 2) / 0.015)
+        for u in map(int, text.split("+"))
+        if u in UNIT_PLACES
+    ]
+    bump = sum(bumps, np.zeros((size, size)))
+    flow = np.stack([0.5 * bump, -bump]) + noise.normal(0, 0.15, (2, size, size))
+    return flow.astype(np.float16)
+
+
+def write_coded_store(folder: Path, clips: pd.DataFrame, size: int = 32) -> Path:
+    """Write a flow store of clips whose flows show their action units."""
+    noise = np.random.default_rng(0)
+    flows = np.stack([unit_flow(text, size, noise) for text in clips["action_units"]])
+    return write_store(folder, clips, size=size, flows=flows)
+
+
 def write_store(
     folder: Path,
     clips: pd.DataFrame,

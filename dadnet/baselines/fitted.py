@@ -13,11 +13,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from sklearn.dummy import DummyClassifier
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from dadnet.baselines.network import BaselineNetwork, Masks
+from dadnet.models.targets import multi_label
 from dadnet.seeding import seed_hash
 
 _BATCH = 64  # clips whose features are made at once
@@ -32,7 +34,8 @@ class FittedBaseline(BaselineNetwork):
 
         Args:
             flows: Normalised flows, shape (B, 2, S, S).
-            labels: Class indices, shape (B,), every class among them.
+            labels: Class indices, shape (B,), every class among them; of several labels 0 and 1
+                of each, shape (B, K), both of them in every column.
             seed: Of whatever the fitting draws.
         """
         raise NotImplementedError
@@ -42,7 +45,8 @@ class LinearMachine(FittedBaseline):
     """A linear support vector machine, one against the rest, on standardised features.
 
     Its class probabilities are the softmax of the decision values: ordered as they are, not
-    calibrated.
+    calibrated. Of several labels there is one machine each, and a probability above a half where it
+    says yes.
 
     Args:
         num_classes: Number of classes K.
@@ -77,8 +81,17 @@ class LinearMachine(FittedBaseline):
         scaler = StandardScaler().fit(found)
         machine = LinearSVC(
             C=1.0, class_weight="balanced", dual=True, max_iter=20_000, random_state=seed % 2**32
-        ).fit(scaler.transform(found), labels.cpu().numpy())
-        coefficients, intercepts = machine.coef_, machine.intercept_
+        )
+        scaled, truth = scaler.transform(found), labels.cpu().numpy()
+        if multi_label(labels):
+            machines = OneVsRestClassifier(machine).fit(scaled, truth.astype(int)).estimators_
+            coefficients, intercepts = (
+                np.concatenate([getattr(one, name) for one in machines])
+                for name in ("coef_", "intercept_")
+            )
+        else:
+            machine.fit(scaled, truth)
+            coefficients, intercepts = machine.coef_, machine.intercept_
         if len(coefficients) == 1:  # of two classes there is one machine
             coefficients = np.concatenate([-coefficients, coefficients]) / 2
             intercepts = np.concatenate([-intercepts, intercepts]) / 2
@@ -92,7 +105,11 @@ class LinearMachine(FittedBaseline):
 
 
 class Dummy(FittedBaseline):
-    """Looks at the labels alone: the share of each class, and so always the largest one."""
+    """Looks at the labels alone: the share of each class, and so always the largest one.
+
+    Of several labels the odds of each are kept in the place of the shares: their logarithms are the
+    logits of the labels as those of the shares are the logits of the classes.
+    """
 
     strategy = "prior"
 
@@ -108,6 +125,10 @@ class Dummy(FittedBaseline):
     @torch.no_grad()
     def fit(self, flows: Tensor, labels: Tensor, seed: int) -> None:
         """See `FittedBaseline.fit`."""
+        if multi_label(labels):
+            shares = labels.double().mean(0)
+            self.prior.copy_(shares / (1 - shares))
+            return
         found = DummyClassifier(strategy=self.strategy).fit(np.zeros(len(labels)), labels.cpu())
         self.prior.copy_(torch.from_numpy(found.class_prior_))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
+from dadnet.datasets.label_sets import LabelSet, label_sets_of
 from dadnet.errors import DadnetError
 
 ANY = "any"
@@ -30,6 +31,8 @@ class ClassSet:
     mapping: Mapping[str, str]
     dropped: frozenset[str]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    column = "emotion"
+    multi_label = False
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
@@ -56,6 +59,10 @@ class ClassSet:
             return None if clip_id in self.left_out else self.mapping.get(emotion)
         known = ", ".join(sorted({*self.mapping, *self.dropped}))
         raise DadnetError(f"class set {self.name}: unknown emotion {emotion!r}; it knows {known}")
+
+    def why_dropped(self, emotion: str) -> str:
+        """What a clip that is left out is counted under."""
+        return emotion
 
     def unknown(self, emotions: Iterable[str]) -> set[str]:
         """The emotions that are neither mapped nor known to be left out."""
@@ -162,23 +169,25 @@ _LIKE = {"synthetic": "casme2", "synthetic-macro": "casme2"}
 _DRAWN_SETS = ("3class", "4class", "5class", "7class")
 
 
-def get_class_set(name: str, dataset: str) -> ClassSet:
-    """The class set of a dataset.
+def get_class_set(name: str, dataset: str) -> ClassSet | LabelSet:
+    """The class set of a dataset; one of several labels is a `LabelSet`.
 
     Args:
-        name: such as ``3class`` (negative, positive, surprise), ``3class-megc`` or ``7class``.
+        name: such as ``3class`` (negative, positive, surprise), ``3class-megc``, ``7class`` or
+            ``action-units``.
         dataset: name of the dataset, as in the index.
 
     Raises:
         DadnetError: if there is no such class set for the dataset; the message lists those
             that there are.
     """
+    for labels in label_sets_of(dataset):
+        if labels.name == name:
+            return labels
     entry = _entry(name, dataset)
     if entry is None:
-        available = [n for n in CLASS_SETS if _entry(n, dataset) is not None]
-        raise DadnetError(
-            f"no class set {name!r} for dataset {dataset!r}; available: {', '.join(available)}"
-        )
+        available = ", ".join(class_sets_of(dataset))
+        raise DadnetError(f"no class set {name!r} for dataset {dataset!r}; available: {available}")
     mapping = {e: label for label, words in entry.emotions.items() for e in words.split()}
     dropped = frozenset(entry.dropped.split())
     return ClassSet(name, tuple(entry.emotions), mapping, dropped, entry.left_out)
@@ -186,7 +195,8 @@ def get_class_set(name: str, dataset: str) -> ClassSet:
 
 def class_sets_of(dataset: str) -> tuple[str, ...]:
     """Names of the class sets of a dataset."""
-    return tuple(name for name in CLASS_SETS if _entry(name, dataset) is not None)
+    single = (name for name in CLASS_SETS if _entry(name, dataset) is not None)
+    return (*single, *(labels.name for labels in label_sets_of(dataset)))
 
 
 def known_emotions(dataset: str) -> frozenset[str]:

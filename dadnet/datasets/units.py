@@ -13,7 +13,7 @@ def clean_units(text: str) -> str:
 
     Sides and levels are kept (``L12``, ``14A``); units marked ``(k)`` in 4DME were there before
     the expression and are left out; alternatives (``12 or 14``) are joined by "|". Text that is
-    none of this is given back as it is: units are shown, never trained on.
+    none of this is given back as it is.
 
     Args:
         text: the cell.
@@ -38,3 +38,25 @@ def _unit(word: str) -> str:
         return ""
     side = match[1].upper().replace("AU", "")
     return f"{side}{int(match[2])}{match[3].upper()}"
+
+
+def coded_units(text: str) -> tuple[frozenset[int], frozenset[int]] | None:
+    """Numbers of the units that moved, and of those of which one or the other did.
+
+    Sides and levels do not count. Both are empty where nothing was coded.
+
+    Args:
+        text: the cell, cleaned or not.
+
+    Returns:
+        None if the text is no list of units.
+    """
+    sure: set[int] = set()
+    unsure: set[int] = set()
+    for word in filter(None, clean_units(text).split("+")):
+        matches = [_UNIT.fullmatch(option) for option in word.split("|")]
+        numbers = {int(match[2]) for match in matches if match is not None}
+        if not all(matches):
+            return None
+        (sure if len(numbers) == 1 else unsure).update(numbers)
+    return frozenset(sure), frozenset(unsure - sure)

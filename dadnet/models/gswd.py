@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dadnet.errors import DadnetError
@@ -21,6 +20,7 @@ from dadnet.models.alignment import (
     alignment_distance,
     cheaper_method,
 )
+from dadnet.models.targets import mean_loss
 from dadnet.precision import full
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def dad_net_loss(
 
     Args:
         output: Of `DADNet.forward`.
-        labels: Class indices, shape (B,), int64.
+        labels: Class indices, shape (B,), int64, or those of several labels; see `targets`.
         alignment_weight: Weight lambda.
         num_projections: Directions L, where they are drawn here.
         label_smoothing: Share of the target spread over all classes.
@@ -183,17 +183,17 @@ def dad_net_loss(
 
 
 def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.05) -> LossParts:
-    """The loss of a single stream: cross-entropy alone.
+    """The loss of a single stream: (binary) cross-entropy alone.
 
     Args:
         logits: Shape (B, K).
-        labels: Class indices, shape (B,), int64.
+        labels: Class indices, shape (B,), int64, or those of several labels; see `targets`.
         label_smoothing: Share of the target spread over all classes.
 
     Returns:
         `LossParts` without alignment.
     """
-    cross_entropy = F.cross_entropy(full(logits), labels, label_smoothing=label_smoothing)
+    cross_entropy = mean_loss(full(logits), labels, label_smoothing)
     return LossParts(cross_entropy, cross_entropy, cross_entropy.new_zeros(()), {})
 
 

@@ -17,6 +17,7 @@ from dadnet.flow_store import load_flow_store
 from dadnet.model_file import ModelCard, load_model_file
 from dadnet.predictor import load_model, prepare
 from dadnet.scoring import score
+from dadnet.tasks import SINGLE_LABEL
 from tests.conftest import make_clips, write_store
 from tests.dadnet.test_model_file import NAMES, make_model
 
@@ -108,7 +109,7 @@ class TestInputs:
         flows = write_store(tmp_path / "flows", make_clips(3, 6), size=64)
         found = said(capsys, "--weights", weights, "--input", flows)
         dataset = MicroExpressionDataset.from_store(load_flow_store(flows), "3class", 32)
-        expected = score(load_model_file(weights).network(), dataset.flows)
+        expected = score(load_model_file(weights).network(), dataset.flows, task=SINGLE_LABEL)
         assert [c["clip"] for c in found["clips"]] == list(dataset.clips["clip_id"])
         given = [list(c["probabilities"].values()) for c in found["clips"]]
         np.testing.assert_allclose(given, expected, atol=1e-6)

@@ -25,6 +25,7 @@ from dadnet.member_stack import MemberStack
 from dadnet.protocols import make_folds
 from dadnet.scoring import score
 from dadnet.seeding import generator
+from dadnet.tasks import SINGLE_LABEL
 from dadnet.teacher import Teacher, build_model
 from dadnet.training import FoldTask, train_folds, train_stack
 
@@ -168,7 +169,9 @@ def test_a_fold_is_the_same_in_a_stack_and_alone(dataset, model_type, number):
         assert_close(stacked, alone)
         flows = dataset.flows[view.val]
         np.testing.assert_allclose(
-            score(stacked.model, flows), score(alone.model, flows), atol=2e-2
+            score(stacked.model, flows, task=SINGLE_LABEL),
+            score(alone.model, flows, task=SINGLE_LABEL),
+            atol=2e-2,
         )
 
 
@@ -299,7 +302,9 @@ def test_members_of_different_settings_train_in_one_stack_as_alone(dataset, augm
             np.testing.assert_allclose(stacked.curves[name], member.curves[name], rtol=1e-2)
         flows = dataset.flows[member.view.val]
         np.testing.assert_allclose(
-            score(stacked.model, flows), score(member.model, flows), atol=2e-2
+            score(stacked.model, flows, task=SINGLE_LABEL),
+            score(member.model, flows, task=SINGLE_LABEL),
+            atol=2e-2,
         )
         ours, theirs = stacked.optimiser.state_dict(), member.optimiser.state_dict()
         assert ours["state"].keys() == theirs["state"].keys()
@@ -387,8 +392,10 @@ def test_predicting_a_batch_equals_predicting_one_by_one(dataset, head):
     made = config(model=model, optim=OptimConfig(epochs=2, lr=1e-3))
     [trained] = train(dataset, made)
     flows = dataset.flows[:9]
-    batch = score(trained.model, flows)
-    one_by_one = np.concatenate([score(trained.model, flow[None]) for flow in flows])
+    batch = score(trained.model, flows, task=SINGLE_LABEL)
+    one_by_one = np.concatenate(
+        [score(trained.model, flow[None], task=SINGLE_LABEL) for flow in flows]
+    )
     np.testing.assert_allclose(batch, one_by_one, atol=1e-6)
 
 

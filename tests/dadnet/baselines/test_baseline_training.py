@@ -17,6 +17,7 @@ from dadnet.protocols import make_folds
 from dadnet.scoring import score
 from dadnet.seeding import generator
 from dadnet.stack_size import choose_stack_size
+from dadnet.tasks import SINGLE_LABEL
 from dadnet.training import train_stack
 from dadnet.vmapped_stack import VmappedStack
 from tests.conftest import make_clips, write_store
@@ -65,7 +66,9 @@ def pooled_uf1(dataset, made):
     total = np.zeros((3, 3), dtype=int)
     for fold, trained in zip(folds, train(dataset, made, folds), strict=True):
         rows = dataset.rows(fold.test)
-        said = score(trained.model, dataset.flows[rows], trained.statistics).argmax(1)
+        said = score(
+            trained.model, dataset.flows[rows], trained.statistics, task=SINGLE_LABEL
+        ).argmax(1)
         total += confusion(dataset.labels[rows].numpy(), said, 3)
     return uf1(total)
 
@@ -123,7 +126,9 @@ def test_a_fold_is_the_same_in_a_stack_and_alone(store, name):
         )
         flows = dataset.flows[:12]
         np.testing.assert_allclose(
-            score(stacked.model, flows), score(alone.model, flows), atol=2e-2
+            score(stacked.model, flows, task=SINGLE_LABEL),
+            score(alone.model, flows, task=SINGLE_LABEL),
+            atol=2e-2,
         )
 
 
@@ -159,8 +164,8 @@ def test_a_fit_is_one_epoch_sees_no_other_label_and_needs_no_order(store, name):
     assert np.isfinite(one.curves["train_loss"]).all()
     weights, others = one.model.state_dict(), other.model.state_dict()
     assert all(torch.equal(weights[key], others[key]) for key in weights)
-    found = score(one.model, dataset.flows)
-    backwards = score(one.model, dataset.flows.flip(0))[::-1]
+    found = score(one.model, dataset.flows, task=SINGLE_LABEL)
+    backwards = score(one.model, dataset.flows.flip(0), task=SINGLE_LABEL)[::-1]
     np.testing.assert_allclose(found, backwards, atol=1e-6)
     np.testing.assert_allclose(found.sum(1), 1)
 
@@ -173,11 +178,13 @@ def test_a_dummy_knows_the_shares_of_the_fit_clips_and_draws_with_them(store):
     fit = dataset.rows(fold.fit)
     shares = torch.bincount(labels[fit], minlength=3).double() / len(fit)
     [prior] = train(dataset, config("majority"), [fold])
-    found = score(prior.model, dataset.flows)
+    found = score(prior.model, dataset.flows, task=SINGLE_LABEL)
     np.testing.assert_allclose(found, np.tile(shares.numpy(), (len(found), 1)), rtol=1e-5)
     [drawer] = train(dataset, config("prior-draw"), [fold])
     noise = torch.randn(600, 2, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    drawn = torch.bincount(torch.from_numpy(score(drawer.model, noise).argmax(1)), minlength=3)
+    drawn = torch.bincount(
+        torch.from_numpy(score(drawer.model, noise, task=SINGLE_LABEL).argmax(1)), minlength=3
+    )
     np.testing.assert_allclose(drawn / 600, shares, atol=0.07)
 
 
