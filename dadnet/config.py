@@ -71,7 +71,8 @@ class DataConfig:
     dataset: str = "synthetic"
     """Name of the dataset that the flow store holds."""
     class_set: str = "3class"
-    """Map from emotions to classes, such as 3class, 4class, 5class or 7class."""
+    """Map from emotions to classes, such as 3class, 4class, 5class or 7class, or a set of labels of
+    which a clip has any number: action-units, action-units-12, 5class-multi."""
     protocol: Literal["loso", "official", "cde", "cross-dataset", "group-kfold"] = "loso"
     """Rule from clips to folds: one subject left out per fold (loso; cde: the same over several
     datasets together), the parts given by the set (official), one dataset left out per fold
@@ -140,7 +141,8 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Cross-entropy + alignment_weight * mean over stages of the alignment."""
+    """Cross-entropy (of labels: binary, their mean) + alignment_weight * mean over stages of the
+    alignment."""
 
     alignment: Alignment = "gswd"
     """What is aligned: gswd is DAD-Net's; the others are rivals. none: no alignment at all."""
@@ -154,7 +156,7 @@ class LossConfig:
     gswd_form: Literal["tokens", "flat"] = "tokens"
     """One point per position, or (the reference's first form) one per clip."""
     label_smoothing: float = 0.05
-    """Label smoothing of the cross-entropy."""
+    """Label smoothing of the cross-entropy; of labels, over the two values of each."""
 
     def __post_init__(self) -> None:
         _check_choices(self)

@@ -38,7 +38,10 @@ def outer_groups(clips: pd.DataFrame, number: int, seed: int) -> tuple[tuple[str
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
-        splits = list(splitter.split(clips, clips["label"].to_numpy(), owner))
+        try:
+            splits = list(splitter.split(clips, clips["label"].to_numpy(), owner))
+        except ValueError as error:  # no class, or no set of labels, has as many clips
+            raise DadnetError(f"outer_groups: {error}") from error
     groups = tuple(tuple(sorted(set(owner[np.asarray(held)]))) for _, held in splits)
     if not all(groups):
         raise DadnetError(f"outer_groups: {number} leave a group without a subject; expected fewer")
