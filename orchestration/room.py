@@ -10,6 +10,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from orchestration.connection import BOOTSTRAP, connect, named_address
 
 # A wish that is not repeated is forgotten, should the driver die.
 WISH_S = 90.0
+TAKEN_BACK_S = 5.0
 # A search may have thousands of folds that wait; no cluster needs to hear of more than so many.
 WISH_MOST = 256
 _ROUNDING = 1e-6
@@ -190,7 +192,8 @@ class Wish:
                 expire_after_s=WISH_S,
             )
         elif self._told:
-            self._coordinator().cancel_request.remote(self._name)
+            with suppress(ray.exceptions.GetTimeoutError):  # waited for: the driver may end now
+                ray.get(self._coordinator().cancel_request.remote(self._name), timeout=TAKEN_BACK_S)
         self._told = workers
 
     def _coordinator(self) -> Any:
