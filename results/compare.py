@@ -193,7 +193,7 @@ def _uf1_of_many(weights: Weights, rows: Sequence[Counts]) -> Weights:
     with np.errstate(invalid="ignore", divide="ignore"):
         by_class = 2 * np.tensordot(weights, hits, axes=1) / both
     defined = both > 0
-    mean: Weights = np.where(defined, by_class, 0).sum(axis=2) / defined.sum(axis=2)
+    mean: Weights = np.where(defined, by_class, 0).sum(axis=2) / defined.sum(axis=2).clip(min=1)
     return mean
 
 

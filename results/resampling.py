@@ -89,7 +89,7 @@ def figures(weights: Weights, confusions: IntArray) -> Weights:
         confusions: as in `Counts`, (S, K, K) or (S, K, 2, 2).
 
     Returns:
-        (3, R) in the order of `FIGURES`; NaN where there is no clip.
+        (3, R) in the order of `FIGURES`; where there is nothing to score, 0, and accuracy NaN.
     """
     return next(figures_of_many(weights, [confusions]))
 
@@ -127,7 +127,8 @@ def marginal_figures(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _mean_of_defined(values: AnyFloats, below: AnyFloats) -> AnyFloats:
     defined = below > 0
     kept = values if defined.all() else np.where(defined, values, values.dtype.type(0))
-    mean: AnyFloats = kept.sum(axis=0) / defined.sum(axis=0).astype(values.dtype)
+    # With labels a resample may have none, neither true nor said: 0, as scikit-learn has it.
+    mean: AnyFloats = kept.sum(axis=0) / defined.sum(axis=0).clip(min=1).astype(values.dtype)
     return mean
 
 
