@@ -21,7 +21,8 @@ from benchmarks.loso import span
 from dadnet.errors import DadnetError
 from orchestration import cli, demo
 from orchestration.plan import make_plan
-from orchestration.run_loso import cost_here, parse_flags
+from orchestration.run_flags import parse_flags
+from orchestration.run_loso import cost_here
 
 _ETA = re.compile(r"done \((\d+)/(\d+), ETA (?:(\d+):)?(\d+):(\d+)")
 

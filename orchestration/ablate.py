@@ -20,8 +20,8 @@ from dadnet.presets import PRESETS, get_preset
 from orchestration import cli
 from orchestration.ablation_grid import Variant, make_grid
 from orchestration.plan import Inputs, Plan, load_inputs, plan_of
+from orchestration.run_flags import RunFlags
 from orchestration.run_loso import (
-    RunFlags,
     check_device,
     cost_here,
     find_inputs,

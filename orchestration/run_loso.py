@@ -10,10 +10,9 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
 
 if find_spec("dadnet") is None:  # a lone copy on a machine without the package
     sys.exit(
@@ -22,14 +21,11 @@ if find_spec("dadnet") is None:  # a lone copy on a machine without the package
     )
 
 import torch
-import tyro
 from rich.console import Console
 
-from dadnet.config import DataConfig, ExperimentConfig
 from dadnet.errors import DadnetError
 from dadnet.location import Location, absolute
 from dadnet.precision import check_precision
-from dadnet.presets import get_preset
 from dadnet.remote import RemotePath
 from dadnet.training import StoppedError
 from orchestration import cli
@@ -38,86 +34,11 @@ from orchestration.cost import Cost, measure_cost
 from orchestration.in_process import make_folds_here
 from orchestration.plan import Plan, default_flows, make_plan
 from orchestration.progress import Progress
+from orchestration.run_flags import RunFlags, parse_flags
 from orchestration.stopping import StopRequest
 from orchestration.work import WorkOptions, local_device, stack_size
 from results.board import leaderboard, text_table
 from results.ledger import Ledger
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFlags:
-    """What to run and where; only the experiment's own flags change a number."""
-
-    flows: str | Path | None = None
-    """Folder or URI of the flow store, or several with commas between; default flows/DATASET, for
-    megc2019 those of its three datasets. Without it the synthetic set is made, with its teacher,
-    in the folder demo."""
-    ledger: Location = Path("runs")
-    """Folder of finished folds, or s3://bucket/folder."""
-    preset: str = "smoke"
-    """Recipe that gives the defaults: smoke, reference-v1, reference-v2, or that of a rival's
-    paper: ststnet, off-apexnet, rcn-a, dual-inception, resnet20, htnet-like, mdmo-svm, lbp-svm,
-    majority, prior-draw."""
-    macro_weights: Path | None = None
-    """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
-    workers: int | None = None
-    """Ray Train workers at most; default one per GPU, else per CPU, also of nodes that join later;
-    0: in this process, without Ray."""
-    gpus_per_worker: float = 1.0
-    """Share of a GPU that a worker takes, up to 1: with 0.5 two of them train side by side."""
-    stack: int | Literal["auto"] = 1
-    """Folds that a worker trains at once as one program; auto: what it measures to be fastest."""
-    checkpoint_every: int = 5
-    """Epochs between two states of a fold."""
-    keep_weights: Literal["best", "none"] = "none"
-    """Keep the chosen weights of every fold in the ledger, for `dadnet predict` and `export`."""
-    keep_features: Literal["test", "none"] = "test"
-    """Keep the student's pooled features of the test clips, for the map on the run's page."""
-    only: tuple[str, ...] = ()
-    """Run these folds alone, by name, with commas between; the others stay missing."""
-    resume: bool = False
-    """Go on from finished folds and checkpoints; this is the default."""
-    fresh: bool = False
-    """Throw away this experiment's finished folds and checkpoints first."""
-    dry_run: bool = False
-    """Print the plan, with the time it takes by a few measured steps, and stop."""
-    experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
-        default_factory=ExperimentConfig
-    )
-
-    def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 0:
-            raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
-        if not 0 < self.gpus_per_worker <= 1:
-            raise DadnetError(
-                f"gpus_per_worker: expected more than 0 and at most 1, got {self.gpus_per_worker}"
-            )
-        if self.stack != "auto" and self.stack < 1:
-            raise DadnetError(f"stack: expected auto or 1 or more, got {self.stack}")
-        if self.checkpoint_every < 1:
-            raise DadnetError(f"checkpoint_every: expected 1 or more, got {self.checkpoint_every}")
-        if self.resume and self.fresh:
-            raise DadnetError("expected --resume or --fresh, got both")
-
-
-def parse_flags(argv: Sequence[str]) -> RunFlags:
-    """Flags of a run; those of the experiment that are not given come from the preset.
-
-    Raises:
-        DadnetError: if the words do not fit.
-    """
-    prog, description = "python -m orchestration.run_loso", __doc__ or ""
-    # The preset decides the defaults, and it depends on dataset, class set and selection, so the
-    # words are read twice: the first time only for these four.
-    helping = {"--help", "-h"} & set(argv)
-    given = RunFlags()
-    if not helping:
-        given = cli.parse(RunFlags, argv, prog=prog, description=description)
-    said = given.experiment.data
-    data = DataConfig(dataset=said.dataset, class_set=said.class_set, selection=said.selection)
-    preset = get_preset(given.preset, data)
-    default = replace(RunFlags(), experiment=preset)
-    return cli.parse(RunFlags, argv, default=default, prog=prog, description=description)
 
 
 def run(flags: RunFlags, console: Console) -> int:
@@ -317,7 +238,8 @@ def _on_ray(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; gives the exit status."""
-    return cli.run_command(lambda words: run(parse_flags(words), cli.console()), argv)
+    said = __doc__ or ""
+    return cli.run_command(lambda words: run(parse_flags(words, said), cli.console()), argv)
 
 
 if __name__ == "__main__":

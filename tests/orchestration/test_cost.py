@@ -6,7 +6,7 @@ import torch
 from dadnet.fold_view import FoldView
 from orchestration.cost import Cost, company, measure_cost
 from orchestration.plan import make_plan
-from orchestration.run_loso import parse_flags
+from orchestration.run_flags import parse_flags
 from orchestration.work import WorkOptions
 from tests.orchestration.conftest import run_words
 

@@ -13,7 +13,7 @@ import pytest
 from dadnet.datasets.index import INDEX_COLUMNS
 from dadnet.flow_store import load_flow_store
 from orchestration import run_loso
-from orchestration.run_loso import RunFlags, parse_flags
+from orchestration.run_flags import RunFlags, parse_flags
 from results.__main__ import main as results_main
 from results.evidence import map_of_features, read_features
 from results.ledger import Ledger

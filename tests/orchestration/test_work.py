@@ -5,7 +5,7 @@ import torch
 
 from orchestration import run_loso, work
 from orchestration.plan import make_plan
-from orchestration.run_loso import parse_flags
+from orchestration.run_flags import parse_flags
 from orchestration.work import WorkOptions, make_folds_of_plan
 from results.ledger import Ledger
 from tests.orchestration.conftest import ledger_content, run_words

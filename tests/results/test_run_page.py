@@ -110,7 +110,7 @@ def test_events_may_end_half_written_and_no_more(ledger, fill):
     ],
 )
 def test_the_command_makes_the_same_experiment(make_experiment, config):
-    from orchestration.run_loso import parse_flags
+    from orchestration.run_flags import parse_flags
 
     experiment = make_experiment(
         TABLE, config=json.loads(json.dumps(config.to_json())), teacher_digest="t"
