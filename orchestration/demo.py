@@ -56,6 +56,7 @@ def steps(flags: DemoFlags) -> list[Step]:
         _loso(out, "LOSO of MDMO and a linear SVM", ["--preset", "mdmo-svm"]),
     ]
     sizes = ["--subjects", str(flags.subjects), "--clips", str(flags.clips)]
+    ledger, site = ["--ledger", str(out / "runs")], str(out / "site")
     macro = ["--first-subject", "101", "--subjects", "8", "--clips", "72"]
     return [
         _draw(out, "synthetic", ["--amplitude", "micro", *sizes]),
@@ -75,7 +76,7 @@ def steps(flags: DemoFlags) -> list[Step]:
             "leaderboard",
             "results",
             results.__main__.main,
-            ["leaderboard", "--ledger", str(out / "runs"), "--out", str(out / "site")],
+            ["leaderboard", *ledger, "--flows", str(out / "flows/synthetic"), "--out", site],
         ),
     ]
 
