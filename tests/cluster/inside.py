@@ -3,8 +3,7 @@
 `ray up`, `ray down` and `ray symmetric-run` stop every Ray process that they can see; here they see
 none but their own. Two hosts, each with its own network, processes, home and /tmp/ray, see the
 rest of the file system as shared storage. The head sees the worker's processes too, so its `ray
-stop` ends them at once. The second host is there with DADNET_TWO_HOSTS=1 only: Ray's autoscaler did
-not start it within 150 s (sshd was there and nobody came), and why is not known yet.
+stop` ends them at once. With DADNET_ONE_HOST=1 there is no second host.
 """
 
 import json
@@ -23,7 +22,8 @@ import yaml
 
 HEAD, WORKER = "10.0.0.1", "10.0.0.2"  # as onprem.yaml has them
 NAMESPACES = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", "--mount-proc")
-TWO_HOSTS = os.environ.get("DADNET_TWO_HOSTS") == "1"
+TWO_HOSTS = os.environ.get("DADNET_ONE_HOST") != "1"
+CPUS = os.cpu_count() or 1
 LOSO = ("python", "-m", "orchestration.run_loso")
 REPOSITORY = Path(__file__).parents[2]
 
@@ -207,13 +207,24 @@ def files_with(text: str, *folders: Path) -> list[str]:
     return found.stdout.splitlines()
 
 
+def wait_for_second(host: Host) -> None:
+    """Wait until the autoscaler has started the other host."""
+    for _ in range(40):
+        state = host.run("status", "ray", "status", RAY_AUTH_MODE="token")
+        if f"/{2 * CPUS}.0 CPU" in str(state["output"]):
+            return
+        time.sleep(1)
+
+
 def submit(host: Host, words: list[str]) -> None:
     """`ray up`, `ray submit`, `ray job submit`, `ray down`."""
     config = str(host.cluster_file())
     host.run("up", "ray", "up", "-y", config)
     script = "orchestration/run_loso.py"
-    # A host has two CPUs: the third worker waits until the other host is there.
-    words += ["--workers", "3" if host.report["hosts"] == 2 else "2"]
+    if host.report["hosts"] == 2:
+        wait_for_second(host)
+    # One more than a host has CPUs: it is on the other one.
+    words += ["--workers", str(CPUS + 1 if host.report["hosts"] == 2 else 2)]
     host.run("submit", "ray", "submit", config, script, "--", *words, "--ledger", f"{host.root}/a")
     host.report["sessions"] = len(list(Path("/tmp/ray").glob("session_2*")))
     job = ["ray", "job", "submit", "--no-wait", "--submission-id", "loso-again", "--", *LOSO]

@@ -72,7 +72,7 @@ def test_ray_submit_runs_on_the_cluster_and_prints_the_leaderboard(host, alone):
 def test_folds_are_made_on_both_hosts(host):
     root, report = host
     if report["hosts"] == 1:
-        pytest.skip("one host: the second comes with DADNET_TWO_HOSTS=1")
+        pytest.skip("one host, by DADNET_ONE_HOST=1")
     [experiment] = Ledger(root / "a").experiments()
     workers = {record.host["worker"] for record in Ledger(root / "a").records(experiment)}
     assert len({worker.partition("-")[0] for worker in workers}) == 2, workers
@@ -81,7 +81,7 @@ def test_folds_are_made_on_both_hosts(host):
 def test_a_ledger_that_another_host_does_not_see_is_refused(host):
     _, report = host
     if report["hosts"] == 1:
-        pytest.skip("one host: the second comes with DADNET_TWO_HOSTS=1")
+        pytest.skip("one host, by DADNET_ONE_HOST=1")
     assert report["apart"]["status"] == 2, report["apart"]["output"]
     error = report["apart"]["output"].splitlines()[-1]
     assert error.startswith("error: ledger: ")
