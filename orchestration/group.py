@@ -64,7 +64,7 @@ def run_group(
     workers: int | None,
     stack: int,
     on_snapshot: OnSnapshot,
-    gpus_per_worker: float = 1.0,
+    gpus_per_worker: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     make: MakeFolds = make_folds_of_plan,
 ) -> None:
@@ -77,7 +77,7 @@ def run_group(
         workers: at most; None: as many as there ever is room for. Each takes a GPU where the
             cluster has some, else a CPU.
         stack: folds that a worker trains at once; 0: each worker measures what is fastest.
-        gpus_per_worker: share of a GPU that each worker takes, where the cluster has some.
+        gpus_per_worker: share of a GPU that each worker takes; None: one where there are some.
         on_snapshot: called about twice a second with the board's state and its new events.
         stop: asked as often; if it says so, the workers keep the states of their folds.
         make: what makes folds, see :func:`orchestration.worker.serve`.

@@ -72,20 +72,24 @@ class WorkerShare:
         return max(0, int(all_gpus) * _on_one_gpu(self.gpus) - taken)
 
 
-def worker_share(gpus: float, gpus_per_worker: float = 1.0, cpus: float = 1.0) -> WorkerShare:
+def worker_share(
+    gpus: float, gpus_per_worker: float | None = None, cpus: float = 1.0
+) -> WorkerShare:
     """What a worker takes of this cluster.
 
     Args:
-        gpus: GPUs of the cluster; without any a worker takes a CPU.
-        gpus_per_worker: share of a GPU.
+        gpus: GPUs of the cluster, as far as they are known.
+        gpus_per_worker: share of a GPU; None: one where the cluster has some, else a CPU.
         cpus: CPUs of a worker without a GPU; less than 1 leaves room for the trials of a search.
 
     Raises:
-        DadnetError: if a share of a GPU is asked for where there is none.
+        DadnetError: if a share of a GPU is asked for on a Ray of this machine, which has none.
     """
     if gpus > 0:
-        return WorkerShare(gpus_per_worker)
-    if gpus_per_worker != 1:
+        return WorkerShare(1.0 if gpus_per_worker is None else gpus_per_worker)
+    if gpus_per_worker is not None:
+        if named_address() is not None:  # its machines with GPUs may still come
+            return WorkerShare(gpus_per_worker)
         raise DadnetError(
             f"gpus_per_worker: expected a cluster with GPUs for a share of {gpus_per_worker}, "
             "which has none"
@@ -126,14 +130,14 @@ def may_grow_to(bootstrap: Path) -> dict[str, float]:
     return dict(found)
 
 
-def default_workers(gpus_per_worker: float = 1.0) -> int:
+def default_workers(gpus_per_worker: float | None = None) -> int:
     """As many workers as the cluster's GPUs hold, or one per CPU if there is none.
 
     Args:
-        gpus_per_worker: share of a GPU that each takes, more than 0 and at most 1.
+        gpus_per_worker: share of a GPU that each takes, more than 0 and at most 1; None: all.
     """
     resources = offered()
-    on_gpus = int(resources.get("GPU", 0)) * _on_one_gpu(gpus_per_worker)
+    on_gpus = int(resources.get("GPU", 0)) * _on_one_gpu(gpus_per_worker or 1.0)
     return on_gpus or int(resources.get("CPU", 1))
 
 

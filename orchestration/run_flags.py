@@ -33,8 +33,9 @@ class RunFlags:
     workers: int | None = None
     """Ray Train workers at most; default one per GPU, else per CPU, also of nodes that join later;
     0: in this process, without Ray."""
-    gpus_per_worker: float = 1.0
-    """Share of a GPU that a worker takes, up to 1: with 0.5 two of them train side by side."""
+    gpus_per_worker: float | None = None
+    """Share of a GPU that a worker takes, up to 1: with 0.5 two of them train side by side. Default
+    1 where the cluster has GPUs, else workers take CPUs; given, they wait for GPUs to come."""
     stack: int | Literal["auto"] = 1
     """Folds that a worker trains at once as one program; auto: what it measures to be fastest."""
     checkpoint_every: int = 5
@@ -58,7 +59,7 @@ class RunFlags:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
             raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
-        if not 0 < self.gpus_per_worker <= 1:
+        if self.gpus_per_worker is not None and not 0 < self.gpus_per_worker <= 1:
             raise DadnetError(
                 f"gpus_per_worker: expected more than 0 and at most 1, got {self.gpus_per_worker}"
             )

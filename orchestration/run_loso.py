@@ -127,13 +127,14 @@ def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
 
 def check_device(flags: RunFlags) -> None:
     """Refuse what no worker of this run could do, before anything is written."""
-    on_ray = flags.workers != 0
-    if on_ray and (flags.experiment.optim.precision == "tf32" or flags.gpus_per_worker != 1):
+    on_ray, shared = flags.workers != 0, flags.gpus_per_worker is not None
+    if on_ray and (flags.experiment.optim.precision == "tf32" or shared):
         from orchestration.room import cluster_has_gpus, worker_share
 
-        gpus = cluster_has_gpus()
-        worker_share(gpus, flags.gpus_per_worker)
-        check_precision(flags.experiment.optim.precision, torch.device("cuda" if gpus else "cpu"))
+        share = worker_share(cluster_has_gpus(), flags.gpus_per_worker)
+        check_precision(
+            flags.experiment.optim.precision, torch.device("cuda" if share.gpus else "cpu")
+        )
     elif not on_ray:
         check_precision(flags.experiment.optim.precision, torch.device(local_device()))
 

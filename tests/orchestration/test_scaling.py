@@ -53,15 +53,23 @@ def test_what_ray_up_leaves_on_its_head_says_how_far_the_cluster_grows(tmp_path)
 
 
 def test_a_worker_takes_its_share_of_a_gpu_or_a_cpu():
-    shared, alone = worker_share(2.0, 0.5).scaling(4), worker_share(0.0, 1.0).scaling(2)
+    shared, alone = worker_share(2.0, 0.5).scaling(4), worker_share(0.0).scaling(2)
     assert (shared.num_workers, shared.use_gpu) == (4, True)
     assert shared.resources_per_worker == {"GPU": 0.5}
     assert (alone.num_workers, alone.use_gpu, alone.resources_per_worker) == (2, False, {"CPU": 1})
 
 
-def test_a_share_of_no_gpu_is_refused():
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_share_of_no_gpu_is_refused(monkeypatch, share):
+    monkeypatch.setattr(room, "named_address", lambda: None)
     with pytest.raises(DadnetError, match="gpus_per_worker: expected a cluster with GPUs"):
-        worker_share(0.0, 0.5)
+        worker_share(0.0, share)
+
+
+def test_a_share_that_is_asked_for_waits_for_the_gpus_of_a_cluster(monkeypatch):
+    monkeypatch.setattr(room, "named_address", lambda: "head:6379")
+    assert worker_share(0.0, 1.0) == WorkerShare(1.0)
+    assert worker_share(0.0) == WorkerShare(0.0)
 
 
 @pytest.mark.parametrize(
