@@ -118,10 +118,14 @@ def join_and_go(this: Round) -> None:
         return here[0] if here else None
 
     with cluster(this, 1) as found, this.command(None) as process:
-        this.until(this.running, process)
+        [worker] = this.until(this.running, process).values()
         time.sleep(this.draw.uniform(0, 3))
+        pid = int(worker.split("-")[1])
+        # The folds are short: while others start on the new node, this one would make them all.
+        os.kill(pid, signal.SIGSTOP)
         node = add_node(found)
         fold = this.until(lambda: fold_on(node), process)
+        os.kill(pid, signal.SIGCONT)
         time.sleep(this.draw.uniform(0, 3))
         workers = {e["worker"].partition("-")[0] for e in this.events() if e.get("worker")}
         check(len(workers) == 2, f"expected workers on two nodes, got {workers}")
