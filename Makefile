@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-datasets test check fast bench
+.PHONY: demo demo-datasets test test-science test-machinery check fast bench
 
 # The whole way on synthetic faces, from frames to the leaderboard.
 demo: $(VENV)/installed
@@ -14,9 +14,15 @@ demo-datasets: $(VENV)/installed
 	-for copy in casme2 casme3 fourdme dfme samm smic ckplus; do \
 	  $(BIN)/python -m dadnet.doctor --dataset $$copy --root data/copies/$$copy; done
 
-# Every test, the slow ones too.
+# Every test, the slow ones too: those that start clusters mostly wait, so the others run meanwhile.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs=2 --output-sync=target --keep-going test-science test-machinery
+
+test-science: $(VENV)/installed
+	$(BIN)/python -m pytest --ignore=tests/orchestration --ignore=tests/cluster
+
+test-machinery: $(VENV)/installed
+	$(BIN)/python -m pytest tests/orchestration tests/cluster
 
 # The tests that take about a minute.
 fast: $(VENV)/installed
