@@ -173,7 +173,7 @@ def _train(
 ) -> Iterator[tuple[TrainedFold, dict[str, Any]]]:
     """Outcomes with their circumstances; `begun` holds the folds in training and since when."""
     # One thread per fold: results are then equal for any number of workers, and on two cores two
-    # folds side by side were 1.4 to 1.8 times as fast as two threads on one (benchmarks/threads.py).
+    # folds side by side are 1.4 to 1.8 times as fast as two threads on one (benchmarks/threads.py).
     torch.set_num_threads(1)
     device = torch.device(options.device)
 
