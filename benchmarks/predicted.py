@@ -20,10 +20,8 @@ from benchmarks.common import report
 from benchmarks.loso import span
 from dadnet.errors import DadnetError
 from orchestration import cli, demo
-from orchestration.plan import make_plan
-from orchestration.run_flags import parse_flags
-from orchestration.run_loso import cost_here
 
+_DRY = re.compile(r"about (\d+):(\d+) on \d+ workers, start-up not counted: (\d+) folds")
 _ETA = re.compile(r"done \((\d+)/(\d+), ETA (?:(\d+):)?(\d+):(\d+)")
 
 
@@ -46,17 +44,17 @@ def one(folder: Path, stack: str, workers: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as ledger:
         words = f"--flows {folder}/flows/synthetic --macro-weights {folder}/teacher.safetensors"
         words += f" --stack {stack} --workers {workers} --ledger {ledger}/runs"
-        flags = parse_flags(words.split())
-        plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
-        names = tuple(fold.name for fold in plan.folds)
-        cost, workers = cost_here(flags, plan, names, cli.console())
-        lines = told([sys.executable, "-m", "orchestration.run_loso", *words.split()])
+        command = [sys.executable, "-m", "orchestration.run_loso", *words.split()]
+        dry = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
+        match = _DRY.search(dry.stdout)
+        assert match is not None
+        lines = told(command)
         since, until = span(Path(ledger) / "runs")
         row = {
             "stack": stack,
             "workers": workers,
-            "folds": len(names),
-            "predicted_s": cost.wall_s(workers),
+            "folds": int(match[3]),
+            "predicted_s": 60 * int(match[1]) + int(match[2]),
             "actual_s": until - since,
         }
         row["predicted_to_actual"] = row["predicted_s"] / row["actual_s"]

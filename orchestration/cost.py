@@ -41,6 +41,8 @@ class Cost:
         device: where it was measured.
         begin_s: seconds until a fold's first step.
         epoch_s: seconds of an epoch besides its clips: its part of keeping the fold's state.
+        first_s: seconds by which a worker's very first step is longer: memory is touched, and the
+            teacher's maps are made.
     """
 
     step_s: float
@@ -50,6 +52,7 @@ class Cost:
     device: str = "cpu"
     begin_s: float = 0.0
     epoch_s: float = 0.0
+    first_s: float = 0.0
 
     def of(self, plan: Plan, names: Sequence[str]) -> Cost:
         """The same speed on these folds."""
@@ -70,7 +73,7 @@ class Cost:
         Args:
             workers: at least 1.
         """
-        busy = [0.0] * workers
+        busy = [self.first_s] * workers
         for seconds in self.fold_s:
             busy[busy.index(min(busy))] += seconds
         return max(busy)
@@ -114,13 +117,16 @@ def measure_cost(
     others = 0 if alone else min(workers, os.cpu_count() or 1, len(names)) - 1
     tasks = [_first_batch(plan, name) for name in names[:stack]]
     with company(plan.config, tasks, plan.teacher, others):
+        started = time.perf_counter()
+        step()
+        first_s = time.perf_counter() - started
         step_s = _seconds(step, device) / stack
         val_s = _seconds(member.val_probabilities, device) / max(1, len(views[0].val))
         begin_s = _seconds(lambda: new_member(plan.config, views[0], plan.teacher, device), device)
         save_s = _save_seconds(member, device)
     return Cost(
         step_s, step_s / batch, val_s, (), options.device, begin_s,
-        save_s / options.checkpoint_every,
+        save_s / options.checkpoint_every, first_s,
     ).of(plan, names)  # fmt: skip
 
 
