@@ -21,6 +21,7 @@ from benchmarks.landscape import (
     skill,
     true_uf1,
 )
+from dadnet.config import ExperimentConfig
 from orchestration.plan import Plan
 from orchestration.pruning import Pruning
 from orchestration.search import search_here
@@ -32,17 +33,17 @@ from search_spaces.space import apply_values
 TRIALS = 40
 
 
-def run_study(plan: Plan, pruning: Pruning) -> tuple[Study, int]:
-    """A finished study and the number of folds that were made for it."""
+def run_study(plan: Plan, pruning: Pruning) -> tuple[ExperimentConfig, int]:
+    """The experiment of a study's winner, and the number of folds that were made for it."""
     with tempfile.TemporaryDirectory() as folder:
         settings = SearchSettings(SPACES["alignment"], TRIALS, pruning)
         study = Study(plan, settings, Path(folder), say=lambda _: None)
         study.open()
         service = LandscapeService(study.vals)
         search_here(study, service)
-        study.record()
+        winner = apply_values(plan.config, study.winner_values())
         study.close()
-        return study, len(service.made)
+        return winner, len(service.made)
 
 
 def replay(plan: Plan) -> dict[str, Any]:
@@ -90,8 +91,7 @@ def measure(seed: int) -> dict[str, Any]:
     row: dict[str, Any] = {"seed": seed, "median_random_uf1": random_uf1(plan)}
     ways: tuple[Pruning, ...] = ("none", "folds")
     for pruning in ways:
-        study, made = run_study(plan, pruning)
-        config = apply_values(plan.config, study.winner_values())
+        config, made = run_study(plan, pruning)
         row[f"{pruning}_folds"] = made
         row[f"{pruning}_uf1"] = true_uf1(config)
         row[f"{pruning}_in_region"] = in_region(config)
