@@ -1,7 +1,6 @@
 """How many folds to train at once: measured, since it depends on machine, model and input size."""
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,12 @@ from dadnet.member_kinds import new_member, new_stack
 from dadnet.member_stack import MemberStack
 from dadnet.teacher import Teacher
 
-_TIMED_STEPS = 3
+_TIMED_STEPS = 5
+# A size is tried where that takes no more than this share of all steps that are to be made.
+_TRIAL_SHARE = 0.03
+# From one size to the next. Two folds at once often gain nothing where four do, so that steps of
+# two would stop too soon.
+_FACTOR = 4
 # A larger stack must be faster by this much per fold; it also needs more memory and waits longer
 # for its last fold.
 _WORTH = 0.95
@@ -56,32 +60,37 @@ def choose_stack_size(
     device: torch.device,
     at_most: int,
 ) -> StackChoice:
-    """Try stacks of 1, 2, 4, ... folds for a few steps; take the fastest per fold.
+    """Try stacks of 1, 4, 16, ... folds for a few steps; take the fastest per fold.
 
     Args:
         config: the experiment.
         views: folds to try with; they are not changed.
         teacher: the frozen teacher, None for a baseline.
         device: where the folds will be trained.
-        at_most: largest size to try.
+        at_most: largest size to try, and how many folds there are to train.
 
     Returns:
-        The choice. A size that runs out of memory ends the search.
+        The choice. Where a size runs out of memory, its half is the last that is tried; short
+        trainings try small sizes only.
     """
+    # A stack of fits is a loop.
+    at_most = 1 if config.model.model_type in FITTED else min(at_most, len(views))
+    batches = math.ceil(len(views[0].fit) / config.optim.batch_size)
+    affordable = _TRIAL_SHARE * at_most * config.num_epochs * batches / (1 + _TIMED_STEPS)
     seconds: dict[int, float] = {}
-    size, best = 1, 1
-    if config.model.model_type in FITTED:
-        at_most = 1  # a stack of fits is a loop
-    while size <= min(at_most, len(views)):
+    size, best, full = 1, 1, False
+    while not seconds or best < size <= affordable:
         try:
             seconds[size] = _seconds_per_step(config, views[:size], teacher, device) / size
         except RuntimeError as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
+            size, full = size // 2, True
+            continue
+        if seconds[size] > _WORTH * seconds[best] and size > 1:
             break
-        if size > 1 and seconds[size] > _WORTH * seconds[best]:
-            break
-        best, size = size, 2 * size
+        best = size
+        size = best if full else min(_FACTOR * best, at_most)
     return StackChoice(best, seconds)
 
 
@@ -118,7 +127,7 @@ def _seconds_per_step(
         step()
         _wait(device)
         times.append(time.perf_counter() - started)
-    return statistics.median(times)
+    return min(times)  # what else the machine does makes a step longer, never shorter
 
 
 def _wait(device: torch.device) -> None:

@@ -71,6 +71,11 @@ class Inputs:
     flow: Mapping[str, Any]
     teacher: Teacher | None
 
+    def digest(self, config: ExperimentConfig) -> str:
+        """The digest of the experiment that this configuration is on these inputs."""
+        teacher_digest = None if self.teacher is None else self.teacher.digest
+        return experiment_digest(config, self.data_digest, teacher_digest)
+
     def without(self, subjects: tuple[str, ...]) -> "Inputs":
         """The inputs without the clips of these subjects: they are not there, not only unused."""
         kept = ~self.dataset.clips["subject"].isin(list(subjects)).to_numpy()
@@ -134,9 +139,8 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
         store_normalisation=inputs.flow["normalisation"],
         teacher_subjects=teacher.subjects if teacher else (),
     )
-    teacher_digest = teacher.digest if teacher else None
     experiment = Experiment(
-        digest=experiment_digest(config, inputs.data_digest, teacher_digest),
+        digest=inputs.digest(config),
         method=config.method(),
         dataset=config.data.dataset,
         protocol=config.data.protocol,
@@ -145,7 +149,7 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
         selection=config.data.selection,
         seed=config.seed,
         data_digest=inputs.data_digest,
-        teacher_digest=teacher_digest,
+        teacher_digest=teacher.digest if teacher else None,
         config=config.to_json(),
         folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
         multi_label=dataset.task.multi_label,

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +33,7 @@ from orchestration import cli
 from orchestration.claims import Presence, claims_folder
 from orchestration.cost import Cost, measure_cost
 from orchestration.in_process import make_folds_here
-from orchestration.plan import Plan, default_flows, make_plan
+from orchestration.plan import Inputs, Plan, default_flows, load_inputs, plan_of
 from orchestration.progress import Progress
 from orchestration.run_flags import RunFlags, parse_flags
 from orchestration.stopping import StopRequest
@@ -51,7 +52,7 @@ def run(flags: RunFlags, console: Console) -> int:
         DadnetError: if the input cannot be used.
     """
     flows, macro_weights = find_inputs(flags, console)
-    plan = make_plan(flags.experiment, flows, macro_weights)
+    plan = _plan(flags, load_inputs(flags.experiment, flows, macro_weights))
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
@@ -86,6 +87,23 @@ def run(flags: RunFlags, console: Console) -> int:
         )
         return cli.INCOMPLETE
     return cli.DONE
+
+
+def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
+    """Carve the folds, while Ray starts where workers will surely be needed."""
+    config, ledger = flags.experiment, Ledger(flags.ledger)
+    if (
+        flags.dry_run
+        or flags.workers == 0
+        or ledger.is_begun(config.data.dataset, inputs.digest(config))
+    ):
+        return plan_of(config, inputs)
+    from orchestration.connection import connect  # Ray only when needed
+
+    with ThreadPoolExecutor(1) as pool:
+        plan = pool.submit(plan_of, config, inputs)
+        connect(flags.workers or 1)
+        return plan.result()
 
 
 def remove_folder(folder: Location) -> None:

@@ -83,6 +83,11 @@ class Ledger:
                 )
             return
 
+    def is_begun(self, dataset: str, digest: str) -> bool:
+        """Whether an experiment has been opened here, whatever became of it."""
+        path = self.root / file_name(dataset) / digest / "experiment.json"
+        return path.exists()
+
     def missing(self, experiment: Experiment) -> tuple[str, ...]:
         """Return the names of the planned folds without a valid record, in plan order.
 
