@@ -96,6 +96,7 @@ class LandscapeService:
     def __init__(self, vals: ValLedger) -> None:
         self._vals = vals
         self._bases: dict[str, Plan] = {}
+        self._plans: dict[str, Plan] = {}  # of an experiment
         self.made: list[tuple[str, str]] = []
 
     def add_base(self, plan: Plan) -> None:
@@ -110,8 +111,10 @@ class LandscapeService:
 
     def wait(self, job: Job, fold: str, on_epoch: OnEpoch | None) -> None:
         """Make the fold."""
-        base = self._bases[job.base]
-        plan = with_config(base, apply_values(base.config, job.values))
+        if (plan := self._plans.get(job.experiment)) is None:
+            base = self._bases[job.base]
+            plan = with_config(base, apply_values(base.config, job.values))
+            self._plans[job.experiment] = plan
         self._vals.put(plan.experiment, self.side(plan, fold))
         self.made.append((plan.experiment.digest, fold))
 

@@ -210,6 +210,11 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
     return replace(plan, config=config, experiment=experiment)
 
 
+def with_digest(plan: Plan, digest: str) -> Experiment:
+    """The plan's experiment under another digest: enough to find its folder."""
+    return replace(plan.experiment, digest=digest)
+
+
 def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:
     if config.model.model_type != "dad_net":
         if macro_weights is not None:

@@ -11,23 +11,29 @@ import json
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dadnet.errors import DadnetError
 from dadnet.location import Location
 from dadnet.presets import get_preset
-from orchestration.plan import Plan, with_config
+from orchestration.plan import Plan, with_config, with_digest
 from orchestration.pruning import make_pruner
 from orchestration.sampler import SeededTPESampler
 from orchestration.study_settings import SearchSettings, fold_order, study_digest
-from orchestration.study_storage import Lock, lock, open_storage, storage_url, trial_row
+from orchestration.study_storage import (
+    Lock,
+    close_storage,
+    lock,
+    open_storage,
+    storage_url,
+    trial_row,
+)
 from orchestration.trial import Job, Proposal, Report, TrialFailedError
-from results.records import Experiment
 from results.scan import STUDIES
 from results.studies import StudyLedger, StudyRecord
 from results.val_side import ValLedger
@@ -43,7 +49,7 @@ class Study:
         plan: of the base experiment: clips, folds and teacher of every trial.
         settings: how to search.
         ledger: folder of the ledger, or object storage.
-        storage: URL of Optuna's storage; None for SQLite in the ledger's folder.
+        storage: Optuna's, or its URL; None for SQLite in the ledger's folder.
         say: takes one line for a person.
     """
 
@@ -52,7 +58,7 @@ class Study:
         plan: Plan,
         settings: SearchSettings,
         ledger: Location,
-        storage: str | None = None,
+        storage: str | BaseStorage | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.plan, self.settings, self.say = plan, settings, say
@@ -61,9 +67,9 @@ class Study:
         self.digest = study_digest(plan, settings)
         self.name = f"{plan.experiment.dataset}-{settings.space.name}-{self.digest}"
         self._ledger = StudyLedger(ledger)
-        self._url = storage_url(ledger, storage)
+        self._where = storage if isinstance(storage, BaseStorage) else storage_url(ledger, storage)
         self._lock: Lock | None = None
-        self._storage: optuna.storages.RDBStorage | None = None
+        self._storage: BaseStorage | None = None
         self._trials: dict[int, optuna.Trial] = {}
         self.stopped: set[int] = set()  # by the rule, and not told yet
 
@@ -104,7 +110,7 @@ class Study:
         gate = lock(self._ledger.root / STUDIES, "open.lock", wait=True)
         assert gate is not None
         try:
-            self._storage = open_storage(self._url)
+            self._storage = open_storage(self._where)
             self._study = optuna.create_study(
                 storage=self._storage,
                 sampler=SeededTPESampler(self.plan.config.seed, self.settings.num_startup),
@@ -129,8 +135,7 @@ class Study:
     def close(self) -> None:
         """Let another process run this study, and its database rest."""
         if self._storage is not None:
-            self._storage.remove_session()
-            self._storage.engine.dispose()
+            close_storage(self._storage)
         if self._lock is not None:
             self._lock.release()
         self._lock = None
@@ -250,13 +255,13 @@ class Study:
         for trial in trials:
             digest = trial.user_attrs.get("experiment")
             if digest and trial.state.is_finished() and digest not in wanted:
-                self.vals.release_weights(replace_digest(self.plan, digest), self.digest)
+                self.vals.release_weights(with_digest(self.plan, digest), self.digest)
 
     def release_weights(self) -> None:
         """Drop the weights of all trials."""
         for trial in self.trials():
             if digest := trial.user_attrs.get("experiment"):
-                self.vals.release_weights(replace_digest(self.plan, digest), self.digest)
+                self.vals.release_weights(with_digest(self.plan, digest), self.digest)
 
     def best(self) -> FrozenTrial | None:
         """The complete trial with the highest UF1; of equals the first."""
@@ -302,8 +307,3 @@ class Study:
         record = self.record(scored)
         self._ledger.put(record)
         return record
-
-
-def replace_digest(plan: Plan, digest: str) -> Experiment:
-    """The plan's experiment under another digest: enough to find its folder."""
-    return replace(plan.experiment, digest=digest)

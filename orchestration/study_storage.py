@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dadnet.errors import DadnetError
@@ -35,25 +36,32 @@ def storage_url(ledger: Location, asked: str | None) -> str:
     return f"sqlite:///{(ledger / 'studies.db').absolute()}"
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """Optuna's storage behind a URL.
+def open_storage(url: str | BaseStorage) -> BaseStorage:
+    """Optuna's storage behind a URL; a storage is one already.
 
     Raises:
         DadnetError: if it cannot be opened; one line, without the password.
     """
+    if isinstance(url, BaseStorage):
+        return url
     options: dict[str, Any] = {}
     try:
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             options = {"connect_args": {"timeout": 60}}
-        return optuna.storages.RDBStorage(
-            url, engine_kwargs=options, skip_compatibility_check=False
-        )
+        return RDBStorage(url, engine_kwargs=options, skip_compatibility_check=False)
     except Exception as error:  # of the driver, of SQLAlchemy, of alembic
         line = str(error).strip().splitlines()[0]
         raise DadnetError(
             f"study storage: {url.split('@')[-1]} cannot be opened: {line}"
         ) from error
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Let its database rest."""
+    storage.remove_session()
+    if isinstance(storage, RDBStorage):
+        storage.engine.dispose()
 
 
 class Lock(Protocol):

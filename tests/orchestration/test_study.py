@@ -81,6 +81,11 @@ def test_every_trial_ends_and_the_best_one_wins(undisturbed):
     assert undisturbed.best.values[0] == max(trial.values[0] for trial in complete)
 
 
+def test_a_study_in_memory_is_that_of_a_database(plan, tmp_path, undisturbed):
+    storage = optuna.storages.InMemoryStorage()
+    assert seen(run(make_study(plan, tmp_path, storage=storage))) == seen(undisturbed)
+
+
 def test_the_published_recipe_is_the_first_trial(undisturbed):
     assert undisturbed.trials[0].params == {
         "stage0": True, "stage1": False, "stage2": False, "stage3": True,
