@@ -64,6 +64,16 @@ class StackedAdamW:
         }
         # Steps of each weight of each member: (weights, K), on the device as the kernel wants it.
         self._steps = torch.zeros(len(self.parameters), len(first), device=first.device)
+        # Of each member: weight, moments and steps of each weight, made once since they are views.
+        self._views = [
+            [
+                (parameter.detach()[k], mean[k], square[k], self._steps[i, k])
+                for i, (parameter, (mean, square)) in enumerate(
+                    zip(self.parameters.values(), self._moments.values(), strict=True)
+                )
+            ]
+            for k in range(len(first))
+        ]
 
     @torch.no_grad()
     def step(self, members: Sequence[int] | None = None) -> None:
@@ -72,19 +82,16 @@ class StackedAdamW:
         Args:
             members: Which ones; None is all. The others keep weights, moments and step counts.
         """
-        names = list(self.parameters)
-        alive = [i for i, p in enumerate(self.parameters.values()) if p.grad is not None]
-        tensors = {i: self._tensors(names[i]) for i in alive}
+        gradients = {
+            i: p.grad for i, p in enumerate(self.parameters.values()) if p.grad is not None
+        }
         for k in range(len(self.lr)) if members is None else members:
-            rows = [i for i in alive if i in self._stepped[k]]
-            steps = [self._steps[i, k] for i in rows]
+            rows = [i for i in gradients if i in self._stepped[k]]
+            weights, means, squares, steps = zip(*(self._views[k][i] for i in rows), strict=True)
             torch._foreach_add_(steps, 1)
-            weights, gradients, means, squares = (
-                [tensors[i][part][k] for i in rows] for part in range(4)
-            )
             torch._fused_adamw_(
                 weights,
-                gradients,
+                [gradients[i][k] for i in rows],
                 means,
                 squares,
                 [],
@@ -102,11 +109,6 @@ class StackedAdamW:
         """Places of weights among all; names of buffers are passed over."""
         places = {name: i for i, name in enumerate(self.parameters)}
         return [places[name] for name in names if name in places]
-
-    def _tensors(self, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        parameter = self.parameters[name]
-        assert parameter.grad is not None
-        return (parameter.detach(), parameter.grad, *self._moments[name])
 
     def member_state(self, k: int) -> dict[str, Any]:
         """A member's state as `torch.optim.AdamW(...).state_dict()` of its lone fold gives it."""

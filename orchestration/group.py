@@ -16,7 +16,6 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dadnet.errors import DadnetError
@@ -36,6 +35,7 @@ from orchestration.room import (
     worker_share,
 )
 from orchestration.stopping import GRACE_S as STOP_S
+from orchestration.trainer import KEEP_MEMORY, IndependentTrainer
 from orchestration.work import WorkOptions, make_folds_of_plan
 from orchestration.worker import MakeFolds, train_loop_per_worker
 from results.ledger import Ledger
@@ -49,9 +49,6 @@ LEASE_S = 15.0
 LOOK_S = 5.0
 # A group that has just ended may still hold the room of the next one.
 ROOM_S = 3.0
-# A step takes and gives back the same memory again and again; in pages of 2 MiB, where Linux offers
-# them on request, the workers' page faults become few.
-LARGE_PAGES = "glibc.malloc.hugetlb=1"
 # Longer than an autoscaler's machines need to come.
 NO_ROOM_S = 900.0
 
@@ -174,7 +171,7 @@ class WorkerGroup:
         """Open one more group."""
         number = len(self._fits)
         name = f"{self._name}-{number}" if number else self._name
-        trainer = DataParallelTrainer(
+        trainer = IndependentTrainer(
             train_loop_per_worker,
             train_loop_config={"board": self.board, "first_rank": self._size, **self._loop},
             backend_config=IndependentConfig(),
@@ -183,7 +180,7 @@ class WorkerGroup:
                 name=name,
                 storage_path=_storage(self._loop["options"].ledger),
                 failure_config=FailureConfig(max_failures=self._max_failures),
-                worker_runtime_env={"env_vars": {"GLIBC_TUNABLES": LARGE_PAGES}},
+                worker_runtime_env={"env_vars": {"GLIBC_TUNABLES": KEEP_MEMORY}},
             ),
         )
         self._size += workers
@@ -315,7 +312,7 @@ def _storage(ledger: Location) -> str:
     return str(absolute(ledger / ".ray"))
 
 
-def _fit(trainer: DataParallelTrainer, failures: list[BaseException]) -> None:
+def _fit(trainer: IndependentTrainer, failures: list[BaseException]) -> None:
     try:
         trainer.fit()
     except BaseException as failure:  # it is handed to the driver's thread

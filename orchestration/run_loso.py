@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -102,6 +103,7 @@ def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
 
     with ThreadPoolExecutor(1) as pool:
         plan = pool.submit(plan_of, config, inputs)
+        pool.submit(import_module, "orchestration.group")  # Ray Train takes half a second to load
         connect(flags.workers or 1)
         return plan.result()
 
@@ -262,4 +264,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -6,7 +6,6 @@ again goes on where it was. No test clip is looked at before the search is over.
 done, 2 bad input, 3 not finished.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,4 +67,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

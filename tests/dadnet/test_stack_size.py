@@ -20,7 +20,7 @@ def long(epochs=500):
     return config(optim=replace(config().optim, epochs=epochs))
 
 
-def choose(monkeypatch, folds, seconds, at_most=8, config=long()):
+def choose(monkeypatch, folds, seconds, at_most=8, epochs=500):
     """The choice where a step of a stack of k folds takes `seconds[k]`."""
 
     def timed(_, tried, *__):
@@ -60,7 +60,7 @@ def test_no_more_folds_than_asked_for_are_tried(monkeypatch, folds):
 
 
 def test_a_size_is_not_tried_where_that_would_take_a_good_part_of_the_run(monkeypatch, folds):
-    assert choose(monkeypatch, folds, {1: 1.0}, config=long(epochs=2)).seconds.keys() == {1}
+    assert choose(monkeypatch, folds, {1: 1.0}, epochs=2).seconds.keys() == {1}
 
 
 def test_real_steps_are_timed(folds):
