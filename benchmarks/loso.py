@@ -1,10 +1,12 @@
 """Folds per hour, end to end: an ordinary sequential script against `run_loso`.
 
 `python -m benchmarks.loso --json benchmarks/results/loso.json`. 24 subjects, input 56, the recipe
-`smoke` with fewer epochs, each way a command of its own, start-up included: the ordinary script on
-all cores, as torch does by itself; the same with one process per fold, as many at a time as there
-are cores, one thread each; `run_loso` with one fold at a time per worker, and with stacks. Of the
-latter two the overhead is given too: seconds outside of the folds, and the workers' idle share.
+`smoke` (`--short`: with half of its epochs, so that starting up weighs twice as much), each way a
+command of its own, start-up included: the ordinary script on all cores, as torch does by itself;
+the same with one process per fold, as many at a time as there are cores, one thread each;
+`run_loso` with one fold at a time per worker, and with stacks. Of the latter two the overhead is
+given too: seconds outside of the folds, and the workers' idle share. `--lean` leaves out all but
+the ordinary script and stacks.
 """
 
 import os
@@ -41,7 +43,8 @@ from dadnet.presets import get_preset
 from dadnet.teacher import Teacher
 from results.ledger import Ledger
 
-SUBJECTS, CLIPS_EACH, SIZE, EPOCHS = 24, 6, 56, 15
+SUBJECTS, CLIPS_EACH, SIZE = 24, 6, 56
+EPOCHS = get_preset("smoke", DataConfig()).optim.epochs
 EMOTIONS = ("disgust", "happiness", "surprise")
 
 
@@ -84,7 +87,7 @@ def write_noise(
     write_card(store, {**card, "parameters": {"normalisation": "none"}})
 
 
-def ordinary_script(folder: Path, numbers: list[int]) -> None:
+def ordinary_script(folder: Path, epochs: int, numbers: list[int]) -> None:
     """Train these folds in turn, all where none is named, and predict their test subjects."""
     config = get_preset("smoke", DataConfig())
     dataset = MicroExpressionDataset.from_store(load_flow_store(folder / "flows"), "3class", SIZE)
@@ -97,16 +100,20 @@ def ordinary_script(folder: Path, numbers: list[int]) -> None:
         rows = torch.nonzero(~test).flatten()
         fit, val = rows[: len(rows) * 4 // 5], rows[len(rows) * 4 // 5 :]
         fold = OrdinaryFold(config, dataset.flows[fit], dataset.labels[fit], frozen)
-        for _ in range(EPOCHS):
+        for _ in range(epochs):
             fold.epoch()
             fold.predict(dataset.flows[val])
         right += int((fold.predict(dataset.flows[test]) == dataset.labels[test]).sum())
     print(f"{right} of {len(dataset)} right")
 
 
-def process_per_fold(folder: Path) -> None:
+def ordinary_command(folder: Path, epochs: int) -> list[str]:
+    """The ordinary script; followed by numbers of folds, of those alone."""
+    return [sys.executable, "-m", "benchmarks.loso", "--fold", str(folder), str(epochs)]
+
+
+def process_per_fold(command: list[str]) -> None:
     """Run every fold of the ordinary script in a process of its own, one per core at a time."""
-    command = [sys.executable, "-m", "benchmarks.loso", "--fold", str(folder)]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         calls = [
@@ -117,9 +124,9 @@ def process_per_fold(folder: Path) -> None:
         call.result()
 
 
-def engine_command(folder: Path, ledger: Path, stack: str) -> list[str]:
+def engine_command(folder: Path, epochs: int, ledger: Path, stack: str) -> list[str]:
     """The same work as a user's command."""
-    words = f"--flows {folder}/flows --ledger {ledger} --epochs {EPOCHS} --stack {stack}".split()
+    words = f"--flows {folder}/flows --ledger {ledger} --epochs {epochs} --stack {stack}".split()
     words += ["--macro-weights", f"{folder}/teacher.safetensors"]
     return [sys.executable, "-m", "orchestration.run_loso", *words]
 
@@ -163,24 +170,27 @@ def seconds_of(command: list[str]) -> float:
 def main() -> None:
     """Measure and report."""
     if sys.argv[1:2] == ["--fold"]:
-        ordinary_script(Path(sys.argv[2]), [int(k) for k in sys.argv[3:]])
+        ordinary_script(Path(sys.argv[2]), int(sys.argv[3]), [int(k) for k in sys.argv[4:]])
         return
-    given = arguments(__doc__, repeats=3)
+    switches = {"short": "half of the epochs", "lean": "the ordinary script and stacks alone"}
+    given = arguments(__doc__, 3, switches)
+    epochs = EPOCHS // 2 if given.short else EPOCHS
     seconds: dict[str, list[float]] = {}
     spent: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder)
         for number in range(given.repeats):
-            every = [sys.executable, "-m", "benchmarks.loso", "--fold", str(folder)]
-            seconds.setdefault("ordinary", []).append(seconds_of(every))
-            started = time.perf_counter()
-            process_per_fold(folder)
-            seconds.setdefault("process_per_fold", []).append(time.perf_counter() - started)
-            for stack in ("1", "auto"):
+            ordinary = ordinary_command(folder, epochs)
+            seconds.setdefault("ordinary", []).append(seconds_of(ordinary))
+            if not given.lean:
+                started = time.perf_counter()
+                process_per_fold(ordinary)
+                seconds.setdefault("process_per_fold", []).append(time.perf_counter() - started)
+            for stack in ("auto",) if given.lean else ("1", "auto"):
                 way, ledger = f"run_loso_stack_{stack}", folder / f"runs-{stack}-{number}"
                 seconds.setdefault(way, []).append(
-                    seconds_of(engine_command(folder, ledger, stack))
+                    seconds_of(engine_command(folder, epochs, ledger, stack))
                 )
                 spent.setdefault(way, []).append(overhead(ledger, seconds[way][-1]))
     rows = []
@@ -196,7 +206,7 @@ def main() -> None:
                 row[figure] = statistics.median(each[figure] for each in spent[way])
         rows.append(row)
     report(
-        "loso", [{"subjects": SUBJECTS, "epochs": EPOCHS, "input_size": SIZE}, *rows], given.json
+        "loso", [{"subjects": SUBJECTS, "epochs": epochs, "input_size": SIZE}, *rows], given.json
     )
 
 

@@ -53,7 +53,11 @@ def run(flags: RunFlags, console: Console) -> int:
         DadnetError: if the input cannot be used.
     """
     flows, macro_weights = find_inputs(flags, console)
-    plan = _plan(flags, load_inputs(flags.experiment, flows, macro_weights))
+    try:
+        plan = _plan(flags, load_inputs(flags.experiment, flows, macro_weights))
+    except KeyboardInterrupt:
+        console.print("interrupted; nothing was begun")
+        return cli.INCOMPLETE
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:

@@ -29,7 +29,9 @@ def choose(monkeypatch, folds, seconds, at_most=8, epochs=500):
         return seconds[len(tried)]
 
     monkeypatch.setattr(stack_size, "_seconds_per_step", timed)
-    return choose_stack_size(config, folds * 2, teacher=make_teacher(), device=CPU, at_most=at_most)
+    return choose_stack_size(
+        long(epochs), folds * 2, teacher=make_teacher(), device=CPU, at_most=at_most
+    )
 
 
 def test_the_fastest_size_per_fold_is_taken(monkeypatch, folds):

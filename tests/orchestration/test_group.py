@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from orchestration import run_loso
+from orchestration.trainer import KEEP_MEMORY
 from results.ledger import Ledger
 from tests.orchestration.conftest import ledger_content, run_words
 
@@ -64,6 +65,15 @@ def events(ledger: Path) -> list[dict]:
     return [json.loads(line) for log in logs for line in log.splitlines()]
 
 
+def below(pid: int) -> Iterator[int]:
+    """The processes that a process has started, and those that they have."""
+    with suppress(OSError):  # one that has just ended
+        for thread in Path("/proc", str(pid), "task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                yield child
+                yield from below(child)
+
+
 def fold_in_progress(ledger: Path) -> str | None:
     """A fold with a checkpoint, so that its training has begun and not ended."""
     states = sorted(ledger.rglob("checkpoints/*.pt"))
@@ -102,6 +112,22 @@ def test_a_killed_worker_loses_nothing(site, tmp_path, undisturbed):
     [experiment] = Ledger(ledger).experiments()
     tries = {r.fold: r.host["tries"] for r in Ledger(ledger).records(experiment)}
     assert tries == {name: 2 if name == fold else 1 for name in tries}
+
+
+def test_workers_keep_their_memory_and_no_idle_helper_runs_beside_them(site, tmp_path):
+    log = tmp_path / "log"
+    with driver(long_words(site, tmp_path / "runs", "--workers", "2"), log) as process:
+        started = wait_for(
+            "start",
+            lambda: next((e for e in events(tmp_path / "runs") if e.get("fold")), None),
+            process,
+            log,
+        )
+        environment = Path("/proc", started["worker"].split("-")[1], "environ").read_bytes()
+        commands = {Path("/proc", str(pid), "cmdline").read_text() for pid in below(process.pid)}
+    assert f"GLIBC_TUNABLES={KEEP_MEMORY}".encode() in environment.split(b"\0")
+    assert any(name.startswith("ray::FoldBoard") for name in commands)
+    assert not [c for c in commands if c.startswith(("ray::DatasetM", "ray::PlacementG"))]
 
 
 def test_a_killed_driver_given_again_goes_on(site, tmp_path, undisturbed):
