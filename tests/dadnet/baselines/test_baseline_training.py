@@ -225,7 +225,7 @@ def test_two_classes_have_two_decision_values(store):
 
 @pytest.mark.parametrize("name", ["ststnet", "mdmo-svm"])
 def test_a_stack_size_is_found(store, name):
-    dataset, made = dataset_of(store), config(name)
+    dataset, made = dataset_of(store), config(name, epochs=500)
     folds = make_folds(dataset.clips, made.data, made.seed)[:2]
     views = [FoldView.of(dataset, fold, CPU) for fold in folds]
     choice = choose_stack_size(made, views, teacher=None, device=CPU, at_most=2)
