@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -22,12 +22,15 @@ from dadnet.member import Member
 from dadnet.member_kinds import new_member
 from dadnet.stack_size import first_step
 from dadnet.teacher import Teacher
+from dadnet.training import FoldTask, StoppedError, train_folds
 from orchestration.plan import Plan
 from orchestration.progress import duration
 from orchestration.work import WorkOptions
 
 # What is timed runs at least so often, and so long.
 _LEAST, _TIMED_S = 3, 1.5
+# Epochs of a stack that take no longer than this are timed as well, and so many of them.
+_SHORT_S, _EPOCHS = 2.0, 4
 # Ray's own processes (board, controller, dashboard, agents) take so much of a machine's cores while
 # its workers train; measured over 20 s of a run with two workers.
 _RAY_CORES = 0.15
@@ -43,7 +46,9 @@ class Cost:
         fold_s: seconds of every fold, if none stops early.
         device: where it was measured.
         begin_s: seconds until a fold's first step.
-        epoch_s: seconds of an epoch besides its clips: its part of keeping the fold's state.
+        epoch_s: seconds of an epoch besides its clips: its part of keeping the fold's state, and by
+            what a real epoch takes longer than its steps, such as batches of unequal number in a
+            stack.
         first_s: seconds by which a worker's very first step is longer: memory is touched, and the
             teacher's maps are made.
     """
@@ -98,7 +103,7 @@ def measure_cost(
     workers: int = 1,
     stack: int = 1,
 ) -> Cost:
-    """Time some steps of the first folds, as they will be run, and count the steps of all.
+    """Time some steps and epochs of the first folds, as they will be run, and count those of all.
 
     Args:
         plan: the experiment's plan.
@@ -133,11 +138,35 @@ def measure_cost(
         step_s = timed(step) / stack
         val_s = timed(member.val_probabilities) / max(1, len(views[0].val))
         begin_s = timed(lambda: new_member(plan.config, views[0], plan.teacher, device))
-        save_s = slower * _save_seconds(member, device)
+        epoch_s = slower * _save_seconds(member, device) / options.checkpoint_every
+        counted = sum(step_s / batch * len(v.fit) + val_s * len(v.val) for v in views)
+        if counted < _SHORT_S and (took := _epoch_seconds(plan, views, device)) is not None:
+            epoch_s += max(0.0, slower * took - counted) / stack
     return Cost(
-        step_s, step_s / batch, val_s, (), options.device, begin_s,
-        save_s / options.checkpoint_every, first_s,
+        step_s, step_s / batch, val_s, (), options.device, begin_s, epoch_s, first_s
     ).of(plan, names)  # fmt: skip
+
+
+def _epoch_seconds(plan: Plan, views: Sequence[FoldView], device: torch.device) -> float | None:
+    """Of an epoch of these folds together, the first one not counted; None if there is no other."""
+    ends: list[float] = []
+
+    def stop() -> bool:
+        ends.append(time.perf_counter())
+        return len(ends) > _EPOCHS
+
+    tasks = iter([FoldTask(plan.config, view) for view in views])
+    with suppress(StoppedError):
+        list(
+            train_folds(
+                lambda: next(tasks, None),
+                len(views),
+                teacher=plan.teacher,
+                device=device,
+                stop=stop,
+            )
+        )
+    return (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else None
 
 
 def _save_seconds(member: Member, device: torch.device) -> float:
