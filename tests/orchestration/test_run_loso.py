@@ -13,6 +13,7 @@ import pytest
 from dadnet.datasets.index import INDEX_COLUMNS
 from dadnet.flow_store import load_flow_store
 from orchestration import run_loso
+from orchestration.plan import load_inputs
 from orchestration.run_flags import RunFlags, parse_flags
 from results.__main__ import main as results_main
 from results.evidence import map_of_features, read_features
@@ -324,3 +325,32 @@ def test_the_event_log_is_json_lines(finished):
 def test_index_columns_survive_the_store(site):
     stored = set(load_flow_store(site / "flows").clips.columns)
     assert set(INDEX_COLUMNS) - stored == {"onset_path", "apex_path", "flow_path"}
+
+
+def test_ray_starts_with_the_plan_only_where_workers_are_surely_needed(site, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr("orchestration.connection.connect", started.append)
+
+    def plan(*more):
+        flags = parse_flags(run_words(site, tmp_path / "runs", *more))
+        inputs = load_inputs(flags.experiment, flags.flows, flags.macro_weights)
+        return run_loso._plan(flags, inputs)
+
+    plan("--workers", "0")
+    plan("--dry-run")
+    assert started == []
+    made = plan("--workers", "2")
+    assert started == [2]
+    Ledger(tmp_path / "runs").open(made.experiment)
+    assert plan("--workers", "2").experiment == made.experiment
+    assert started == [2]  # some or all of its folds may be there
+
+
+def test_ctrl_c_before_the_plan_is_made_says_so_and_exits_3(site, tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_loso, "plan_of", interrupted)
+    assert run_loso.main(run_words(site, tmp_path / "runs", "--workers", "0")) == 3
+    assert "interrupted; nothing was begun" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
