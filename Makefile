@@ -32,6 +32,8 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
 	$(BIN)/python .ci/audit.py constraints.txt
 
 # torch first and by its exact version, so that no other package pulls in another build of it.

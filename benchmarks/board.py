@@ -23,10 +23,10 @@ import numpy as np
 
 from benchmarks.common import report
 from benchmarks.coverage import CLASSES, LABELS, answers, label_profiles, prior_of
-from results.canonical import seal
-from results.ledger import file_name
-from results.records import Experiment, PlannedFold
-from results.stamp import STAMP
+from results.leaderboard.stamp import STAMP
+from results.ledger.ledger import file_name
+from results.ledger.records import Experiment, PlannedFold
+from results.ledger.sealed import seal
 
 EPOCHS = 20
 

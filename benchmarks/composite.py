@@ -19,7 +19,7 @@ from benchmarks.common import report
 from benchmarks.coverage import CLASSES, LABELS
 from benchmarks.fold_step import teacher
 from benchmarks.loso import EMOTIONS, span, write_noise
-from results.ledger import Ledger
+from results.ledger.ledger import Ledger
 
 DATASETS = ("casme2", "samm", "smic")
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import report
-from results.compare import swap_test
-from results.counts import Counts
-from results.resampling import (
+from results.statistics.compare import swap_test
+from results.statistics.counts import Counts
+from results.statistics.resampling import (
     effective_subjects,
     figures,
     interval,

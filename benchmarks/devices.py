@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.counting import Work
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
 
 
 @dataclass(frozen=True)

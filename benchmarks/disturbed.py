@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from results.canonical import canonical_json
-from results.ledger import Ledger
-from results.records import comparable
+from dadnet.base.digests import canonical_json
+from results.ledger.ledger import Ledger
+from results.ledger.records import comparable
 
 SUBJECTS, CLIPS_EACH, SIZE, EPOCHS, WORKERS = 6, 6, 32, 40, 2
 LAST_S = 600.0  # a command that takes longer hangs

@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from dadnet.clips import MicroExpressionDataset
-from dadnet.config import ExperimentConfig, experiment_digest
-from dadnet.fold_view import CURVES
-from dadnet.protocols import Fold
-from orchestration.plan import Plan
-from orchestration.work import WorkOptions
-from results.ledger import Ledger
-from results.records import Experiment, FoldRecord, PlannedFold, Prediction
+from dadnet.config.experiment import ExperimentConfig, experiment_digest
+from dadnet.folds.dataset import MicroExpressionDataset
+from dadnet.folds.protocols import Fold
+from dadnet.folds.view import CURVES
+from orchestration.folds.make import WorkOptions
+from orchestration.folds.plan import Plan
+from results.ledger.ledger import Ledger
+from results.ledger.records import Experiment, FoldRecord, PlannedFold, Prediction
 
 CLASSES = ("negative", "positive", "surprise")
 CLIPS_EACH, EPOCHS, TOLD_EPOCHS = 7, 30, 2
@@ -73,7 +73,7 @@ def make_dry_folds(
     **_: Any,
 ) -> None:
     """Take the time of the folds, tell of two epochs, write the records; see
-    :func:`orchestration.work.make_folds_of_plan`."""
+    :func:`orchestration.folds.make.make_folds_of_plan`."""
     waiting, ledger = list(names), Ledger(options.ledger)
     while (name := waiting.pop(0) if waiting else more()) is not None:
         started = time.time()

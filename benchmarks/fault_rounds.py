@@ -12,9 +12,9 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.disturbed import EPOCHS, Round, check, free_port
-from dadnet.checkpoint import CheckpointFile
-from orchestration.connection import on_loopback
-from results.ledger import Ledger
+from dadnet.training.checkpoint import CheckpointFile
+from orchestration.workers.connection import on_loopback
+from results.ledger.ledger import Ledger
 
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
 GRACE_S = 30.0  # between SIGTERM and SIGKILL

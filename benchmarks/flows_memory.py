@@ -19,8 +19,7 @@ import ray
 import torch
 
 from benchmarks.common import report
-from dadnet.clips import MicroExpressionDataset
-from dadnet.flow_store import (
+from dadnet.flow.store import (
     FLOW_FILE,
     flow_digest,
     flow_table,
@@ -29,10 +28,11 @@ from dadnet.flow_store import (
     write_card,
     write_flow_file,
 )
-from orchestration.connection import connect
-from orchestration.group import share
-from orchestration.plan import Plan
-from tests.conftest import make_clips
+from dadnet.folds.dataset import MicroExpressionDataset
+from orchestration.folds.plan import Plan
+from orchestration.workers.connection import connect
+from orchestration.workers.group import share
+from tests.build.flows import make_clips
 
 BATCH = 32
 
@@ -51,7 +51,7 @@ class Reader:
 
     def before(self, size: int) -> int:
         """PSS before there is a flow, in bytes; a worker's imports are done."""
-        importlib.import_module("orchestration.worker")
+        importlib.import_module("orchestration.workers.worker")
         torch.zeros(BATCH, 2, size, size, dtype=torch.float16).float().sum()
         return pss_bytes()["pss"]
 

@@ -15,12 +15,13 @@ from benchmarks.common import arguments, as_row, measure, report
 from benchmarks.counting import work_of
 from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
 from benchmarks.ordinary import OrdinaryFold
-from dadnet.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
-from dadnet.fold_view import FoldView
-from dadnet.member import Member
-from dadnet.precision import matrix_units
-from dadnet.seeding import generator
-from dadnet.teacher import Teacher, build_model
+from dadnet.base.seeding import generator
+from dadnet.config.experiment import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
+from dadnet.folds.view import FoldView
+from dadnet.models.precision import matrix_units
+from dadnet.training.build import build_model
+from dadnet.training.one_fold import Member
+from dadnet.training.teacher import Teacher
 
 CLIPS = 64
 

@@ -21,11 +21,11 @@ import ray
 from rich.console import Console
 
 from benchmarks.common import arguments, as_row, measure, report
-from dadnet.datasets.registry import read_dataset
-from dadnet.datasets.synthetic import write_dataset
-from dadnet.flow import compute_flow
+from dadnet.datasets.official.registry import read_dataset
+from dadnet.datasets.synthetic.__main__ import write_dataset
+from dadnet.flow.compute import compute_flow
+from dadnet.flow.request import IngestFlags
 from orchestration.ingest import ingest
-from orchestration.reading import IngestFlags
 
 
 def plain(root: Path, size: int) -> None:

@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dadnet import metrics
-from dadnet.clips import MicroExpressionDataset
-from dadnet.config import DataConfig, ExperimentConfig
-from dadnet.seeding import seed_hash
-from orchestration.plan import Inputs, Plan, plan_of, with_config
-from orchestration.trial import Job, OnEpoch
-from results.val_side import ValLedger, ValSide
+from dadnet.base.seeding import seed_hash
+from dadnet.config.experiment import DataConfig, ExperimentConfig
+from dadnet.folds.dataset import MicroExpressionDataset
+from dadnet.labels import metrics
+from orchestration.folds.plan import Inputs, Plan, plan_of, with_config
+from orchestration.search.trial import Job, OnEpoch
+from results.ledger.val_side import ValLedger, ValSide
 from search_spaces.space import apply_values
 
 BEST_WEIGHT, BEST_STAGES = 0.4, (2, 3)

@@ -28,9 +28,9 @@ import torch
 from benchmarks.common import arguments, report
 from benchmarks.fold_step import teacher
 from benchmarks.ordinary import OrdinaryFold
-from dadnet.clips import MicroExpressionDataset
-from dadnet.config import DataConfig
-from dadnet.flow_store import (
+from dadnet.config.experiment import DataConfig
+from dadnet.config.presets import get_preset
+from dadnet.flow.store import (
     FLOW_FILE,
     flow_digest,
     flow_table,
@@ -39,9 +39,9 @@ from dadnet.flow_store import (
     write_card,
     write_flow_file,
 )
-from dadnet.presets import get_preset
-from dadnet.teacher import Teacher
-from results.ledger import Ledger
+from dadnet.folds.dataset import MicroExpressionDataset
+from dadnet.training.teacher import Teacher
+from results.ledger.ledger import Ledger
 
 SUBJECTS, CLIPS_EACH, SIZE = 24, 6, 56
 EPOCHS = get_preset("smoke", DataConfig()).optim.epochs

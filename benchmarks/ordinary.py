@@ -1,7 +1,7 @@
 """One fold the ordinary way, as a careful user would write it with the public API.
 
 A DataLoader, augmentation clip by clip, the plain memory layout, one eager step, the global random
-generator. It is what the engine of `dadnet.training` is measured against.
+generator. It is what the engine of `dadnet.training.loop` is measured against.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.plain import make_plain
-from dadnet.augment import POLICIES, OpticalFlowAugmentation
-from dadnet.clips import normalise
-from dadnet.config import ExperimentConfig
+from dadnet.base.seeding import generator
+from dadnet.config.experiment import ExperimentConfig
+from dadnet.folds.dataset import normalise
 from dadnet.models import DADNet, classification_loss, dad_net_loss
-from dadnet.seeding import generator
-from dadnet.teacher import Teacher, build_model
+from dadnet.training.augment import POLICIES, OpticalFlowAugmentation
+from dadnet.training.build import build_model
+from dadnet.training.teacher import Teacher
 
 
 class AugmentedClips(Dataset[tuple[Tensor, int]]):

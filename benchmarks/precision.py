@@ -18,11 +18,11 @@ import torch
 
 from benchmarks.common import report
 from benchmarks.devices import choose, wait
-from dadnet.config import DataConfig, Precision
-from dadnet.fold_view import FoldView
-from dadnet.presets import get_preset
-from dadnet.training import train_stack
-from orchestration.plan import Plan, make_plan
+from dadnet.config.experiment import DataConfig, Precision
+from dadnet.config.presets import get_preset
+from dadnet.folds.view import FoldView
+from dadnet.training.loop import train_stack
+from orchestration.folds.plan import Plan, make_plan
 
 
 def one_precision(plan: Plan, names: list[str], device: torch.device) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from typing import Any
 
 from benchmarks.common import report
 from benchmarks.loso import span
-from dadnet.errors import DadnetError
-from orchestration import cli, demo
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from orchestration.synthetic_inputs import input_steps, run_steps
 
 _DRY = re.compile(r"about (\d+):(\d+) on \d+ workers, start-up not counted: (\d+) folds")
 _ETA = re.compile(r"done \((\d+)/(\d+), ETA (?:(\d+):)?(\d+):(\d+)")
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="of the demo")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each stack")
     given = parser.parse_args()
-    if demo.prepare_synthetic(given.folder, cli.console()) != cli.DONE:
+    if run_steps(input_steps(given.folder), cli.console()) != cli.DONE:
         raise DadnetError("the synthetic set could not be made")
     rows = [one(given.folder, stack, 2) for _ in range(given.repeats) for stack in ("1", "auto")]
     report("predicted", rows, given.json)

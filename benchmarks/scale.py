@@ -24,16 +24,16 @@ from rich.console import Console
 
 from benchmarks.common import report
 from benchmarks.dry import EPOCHS, dry_plan, make_dry_folds
-from orchestration.board import Board, FoldBoard
-from orchestration.connection import connect
-from orchestration.event_log import EventLog
-from orchestration.group import POLL_S, run_group
-from orchestration.plan import Plan
-from orchestration.progress import Progress
-from orchestration.work import WorkOptions
-from orchestration.worker import BoardClient, Plans, serve
-from results.board import leaderboard
-from results.ledger import Ledger
+from orchestration.folds.make import WorkOptions
+from orchestration.folds.plan import Plan
+from orchestration.folds.queue import Board, FoldBoard
+from orchestration.reporting.events import EventLog
+from orchestration.reporting.progress import Progress
+from orchestration.workers.connection import connect
+from orchestration.workers.group import POLL_S, run_group
+from orchestration.workers.worker import BoardClient, Plans, serve
+from results.leaderboard.ranking import leaderboard
+from results.ledger.ledger import Ledger
 
 PROCESSES = 2
 GROUP_FOLDS, GROUP_SECONDS, GROUP_WORKERS = 12, 2.0, 2

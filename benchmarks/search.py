@@ -26,12 +26,12 @@ from benchmarks.landscape import (
     skill,
     true_uf1,
 )
-from dadnet.config import ExperimentConfig
-from orchestration.plan import Plan
-from orchestration.pruning import Pruning
-from orchestration.search import search_here
-from orchestration.study import Study
-from orchestration.study_settings import SearchSettings
+from dadnet.config.experiment import ExperimentConfig
+from orchestration.folds.plan import Plan
+from orchestration.search.pruning import Pruning
+from orchestration.search.settings import SearchSettings
+from orchestration.search.study import Study
+from orchestration.search.trials import search_here
 from search_spaces import SPACES
 from search_spaces.space import apply_values
 

@@ -16,9 +16,9 @@ from benchmarks.common import arguments, as_row, measure, report
 from benchmarks.counting import work_of
 from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
 from benchmarks.fold_step import fold, teacher
-from dadnet.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig, Size
-from dadnet.member import Member
-from dadnet.member_stack import MemberStack
+from dadnet.config.experiment import ExperimentConfig, LossConfig, ModelConfig, OptimConfig, Size
+from dadnet.training.fold_stack import MemberStack
+from dadnet.training.one_fold import Member
 
 # A GPU is bound by kernel launches until a stack is large.
 SIZES = {"cpu": (2, 4, 8), "cuda": (2, 4, 8, 16, 32, 64)}

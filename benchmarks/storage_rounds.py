@@ -1,7 +1,8 @@
 """The rounds of `benchmarks.faults` whose storage fails: an S3 server with faults, a full disk.
 
-The server is that of the tests (moto's, see `tests.s3_server`). A run may go through a fault, or
-give up with one line and status 2; what it must not do is count a record that is not whole.
+The server is that of the tests (moto's, see `tests.servers.s3_server`). A run may go through a
+fault, or give up with one line and status 2; what it must not do is count a record that is not
+whole.
 """
 
 import os
@@ -16,8 +17,8 @@ from unittest.mock import patch
 from urllib.parse import unquote
 
 from benchmarks.disturbed import Round, SkippedError, check
-from dadnet.remote import RETRY_ENV
-from tests.s3 import BUCKET, CREDENTIALS, S3Server
+from dadnet.base.remote import RETRY_ENV
+from tests.servers.s3 import BUCKET, CREDENTIALS, S3Server
 
 PLACES = ("", "/folds/", "/checkpoints/", "/claims/", "experiment.json")
 PREFIX = "runs"

@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.common import arguments, report
 from benchmarks.fold_step import config, fold, teacher
-from dadnet.stack_size import first_step
-from orchestration.cost import company
+from dadnet.training.stack_size import first_step
+from orchestration.folds.cost import company
 
 TIMED_S = 3.0
 

@@ -7,22 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dadnet.augment import OpticalFlowAugmentation as OpticalFlowAugmentation
-    from dadnet.clips import MicroExpressionDataset as MicroExpressionDataset
+    from dadnet.folds.dataset import MicroExpressionDataset as MicroExpressionDataset
+    from dadnet.inference.predictor import load_model as load_model
     from dadnet.models import get_dad_net as get_dad_net
     from dadnet.models import get_microflownext as get_microflownext
     from dadnet.models import gswd as gswd
-    from dadnet.predictor import load_model as load_model
+    from dadnet.training.augment import OpticalFlowAugmentation as OpticalFlowAugmentation
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "MicroExpressionDataset": "dadnet.clips",
-    "OpticalFlowAugmentation": "dadnet.augment",
+    "MicroExpressionDataset": "dadnet.folds.dataset",
+    "OpticalFlowAugmentation": "dadnet.training.augment",
     "get_dad_net": "dadnet.models",
     "get_microflownext": "dadnet.models",
     "gswd": "dadnet.models",
-    "load_model": "dadnet.predictor",
+    "load_model": "dadnet.inference.predictor",
 }
 
 

@@ -21,10 +21,10 @@ import torch
 import tyro
 from torch import Tensor
 
-from dadnet import cli
-from dadnet.errors import DadnetError
-from dadnet.foreign import describe_foreign
-from dadnet.model_file import ALL_SUBJECTS, ModelCard, TrainedModel, build_network
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.inference.imported_weights import describe_foreign
+from dadnet.inference.model_file import ALL_SUBJECTS, ModelCard, TrainedModel, build_network
 from dadnet.models import LoadReport, load_reference_state
 
 # Under which a training script may put the state dict, besides what else it keeps.

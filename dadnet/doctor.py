@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dadnet.datasets.class_sets import class_sets_of, get_class_set
+from dadnet.base.errors import DadnetError
 from dadnet.datasets.index import ClipIndex, Rejected
-from dadnet.datasets.layout import Options
 from dadnet.datasets.literature import LITERATURE, Known
-from dadnet.datasets.registry import READERS, read_dataset
-from dadnet.errors import DadnetError
-from dadnet.flow import decode_image
-from dadnet.tasks import names_in
+from dadnet.datasets.official.layout import Options
+from dadnet.datasets.official.registry import READERS, read_dataset
+from dadnet.flow.compute import decode_image
+from dadnet.labels.class_sets import class_sets_of, get_class_set
+from dadnet.labels.tasks import names_in
 
 _RELEASE = "another release of the set"
 Verdict = Literal["ok", "differs", "note", "fail"]

@@ -25,13 +25,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from dadnet import cli
-from dadnet.config import RIVALS
-from dadnet.errors import DadnetError
-from dadnet.model_file import CARD, TrainedModel, load_model_file
-from dadnet.models.targets import to_probabilities
-from dadnet.normalisation import normalise
-from dadnet.tasks import task_of
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import RIVALS
+from dadnet.flow.normalisation import normalise
+from dadnet.inference.model_file import CARD, TrainedModel, load_model_file
+from dadnet.labels.targets import to_probabilities
+from dadnet.labels.tasks import task_of
 
 TOLERANCE = 1e-4  # of the logits; of the largest one where that exceeds 1
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}

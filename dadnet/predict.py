@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dadnet import cli
-from dadnet.errors import DadnetError
-from dadnet.model_file import ModelCard, TrainedModel, load_model_file
-from dadnet.predict_inputs import Inputs, read_inputs
-from dadnet.predictor import Prediction, Predictor, find_weights
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.inference.inputs import Inputs, read_inputs
+from dadnet.inference.model_file import ModelCard, TrainedModel, load_model_file
+from dadnet.inference.predictor import Prediction, Predictor, find_weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,23 +14,22 @@ from typing import Any
 
 from rich.console import Console
 
-from dadnet.config import DataConfig
-from dadnet.errors import DadnetError
-from dadnet.presets import PRESETS, get_preset
-from orchestration import cli
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import replace_file
+from dadnet.config.experiment import DataConfig
+from dadnet.config.presets import PRESETS, get_preset
 from orchestration.ablation_grid import Variant, make_grid
-from orchestration.plan import Inputs, Plan, load_inputs, plan_of
-from orchestration.run_flags import RunFlags
-from orchestration.run_loso import (
-    check_device,
-    cost_here,
-    find_inputs,
-    make_missing,
-    remove_folder,
+from orchestration.folds.flags import RunFlags
+from orchestration.folds.plan import Inputs, Plan, load_inputs, plan_of
+from orchestration.run_loso import check_device, cost_here, find_inputs, make_missing, remove_folder
+from results.ledger.ledger import Ledger
+from results.pages.ablation import (
+    ablation_page_name,
+    ablation_table,
+    make_ablation,
+    render_ablation,
 )
-from results.ablation import ablation_page_name, ablation_table, make_ablation, render_ablation
-from results.ledger import Ledger
-from results.rendering import replace_file
 
 # A preset with the data it was made for; what the words say of the data wins.
 _RECIPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
-from dadnet.config import ExperimentConfig
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import ExperimentConfig
 
 WEIGHTS = (0.1, 0.5, 1.0, 1.5, 2.0)
 STAGES = (0, 1, 2, 3)

@@ -16,24 +16,25 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from dadnet.config import ExperimentConfig
-from dadnet.corrupted_inputs import corrupted_inputs
-from dadnet.errors import DadnetError
-from dadnet.explain import Look, look, projected_densities, theta_numbers
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import replace_file
+from dadnet.base.seeding import generator
+from dadnet.config.experiment import ExperimentConfig
+from dadnet.flow.corrupted_inputs import corrupted_inputs
+from dadnet.inference.explain import Look, look, projected_densities, theta_numbers
+from dadnet.inference.score import score_inputs
+from dadnet.labels.tasks import Names, has
 from dadnet.models import DADNet, load_weights
-from dadnet.scoring import score_inputs
-from dadnet.seeding import generator
-from dadnet.tasks import Names, has
-from dadnet.teacher import Teacher, build_model
-from orchestration import cli
-from orchestration.kept import adapters_path
-from orchestration.plan import default_flows
-from orchestration.scoring import Scoring, check_clean, load_fold, load_scoring
-from results.explanation import Explanation, put_explanation
-from results.ledger import Ledger
-from results.records import FoldRecord
-from results.rendering import replace_file
-from results.run_page import render_run, row_of, run_page_name
+from dadnet.training.build import build_model
+from dadnet.training.teacher import Teacher
+from orchestration.folds.kept_weights import adapters_path
+from orchestration.folds.plan import default_flows
+from orchestration.folds.rescore import Scoring, check_clean, load_fold, load_scoring
+from results.ledger.explanation import Explanation, put_explanation
+from results.ledger.ledger import Ledger
+from results.ledger.records import FoldRecord
+from results.pages.run import render_run, row_of, run_page_name
 
 NUM_RANKS = 33
 # Training clips of one fold that the densities are made of.
@@ -187,7 +188,7 @@ def fold_densities(scoring: Scoring, record: FoldRecord, teacher: Teacher) -> li
             f"({experiment.teacher_digest if config.aligned else 'none: nothing was aligned'}), "
             f"got {teacher.digest}"
         )
-    # As `dadnet.member.Member` begins: the same draws give the same initial weights.
+    # As `dadnet.training.one_fold.Member` begins: the same draws give the same initial weights.
     before, after = (
         build_model(
             config, len(experiment.classes), teacher, generator("init", config.seed, record.fold)

@@ -22,20 +22,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from dadnet.align import file_digest, load_landmarker
-from dadnet.clip_flow import FlowOptions
+from dadnet.base import cli
+from dadnet.base.digests import file_digest
+from dadnet.base.errors import DadnetError
+from dadnet.base.remote import RemotePath
 from dadnet.datasets.index import ClipIndex, Rejected
-from dadnet.errors import DadnetError
-from dadnet.flow_store import (
-    CARD,
-    publish_store,
-    read_card,
-)
-from dadnet.remote import RemotePath
-from orchestration import cli
-from orchestration.flows import Chunk, finish_store, make_chunk
-from orchestration.preview import PREVIEW, preview_store, publish_sheets
-from orchestration.reading import IngestFlags, read_index, with_points
+from dadnet.flow.clip import FlowOptions
+from dadnet.flow.faces import load_landmarker
+from dadnet.flow.request import IngestFlags, read_index, with_points
+from dadnet.flow.store import CARD, publish_store, read_card
+from orchestration.flows.chunk import Chunk
+from orchestration.flows.chunks import finish_store, make_chunk
+from orchestration.flows.preview import PREVIEW, preview_store, publish_sheets
 
 CHUNK_CLIPS = 8
 
@@ -152,7 +150,7 @@ def _compute(chunks: list[Chunk], clips: int, workers: int | None, console: Cons
 def _on_ray(chunks: list[Chunk], workers: int | None) -> Iterator[int]:
     import ray  # only when needed
 
-    from orchestration.connection import connect
+    from orchestration.workers.connection import connect
 
     connect(workers or 1)
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # the progress bar is ours

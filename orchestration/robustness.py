@@ -18,17 +18,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from dadnet.corruptions import KINDS, Corruption, suite
-from dadnet.errors import DadnetError
-from orchestration import cli
-from orchestration.plan import default_flows
-from orchestration.scoring import Scoring, load_scoring, score_fold
-from results.corrupted import RobustnessLedger
-from results.ledger import Ledger
-from results.rendering import replace_file
-from results.robustness import clean_counts, read_robustness
-from results.robustness_page import render_robustness, robustness_table
-from results.run_page import robustness_page_name
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import replace_file
+from dadnet.flow.corruptions import KINDS, Corruption, suite
+from orchestration.folds.plan import default_flows
+from orchestration.folds.rescore import Scoring, load_scoring, score_fold
+from results.ledger.corrupted import RobustnessLedger
+from results.ledger.ledger import Ledger
+from results.pages.robustness import clean_counts, read_robustness
+from results.pages.robustness_page import render_robustness, robustness_table
+from results.pages.run import robustness_page_name
 
 Work = list[tuple[str, tuple[Corruption, ...]]]
 
@@ -148,7 +148,7 @@ def _here(scoring: Scoring, work: Work) -> Iterator[int]:
 def _on_ray(scoring: Scoring, work: Work, workers: int | None) -> Iterator[int]:
     import ray  # only when needed
 
-    from orchestration.connection import connect
+    from orchestration.workers.connection import connect
 
     at_once = workers or os.cpu_count() or 1
     connect(at_once)

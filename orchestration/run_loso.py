@@ -25,22 +25,23 @@ if find_spec("dadnet") is None:  # a lone copy on a machine without the package
 import torch
 from rich.console import Console
 
-from dadnet.errors import DadnetError
-from dadnet.location import Location, absolute
-from dadnet.precision import check_precision
-from dadnet.remote import RemotePath
-from dadnet.training import StoppedError
-from orchestration import cli
-from orchestration.claims import Presence, claims_folder
-from orchestration.cost import Cost, measure_cost
-from orchestration.in_process import make_folds_here
-from orchestration.plan import Inputs, Plan, default_flows, load_inputs, plan_of
-from orchestration.progress import Progress
-from orchestration.run_flags import RunFlags, parse_flags
-from orchestration.stopping import StopRequest
-from orchestration.work import WorkOptions, local_device, stack_size
-from results.board import leaderboard, text_table
-from results.ledger import Ledger
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location, absolute
+from dadnet.base.remote import RemotePath
+from dadnet.models.precision import check_precision
+from dadnet.training.loop import StoppedError
+from orchestration.folds.claims import Presence, claims_folder
+from orchestration.folds.cost import Cost, measure_cost
+from orchestration.folds.flags import RunFlags, parse_flags
+from orchestration.folds.here import make_folds_here
+from orchestration.folds.make import WorkOptions, local_device, stack_size
+from orchestration.folds.plan import Inputs, Plan, default_flows, load_inputs, plan_of
+from orchestration.folds.stopping import StopRequest
+from orchestration.reporting.leave import leave
+from orchestration.reporting.progress import Progress
+from results.leaderboard.ranking import leaderboard, text_table
+from results.ledger.ledger import Ledger
 
 
 def run(flags: RunFlags, console: Console) -> int:
@@ -103,11 +104,13 @@ def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
         or ledger.is_begun(config.data.dataset, inputs.digest(config))
     ):
         return plan_of(config, inputs)
-    from orchestration.connection import connect  # Ray only when needed
+    from orchestration.workers.connection import connect  # Ray only when needed
 
     with ThreadPoolExecutor(1) as pool:
         plan = pool.submit(plan_of, config, inputs)
-        pool.submit(import_module, "orchestration.group")  # Ray Train takes half a second to load
+        pool.submit(
+            import_module, "orchestration.workers.group"
+        )  # Ray Train takes half a second to load
         connect(flags.workers or 1)
         return plan.result()
 
@@ -153,7 +156,7 @@ def check_device(flags: RunFlags) -> None:
     """Refuse what no worker of this run could do, before anything is written."""
     on_ray, shared = flags.workers != 0, flags.gpus_per_worker is not None
     if on_ray and (flags.experiment.optim.precision == "tf32" or shared):
-        from orchestration.room import cluster_has_gpus, worker_share
+        from orchestration.workers.capacity import cluster_has_gpus, worker_share
 
         share = worker_share(cluster_has_gpus(), flags.gpus_per_worker)
         check_precision(
@@ -168,12 +171,13 @@ def find_inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | N
     dataset, model = flags.experiment.data.dataset, flags.experiment.model
     if flags.flows is not None or dataset != "synthetic":
         return flags.flows or default_flows(dataset), flags.macro_weights
-    from orchestration import demo  # it uses this module
+    from orchestration.synthetic_inputs import input_steps, run_steps, teacher_path  # OpenCV
 
-    if demo.prepare_synthetic(Path("demo"), console) != cli.DONE:
+    out = Path("demo")
+    if run_steps(input_steps(out), console) != cli.DONE:
         raise DadnetError("the synthetic set could not be made")
-    teacher = Path("demo") / "teacher.safetensors" if model.model_type == "dad_net" else None
-    return Path("demo") / "flows" / "synthetic", flags.macro_weights or teacher
+    teacher = teacher_path(out) if model.model_type == "dad_net" else None
+    return out / "flows" / "synthetic", flags.macro_weights or teacher
 
 
 def _print_plan(plan: Plan, console: Console) -> None:
@@ -244,8 +248,8 @@ def _on_ray(
     progress: Progress,
     stop: StopRequest,
 ) -> None:
-    from orchestration.connection import connect  # Ray only when needed
-    from orchestration.group import run_group
+    from orchestration.workers.connection import connect  # Ray only when needed
+    from orchestration.workers.group import run_group
 
     connect(flags.workers or 1)
     stop.install()
@@ -268,4 +272,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

@@ -16,9 +16,11 @@ import torch
 import tyro
 from rich.console import Console
 
-from dadnet.checkpoint import CheckpointFile
-from dadnet.clips import MicroExpressionDataset
-from dadnet.config import (
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location
+from dadnet.base.seeding import seed_hash
+from dadnet.config.experiment import (
     DataConfig,
     ExperimentConfig,
     LossConfig,
@@ -27,15 +29,13 @@ from dadnet.config import (
     Size,
     experiment_digest,
 )
-from dadnet.errors import DadnetError
-from dadnet.flow_store import FlowStore, load_flow_store
-from dadnet.fold_view import FoldView, TrainedFold
-from dadnet.location import Location
-from dadnet.protocols import Fold, carve_val
-from dadnet.seeding import seed_hash
-from dadnet.teacher import Teacher
-from dadnet.teacher_training import train_teacher_network
-from orchestration import cli
+from dadnet.flow.store import FlowStore, load_flow_store
+from dadnet.folds.dataset import MicroExpressionDataset
+from dadnet.folds.protocols import Fold, carve_val
+from dadnet.folds.view import FoldView, TrainedFold
+from dadnet.training.checkpoint import CheckpointFile
+from dadnet.training.teacher import Teacher
+from dadnet.training.train_teacher import train_teacher_network
 
 _METRICS = ("val_uf1", "val_uar", "val_log_loss", "train_loss")
 

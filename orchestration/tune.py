@@ -11,16 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestration import cli
-from orchestration.nested_search import NestedSearch
-from orchestration.plain_search import PlainSearch
-from orchestration.plan import load_inputs
-from orchestration.study_storage import storage_url
-from orchestration.trial import ServiceLostError, TrialFailedError
-from orchestration.tune_flags import TuneFlags, parse_flags
-from results.board import leaderboard, text_table
-from results.ledger import Ledger
-from results.page import write_site
+from dadnet.base import cli
+from orchestration.folds.plan import load_inputs
+from orchestration.reporting.leave import leave
+from orchestration.search.flags import TuneFlags, parse_flags
+from orchestration.search.nested_search import NestedSearch
+from orchestration.search.searches import PlainSearch
+from orchestration.search.storage import storage_url
+from orchestration.search.trial import ServiceLostError, TrialFailedError
+from results.leaderboard.ranking import leaderboard, text_table
+from results.ledger.ledger import Ledger
+from results.pages.site import write_site
 
 
 def run(flags: TuneFlags, console: Console) -> int:
@@ -67,4 +68,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

@@ -20,15 +20,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dadnet.errors import DadnetError
-from dadnet.location import Location
-from dadnet.remote import RemotePath
-from orchestration import cli
-from orchestration.event_log import EventLog, LoggedFold, LoggedRun
-from orchestration.progress import duration, remaining
-from results.ledger import Ledger, file_name
-from results.mirror import readable
-from results.records import Experiment
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location
+from dadnet.base.remote import RemotePath
+from orchestration.reporting.events import EventLog, LoggedFold, LoggedRun
+from orchestration.reporting.progress import duration, remaining
+from results.ledger.ledger import Ledger, file_name
+from results.ledger.mirror import readable
+from results.ledger.records import Experiment
 
 LOOK_S = 2.0
 _ORDER = ("running", "lost", "failed", "waiting", "done")

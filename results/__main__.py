@@ -15,10 +15,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from dadnet.errors import DadnetError
-from dadnet.location import location
-from results.ledger import Ledger, LedgerWarning
-from results.records import PROTOCOLS, SELECTIONS
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import location
+from results.ledger.ledger import Ledger, LedgerWarning
+from results.ledger.records import PROTOCOLS, SELECTIONS
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 FORMATS = ("html", "csv", "json", "markdown", "latex")
@@ -204,8 +204,8 @@ def _count(text: str) -> int:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
-    from results.mirror import readable_root
-    from results.stamp import unchanged  # light, unlike what makes a site
+    from results.leaderboard.stamp import unchanged  # light, unlike what makes a site
+    from results.ledger.mirror import readable_root
 
     options = {
         name: None if (value := getattr(arguments, name)) is None else str(value)

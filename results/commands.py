@@ -12,18 +12,23 @@ from collections.abc import Mapping
 
 from threadpoolctl import threadpool_limits
 
-from dadnet.errors import DadnetError
-from results import leaklab, submission
-from results.board import Filters, leaderboard
-from results.foreign import ForeignTable, import_table
-from results.ledger import Ledger, LedgerWarning
-from results.mirror import readable
-from results.page import write_site
-from results.plots import lines
-from results.predictions import megc_log, prediction_csv
-from results.rendering import render, replace_file
-from results.rows import Group
-from results.run_page import (
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import replace_file
+from results.exchange import submission
+from results.exchange.imported import ForeignTable, import_table
+from results.exchange.predictions import megc_log, prediction_csv
+from results.exchange.trackers import MLflow, TensorBoard, Tracker, feed
+from results.leaderboard import leaklab
+from results.leaderboard.fingerprint import Folder
+from results.leaderboard.ranking import Filters, leaderboard
+from results.leaderboard.rows import Group
+from results.leaderboard.stamp import write_stamp
+from results.leaderboard.text import text_table
+from results.ledger.ledger import Ledger, LedgerWarning
+from results.ledger.mirror import readable
+from results.pages.plots import lines
+from results.pages.rendering import render
+from results.pages.run import (
     render_compare,
     render_own_robustness,
     render_run,
@@ -31,10 +36,7 @@ from results.run_page import (
     row_of,
     run_page_name,
 )
-from results.scan import Folder
-from results.stamp import write_stamp
-from results.terminal import text_table
-from results.trackers import MLflow, TensorBoard, Tracker, feed
+from results.pages.site import write_site
 
 DONE, INCOMPLETE = 0, 3
 

@@ -3,17 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from search_spaces import (
-    alignment,
-    casme2,
-    casme3,
-    dfme,
-    fourdme,
-    full,
-    objectives,
-    optim,
-    smoke,
-)
+from search_spaces import alignment, casme2, casme3, dfme, fourdme, full, objectives, optim, smoke
 from search_spaces.space import Space
 
 SPACES: Mapping[str, Space] = MappingProxyType(

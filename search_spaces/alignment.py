@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dadnet.config import ExperimentConfig
+from dadnet.config.experiment import ExperimentConfig
 from search_spaces.space import Space, Values
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dadnet.config import ExperimentConfig
+from dadnet.config.experiment import ExperimentConfig
 from search_spaces import optim
 from search_spaces.recipe import RecipeSpace
 from search_spaces.space import Space, Values

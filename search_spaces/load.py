@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
 from search_spaces import SPACES
 from search_spaces.space import Space
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
-from dadnet.config import Alignment, ExperimentConfig
+from dadnet.config.experiment import Alignment, ExperimentConfig
 from search_spaces.space import Space, Values
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dadnet.config import ExperimentConfig
+from dadnet.config.experiment import ExperimentConfig
 from search_spaces import alignment
 from search_spaces.space import Space, Values
 

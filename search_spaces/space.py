@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dadnet.config import ExperimentConfig
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import ExperimentConfig
 
 if TYPE_CHECKING:
     import optuna

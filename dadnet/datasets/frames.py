@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 # A folder with more folders than this holds subjects or clips, and no annotation.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import frame_number
-from dadnet.errors import DadnetError
 
 INDEX_COLUMNS = (
     "clip_id",

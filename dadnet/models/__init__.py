@@ -1,18 +1,8 @@
 """The networks, their loss, and their weight files."""
 
 from dadnet.models.blocks import FlowCorrection, correct_flow
-from dadnet.models.dad_net import (
-    DADNet,
-    DADNetOutput,
-    get_dad_net,
-)
-from dadnet.models.gswd import (
-    LossParts,
-    classification_loss,
-    dad_net_loss,
-    draw_directions,
-    gswd,
-)
+from dadnet.models.dad_net import DADNet, DADNetOutput, get_dad_net
+from dadnet.models.loss import LossParts, classification_loss, dad_net_loss, draw_directions, gswd
 from dadnet.models.microflownext import (
     MIN_INPUT_SIZE,
     MODEL_SIZES,
@@ -22,7 +12,7 @@ from dadnet.models.microflownext import (
     count_parameters,
     get_microflownext,
 )
-from dadnet.models.reference import (
+from dadnet.models.weights import (
     LoadedWeights,
     LoadReport,
     load_reference_state,

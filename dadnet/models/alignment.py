@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from dadnet.errors import DadnetError
-from dadnet.precision import full
+from dadnet.base.errors import DadnetError
+from dadnet.models.precision import full
 
 Form = Literal["tokens", "flat"]
 Method = Literal["auto", "moments", "projected"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
 from dadnet.models.blocks import FlowCorrection
 from dadnet.models.microflownext import (
     NUM_STAGES,
@@ -22,8 +22,8 @@ from dadnet.models.microflownext import (
     ModelOutput,
     get_microflownext,
 )
-from dadnet.models.reference import infer_architecture, load_reference_state, load_weights
-from dadnet.precision import full
+from dadnet.models.precision import full
+from dadnet.models.weights import infer_architecture, load_reference_state, load_weights
 
 Stages = Iterable[int] | Mapping[int, bool]
 

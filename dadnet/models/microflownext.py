@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
 from dadnet.models.blocks import (
     FlowCorrection,
     GradientAwareBlock,
@@ -24,7 +24,7 @@ from dadnet.models.blocks import (
     correct_flow,
 )
 from dadnet.models.operations import affine_points
-from dadnet.precision import in_full
+from dadnet.models.precision import in_full
 
 Head = Literal["tokens", "pooled", "linear"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from dadnet.precision import as_products, full
+from dadnet.models.precision import as_products, full
 
 GRADIENT_EPS = 1e-8  # keeps the magnitude differentiable where the map is flat
 _WIDE_KERNEL = 3  # columns; oneDNN's weight gradient of wider depthwise kernels is 5 times slower

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from orchestration import run_loso
-from results.ledger import Ledger
+from results.ledger.ledger import Ledger
+from tests.build.flows import make_clips, write_store
+from tests.build.runs import ledger_content
 from tests.cluster.inside import NAMESPACES
-from tests.conftest import make_clips, write_store
-from tests.orchestration.conftest import ledger_content
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(650)]
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from dadnet import convert
-from dadnet.model_file import load_model_file
+from dadnet.inference.model_file import load_model_file
+from dadnet.inference.predictor import load_model
 from dadnet.models import MODEL_SIZES, get_microflownext, weights_digest
-from dadnet.predictor import load_model
-from dadnet.teacher import Teacher
-from tests.dadnet.models.test_reference import backbone, foreign, seeded, two_streams
+from dadnet.training.teacher import Teacher
+from tests.build.models import backbone, foreign, seeded, two_streams
 
 NAMES = ["--classes", "negative,positive,surprise"]
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from dadnet import export
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
 from dadnet.export import check_program
-from dadnet.model_file import CARD, ModelCard, TrainedModel, load_model_file
-from dadnet.predictor import load_model
-from tests.dadnet.test_model_file import make_model
+from dadnet.inference.model_file import CARD, ModelCard, TrainedModel, load_model_file
+from dadnet.inference.predictor import load_model
+from tests.build.models import make_model
 
 HEADS = ("tokens", "pooled", "linear")
 TRANSFORMERS = ("inverse", "similarity", "none")

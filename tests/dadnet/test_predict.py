@@ -11,15 +11,15 @@ import pytest
 
 import dadnet
 from dadnet import predict
-from dadnet.clips import MicroExpressionDataset
-from dadnet.flow import compute_flow, resize_flow
-from dadnet.flow_store import load_flow_store
-from dadnet.model_file import ModelCard, load_model_file
-from dadnet.predictor import load_model, prepare
-from dadnet.scoring import score
-from dadnet.tasks import SINGLE_LABEL
-from tests.conftest import make_clips, write_store
-from tests.dadnet.test_model_file import NAMES, make_model
+from dadnet.flow.compute import compute_flow, resize_flow
+from dadnet.flow.store import load_flow_store
+from dadnet.folds.dataset import MicroExpressionDataset
+from dadnet.inference.model_file import ModelCard, load_model_file
+from dadnet.inference.predictor import load_model, prepare
+from dadnet.inference.score import score
+from dadnet.labels.tasks import SINGLE_LABEL
+from tests.build.flows import make_clips, write_frames, write_store
+from tests.build.models import NAMES, make_model
 
 FLOW = {"method": "tvl1", "size": 64, "crop": None, "normalisation": "none"}
 
@@ -39,18 +39,6 @@ def weights(tmp_path):
 def random_flow(seed: int, size: int = 64) -> np.ndarray:
     draws = np.random.default_rng(seed).normal(size=(2, size, size))
     return cv2.GaussianBlur(draws.transpose(1, 2, 0), (0, 0), 3).transpose(2, 0, 1) * 10
-
-
-def write_frames(folder, seed: int = 0, suffix: str = ".png"):
-    noise = np.random.default_rng(seed).uniform(0, 255, (80, 80)).astype(np.float32)
-    smooth = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)
-    moved = cv2.warpAffine(
-        smooth, np.float32([[1, 0, 1.5], [0, 1, 0]]), (80, 80), borderMode=cv2.BORDER_REFLECT
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in (("onset", smooth), ("apex", moved)):
-        cv2.imwrite(str(folder / f"{name}{suffix}"), frame.astype(np.uint8))
-    return folder / f"onset{suffix}", folder / f"apex{suffix}"
 
 
 def said(capsys, *words) -> dict:

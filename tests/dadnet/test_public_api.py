@@ -6,9 +6,8 @@ import torch
 
 import dadnet
 from dadnet import convert
-from dadnet.errors import DadnetError
-from tests.dadnet.models.test_reference import backbone, foreign
-from tests.dadnet.test_model_file import make_model
+from dadnet.base.errors import DadnetError
+from tests.build.models import backbone, foreign, make_model
 
 
 @pytest.fixture

@@ -2,16 +2,16 @@
 
 import pytest
 
-from dadnet.config import DataConfig
-from dadnet.errors import DadnetError
-from dadnet.presets import get_preset
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import DataConfig
+from dadnet.config.presets import get_preset
 from orchestration import ablate
 from orchestration.ablation_grid import make_grid
-from results.ablation import make_ablation
-from results.compare import difference, holm
-from results.ledger import Ledger
-from results.run_page import row_of
-from tests.orchestration.conftest import run_words
+from results.ledger.ledger import Ledger
+from results.pages.ablation import make_ablation
+from results.pages.run import row_of
+from results.statistics.compare import difference, holm
+from tests.build.runs import run_words
 
 
 def base():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestration import demo, run_loso
-from results.board import leaderboard
-from results.ledger import Ledger
+from results.leaderboard.ranking import leaderboard
+from results.ledger.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from dadnet.clips import normalise
-from dadnet.explain import theta_numbers
-from dadnet.flow_store import load_flow_store
-from dadnet.model_file import load_model_file
+from dadnet.flow.store import load_flow_store
+from dadnet.folds.dataset import normalise
+from dadnet.inference.explain import theta_numbers
+from dadnet.inference.model_file import load_model_file
 from orchestration import explain, run_loso
 from results.__main__ import main as board
-from results.explanation import read_explanation
-from results.ledger import Ledger
-from tests.orchestration.conftest import run_words
+from results.ledger.explanation import read_explanation
+from results.ledger.ledger import Ledger
+from tests.build.runs import run_words
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dadnet.flow import compute_flow, read_frame
-from dadnet.flow_store import load_flow_store, read_card
-from orchestration import flows as flows_module
+from dadnet.flow.compute import compute_flow, read_frame
+from dadnet.flow.store import load_flow_store, read_card
 from orchestration import ingest
+from orchestration.flows import chunks as flows_module
 
 
 def frame(path: Path, shift: float, seed: int) -> None:

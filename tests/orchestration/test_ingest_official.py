@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dadnet.align import POINT_COLUMNS, TEMPLATE
-from dadnet.clip_flow import FlowOptions, make_clip_flow
 from dadnet.datasets.copies import write_copy
-from dadnet.flow_store import load_flow_store, read_card
+from dadnet.flow.clip import FlowOptions, make_clip_flow
+from dadnet.flow.faces import POINT_COLUMNS, TEMPLATE
+from dadnet.flow.store import load_flow_store, read_card
 from orchestration import ingest
 
 
@@ -62,7 +62,7 @@ def test_an_unknown_apex_becomes_the_peak_of_the_flow(casme2, tmp_path):
 
 
 def test_frames_are_read_once(casme2, tmp_path, monkeypatch):
-    from dadnet import clip_flow
+    from dadnet.flow import clip as clip_flow
 
     real, read = clip_flow.decode_image, []
     monkeypatch.setattr(
@@ -151,9 +151,9 @@ class TestAlign:
     def test_a_model_is_asked_once_per_clip_and_its_absence_of_a_face_is_a_reason(
         self, casme2, monkeypatch
     ):
-        from dadnet import clip_flow
-        from dadnet.datasets.registry import read_dataset
-        from dadnet.errors import DadnetError
+        from dadnet.base.errors import DadnetError
+        from dadnet.datasets.official.registry import read_dataset
+        from dadnet.flow import clip as clip_flow
 
         row = read_dataset("casme2", casme2).clips.iloc[0].to_dict()
         options = FlowOptions("farneback", 64, None, "model:x")
@@ -228,7 +228,7 @@ def test_a_mended_frame_is_read_again(own, tmp_path, capfd):
 
 @pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
 def test_a_damaged_store_is_one_line(casme2, tmp_path, place):
-    from dadnet.errors import DadnetError
+    from dadnet.base.errors import DadnetError
 
     assert run(casme2, tmp_path / "f", "--max-rejected", "3") == 0
     path = tmp_path / "f" / "flows-00000.parquet"

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from dadnet.corrupted_inputs import corrupted_inputs
-from dadnet.corruptions import KINDS, Corruption, suite
-from dadnet.datasets import synthetic
+from dadnet.base.seeding import seed_hash
 from dadnet.datasets.frames import FrameFolders
-from dadnet.flow import compute_flow, read_frame
-from dadnet.flow_store import load_flow_store
-from dadnet.predictor import load_model
-from dadnet.seeding import seed_hash
+from dadnet.datasets.synthetic import __main__ as synthetic
+from dadnet.flow.compute import compute_flow, read_frame
+from dadnet.flow.corrupted_inputs import corrupted_inputs
+from dadnet.flow.corruptions import KINDS, Corruption, suite
+from dadnet.flow.store import load_flow_store
+from dadnet.inference.predictor import load_model
 from orchestration import ingest, robustness, run_loso
-from orchestration.scoring import find_frames
-from results.canonical import seal
-from results.corrupted import RobustnessLedger
-from results.ledger import Ledger, LedgerWarning
-from results.robustness import read_robustness
-from tests.conftest import make_clips, write_store
-from tests.orchestration.conftest import run_words
+from orchestration.folds.rescore import find_frames
+from results.ledger.corrupted import RobustnessLedger
+from results.ledger.ledger import Ledger, LedgerWarning
+from results.ledger.sealed import seal
+from results.pages.robustness import read_robustness
+from tests.build.flows import make_clips, write_store
+from tests.build.runs import run_words
 
 
 @pytest.fixture(scope="module")

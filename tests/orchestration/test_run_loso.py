@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from dadnet.datasets.index import INDEX_COLUMNS
-from dadnet.flow_store import load_flow_store
+from dadnet.flow.store import load_flow_store
 from orchestration import run_loso
-from orchestration.plan import load_inputs
-from orchestration.run_flags import RunFlags, parse_flags
+from orchestration.folds.flags import RunFlags, parse_flags
+from orchestration.folds.plan import load_inputs
 from results.__main__ import main as results_main
-from results.evidence import map_of_features, read_features
-from results.ledger import Ledger
-from tests.conftest import make_clips, write_store
-from tests.orchestration.conftest import ledger_content, run_words
+from results.ledger.features import read_features
+from results.ledger.ledger import Ledger
+from results.pages.maps import map_of_features
+from tests.build.flows import make_clips, write_store
+from tests.build.runs import ledger_content, run_words
 
 FLAGS = """
     flows ledger preset macro_weights workers gpus_per_worker stack checkpoint_every keep_weights
@@ -99,7 +100,7 @@ def test_a_missing_fold_alone_is_made_again_and_equal(finished, site, tmp_path):
     assert all(p.stat().st_mtime_ns == mtime for p, mtime in others.items())
 
 
-@pytest.mark.filterwarnings("ignore::results.ledger.LedgerWarning")
+@pytest.mark.filterwarnings("ignore::results.ledger.ledger.LedgerWarning")
 def test_a_damaged_record_is_quarantined_and_made_again(finished, site, tmp_path):
     ledger = tmp_path / "runs"
     shutil.copytree(finished, ledger)
@@ -329,7 +330,7 @@ def test_index_columns_survive_the_store(site):
 
 def test_ray_starts_with_the_plan_only_where_workers_are_surely_needed(site, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr("orchestration.connection.connect", started.append)
+    monkeypatch.setattr("orchestration.workers.connection.connect", started.append)
 
     def plan(*more):
         flags = parse_flags(run_words(site, tmp_path / "runs", *more))

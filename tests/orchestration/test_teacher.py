@@ -6,17 +6,17 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from dadnet.checkpoint import CheckpointFile
-from dadnet.clips import MicroExpressionDataset
-from dadnet.flow_store import load_flow_store
-from dadnet.fold_view import FoldView
-from dadnet.model_file import CARD
-from dadnet.protocols import Fold
-from dadnet.teacher import Teacher
-from dadnet.teacher_training import BalancedMember, train_teacher_network
+from dadnet.flow.store import load_flow_store
+from dadnet.folds.dataset import MicroExpressionDataset
+from dadnet.folds.protocols import Fold
+from dadnet.folds.view import FoldView
+from dadnet.inference.model_file import CARD
+from dadnet.training.checkpoint import CheckpointFile
+from dadnet.training.teacher import Teacher
+from dadnet.training.train_teacher import BalancedMember, train_teacher_network
 from orchestration import teacher
 from orchestration.teacher import parse_flags
-from tests.conftest import make_clips, write_store
+from tests.build.flows import make_clips, write_store
 
 WORDS = ["--dataset", "ckplus", "--input-size", "32", "--epochs", "3", "--lr", "1e-3"]
 

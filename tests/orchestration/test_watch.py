@@ -7,9 +7,9 @@ from rich.console import Console
 
 from benchmarks.dry import dry_plan, dry_record
 from orchestration import main, watch
-from orchestration.board import Board
-from orchestration.progress import Progress
-from results.ledger import Ledger
+from orchestration.folds.queue import Board
+from orchestration.reporting.progress import Progress
+from results.ledger.ledger import Ledger
 
 
 class Run:

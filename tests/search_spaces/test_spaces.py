@@ -1,9 +1,9 @@
 import optuna
 import pytest
 
-from dadnet.config import DataConfig, ExperimentConfig
-from dadnet.errors import DadnetError
-from dadnet.presets import get_preset
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import DataConfig, ExperimentConfig
+from dadnet.config.presets import get_preset
 from search_spaces import SPACES
 from search_spaces.load import load_space
 from search_spaces.space import FIXED, apply_values, searchable

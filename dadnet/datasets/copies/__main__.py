@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dadnet.base.errors import DadnetError
 from dadnet.datasets.copies.write import COPIES, write_copy
-from dadnet.errors import DadnetError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

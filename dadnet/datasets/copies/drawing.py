@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dadnet.datasets.face import draw_face
-from dadnet.datasets.face_layers import Layers, paint_layers
-from dadnet.datasets.synthetic_clips import ClipPlan, draw_performance, render_clip
-from dadnet.seeding import seed_hash
+from dadnet.base.seeding import seed_hash
+from dadnet.datasets.synthetic.clips import ClipPlan, draw_performance, render_clip
+from dadnet.datasets.synthetic.face import draw_face
+from dadnet.datasets.synthetic.face_layers import Layers, paint_layers
 
 NUM_FRAMES = 5  # of a clip: the third is the apex
 _SEED = 7

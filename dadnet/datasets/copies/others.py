@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dadnet.datasets.ckplus import EMOTIONS
 from dadnet.datasets.copies.drawing import NUM_FRAMES, PlannedClip, Studio
 from dadnet.datasets.copies.sheets import Cell, write_table
+from dadnet.datasets.official.ckplus import EMOTIONS
 
 _DFME_HEADER = ("Filename", "Subject", "OnsetFrame", "ApexFrame", "OffsetFrame", "Emotion", "AU")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from openpyxl import Workbook
 
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
 
 Cell = str | int | float | None
 Sheet = Sequence[Sequence[Cell]]

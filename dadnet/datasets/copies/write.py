@@ -4,16 +4,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dadnet.base.errors import DadnetError
 from dadnet.datasets.copies.asian import write_casme2, write_casme3, write_casme3c
 from dadnet.datasets.copies.drawing import PlannedClip, Studio, plan
-from dadnet.datasets.copies.european import (
-    write_fourdme,
-    write_samm,
-    write_smic,
-    write_smic_videos,
-)
+from dadnet.datasets.copies.european import write_fourdme, write_samm, write_smic, write_smic_videos
 from dadnet.datasets.copies.others import write_ckplus, write_dfme
-from dadnet.errors import DadnetError
 
 Writer = Callable[[Path, Studio, Sequence[PlannedClip]], None]
 

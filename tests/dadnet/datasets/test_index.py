@@ -3,9 +3,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import FrameFolders, frame_number
 from dadnet.datasets.index import INDEX_COLUMNS, ClipIndex, check_index, read_index_csv
-from dadnet.errors import DadnetError
 
 
 def row(clip_id: str) -> dict[str, object]:

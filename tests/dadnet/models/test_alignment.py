@@ -12,8 +12,8 @@ from sklearn.covariance import empirical_covariance
 from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
 from torch import Tensor
 
-from dadnet.config import SLICED, Alignment
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import SLICED, Alignment
 from dadnet.models import draw_directions, gswd
 from dadnet.models.alignment import OBJECTIVES, alignment_distance
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
 from dadnet.models import (
     DADNet,
     dad_net_loss,

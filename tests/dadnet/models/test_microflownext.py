@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dadnet.errors import DadnetError
+from dadnet.base.errors import DadnetError
 from dadnet.models import (
     MODEL_SIZES,
     MicroFlowNeXt,

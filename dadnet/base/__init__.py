@@ -1,0 +1,1 @@
+"""What everything else stands on: command line, errors, digests, locations, seeds."""

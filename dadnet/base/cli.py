@@ -1,0 +1,147 @@
+"""What the commands share: flags from dataclasses, one line per error, exit codes."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import tyro
+from rich.console import Console
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import FULL, Location, location
+from dadnet.base.remote import RemotePath
+
+DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
+
+T = TypeVar("T")
+
+
+def console() -> Console:
+    """The terminal; lines are not broken, so that they can be searched and copied."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def _comma_list(kind: type[Any]) -> PrimitiveConstructorSpec[tuple[Any, ...]]:
+    """A list of numbers or names as one word, as in `--alignment-stages 2,3`; "" is the empty
+    list."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=",".join([kind.__name__.upper().replace("STR", "NAME")] * 2) + ",...",
+        instance_from_str=lambda args: tuple(kind(part) for part in args[0].split(",") if part),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(str, value))],
+    )
+
+
+_REGISTRY = ConstructorRegistry()
+
+
+@_REGISTRY.primitive_rule
+def _tuple_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
+    if get_origin(type_info.type) is not tuple:
+        return None
+    kind = get_args(type_info.type)[0]
+    # Paths stay separate words, so that a shell can complete and expand them.
+    return None if kind is Path else _comma_list(kind)
+
+
+@_REGISTRY.primitive_rule
+def _location_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[Any] | None:
+    """A path or the URI of object storage; where only a path will do, a URI is refused."""
+    kinds = get_args(type_info.type)
+    if type_info.type is not Path and RemotePath not in kinds:
+        return None
+    read = location if kinds else _path
+    optional = type(None) in kinds
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH|URI" if kinds else "PATH",
+        instance_from_str=lambda args: None if optional and args[0] == "None" else read(args[0]),
+        is_instance=lambda value: isinstance(value, Location) or (optional and value is None),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _path(text: str) -> Path:
+    if "://" in text:
+        raise ValueError(f"expected a path on this machine, got {text}")
+    return Path(text)
+
+
+def parse(
+    flags: type[T], argv: Sequence[str], *, default: T | None = None, prog: str, description: str
+) -> T:
+    """Parse a command line into a frozen dataclass; its fields are the flags.
+
+    Args:
+        flags: the dataclass; nested ones give flat flags, docstrings under fields their help.
+        argv: the words after the command.
+        default: values for the flags that are not given.
+        prog: the command, as a user types it.
+        description: what it does.
+
+    Raises:
+        DadnetError: if the words do not fit; one line.
+        SystemExit: with 0, after `--help`.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                flags,
+                args=list(argv),
+                default=tyro.MISSING_NONPROP if default is None else default,
+                prog=prog,
+                description=description,
+                registry=_REGISTRY,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise DadnetError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """The text of tyro's error box up to its ruler, on one line."""
+    lines = []
+    for line in box.splitlines():
+        inner = line.strip("│╭╮╰╯ ").strip()
+        if inner and not inner.strip("─"):
+            break
+        if line.startswith("│"):
+            lines.append(inner)
+    return " ".join(lines) or " ".join(box.split())
+
+
+def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command; an error of the user's becomes one line on stderr and exit status 2.
+
+    Args:
+        command: takes the words of the command line and gives the exit status.
+        argv: the words; None for those of this process.
+    """
+    try:
+        return command(sys.argv[1:] if argv is None else argv)
+    except DadnetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        # What is finished is whole and stays; a half-written file has no name yet.
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: storage: {error.strerror}{where}; what is finished is kept", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE

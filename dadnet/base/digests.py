@@ -1,0 +1,42 @@
+"""Canonical JSON and the digests of values, texts and files: 16 hexadecimal digits of SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from dadnet.base.errors import DadnetError
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN, UTF-8 kept as it is.
+
+    Raises:
+        DadnetError: if the value holds NaN, infinity or something that JSON cannot hold.
+    """
+    try:
+        text = json.dumps(
+            value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+        )
+        text.encode()  # half of a surrogate pair is a string in Python and nowhere else
+    except (TypeError, ValueError) as error:
+        raise DadnetError(f"expected plain finite JSON values, got: {error}") from error
+    return text
+
+
+def digest16(value: object) -> str:
+    """Return the first 16 hex digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """16 hexadecimal digits of the SHA-256 of a file.
+
+    Raises:
+        DadnetError: if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise DadnetError(f"{path} cannot be read: {error.strerror}") from error

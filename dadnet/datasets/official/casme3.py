@@ -1,0 +1,132 @@
+"""CAS(ME)^3 (Li et al. 2022), part A, and part C as ``casme3c``.
+
+Layout of part A: ``cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx``, sheet ``label``, with either whole
+videos ``part_A/spNO.1/a/color/355.jpg`` or clips ``Part_A_ME_clip/frame/spNo.1_a_355/355.jpg``. A
+video holds several clips, so a clip's id has its onset.
+
+Part C: ``CAS(ME)3_part_C_ME.xlsx`` has neither apex nor, in the copies known, an emotion.
+"""
+
+from pathlib import Path
+
+from dadnet.base.errors import DadnetError
+from dadnet.datasets.index import ClipIndex
+from dadnet.datasets.official.corrections import MEB, Correction
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, filled, frame, numbered
+from dadnet.datasets.official.read import read_official
+from dadnet.datasets.official.tables import Columns, TableRow
+
+
+def _clip(row: TableRow) -> Clip:
+    filename, emotion = filled(row, "filename", "emotion")
+    if row["kind"] and not row["kind"].lower().startswith("micro"):
+        raise LeftOut(f"not a micro-expression: expression type {row['kind']}")
+    number = numbered(row, "subject", r"sp\s?no\.?\s?([0-9]+)")
+    onset = frame(row, "onset")
+    apex = frame(row, "apex", blank=True)
+    if onset == 0 or apex == 0:
+        raise DadnetError(f"{'onset' if onset == 0 else 'apex'} is 0: frames are counted from 1")
+    subject = f"spNO.{number}"
+    # The folders of the clips have the onset as it was before any correction.
+    onsets = dict.fromkeys((onset, frame(row, "first_onset", blank=True)))
+    clips = [(f"{subject}_{filename}_{n}",) for n in onsets if n is not None]
+    return Clip(
+        subject=subject,
+        filename=filename,
+        onset=onset,
+        apex=apex,
+        offset=frame(row, "offset"),
+        emotion=emotion.lower(),
+        folders=(
+            (subject, filename, "color"),
+            (subject, filename),
+            *(("frame", *clip) for clip in clips),
+            *clips,
+        ),
+        action_units=row["action_units"],
+        many=True,
+    )
+
+
+LAYOUT = Layout(
+    dataset="casme3",
+    title="CAS(ME)^3 part A",
+    annotations=(r"cas\(me\)3_part_a_me_label_jpgindex.*\.xlsx?", r"cas\(me\)3_part_a_v2\.xlsx?"),
+    columns=Columns(
+        {
+            "subject": ("subject",),
+            "filename": ("filename",),
+            "onset": ("onset",),
+            "apex": ("apex",),
+            "offset": ("offset",),
+            "action_units": ("au", "actionunits"),
+            "emotion": ("emotion",),
+            "kind": ("expressiontype",),
+        },
+        required=("subject", "filename", "onset", "apex", "offset", "emotion"),
+        sheets=("label",),
+    ),
+    frame_folders=("part_A", "Part_A_ME_clip", "part_A_cropped"),
+    clip=_clip,
+    is_frames=r"sp\s?no\.?[0-9]+.*|frame",
+    # The source also gives row 128 an apex, but its versions differ (123, 160): that row stays
+    # rejected. Its correction of row 750 makes the onset the apex, which carries no motion.
+    corrections=(
+        Correction(749, 860, {"onset": 2647}, MEB),
+        *(
+            Correction(row, 860, {"offset": offset}, MEB)
+            for row, offset in ((708, 34), (796, 1845), (798, 2403))
+        ),
+    ),
+)
+
+
+def _clip_c(row: TableRow) -> Clip:
+    [filename] = filled(row, "filename")
+    number = numbered(row, "subject", "s(?:ub|p)?([0-9]+)")
+    subject = f"{number:02d}"
+    if not row["emotion"]:
+        raise DadnetError("the list of part C gives no emotion, so there is no label to learn")
+    return Clip(
+        subject=subject,
+        filename=filename,
+        onset=frame(row, "onset"),
+        apex=frame(row, "apex", blank=True),
+        offset=frame(row, "offset"),
+        emotion=row["emotion"].lower(),
+        folders=((subject, filename, "color"), (subject, filename), (str(number), filename)),
+        action_units=row["action_units"],
+        many=True,
+    )
+
+
+LAYOUT_C = Layout(
+    dataset="casme3c",
+    title="CAS(ME)^3 part C",
+    annotations=(r"cas\(me\)3_part_c_me\.xlsx?",),
+    columns=Columns(
+        {
+            "subject": ("sub", "subject"),
+            "filename": ("count", "filename"),
+            "onset": ("onset",),
+            "apex": ("apex",),
+            "offset": ("offset",),
+            "action_units": ("au",),
+            "emotion": ("emotion",),
+        },
+        required=("subject", "filename", "onset", "offset"),
+    ),
+    frame_folders=("part_C", "Part_C_ME_clip"),
+    clip=_clip_c,
+    is_frames=r"(?:s(?:ub|p)?)?[0-9]+",
+)
+
+
+def read(root: Path, options: Options | None = None, dataset: str = "casme3") -> ClipIndex:
+    """Index of part A; see :func:`read_official`."""
+    return read_official(LAYOUT, root, options or Options(), dataset)
+
+
+def read_c(root: Path, options: Options | None = None, dataset: str = "casme3c") -> ClipIndex:
+    """Index of part C; see :func:`read_official`."""
+    return read_official(LAYOUT_C, root, options or Options(), dataset)

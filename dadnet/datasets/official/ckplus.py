@@ -1,0 +1,121 @@
+"""CK+ (Lucey et al. 2010): posed macro-expressions, for the teacher.
+
+Layout: ``cohn-kanade-images/S005/001/S005_001_00000011.png`` and
+``Emotion/S005/001/S005_001_00000011_emotion.txt``, which holds one number. A sequence goes from
+neutral to the peak: its first frame is the onset, its last the apex. A sequence without a file has
+no label, so the readme says.
+"""
+
+import re
+from pathlib import Path
+
+from dadnet.base.errors import DadnetError
+from dadnet.datasets.frames import FrameFolders
+from dadnet.datasets.index import ClipIndex
+from dadnet.datasets.official.finding import find_source, relative
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, frame
+from dadnet.datasets.official.read import read_official
+from dadnet.datasets.official.tables import Columns, TableRow
+
+EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
+_LABEL_FOLDERS = ("emotion", "emotion_labels")
+_FACS_FOLDERS = ("facs", "facs_labels")
+
+
+def _rows(layout: Layout, root: Path, options: Options) -> Rows:
+    """One row per sequence of images."""
+    source = find_source(layout, root, options)
+    folders = source.folders
+    labels = _side_folder(folders, root, _LABEL_FOLDERS)
+    if labels is None:
+        raise DadnetError(f"no CK+ labels under {root}; looked for the folder Emotion")
+    facs = _side_folder(folders, root, _FACS_FOLDERS)
+    rows: list[TableRow] = []
+    for subject in folders.children(source.frames).values():
+        if not re.fullmatch(r"s[0-9]{3}", subject.name.lower()):
+            continue
+        for sequence in folders.children(subject).values():
+            numbers = sorted(folders.frames(sequence))
+            cells = {"subject": subject.name.upper(), "filename": sequence.name}
+            cells |= {"onset": str(numbers[0]), "apex": str(numbers[-1])} if numbers else {}
+            cells["emotion"] = _label(folders, labels, cells, "_emotion.txt")
+            cells["action_units"] = _units(folders, facs, cells) if facs is not None else ""
+            rows.append(TableRow(relative(sequence, root), len(rows), cells))
+    if not rows:
+        raise DadnetError(f"no sequences of CK+ in {source.frames}; expected S005/001")
+    return Rows(tuple(rows), (relative(labels, root),))
+
+
+def _side_folder(folders: FrameFolders, root: Path, names: tuple[str, ...]) -> Path | None:
+    top = folders.children(root)
+    for place in (top, *(folders.children(child) for child in top.values())):
+        for name in names:
+            if name in place:
+                inner = folders.below(place[name], (name,))
+                return inner if inner is not None else place[name]
+    return None
+
+
+def _label(folders: FrameFolders, labels: Path, cells: dict[str, str], ending: str) -> str:
+    """Text of the sequence's file, or why there is none, marked by "!"."""
+    folder = folders.below(labels, (cells["subject"], cells["filename"]))
+    files = folders.files(folder) if folder is not None else []
+    found = [p for p in files if p.name.lower().endswith(ending) and not p.name.startswith(".")]
+    if not found:
+        return ""
+    if len(found) > 1:
+        return f"! {len(found)} files of labels"
+    try:
+        return found[0].read_text(encoding="ascii", errors="replace").strip() or "! an empty file"
+    except OSError as error:
+        return f"! {found[0].name} cannot be read: {error.strerror}"
+
+
+def _units(folders: FrameFolders, facs: Path, cells: dict[str, str]) -> str:
+    """The units of a FACS file: a unit and its intensity on each line."""
+    said = _label(folders, facs, cells, "_facs.txt")
+    numbers = [word for line in said.splitlines() for word in line.split()[:1]]
+    try:
+        return "+".join(str(int(float(number))) for number in numbers)
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _clip(row: TableRow) -> Clip:
+    said = row["emotion"]
+    if not said:
+        raise LeftOut(f"{row['subject']}/{row['filename']}: no emotion file, so no label")
+    if not row["onset"]:
+        raise DadnetError(f"{row['subject']}/{row['filename']}: no frames")
+    match = re.fullmatch(r"([0-7])(?:\.0*(?:e\+?0+)?)?", said)
+    if match is None:
+        raise DadnetError(f"emotion: expected a number from 0 to 7, got {said.lstrip('! ')!r}")
+    if match[1] == "0":
+        raise LeftOut("neutral: no expression")
+    return Clip(
+        subject=row["subject"],
+        filename=row["filename"],
+        onset=frame(row, "onset"),
+        apex=frame(row, "apex"),
+        offset=frame(row, "apex"),
+        emotion=EMOTIONS[int(match[1])],
+        folders=((row["subject"], row["filename"]),),
+        action_units=row["action_units"],
+    )
+
+
+LAYOUT = Layout(
+    dataset="ckplus",
+    title="CK+",
+    annotations=(),
+    columns=Columns({}, required=()),
+    frame_folders=("cohn-kanade-images", "extended-cohn-kanade-images"),
+    clip=_clip,
+    is_frames=r"s[0-9]{3}",
+    rows=_rows,
+)
+
+
+def read(root: Path, options: Options | None = None, dataset: str = "ckplus") -> ClipIndex:
+    """Index of CK+; see :func:`read_official`."""
+    return read_official(LAYOUT, root, options or Options(), dataset)

@@ -1,0 +1,94 @@
+"""Corrections to rows known to be wrong in the official annotations: data with a source.
+
+A correction belongs to one release of a table, which it knows by its number of rows, and to one
+place in it. It is applied only where the row there is broken, and mended by it; that is reported.
+Nothing else in a table is ever changed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dadnet.datasets.official.tables import TableRow, integer
+
+MEB = "github.com/tvaranka/meb, meb/datasets/datasets.py"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One correction.
+
+    Attributes:
+        row: place of the row in the table, from 0, as the source counts.
+        table_rows: rows of the table that it was made for.
+        cells: the right frame numbers, by column.
+        source: where it is from.
+        was: cells as they are in the wrong row, where known.
+    """
+
+    row: int
+    table_rows: int
+    cells: Mapping[str, int]
+    source: str
+    was: Mapping[str, str] = field(default_factory=dict)
+
+
+def missing_apexes(
+    rows: Sequence[int], apexes: Sequence[int], table_rows: int, source: str
+) -> tuple[Correction, ...]:
+    """Corrections that fill in an apex, one per row."""
+    pairs = zip(rows, apexes, strict=True)
+    return tuple(Correction(row, table_rows, {"apex": apex}, source) for row, apex in pairs)
+
+
+def correct(
+    rows: Sequence[TableRow], corrections: Sequence[Correction]
+) -> tuple[tuple[TableRow, ...], dict[int, str], tuple[str, ...]]:
+    """Apply the corrections that match.
+
+    Args:
+        rows: the rows of one table, in its order.
+        corrections: the known ones; several may concern one row.
+
+    Returns:
+        The rows, a changed cell's old text under ``first_`` and its name; what was changed, by the
+        row's number; and a line about those that did not match.
+    """
+    mended = list(rows)
+    changes: dict[int, str] = {}
+    unmatched = 0
+    for number in sorted({c.row for c in corrections}):
+        of_row = [c for c in corrections if c.row == number]
+        if not all(_matches(c, rows) for c in of_row):
+            unmatched += len(of_row)
+            continue
+        before, cells = rows[number], {k: v for c in of_row for k, v in c.cells.items()}
+        was = {f"first_{name}": before[name] for name in cells}
+        after = before.with_cells({**was, **cells})
+        if _in_order(before) or not _in_order(after):
+            unmatched += len(of_row)
+            continue
+        mended[number] = after
+        said = ", ".join(f"{k} {before[k] or 'blank'} -> {v}" for k, v in cells.items())
+        changes[number] = f"{before.place}: {said} (source: {of_row[0].source})"
+    notes: tuple[str, ...] = ()
+    if unmatched:
+        made_for = ", ".join(map(str, sorted({c.table_rows for c in corrections})))
+        notes = (
+            f"{unmatched} of {len(corrections)} known corrections do not match and were not "
+            f"applied; they are for a table of {made_for} rows, this one has {len(rows)}",
+        )
+    return tuple(mended), changes, notes
+
+
+def _matches(correction: Correction, rows: Sequence[TableRow]) -> bool:
+    if len(rows) != correction.table_rows or correction.row >= len(rows):
+        return False
+    row = rows[correction.row]
+    return all(row[name] == value for name, value in correction.was.items())
+
+
+def _in_order(row: TableRow) -> bool:
+    onset, apex, offset = (integer(row[name]) for name in ("onset", "apex", "offset"))
+    if onset is None or apex is None or offset is None:
+        return False
+    return onset < apex <= offset

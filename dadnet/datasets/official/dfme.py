@@ -1,0 +1,99 @@
+"""DFME (Zhao et al. 2023) in the parts of the official challenge: train, testA, testB.
+
+Layout: ``full_release_annotation/training_full_with_AU.xlsx`` and
+``train_data/train_data/sub0003_01/00000.png``; the labels of the test parts come as tables of their
+own after the contest. A clip's folder is looked for by its name anywhere below the root.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from dadnet.base.errors import DadnetError
+from dadnet.datasets.index import ClipIndex
+from dadnet.datasets.official.finding import find_files, looked_for, relative
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, filled, frame
+from dadnet.datasets.official.read import ANYWHERE, read_official
+from dadnet.datasets.official.tables import Columns, TableRow, read_table
+
+_PARTS = (
+    ("train", r"train.*\.xlsx?"),
+    ("testA", r"test[^a-z]*(?:data|set|part)?[^a-z]*a(?:[^a-z].*)?\.xlsx?"),
+    ("testB", r"test[^a-z]*(?:data|set|part)?[^a-z]*b(?:[^a-z].*)?\.xlsx?"),
+)
+
+
+def _rows(layout: Layout, root: Path, options: Options) -> Rows:
+    """The rows of all parts; each says of which it is."""
+    rows: list[TableRow] = []
+    files: list[str] = []
+    notes: list[str] = []
+    for part, pattern in _PARTS:
+        paths = find_files(root, (pattern,))
+        if part == "train" and options.annotation is not None:
+            paths = [options.annotation]
+        if len(paths) > 1:
+            names = ", ".join(relative(p, root) for p in paths)
+            raise DadnetError(f"several annotations of {part} under {root}: {names}")
+        if not paths:
+            notes.append(f"no table of the part {part}")
+            continue
+        files.append(relative(paths[0], root))
+        for row in read_table(paths[0], layout.columns).rows:
+            place = f"{row.place} of {paths[0].name}"
+            rows.append(replace(row.with_cells({"part": part}), place=place, number=len(rows)))
+    if not files:
+        raise DadnetError(f"no DFME annotation under {root}; {looked_for(layout, root)}")
+    return Rows(tuple(rows), tuple(files), notes=tuple(notes))
+
+
+def _clip(row: TableRow) -> Clip:
+    [filename] = filled(row, "filename")
+    match = re.fullmatch(r"(sub[0-9]+)_.+", filename, re.IGNORECASE)
+    subject = (row["subject"] or (match[1] if match else "")).lower()
+    if match is None or subject != match[1].lower():
+        raise DadnetError(
+            f"filename: expected sub0003_01 of its subject, got {filename!r} of {subject or '?'!r}"
+        )
+    if not row["emotion"]:
+        raise LeftOut(f"no emotion: the labels of {row['part']} are given out after the contest")
+    return Clip(
+        subject=subject,
+        filename=filename,
+        onset=frame(row, "onset", blank=True),
+        apex=frame(row, "apex", blank=True),
+        offset=frame(row, "offset", blank=True),
+        emotion=row["emotion"].lower(),
+        folders=((ANYWHERE, filename),),
+        action_units=row["action_units"],
+        part=row["part"],
+        own_folder=True,
+    )
+
+
+LAYOUT = Layout(
+    dataset="dfme",
+    title="DFME",
+    annotations=tuple(pattern for _, pattern in _PARTS),
+    columns=Columns(
+        {
+            "filename": ("filename", "name", "videoname"),
+            "subject": ("subject",),
+            "onset": ("onsetframe", "onset"),
+            "apex": ("apexframe", "apex"),
+            "offset": ("offsetframe", "offset"),
+            "action_units": ("au", "aus", "actionunits"),
+            "emotion": ("emotion", "label"),
+        },
+        required=("filename",),
+    ),
+    frame_folders=(),
+    clip=_clip,
+    is_frames=r".*",
+    rows=_rows,
+)
+
+
+def read(root: Path, options: Options | None = None, dataset: str = "dfme") -> ClipIndex:
+    """Index of DFME; see :func:`read_official`."""
+    return read_official(LAYOUT, root, options or Options(), dataset)

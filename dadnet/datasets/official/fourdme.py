@@ -1,0 +1,84 @@
+"""4DME (Li et al. 2022): the grey 2D frames of the micro-expressions.
+
+Layout: ``4DME_Labelling_Micro_release v1.xlsx`` (or the newer list of micro- and macro-expressions)
+and ``gray_micro/<sub_ID>/<fold_name>/...``, or ``micro_short_gray_video_cropped`` in its place. A
+clip may have several emotions (``Positive+Surprise``); the index keeps them all.
+"""
+
+import re
+from pathlib import Path
+
+from dadnet.base.errors import DadnetError
+from dadnet.datasets.index import ClipIndex
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, filled, frame
+from dadnet.datasets.official.read import read_official
+from dadnet.datasets.official.tables import Columns, TableRow
+
+_INDICATORS = ("positive", "negative", "surprise", "repression", "others")
+# Public loaders skip this clip.
+_SKIPPED = "s13_1st_001_01_1"
+
+
+def emotions(text: str) -> str:
+    """The emotions of a cell, each once, in the order of the indicator columns, joined by "+"."""
+    words = {word.lower() for word in re.split("\\s*[+,/&;\u3001\uff0c]\\s*", text) if word}
+    known = [name for name in _INDICATORS if name in words]
+    return "+".join([*known, *sorted(words - set(known))])
+
+
+def _clip(row: TableRow) -> Clip:
+    subject, filename = filled(row, "subject", "filename")
+    if filename.lower() == _SKIPPED:
+        raise LeftOut("public loaders skip this clip")
+    emotion = emotions(row["emotion"])
+    marked = "+".join(name for name in _INDICATORS if row[name] in ("1", "True", "TRUE"))
+    if emotion and marked and marked != emotion:
+        raise DadnetError(f"emotion says {emotion}, the indicator columns say {marked}")
+    if "macro" in row["kind"].lower():
+        raise LeftOut("not a micro-expression: the list says macro")
+    return Clip(
+        subject=subject,
+        filename=filename,
+        onset=frame(row, "onset", blank=True),
+        apex=frame(row, "apex", blank=True),
+        offset=frame(row, "offset", blank=True),
+        emotion=emotion or marked,
+        folders=((subject, filename), (filename,)),
+        action_units=row["action_units"],
+        own_folder=True,
+    )
+
+
+LAYOUT = Layout(
+    dataset="fourdme",
+    title="4DME",
+    annotations=(
+        r"4dme_labelling_micro_release.*\.xlsx?",
+        r"micro_and_macro-expression_labels_new_2d.*\.xlsx?",
+    ),
+    columns=Columns(
+        {
+            "subject": (
+                "subid",
+                "sub",
+            ),
+            "filename": ("foldname",),
+            "onset": ("onset",),
+            "apex": ("apex",),
+            "offset": ("offset",),
+            "action_units": ("aus", "au"),
+            "emotion": ("emotion",),
+            "kind": ("type", "expressiontype", "micro/macro"),
+            **{name: (name,) for name in _INDICATORS},
+        },
+        required=("subject", "filename", "onset", "apex", "emotion"),
+    ),
+    frame_folders=("gray_micro", "micro_short_gray_video_cropped", "gray"),
+    clip=_clip,
+    is_frames=r"s?[0-9]+|.*_.*_.*",
+)
+
+
+def read(root: Path, options: Options | None = None, dataset: str = "fourdme") -> ClipIndex:
+    """Index of 4DME; see :func:`read_official`."""
+    return read_official(LAYOUT, root, options or Options(), dataset)

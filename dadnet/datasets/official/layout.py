@@ -1,0 +1,184 @@
+"""What a dataset's module says about itself, and what a user may choose."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from dadnet.base.errors import DadnetError
+from dadnet.datasets.frames import FrameFolders
+from dadnet.datasets.official.corrections import Correction
+from dadnet.datasets.official.tables import Columns, TableRow, integer
+
+ApexRule = Literal["drop", "midpoint", "flow-peak"]
+_BLANK = ("", "/", "-", "n/a", "nan", "null", "none")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose.
+
+    Attributes:
+        apex: where the apex is not annotated: ``drop`` rejects the clip, ``midpoint`` takes the
+            frame in the middle of onset and offset, ``flow-peak`` leaves it to the ingest, which
+            takes the frame that moved most (apex -1, no apex path).
+        frames: folder of the frames, relative to the root; ``auto`` looks for the known names.
+        annotation: the annotation file; by default the only one found.
+    """
+
+    apex: ApexRule = "drop"
+    frames: str = "auto"
+    annotation: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.apex not in get_args(ApexRule):
+            raise DadnetError(
+                f"apex: expected one of {', '.join(get_args(ApexRule))}, got {self.apex!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A row as its dataset's module understands it; frames are numbers or None (unknown).
+
+    Attributes:
+        subject: id within the dataset, such as ``sub01``.
+        filename: name of clip or video.
+        onset, apex, offset: numbers of the frames; onset and offset may be unknown only where the
+            folder holds nothing but the clip.
+        emotion: the label in lower case; several are joined by "+".
+        folders: names that lead from the folder of frames to those of the clip, the likeliest
+            first.
+        action_units: text of the annotation.
+        part: part of an official split, "" without one.
+        own_folder: whether a folder holds this clip alone, so that its first and last frame are
+            onset and offset.
+        many: whether the video holds several clips, so that the id needs the onset.
+    """
+
+    subject: str
+    filename: str
+    onset: int | None
+    apex: int | None
+    offset: int | None
+    emotion: str
+    folders: tuple[tuple[str, ...], ...]
+    action_units: str = ""
+    part: str = ""
+    own_folder: bool = False
+    many: bool = False
+
+    def id(self, dataset: str) -> str:
+        """``dataset/subject/filename[@onset]``."""
+        onset = f"@{self.onset}" if self.many and self.onset is not None else ""
+        return f"{dataset}/{self.subject}/{self.filename}{onset}"
+
+
+class LeftOut(DadnetError):
+    """Why a row is left out by the dataset's authors or in the literature as well."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a set lies on disk.
+
+    Attributes:
+        root: folder that the user gave.
+        frames: folder of the frames below it.
+        folders: cached listings.
+    """
+
+    root: Path
+    frames: Path
+    folders: FrameFolders
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a dataset's annotation.
+
+    Attributes:
+        rows: in order, corrected.
+        files: the annotation files, relative to the root.
+        changes: what was corrected, by the row's number.
+        notes: what a user should know.
+    """
+
+    rows: tuple[TableRow, ...]
+    files: tuple[str, ...]
+    changes: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is particular to one dataset.
+
+    Attributes:
+        dataset: its name here; title: its name in papers.
+        annotations: patterns of file names of the annotation, in lower case.
+        columns: its columns.
+        frame_folders: names of the folder of frames, the likeliest first.
+        clip: understands one row; raises `DadnetError` with the reason if it cannot.
+        is_frames: pattern of the folders in the folder of frames, in lower case.
+        corrections: known errors.
+        rows: reads the rows where there is more to it than one table.
+    """
+
+    dataset: str
+    title: str
+    annotations: tuple[str, ...]
+    columns: Columns
+    frame_folders: tuple[str, ...]
+    clip: Callable[[TableRow], Clip]
+    is_frames: str
+    corrections: tuple[Correction, ...] = ()
+    rows: "Callable[[Layout, Path, Options], Rows] | None" = None
+
+
+def frame(row: TableRow, column: str, *, blank: bool = False) -> int | None:
+    """A frame number of a row; None for a blank cell where that is allowed.
+
+    Raises:
+        DadnetError: if the cell holds anything else.
+    """
+    cell = row[column]
+    if blank and cell.lower() in _BLANK:
+        return None
+    number = integer(cell)
+    if number is None:
+        raise DadnetError(f"{column}: expected a frame number, got {cell!r}")
+    return number
+
+
+def filled(row: TableRow, *columns: str) -> tuple[str, ...]:
+    """Cells that must not be blank, and that can be the name of a file.
+
+    Raises:
+        DadnetError: if one is blank, or could lead out of its folder.
+    """
+    for column in columns:
+        if not row[column]:
+            raise DadnetError(f"{column} is blank")
+        if re.search(r"[/\\\x00-\x1f\x7f]|^\.+$", row[column]):
+            raise DadnetError(f"{column}: expected a plain name, got {row[column]!r}")
+    return tuple(row[column] for column in columns)
+
+
+def numbered(row: TableRow, column: str, shape: str) -> int:
+    """The number in a cell such as ``sub01`` or ``1``.
+
+    Args:
+        row: the row.
+        column: its column.
+        shape: pattern of the whole cell in any case, with the number in its first group.
+
+    Raises:
+        DadnetError: if the cell has another shape.
+    """
+    match = re.fullmatch(shape, row[column], re.IGNORECASE)
+    number = integer(match[1]) if match else integer(row[column])
+    if number is None:
+        raise DadnetError(f"{column}: expected a number, got {row[column]!r}")
+    return number

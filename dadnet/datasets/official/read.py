@@ -1,0 +1,195 @@
+"""The shared way from an official annotation and its frames to an index.
+
+A dataset's module says what is particular to it in a `Layout`; everything else is here: the
+annotation's rows, their correction, onset and apex on disk, and a reason for every row left out.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from dadnet.base.errors import DadnetError
+from dadnet.datasets.index import ClipIndex, Rejected, build_index
+from dadnet.datasets.official.corrections import correct
+from dadnet.datasets.official.finding import find_annotation, find_source, relative
+from dadnet.datasets.official.layout import ApexRule, Clip, Layout, LeftOut, Options, Rows, Source
+from dadnet.datasets.official.tables import read_table
+from dadnet.labels.action_codes import clean_units
+
+Row = dict[str, str | int]
+# First of a clip's names where its folder may lie anywhere below the frames.
+ANYWHERE = "**"
+
+
+def read_official(
+    layout: Layout, root: Path, options: Options, dataset: str | None = None
+) -> ClipIndex:
+    """The index of a dataset in its official layout.
+
+    Args:
+        layout: the dataset.
+        root: folder given by the user.
+        options: what the user chose.
+        dataset: name that the clips get; by default the layout's.
+
+    Returns:
+        The clips in the order of the annotation, every row left out with its reason, and the
+        corrections that were applied.
+
+    Raises:
+        DadnetError: if annotation or frames are not found, are ambiguous or cannot be read.
+    """
+    root, name = Path(root), dataset or layout.dataset
+    if not root.is_dir():
+        raise DadnetError(f"{name}: no such folder: {root}")
+    found = (layout.rows or table_rows)(layout, root, options)
+    source = find_source(layout, root, options)
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    notes: Counter[str] = Counter()
+    for row in found.rows:
+        clip_id = f"{name}/?/{row.place}"
+        try:
+            clip = layout.clip(row)
+            clip_id = clip.id(name)
+            rows.append(_index_row(clip, clip_id, name, options.apex, source, notes))
+        except DadnetError as error:
+            rejected.append(Rejected(clip_id, str(error), expected=isinstance(error, LeftOut)))
+    index = build_index(*_without_repeats(rows, rejected))
+    return ClipIndex(
+        index.clips,
+        index.rejected,
+        files=found.files,
+        corrections=tuple(found.changes.values()),
+        notes=(*found.notes, *(f"{n} clip{'s' * (n != 1)}: {said}" for said, n in notes.items())),
+    )
+
+
+def table_rows(layout: Layout, root: Path, options: Options) -> Rows:
+    """The corrected rows of the one table of a dataset."""
+    path = options.annotation or find_annotation(layout, root)
+    table = read_table(path, layout.columns)
+    rows, changes, notes = correct(table.rows, layout.corrections)
+    return Rows(rows, (relative(path, root),), changes, notes)
+
+
+def _index_row(
+    clip: Clip, clip_id: str, dataset: str, rule: ApexRule, source: Source, notes: Counter[str]
+) -> Row:
+    if not clip.emotion:
+        raise DadnetError("emotion is blank")
+    folder = _folder(clip, source)
+    clip = _within(clip, folder, source, notes)
+    onset, offset = clip.onset, clip.offset
+    if onset is None or offset is None:
+        raise DadnetError(f"{'onset' if onset is None else 'offset'} is blank")
+    apex = _apex(clip.apex, onset, offset, folder, rule, source, notes)
+    return {
+        "clip_id": clip_id,
+        "dataset": dataset,
+        "subject": f"{dataset}/{clip.subject}",
+        "filename": clip.filename,
+        "onset": onset,
+        "apex": apex,
+        "offset": offset,
+        "emotion": clip.emotion,
+        "action_units": clean_units(clip.action_units),
+        "part": clip.part,
+        "onset_path": str(source.folders.find(folder, onset)),
+        "apex_path": "" if apex == -1 else str(source.folders.find(folder, apex)),
+        "flow_path": "",
+    }
+
+
+def _folder(clip: Clip, source: Source) -> Path:
+    for names in clip.folders:
+        if names[0] == ANYWHERE:
+            found = source.folders.named(source.frames, names[1])
+            if len(found) > 1:
+                places = ", ".join(relative(p, source.root) for p in found[:3])
+                raise DadnetError(f"several folders of frames: {places}")
+        else:
+            below = source.folders.below(source.frames, names)
+            found = [] if below is None else [below]
+        if found:
+            return found[0]
+    tried = " or ".join("/".join(n for n in names if n != ANYWHERE) for names in clip.folders[:2])
+    raise DadnetError(f"no folder of frames: {tried} in {relative(source.frames, source.root)}")
+
+
+def _within(clip: Clip, folder: Path, source: Source, notes: Counter[str]) -> Clip:
+    """The clip in the numbers of its folder, with onset and offset.
+
+    A folder of one clip may count its frames anew; then the annotation's numbers are places from
+    the onset, if there are as many frames as it says.
+    """
+    numbers = sorted(source.folders.frames(folder))
+    if not numbers:
+        raise DadnetError(f"no frames in {relative(folder, source.root)}")
+    if not clip.own_folder:
+        return clip
+    if clip.onset is None or clip.offset is None:
+        ends = [name for name in ("onset", "offset") if getattr(clip, name) is None]
+        notes[f"{' and '.join(ends)} not given: the folder's first and last frame"] += 1
+        return replace(
+            clip,
+            onset=numbers[0] if clip.onset is None else clip.onset,
+            offset=numbers[-1] if clip.offset is None else clip.offset,
+        )
+    if clip.onset in numbers or len(numbers) != clip.offset - clip.onset + 1:
+        return clip
+    shift = numbers[0] - clip.onset
+    notes["the folder counts its frames anew: onset and apex are taken by their place"] += 1
+    return replace(
+        clip,
+        onset=clip.onset + shift,
+        apex=None if clip.apex is None else clip.apex + shift,
+        offset=clip.offset + shift,
+    )
+
+
+def _apex(
+    apex: int | None,
+    onset: int,
+    offset: int,
+    folder: Path,
+    rule: ApexRule,
+    source: Source,
+    notes: Counter[str],
+) -> int:
+    if apex is not None:
+        if not onset < apex <= offset:
+            raise DadnetError(
+                f"the apex {apex} is not after the onset {onset} and up to the offset {offset}"
+            )
+        return apex
+    if offset <= onset:
+        raise DadnetError(f"the offset {offset} is not after the onset {onset}")
+    if rule == "drop":
+        raise DadnetError(
+            "the apex is unknown; --apex midpoint would take the middle, --apex flow-peak the "
+            "frame that moved most"
+        )
+    between = [n for n in source.folders.frames(folder) if onset < n <= offset]
+    if not between:
+        raise DadnetError(f"no frame after the onset {onset} and up to the offset {offset}")
+    notes[f"the apex is not annotated: {rule}"] += 1
+    if rule == "flow-peak":
+        return -1
+    middle = (onset + offset) // 2
+    return min(between, key=lambda n: (abs(n - middle), n))
+
+
+def _without_repeats(rows: list[Row], rejected: list[Rejected]) -> tuple[list[Row], list[Rejected]]:
+    """Of several rows of one clip none is kept: which of them is right cannot be known."""
+    counts = Counter([str(row["clip_id"]) for row in rows] + [r.clip_id for r in rejected])
+    kept = [row for row in rows if counts[str(row["clip_id"])] == 1]
+    repeated = [
+        Rejected(
+            str(row["clip_id"]),
+            f"duplicate clip: {counts[str(row['clip_id'])]} rows of the annotation",
+        )
+        for row in rows
+        if counts[str(row["clip_id"])] > 1
+    ]
+    return kept, [*rejected, *repeated]

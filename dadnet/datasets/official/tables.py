@@ -1,0 +1,177 @@
+"""Annotation tables: .xlsx and .xls as the datasets' authors wrote them, read as text.
+
+The official files differ in what stands above the header, in blank columns, in the sheet that
+counts and in how headers are spelt. Here such a file becomes rows of text under our own names.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dadnet.base.errors import DadnetError
+
+# The first bytes of a file decide, since names lie: many an .xls in circulation is an .xlsx.
+_ENGINES = {b"PK\x03\x04": "openpyxl", b"\xd0\xcf\x11\xe0": "xlrd"}
+# SAMM has the deepest header, in row 14.
+_HEADER_ROWS = 40
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of an annotation.
+
+    Attributes:
+        place: where it stands, for messages: ``row 15`` (as Excel counts) or a file's name.
+        number: place among the rows of data, from 0, as lists of corrections count.
+        cells: text by column, "" where the cell is blank or the file has no such column.
+    """
+
+    place: str
+    number: int
+    cells: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells.get(column, "")
+
+    def with_cells(self, cells: Mapping[str, object]) -> "TableRow":
+        """This row with some other cells."""
+        changed = {name: str(value) for name, value in cells.items()}
+        return TableRow(self.place, self.number, {**self.cells, **changed})
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of an annotation.
+
+    Attributes:
+        path: the file.
+        sheet: name of its sheet.
+        columns: our names of the columns it has.
+        rows: the rows that are not blank.
+    """
+
+    path: Path
+    sheet: str
+    columns: frozenset[str]
+    rows: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns a table has.
+
+    Attributes:
+        names: our name of a column -> headers seen for it, without blanks and in lower case.
+        required: our names that must be there; together they also tell the header's row.
+        sheets: names of the sheets to be preferred, without blanks and in lower case.
+    """
+
+    names: Mapping[str, tuple[str, ...]]
+    required: tuple[str, ...]
+    sheets: tuple[str, ...] = field(default=())
+
+
+def read_table(path: Path, columns: Columns) -> Table:
+    """The rows of an annotation, as text under our names.
+
+    Args:
+        path: .xlsx or .xls; its first bytes decide which.
+        columns: the columns it must and may have.
+
+    Returns:
+        The rows below the first row that holds the required headers, of the first sheet that has
+        such a row; preferred sheets are looked at first.
+
+    Raises:
+        DadnetError: if the file cannot be read, or a required column is missing or doubled.
+    """
+    sheets = _sheets(path)
+    order = sorted(sheets, key=lambda name: plain(name) not in columns.sheets)  # stable
+    nearest: tuple[int, list[str]] = (-1, [])
+    for name in order:
+        frame = sheets[name]
+        for position in range(min(len(frame), _HEADER_ROWS)):
+            cells = [text(cell) for cell in frame.iloc[position]]
+            headers = [_our_name(cell, columns) for cell in cells]
+            found = len(set(columns.required) & set(headers))
+            if found == len(columns.required):
+                return _table(path, name, frame, position, headers)
+            nearest = max(nearest, (found, [cell for cell in cells if cell]), key=lambda n: n[0])
+    had = {_our_name(cell, columns) for cell in nearest[1]}
+    missing = ", ".join(name for name in columns.required if name not in had)
+    seen = ", ".join(nearest[1][:12]) if nearest[0] > 0 else "none"
+    raise DadnetError(f"{path}: no column for {missing}; found {seen}")
+
+
+def plain(header: str) -> str:
+    """A header in lower case, without blanks and underscores."""
+    return re.sub(r"[\s_]+", "", header).lower()
+
+
+def text(cell: object) -> str:
+    """A cell as text: "" where blank, "46" for 46 and 46.0."""
+    if cell is None or cell != cell:  # NaN differs from itself
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return " ".join(str(cell).split())
+
+
+def integer(value: str) -> int | None:
+    """The whole number that a cell holds, as 46, 46.0 or "046"; else None."""
+    match = re.fullmatch(r"([0-9]{1,12})(?:\.0+)?", value)
+    return int(match[1]) if match else None
+
+
+def _our_name(cell: str, columns: Columns) -> str:
+    return next((ours for ours, seen in columns.names.items() if plain(cell) in seen), "")
+
+
+def _sheets(path: Path) -> dict[str, pd.DataFrame]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DadnetError(f"{path} cannot be read: {error.strerror}") from error
+    engine = _ENGINES.get(data[:4])
+    if engine is None:
+        raise DadnetError(
+            f"{path} cannot be read as .xlsx or .xls: it is neither (an empty or damaged file, or "
+            "text); save it again from a spreadsheet program"
+        )
+    options: dict[str, Any] = {
+        "sheet_name": None,  # all of them
+        "header": None,
+        "dtype": object,
+        "keep_default_na": False,
+        "engine": engine,
+        # xlrd prints what it finds odd.
+        "engine_kwargs": {"logfile": io.StringIO()} if engine == "xlrd" else {},
+    }
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # openpyxl warns of styles that it leaves out
+            sheets: dict[str, pd.DataFrame] = pd.read_excel(io.BytesIO(data), **options)
+            return sheets
+    except Exception as error:  # these parsers raise nearly anything on damaged files
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DadnetError(f"{path} cannot be read as .xlsx or .xls: {first[:200]}") from error
+
+
+def _table(path: Path, sheet: str, frame: pd.DataFrame, position: int, headers: list[str]) -> Table:
+    if repeated := sorted({h for h in headers if h and headers.count(h) > 1}):
+        raise DadnetError(f"{path}: more than one column for {', '.join(repeated)}")
+    rows: list[TableRow] = []
+    below: Iterable[tuple[Any, ...]] = frame.iloc[position + 1 :].itertuples(index=False, name=None)
+    for line, cells in enumerate(below, start=position + 2):
+        named = {h: text(cell) for h, cell in zip(headers, cells, strict=True) if h}
+        if any(named.values()):
+            rows.append(TableRow(f"row {line}", len(rows), named))
+    if not rows:
+        raise DadnetError(f"{path}: the table has no rows")
+    return Table(path, sheet, frozenset(h for h in headers if h), tuple(rows))

@@ -1,0 +1,1 @@
+"""From frames to optical flow, and the flow store."""

@@ -1,0 +1,131 @@
+"""From the frames of one clip to its flow: read once, cropped or aligned, the apex found."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dadnet.base.errors import DadnetError
+from dadnet.datasets.frames import FrameFolders
+from dadnet.flow.compute import (
+    Flow,
+    Image,
+    check_flow,
+    compute_flow,
+    decode_image,
+    flow_peak,
+    resize_flow,
+    square,
+)
+from dadnet.flow.faces import face_matrix, load_landmarker, warp
+
+
+@dataclass(frozen=True)
+class FlowOptions:
+    """How flows are made.
+
+    Attributes:
+        method: a key of `dadnet.flow.compute.FLOW_METHODS`.
+        size: side of the flow in pixels.
+        crop: left, top, width, height in pixels of the frame, or None.
+        align: ``none``, or what the landmarks come from: ``points:`` or ``model:`` and the digest
+            of their file.
+    """
+
+    method: str
+    size: int
+    crop: tuple[int, ...] | None
+    align: str = "none"
+
+
+@dataclass(frozen=True)
+class ClipFlow:
+    """The flow of a clip and what it was made from.
+
+    Attributes:
+        flow: shape (2, size, size), float32, pixels.
+        apex: number of the apex frame, -1 if unknown.
+        onset_image, apex_image: grey, shape (size, size); None for a given flow.
+    """
+
+    flow: Flow
+    apex: int
+    onset_image: Image | None = None
+    apex_image: Image | None = None
+
+
+def make_clip_flow(
+    row: dict[str, Any], options: FlowOptions, landmark_model: Path | None = None
+) -> ClipFlow:
+    """The flow of one clip, computed from its frames or read from its .npy file.
+
+    Args:
+        row: row of the index; ``points`` holds given landmarks of the onset frame, shape (5, 2).
+        options: how.
+        landmark_model: file of MediaPipe's Face Landmarker, for ``align`` by a model.
+
+    Raises:
+        DadnetError: if a file cannot be read or the flow cannot be used.
+    """
+    if row["flow_path"]:
+        flow = resize_flow(_read_npy(Path(row["flow_path"])), options.size)
+        return ClipFlow(flow, int(row["apex"]))
+    onset, apex, number = read_clip_frames(row, options, landmark_model)
+    return ClipFlow(compute_flow(onset, apex, options.method), number, onset, apex)
+
+
+def read_clip_frames(
+    row: dict[str, Any], options: FlowOptions, landmark_model: Path | None = None
+) -> tuple[Image, Image, int]:
+    """Onset and apex as grey squares, and the apex' number; every frame is read once.
+
+    Raises:
+        DadnetError: as in :func:`make_clip_flow`.
+    """
+    onset_path = Path(row["onset_path"])
+    colour = options.align.startswith("model")
+    raw = decode_image(onset_path, colour=colour)
+    matrix = None
+    if options.align != "none":
+        if colour:
+            if landmark_model is None:
+                raise DadnetError("align: expected the file of a landmark model")
+            points = load_landmarker(landmark_model)(raw)
+        else:
+            points = np.asarray(row["points"], dtype=np.float64)
+        matrix = face_matrix(points, options.size)
+
+    def prepare(image: Image) -> Image:
+        if image.ndim == 3:  # the weights of the grey that is decoded elsewhere (BT.601)
+            image = np.rint(image @ np.array([0.114, 0.587, 0.299])).astype(np.uint8)
+        if matrix is not None:
+            return warp(image, matrix, options.size)
+        return square(image, options.size, options.crop)
+
+    onset = prepare(raw)
+    if row["apex_path"]:
+        apex = prepare(decode_image(row["apex_path"], colour=colour))
+        return onset, apex, int(row["apex"])
+    if int(row["apex"]) != -1:
+        raise DadnetError("the index names no file of the apex")
+
+    def later() -> Iterator[tuple[int, Image]]:
+        folders, folder = FrameFolders(), onset_path.parent
+        for number in sorted(folders.frames(folder)):
+            if int(row["onset"]) < number <= int(row["offset"]):
+                yield number, prepare(decode_image(folders.find(folder, number), colour=colour))
+
+    number, apex = flow_peak(onset, later(), int(row["onset"]))
+    return onset, apex, number
+
+
+def _read_npy(path: Path) -> Flow:
+    try:
+        flow = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DadnetError(f"flow file {path.name} cannot be read: {error}") from error
+    if not isinstance(flow, np.ndarray) or not np.issubdtype(flow.dtype, np.number):
+        raise DadnetError(f"flow file {path.name}: expected an array of numbers")
+    return check_flow(flow)

@@ -1,0 +1,114 @@
+"""Contact sheets: onset, apex, flow as a colour wheel and its length, so that a person sees it.
+
+A bad crop, a wrong apex or a flow that is all head motion shows at a glance.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dadnet.flow.compute import Flow, Image
+
+Colour = npt.NDArray[np.uint8]  # (H, W, 3) blue, green, red
+
+TILE = 128
+_CAPTION = 40
+_GAP = 6
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_HEADS = ("onset", "apex", "flow", "length")
+
+
+def colour_wheel(flow: Flow, scale: float) -> Colour:
+    """A flow in colours: the hue is the direction, white is no motion.
+
+    Args:
+        flow: shape (2, H, W), pixels.
+        scale: length in pixels that has full colour; longer ones are shown as it.
+
+    Returns:
+        Shape (H, W, 3): red to the right, and on through yellow-green (down), cyan, violet (up).
+    """
+    u, v = flow.astype(np.float32)
+    angle = (np.arctan2(v, u) / (2 * np.pi)) % 1.0  # from the right, on downwards
+    strength = np.clip(np.hypot(u, v) / max(scale, 1e-9), 0, 1)
+    hsv = np.stack([angle * 360, strength, np.ones_like(u)], axis=-1).astype(np.float32)
+    bgr = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+    return np.asarray(np.rint(bgr * 255), dtype=np.uint8)
+
+
+def wheel(side: int = TILE) -> Colour:
+    """The key to the colours: each at the place that it points to from the middle."""
+    axis = np.linspace(-1, 1, side, dtype=np.float32)
+    u, v = np.meshgrid(axis, axis)
+    picture = colour_wheel(np.stack([u, v]), 1.0)
+    picture[np.hypot(u, v) > 1] = 255
+    return picture
+
+
+def sheet_row(
+    title: str,
+    detail: str,
+    flow: Flow,
+    onset: Image | None = None,
+    apex: Image | None = None,
+) -> Colour:
+    """One clip: onset, apex, flow, length of the flow; a flow that was given has no frames.
+
+    Args:
+        title: first line, such as the clip's id; printable ASCII is shown, the rest as "?".
+        detail: second line.
+        flow: shape (2, H, W), pixels.
+        onset: grey, shape (H, W).
+        apex: grey, shape (H, W).
+
+    Returns:
+        Shape (TILE + caption, 4 tiles wide, 3).
+    """
+    length = np.hypot(*flow.astype(np.float32))
+    scale = float(np.percentile(length, 99)) or float(length.max())
+    heat = np.clip(length / max(scale, 1e-9) * 255, 0, 255).astype(np.uint8)
+    tiles = [
+        _grey(onset),
+        _grey(apex),
+        _tile(colour_wheel(flow, scale)),
+        _tile(np.asarray(cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO), dtype=np.uint8)),
+    ]
+    width = len(tiles) * TILE + (len(tiles) + 1) * _GAP
+    row = np.full((TILE + _CAPTION + _GAP, width, 3), 255, dtype=np.uint8)
+    for k, tile in enumerate(tiles):
+        left = _GAP + k * (TILE + _GAP)
+        row[_CAPTION : _CAPTION + TILE, left : left + TILE] = tile
+    _write(row, title, 15, bold=True)
+    _write(row, f"{detail}; full colour {scale:.2f} px", 32)
+    return row
+
+
+def sheet(rows: list[Colour]) -> Colour:
+    """Rows under one another, below the names of the columns and with the key to the colours."""
+    head = np.full((2 * _GAP + 72, rows[0].shape[1], 3), 255, dtype=np.uint8)
+    for k, name in enumerate(_HEADS):
+        left = _GAP + k * (TILE + _GAP)
+        cv2.putText(head, name, (left, 74), _FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    key = wheel(64)
+    left = _GAP + 2 * (TILE + _GAP) + TILE - 64
+    head[_GAP : _GAP + 64, left : left + 64] = key
+    return np.concatenate([head, *rows])
+
+
+def _grey(image: Image | None) -> Colour:
+    if image is None:
+        empty = np.full((TILE, TILE, 3), 230, dtype=np.uint8)
+        cv2.putText(empty, "no frame", (30, 68), _FONT, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
+        return empty
+    return _tile(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8))
+
+
+def _tile(picture: Colour) -> Colour:
+    shrinking = picture.shape[0] > TILE
+    how = cv2.INTER_AREA if shrinking else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(picture, (TILE, TILE), interpolation=how), dtype=np.uint8)
+
+
+def _write(row: Colour, text: str, baseline: int, *, bold: bool = False) -> None:
+    shown = "".join(c if " " <= c <= "~" else "?" for c in text)
+    cv2.putText(row, shown, (_GAP, baseline), _FONT, 0.42, (0, 0, 0), 1 + bold, cv2.LINE_AA)

@@ -1,0 +1,299 @@
+"""The flow store: a folder of Parquet with one row per clip, and `card.json`.
+
+The flow column is Arrow's canonical fixed-shape tensor of float16, so that pyarrow, pandas and
+duckdb read the files without this package. There is one row group per subject.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location, location
+from dadnet.base.remote import RemotePath, StorageError
+from dadnet.flow.compute import resize_flow
+from dadnet.flow.memory import free_memory
+
+CARD = "card.json"
+FLOW_FILE = "flows-00000.parquet"
+META_COLUMNS = [
+    "clip_id", "dataset", "subject", "filename", "onset", "apex", "offset", "emotion",
+    "action_units", "part", "flow_digest",
+]  # fmt: skip
+_FRAME_COLUMNS = {"onset", "apex", "offset"}
+
+Flows = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class FlowStore:
+    """A loaded store.
+
+    Attributes:
+        card: what went in and what was rejected; parameters; digest.
+        clips: one row per clip, columns `META_COLUMNS`, sorted by subject and clip.
+        flows: shape (N, 2, H, W), float16, pixels; row i belongs to clip i.
+    """
+
+    card: Mapping[str, Any]
+    clips: pd.DataFrame
+    flows: Flows
+
+    @property
+    def digest(self) -> str:
+        """Hash of clips, labels and flows: 16 hexadecimal digits."""
+        return str(self.card["digest"])
+
+
+def flow_digest(flow: Flows) -> str:
+    """16 hexadecimal digits of the SHA-256 of a flow's float16 bytes."""
+    return hashlib.sha256(np.ascontiguousarray(flow, dtype="<f2").tobytes()).hexdigest()[:16]
+
+
+def store_digest(clips: pd.DataFrame, normalisation: str) -> str:
+    """Hash of what a store means: its clips with labels, parts and flows, in any order."""
+    columns = ["clip_id", "subject", "emotion", "part", "flow_digest"]
+    rows = sorted("\t".join(row) for row in clips[columns].astype(str).itertuples(index=False))
+    text = json.dumps({"schema": 1, "normalisation": normalisation, "clips": rows})
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flow_table(clips: pd.DataFrame, flows: Flows) -> pa.Table:
+    """Arrow table of clips and flows.
+
+    Args:
+        clips: columns `META_COLUMNS`, N rows.
+        flows: shape (N, 2, H, W), float16.
+    """
+    arrays = [
+        pa.array(clips[c].to_numpy(), pa.int64())
+        if c in _FRAME_COLUMNS
+        else pa.array(clips[c].astype(str).tolist(), pa.string())
+        for c in META_COLUMNS
+    ]
+    tensor = pa.fixed_shape_tensor(pa.float16(), flows.shape[1:])
+    values = pa.array(np.ascontiguousarray(flows).reshape(-1), pa.float16())
+    storage = pa.FixedSizeListArray.from_arrays(values, int(np.prod(flows.shape[1:])))
+    arrays.append(pa.ExtensionArray.from_storage(tensor, storage))
+    return pa.table(arrays, names=[*META_COLUMNS, "flow"])
+
+
+def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write one Parquet file, one row group per table, atomically.
+
+    Args:
+        path: file that appears whole or not at all.
+        tables: tables of :func:`flow_table`; at least one.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writer: pq.ParquetWriter | None = None
+    try:
+        for table in tables:
+            # No byte-stream split: it saves a fifth, but duckdb cannot read it for float16.
+            writer = writer or pq.ParquetWriter(
+                temporary,
+                table.schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=["dataset", "subject"],
+            )
+            writer.write_table(table)
+        if writer is None:
+            raise DadnetError(f"{path.name}: expected at least one clip, got none")
+        writer.close()
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_card(store: Path, card: Mapping[str, Any]) -> None:
+    """Write `card.json` atomically: with it, the store is complete."""
+    temporary = store / f".{CARD}.{os.getpid()}.tmp"
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(card, stream, indent=1, sort_keys=True, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(store / CARD)
+
+
+def read_card(store: str | Location) -> dict[str, Any]:
+    """The card of a complete store.
+
+    Raises:
+        DadnetError: if there is no complete store in that folder.
+    """
+    path = location(store) / CARD
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DadnetError(
+            f"flow store: expected {path} (made by `python -m orchestration.ingest`), "
+            "but there is none"
+        ) from None
+    except StorageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DadnetError(f"flow store: {path} cannot be read: {error}") from error
+    if missing := {"digest", "files", "parameters"} - set(card):
+        raise DadnetError(f"flow store: {path} lacks {', '.join(sorted(missing))}")
+    if "normalisation" not in card["parameters"]:
+        raise DadnetError(f"flow store: {path} lacks the normalisation among its parameters")
+    return card
+
+
+def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
+    """Clips and flows of one Parquet file.
+
+    Returns:
+        Table with columns `META_COLUMNS`, and flows of shape (N, 2, H, W).
+
+    Raises:
+        DadnetError: if the file is not a whole Parquet file of ours.
+    """
+    try:
+        with pq.ParquetFile(_source(path)) as file:
+            # Row group by row group into one array: a set is not in memory twice while it is read.
+            kind = file.schema_arrow.field("flow").type
+            flows = np.empty((file.metadata.num_rows, *kind.shape), np.float16)
+            tables, start = [], 0
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                for chunk in table["flow"].chunks:
+                    flows[start : start + len(chunk)] = chunk.to_numpy_ndarray()
+                    start += len(chunk)
+                tables.append(table.select(META_COLUMNS))
+        return pa.concat_tables(tables).to_pandas(), flows
+    except StorageError:
+        raise
+    except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
+        first_line = str(error).splitlines()[0]
+        raise DadnetError(f"flow store: {path.name} cannot be read: {first_line}") from error
+
+
+def _source(path: Location) -> Any:
+    return pa.BufferReader(path.read_bytes()) if isinstance(path, RemotePath) else path
+
+
+def _check_memory(store: Location, names: Sequence[str]) -> None:
+    """Refuse a store that does not fit, before hours are lost to swapping.
+
+    Raises:
+        DadnetError: if it is larger than the memory that is free here.
+    """
+    free = free_memory()
+    if free is None:
+        return
+    needed = 0
+    for name in names:
+        path = store / name
+        try:
+            if isinstance(path, RemotePath):
+                needed += path.size()  # compressed: a lower bound, without reading it twice
+                continue
+            file = pq.ParquetFile(path)
+            shape = file.schema_arrow.field("flow").type.shape
+            needed += 2 * file.metadata.num_rows * int(np.prod(shape))
+        except (OSError, KeyError, AttributeError, pa.ArrowException):
+            return  # reading it says what is wrong
+    if needed > free:
+        raise DadnetError(
+            f"flow store: {store} takes {needed / 1e9:.1f} GB of memory as float16, "
+            f"{free / 1e9:.1f} GB are free here; expected a machine with more, or a store made "
+            "with a smaller `ingest --size`"
+        )
+
+
+def load_flow_store(store: str | Location) -> FlowStore:
+    """Load a complete store and verify every flow against its digest.
+
+    Raises:
+        DadnetError: if it is incomplete, unreadable, or not what its card says.
+    """
+    card = read_card(store)
+    place, names = location(store), list(card["files"])
+    _check_names(place, names)
+    _check_memory(place, names)
+    parts = [read_flow_file(place / name) for name in names]
+    clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
+    flows = np.concatenate([flows for _, flows in parts]) if len(parts) > 1 else parts[0][1]
+    for clip_id, expected, flow in zip(clips["clip_id"], clips["flow_digest"], flows, strict=True):
+        if flow_digest(flow) != expected:
+            raise DadnetError(f"flow store: the flow of {clip_id} is damaged; ingest it again")
+    if store_digest(clips, card["parameters"]["normalisation"]) != card["digest"]:
+        raise DadnetError(f"flow store: {store} is not what its card says; ingest it again")
+    return FlowStore(card, clips, flows)
+
+
+def publish_store(store: Path, target: RemotePath) -> bool:
+    """Copy a complete store to object storage, its card last: with it, the copy is complete.
+
+    Returns:
+        False if the same store is there already.
+
+    Raises:
+        DadnetError: if another store is there.
+    """
+    card = read_card(store)
+    if (target / CARD).exists():
+        if read_card(target)["digest"] != card["digest"]:
+            raise DadnetError(f"out: {target} holds another flow store; expected a new folder")
+        return False
+    _check_names(store, card["files"])
+    for name in card["files"]:
+        (target / name).upload(store / name)
+    (target / CARD).create((store / CARD).read_bytes())
+    return True
+
+
+def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
+    """Several stores as one, for protocols over several datasets.
+
+    Args:
+        stores: of different clips; one alone is given back as it is.
+        size: side in pixels that flows of different sizes are brought to.
+
+    Raises:
+        DadnetError: if a clip is in two of them, or there is none.
+    """
+    if len(stores) == 1:
+        return stores[0]
+    clips = pd.concat([store.clips for store in stores], ignore_index=True)
+    if twice := sorted(set(clips.loc[clips["clip_id"].duplicated(), "clip_id"])):
+        raise DadnetError(f"flow stores: the same clip in two of them: {', '.join(twice[:3])}")
+    arrays = [store.flows for store in stores]
+    if len({array.shape[1:] for array in arrays}) > 1:
+        arrays = [np.stack([resize_flow(f, size) for f in a]).astype(np.float16) for a in arrays]
+    kinds = {str(store.card["parameters"]["normalisation"]) for store in stores}
+    # The audit looks at one word: the first of them that it refuses, if there is any.
+    normalisation = next((k for k in sorted(kinds) if k not in ("none", "clip")), min(kinds))
+    digests = sorted(store.digest for store in stores)
+    digest = hashlib.sha256(json.dumps({"joined": digests}).encode()).hexdigest()[:16]
+    every = [store.card["parameters"] for store in stores]
+    common = {k: v for k, v in every[0].items() if all(p.get(k) == v for p in every)}
+    card = {
+        "digest": digest,
+        "parameters": {**common, "normalisation": normalisation},
+        "joined": digests,
+    }
+    return FlowStore(card, clips, np.concatenate(arrays))
+
+
+def _check_names(store: Location, names: Sequence[str]) -> None:
+    for name in names:
+        if Path(name).name != name or name in ("", ".."):  # not a way out of its folder
+            raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
+        path = store / name
+        if isinstance(path, Path) and path.resolve().parent != path.parent.resolve():
+            raise DadnetError(f"flow store: {path} is a link that leads out of its folder")

@@ -1,0 +1,156 @@
+"""The audit: refuses to train where test information could reach a decision (invariant 1)."""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import combinations
+
+import pandas as pd
+
+from dadnet.base.errors import AuditError
+from dadnet.config.experiment import DataConfig
+from dadnet.folds.protocols import Fold, dataset_of
+from dadnet.labels.tasks import lacking
+
+
+def audit(
+    clips: pd.DataFrame,
+    folds: tuple[Fold, ...],
+    classes: tuple[str, ...],
+    config: DataConfig,
+    *,
+    store_normalisation: str,
+    teacher_subjects: Iterable[str] = (),
+) -> str:
+    """Check the plan before the first epoch.
+
+    Args:
+        clips: one row per clip: clip_id, subject, label, part, flow_digest.
+        folds: the plan.
+        classes: every class of the class set.
+        config: selection and normalisation.
+        store_normalisation: what the flows of the store were normalised on before they came here:
+            ``none``, ``clip`` or ``dataset``.
+        teacher_subjects: subjects that the teacher was trained on; ``dataset/*`` for all of a set.
+
+    Returns:
+        One line that says what was checked; it goes into every record.
+
+    Raises:
+        AuditError: at the first leak; one line that names the fold and the subjects.
+    """
+    _normalisation(store_normalisation)
+    _one_clip_two_subjects(clips, "clip_id", "one clip id")
+    _one_clip_two_subjects(clips, "flow_digest", "identical flow")
+    _two_sides(folds, config.selection)
+    _coverage(clips, folds, config.protocol)
+    _teacher(folds, teacher_subjects)
+    _missing_class(clips, folds, classes)
+    no_val = sum(any(_lacking(clips, f.val, classes)) for f in folds if f.val)
+    line = (
+        f"audit passed: {len(folds)} folds, {clips['subject'].nunique()} subjects, "
+        f"{len(clips)} clips; subjects disjoint, no clip twice, teacher apart, "
+        f"every class in fit, normalised per {config.normalisation}"
+    )
+    if no_val:
+        line += f"; warning: {no_val} of {len(folds)} val parts lack a class"
+    if config.selection == "oracle":
+        line += "; ORACLE: the test subject chooses the epoch, as asked"
+    return line
+
+
+def _key(subject: str) -> str:
+    """Spelling that makes `sub01`, `SUB01` and `sub01 ` one subject."""
+    return subject.strip().casefold()
+
+
+def _some(names: Iterable[str]) -> str:
+    found = sorted(names)
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _normalisation(store_normalisation: str) -> None:
+    if store_normalisation not in ("none", "clip"):
+        raise AuditError(
+            "audit: the flows of this store were normalised on "
+            f"'{store_normalisation}', so test clips shaped them; expected none or clip"
+        )
+
+
+def _one_clip_two_subjects(clips: pd.DataFrame, column: str, what: str) -> None:
+    subjects = clips.groupby(column)["subject"].nunique()
+    if len(twice := subjects[subjects > 1]):
+        first = clips.loc[clips[column] == twice.index[0]]
+        raise AuditError(
+            f"audit: {what} under two subjects ({_some(first['subject'].unique())}): "
+            f"{_some(first['clip_id'].unique())}; {len(twice)} such in all"
+        )
+
+
+def _two_sides(folds: tuple[Fold, ...], selection: str) -> None:
+    for fold in folds:
+        sides = {"fit": fold.fit, "val": fold.val, "test": fold.test}
+        for one, other in combinations(sides, 2):
+            if selection == "oracle" and (one, other) == ("val", "test"):
+                continue
+            both = {_key(s) for s in sides[one]} & {_key(s) for s in sides[other]}
+            if both:
+                raise AuditError(
+                    f"audit: fold {fold.name}: subjects on two sides, {one} and {other}: "
+                    f"{_some(both)}"
+                )
+
+
+def _coverage(clips: pd.DataFrame, folds: tuple[Fold, ...], protocol: str) -> None:
+    """Every subject is tested once, by the rule of the protocol."""
+    if protocol == "official":
+        parts = clips[clips["part"].str.startswith("test")].groupby("subject")["part"].nunique()
+        if len(both := parts[parts > 1]):
+            raise AuditError(f"audit: subjects in two test parts: {_some(both.index)}")
+        return
+    tested = Counter(_key(s) for fold in folds for s in fold.test)
+    wrong = {s for s in clips["subject"].unique() if tested[_key(s)] != 1}
+    if wrong:
+        raise AuditError(
+            f"audit: protocol {protocol} tests every subject once; not so {_some(wrong)}"
+        )
+    for fold in folds if protocol == "cross-dataset" else ():
+        sides = [{dataset_of(_key(s)) for s in side} for side in (fold.test, fold.fit)]
+        if shared := sides[0] & sides[1]:
+            raise AuditError(
+                f"audit: fold {fold.name}: dataset on two sides, fit and test: {_some(shared)}"
+            )
+    if protocol in ("cde", "loso"):
+        for fold in folds:
+            if len(fold.test) != 1:
+                raise AuditError(
+                    f"audit: fold {fold.name}: protocol {protocol} tests one subject at a time, "
+                    f"got {_some(fold.test)}"
+                )
+
+
+def _teacher(folds: tuple[Fold, ...], teacher_subjects: Iterable[str]) -> None:
+    seen = {_key(s) for s in teacher_subjects}
+    tested = {
+        s for fold in folds for s in fold.test if {_key(s), f"{_key(s).split('/')[0]}/*"} & seen
+    }
+    if tested:
+        raise AuditError(
+            f"audit: the teacher was trained on {len(tested)} of the test subjects: {_some(tested)}"
+        )
+
+
+def _lacking(
+    clips: pd.DataFrame, subjects: tuple[str, ...], classes: tuple[str, ...]
+) -> tuple[list[str], list[str]]:
+    return lacking(clips.loc[clips["subject"].isin(list(subjects)), "label"], classes)
+
+
+def _missing_class(clips: pd.DataFrame, folds: tuple[Fold, ...], classes: tuple[str, ...]) -> None:
+    for fold in folds:
+        nowhere, everywhere = _lacking(clips, fold.fit, classes)
+        if nowhere or everywhere:
+            what = "no clip of" if nowhere else "no clip without"
+            raise AuditError(
+                f"audit: fold {fold.name}: fit has {what} {_some(nowhere or everywhere)}; "
+                "a class set without it, or another protocol, is needed"
+            )

@@ -1,0 +1,233 @@
+"""Protocols: rules from the clips of a dataset to folds of disjoint subjects."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from dadnet.base.errors import DadnetError
+from dadnet.base.seeding import seed_hash
+from dadnet.config.experiment import DataConfig
+from dadnet.labels.tasks import lacking, names_in
+
+if TYPE_CHECKING:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+Subjects = tuple[str, ...]
+# Tries at a validation part that holds every class; each gives round(1 / val_fraction) candidates.
+_VAL_TRIES = 10
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training: who is trained on, who may choose the epoch, who is tested.
+
+    Attributes:
+        name: the test subject (`loso`, `cde`), ``official``, the test dataset (`cross-dataset`) or
+            the number of the group (`group-kfold`).
+        fit: subjects that are trained on.
+        val: subjects that may choose the epoch; empty with selection `last`; the test subjects
+            with `oracle`.
+        test: subjects that are scored once, afterwards.
+    """
+
+    name: str
+    fit: Subjects
+    val: Subjects
+    test: Subjects
+
+
+def make_folds(clips: pd.DataFrame, config: DataConfig, seed: int) -> tuple[Fold, ...]:
+    """The folds of a protocol, in the order of their names.
+
+    Args:
+        clips: one row per clip: subject, label, part.
+        config: protocol, selection and val_fraction.
+        seed: the experiment's seed; a fold depends on it and on its own name alone.
+
+    Raises:
+        DadnetError: if the clips cannot be folded by this protocol.
+    """
+    return tuple(sorted(_PROTOCOLS[config.protocol](clips, config, seed), key=lambda f: f.name))
+
+
+def _loso(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    subjects = _subjects(clips)
+    if len(subjects) < 3:
+        raise DadnetError(
+            f"protocol loso: expected at least 3 subjects, got {len(subjects)}: "
+            f"{', '.join(subjects)}"
+        )
+    return [
+        _fold(name, clips[clips["subject"] != name], (name,), config, seed) for name in subjects
+    ]
+
+
+def _official(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    parts = clips["part"]
+    test = clips[parts.str.startswith("test")]
+    train = clips[parts == "train"]
+    if unknown := sorted(set(parts) - {"train", "val"} - set(test["part"])):
+        raise DadnetError(
+            f"protocol official: expected the parts train, val, test*; got {unknown}; "
+            "a set without official parts takes --protocol loso"
+        )
+    if not len(train) or not len(test):
+        raise DadnetError(
+            f"protocol official: expected train and test clips, got {len(train)} and {len(test)}"
+        )
+    given = _subjects(clips[parts == "val"])
+    return [_fold("official", train, _subjects(test), config, seed, given_val=given)]
+
+
+def _cde(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    """Composite database evaluation: LOSO over the union (Micro-Expressions Grand Challenge 2019).
+
+    In each fold all clips of all datasets but the one subject's are trained on.
+    """
+    _need_datasets(clips, "cde")
+    return _loso(clips, config, seed)
+
+
+def _cross_dataset(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    datasets = clips["subject"].map(dataset_of)
+    _need_datasets(clips, "cross-dataset")
+    return [
+        _fold(name, clips[datasets != name], _subjects(clips[datasets == name]), config, seed)
+        for name in sorted(set(datasets))
+    ]
+
+
+def _group_kfold(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
+    """Groups of subjects with about the same shares of the classes, drawn by the seed."""
+    clips = clips.sort_values(["subject", "label"], kind="stable")
+    number = clips["subject"].nunique()
+    if number <= config.num_folds:
+        raise DadnetError(
+            f"protocol group-kfold: expected more than num_folds ({config.num_folds}) subjects, "
+            f"got {number}"
+        )
+    splitter = _stratified_groups(config.num_folds, seed_hash("group-kfold", seed))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        try:
+            splits = list(splitter.split(clips, clips["label"], clips["subject"]))
+        except ValueError as error:  # no class has as many clips as there are folds
+            raise DadnetError(f"protocol group-kfold: {error}") from error
+    width = len(str(config.num_folds))
+    folds = []
+    for k, (train, test) in enumerate(splits, start=1):
+        subjects = _subjects(clips.iloc[test])
+        if not subjects:  # an unlucky draw: the classes are dealt so that a group stays empty
+            raise DadnetError(
+                f"protocol group-kfold: group {k} is empty; expected fewer num_folds than "
+                f"{config.num_folds}"
+            )
+        folds.append(_fold(f"group{k:0{width}d}", clips.iloc[train], subjects, config, seed))
+    return folds
+
+
+def dataset_of(subject: str) -> str:
+    """The dataset of a subject ``dataset/subject``."""
+    return subject.split("/", 1)[0]
+
+
+def _need_datasets(clips: pd.DataFrame, protocol: str) -> None:
+    found = sorted({dataset_of(s) for s in clips["subject"]})
+    if len(found) < 2:
+        raise DadnetError(
+            f"protocol {protocol}: expected clips of at least two datasets, got "
+            f"{', '.join(found)}; --flows takes several flow stores with commas between"
+        )
+
+
+_PROTOCOLS: dict[str, Callable[[pd.DataFrame, DataConfig, int], list[Fold]]] = {
+    "loso": _loso,
+    "official": _official,
+    "cde": _cde,
+    "cross-dataset": _cross_dataset,
+    "group-kfold": _group_kfold,
+}
+
+
+def _fold(
+    name: str,
+    train: pd.DataFrame,
+    test: Subjects,
+    config: DataConfig,
+    seed: int,
+    given_val: Subjects = (),
+) -> Fold:
+    val: Subjects = ()
+    if config.selection == "oracle":
+        val = test
+    elif config.selection == "inner":
+        val = given_val or carve_val(train, config.val_fraction, seed_hash("val", seed, name))
+    held_out = () if config.selection == "oracle" else val
+    fit = tuple(s for s in _subjects(train) if s not in set(held_out))
+    return Fold(name, fit, val, test)
+
+
+def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
+    """Subjects of the training side for validation: about `fraction` of its clips.
+
+    Out of seeded stratified group splits it takes the one that leaves every class (of several
+    labels: each one, and clips without it) on both sides if there is one, and among those the one
+    whose share of clips is nearest to `fraction`.
+
+    Args:
+        train: one row per training clip: subject, label.
+        fraction: wanted share of the clips.
+        seed: seeds the splits.
+
+    Returns:
+        Subjects, sorted.
+
+    Raises:
+        DadnetError: if there are fewer than two training subjects.
+    """
+    # Sorted, so that the choice does not depend on the order of the rows.
+    train = train.sort_values(["subject", "label"], kind="stable")
+    subjects, labels = train["subject"].to_numpy(), train["label"].to_numpy()
+    commonest = int(train["label"].value_counts().max())
+    splits = min(round(1 / fraction), len(set(subjects)), commonest)
+    if splits < 2:
+        raise DadnetError("selection inner: expected at least 2 training subjects per fold")
+    best: tuple[tuple[int, int, float], Subjects] | None = None
+    for attempt in range(_VAL_TRIES):
+        splitter = _stratified_groups(splits, seed + attempt)
+        with warnings.catch_warnings():
+            # A class with fewer clips than splits: `_rank` sees to it as far as it can be.
+            warnings.filterwarnings("ignore", "The least populated class")
+            candidates = list(splitter.split(train, labels, subjects))
+        for fit_rows, val_rows in candidates:
+            rank = _rank(labels, fit_rows, val_rows, fraction)
+            if best is None or rank < best[0]:
+                best = rank, tuple(sorted(set(subjects[val_rows])))
+    assert best is not None
+    return best[1]
+
+
+def _stratified_groups(splits: int, seed: int) -> "StratifiedGroupKFold":
+    # scikit-learn takes a second to load, and a worker, which is sent its folds, never needs it.
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    return StratifiedGroupKFold(splits, shuffle=True, random_state=seed % (2**32))
+
+
+def _rank(
+    labels: np.ndarray, fit_rows: np.ndarray, val_rows: np.ndarray, fraction: float
+) -> tuple[int, int, float]:
+    classes = sorted({name for text in set(labels) for name in names_in(text)})
+    return (
+        sum(map(len, lacking(labels[fit_rows], classes))),
+        sum(map(len, lacking(labels[val_rows], classes))),
+        abs(len(val_rows) / len(labels) - fraction),
+    )
+
+
+def _subjects(clips: pd.DataFrame) -> Subjects:
+    return tuple(sorted(clips["subject"].unique()))

@@ -1,0 +1,1 @@
+"""Trained models: files, predictions, scores, explanations."""

@@ -1,0 +1,211 @@
+"""What a trained network does with its clips: where it looks, which channels it weighs, what its
+gradient branches see, and how near its features have come to the teacher's.
+
+Axes: N clips, S input size, C channels, H, W rows and columns, L directions, P points, J bins.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from dadnet.base.errors import DadnetError
+from dadnet.base.seeding import generator
+from dadnet.models import DADNet, MicroFlowNeXt, draw_directions, gswd
+from dadnet.models.blocks import GRADIENT_WEIGHT, ChannelAttention, GradientAwareBlock
+from dadnet.models.operations import depthwise_convolution, gradient_magnitude
+
+FloatArray = npt.NDArray[np.float64]
+NUM_DIRECTIONS = 100
+NUM_BINS = 48
+_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a network does with some clips.
+
+    Attributes:
+        theta: of the spatial transformer, shape (N, 2, 3); None without it.
+        channels: weights of each channel attention, from the first, shape (N, C) each.
+        maps: the gradient branch of the last block of each stage: its absolute value, mean over
+            channels, shape (N, H, W) each.
+        shares: how much of the block's depthwise output it is, by root mean squares, (N, stages).
+    """
+
+    theta: FloatArray | None
+    channels: tuple[FloatArray, ...]
+    maps: tuple[FloatArray, ...]
+    shares: FloatArray
+
+
+@torch.no_grad()
+def look(network: nn.Module, inputs: Tensor) -> Look:
+    """Watch a network as it classifies clips.
+
+    Args:
+        network: a MicroFlowNeXt; it is put into evaluation mode.
+        inputs: z-scored, shape (N, 2, S, S), on the network's device.
+
+    Raises:
+        DadnetError: if it is another network.
+    """
+    if not isinstance(network, MicroFlowNeXt):
+        raise DadnetError(f"explain: expected a MicroFlowNeXt, got a {type(network).__name__}")
+    network.eval()
+    watched: dict[str, list[Tensor]] = {}
+    hooks = [
+        module.register_forward_hook(_watch_channels(watched, f"channels {number}"))
+        for number, module in enumerate(
+            m for m in network.modules() if isinstance(m, ChannelAttention)
+        )
+    ]
+    for number, stage in enumerate(network.stages):
+        block = list(stage.children())[-1]
+        hooks.append(block.register_forward_hook(_watch_gradient(watched, str(number))))
+    try:
+        thetas = [network(batch).theta for batch in torch.split(inputs, _BATCH)]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = {name: torch.cat(parts).double().cpu().numpy() for name, parts in watched.items()}
+    stages = range(len(network.stages))
+    return Look(
+        None if thetas[0] is None else torch.cat(thetas).double().cpu().numpy(),
+        tuple(found[name] for name in sorted(found) if name.startswith("channels")),
+        tuple(found[f"map {stage}"] for stage in stages),
+        np.stack([found[f"share {stage}"] for stage in stages], axis=1),
+    )
+
+
+def _watch_channels(watched: dict[str, list[Tensor]], name: str) -> Any:
+    def hook(module: ChannelAttention, given: tuple[Tensor, ...], _: Tensor) -> None:
+        summary = torch.cat([given[0].mean((2, 3)), given[0].amax((2, 3))], dim=1)
+        watched.setdefault(name, []).append(module.fc(summary))
+
+    return hook
+
+
+def _watch_gradient(watched: dict[str, list[Tensor]], stage: str) -> Any:
+    def hook(module: GradientAwareBlock, given: tuple[Tensor, ...], _: Tensor) -> None:
+        x = given[0]
+        plain, branch = module.dwconv, module.grad_conv
+        assert plain.bias is not None
+        assert branch.bias is not None
+        smooth = depthwise_convolution(x, plain.weight, plain.bias)
+        edges = GRADIENT_WEIGHT * depthwise_convolution(
+            gradient_magnitude(x), branch.weight, branch.bias
+        )
+        sizes = [part.square().mean((1, 2, 3)).sqrt() for part in (edges, smooth)]
+        watched.setdefault(f"map {stage}", []).append(edges.abs().mean(1))
+        watched.setdefault(f"share {stage}", []).append(sizes[0] / (sizes[0] + sizes[1] + 1e-12))
+
+    return hook
+
+
+def theta_numbers(theta: FloatArray) -> FloatArray:
+    """Angle, zoom and shift of affine matrices.
+
+    The sampling grid maps target to source: a zoom above 1 looks at a larger part of the field.
+
+    Args:
+        theta: shape (N, 2, 3).
+
+    Returns:
+        Shape (N, 4): angle in degrees, zoom sqrt(|det A|), shift to the right and down as shares
+        of the side.
+    """
+    a, b = theta[:, :, 0], theta[:, :, 1]
+    angle = np.degrees(np.arctan2(a[:, 1] - b[:, 0], a[:, 0] + b[:, 1]))  # of the nearest rotation
+    zoom = np.sqrt(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]))
+    numbers: FloatArray = np.column_stack([angle, zoom, theta[:, :, 2] / 2])
+    return numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """Features of both streams along one direction, before and after training.
+
+    Attributes:
+        stage: counted from 0.
+        gswd: before and after, over `NUM_DIRECTIONS` directions.
+        centres: of the bins, shape (J,).
+        before, after: (student, teacher) densities, shape (J,) each.
+    """
+
+    stage: int
+    gswd: tuple[float, float]
+    centres: FloatArray
+    before: tuple[FloatArray, FloatArray]
+    after: tuple[FloatArray, FloatArray]
+
+
+@torch.no_grad()
+def projected_densities(
+    before: DADNet, after: DADNet, inputs: Tensor, seed: int
+) -> tuple[Density, ...]:
+    """Project the features of every aligned stage along the direction that was most apart.
+
+    Args:
+        before: with its initial weights.
+        after: with its trained ones.
+        inputs: z-scored, shape (N, 2, S, S).
+        seed: of the directions.
+    """
+    # A new adapter has no statistics yet: it takes the clips', as in the first step of training.
+    first = _features(before, inputs, own_statistics=True)
+    last = _features(after, inputs, own_statistics=False)
+    found = []
+    for stage in before.alignment_stages:
+        sides = (*first[stage], *last[stage])  # (P, C) each: student, teacher, student, teacher
+        draws = generator("explain-directions", seed, stage)
+        directions = draw_directions(NUM_DIRECTIONS, sides[0].shape[1], draws)
+        distances = tuple(
+            float(gswd(student, teacher, directions=directions))
+            for student, teacher in (sides[:2], sides[2:])
+        )
+        lines = [(side @ directions.T) for side in sides[:2]]  # (P, L)
+        apart = (lines[0].mean(0) - lines[1].mean(0)).square()
+        apart += (lines[0].std(0, correction=0) - lines[1].std(0, correction=0)).square()
+        along = directions[int(apart.argmax())]
+        points = [(side @ along).double().numpy() for side in sides]
+        low = min(float(np.quantile(p, 0.001, method="lower")) for p in points)
+        high = max(float(np.quantile(p, 0.999, method="higher")) for p in points)
+        edges = np.linspace(low, max(high, low + 1e-9), NUM_BINS + 1)
+        heights = [np.histogram(p, bins=edges)[0] / (len(p) * np.diff(edges)) for p in points]
+        found.append(
+            Density(
+                stage,
+                (distances[0], distances[1]),
+                (edges[:-1] + edges[1:]) / 2,
+                (heights[0], heights[1]),
+                (heights[2], heights[3]),
+            )
+        )
+    return tuple(found)
+
+
+def _features(
+    model: DADNet, inputs: Tensor, *, own_statistics: bool
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Points of student and adapted teacher of every aligned stage, shape (P, C) each."""
+    model.eval()
+    model.adapters.train(own_statistics)
+    student: dict[int, list[Tensor]] = {}
+    teacher: dict[int, list[Tensor]] = {}
+    for batch in torch.split(inputs, _BATCH):
+        output = model(batch)
+        for stage, feature in output.student_features.items():
+            student.setdefault(stage, []).append(feature)
+        for stage, feature in model.run_teacher(batch).items():
+            teacher.setdefault(stage, []).append(feature)
+    adapted = model.adapt({stage: torch.cat(parts) for stage, parts in teacher.items()})
+    return {stage: (_points(student[stage]), _points([adapted[stage]])) for stage in student}
+
+
+def _points(features: Iterable[Tensor]) -> Tensor:
+    return torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in features])

@@ -1,0 +1,176 @@
+"""What `predict` can read: a flow, two frames, a folder of either, or a flow store."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dadnet.base.errors import DadnetError
+from dadnet.flow.compute import TVL1_PARAMETERS, check_flow, compute_flow, read_frame
+from dadnet.inference.predictor import to_half
+
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+_STORE_CARD = "card.json"
+# What is known here of the parameters of a store; frames are refused where there is more to them.
+_KNOWN = {"method", "size", "crop", "normalisation", "tvl1", "opencv"}
+_ABSENT: tuple[object, ...] = (None, "none", False, "", [], {})
+
+
+@dataclass(frozen=True, eq=False)
+class InputClip:
+    """One clip to be classified.
+
+    Attributes:
+        name: its clip id, or its path as it was given.
+        subject: whose it is; empty: not known.
+        flow: shape (2, H, W), pixels.
+    """
+
+    name: str
+    subject: str
+    flow: npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """All clips of one call, and what was left out."""
+
+    clips: tuple[InputClip, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def read_inputs(paths: Sequence[Path], flow: Mapping[str, Any], input_size: int) -> Inputs:
+    """Read what was given on the command line.
+
+    Args:
+        paths: one or more .npy files, the onset and the apex frame, a folder, or a flow store.
+        flow: parameters by which frames become flow, from the model's card; empty: not known.
+        input_size: side of the flow of frames where the card does not tell it.
+
+    Raises:
+        DadnetError: if it is none of these, or a file cannot be used.
+    """
+    for path in paths:
+        if not path.exists():
+            raise DadnetError(f"input: there is no {path}")
+    if len(paths) == 1 and paths[0].is_dir():
+        if (paths[0] / _STORE_CARD).is_file():
+            return _from_store(paths[0])
+        return _from_folder(paths[0], flow, input_size)
+    suffixes = {path.suffix.lower() for path in paths}
+    if suffixes == {".npy"}:
+        return Inputs(tuple(_from_array(path, str(path)) for path in paths))
+    if len(paths) == 2 and suffixes <= set(FRAME_SUFFIXES):
+        clip = _from_frames(paths[0], paths[1], str(paths[1]), flow, input_size)
+        return Inputs((clip,), _frame_warnings(flow, input_size))
+    raise DadnetError(
+        "input: expected .npy files, an onset and an apex frame, a folder or a flow store; got "
+        f"{', '.join(map(str, paths))}"
+    )
+
+
+def _from_store(path: Path) -> Inputs:
+    from dadnet.flow.store import load_flow_store  # pyarrow, only where it is needed
+
+    store = load_flow_store(path)
+    rows = zip(store.clips["clip_id"], store.clips["subject"], store.flows, strict=True)
+    return Inputs(tuple(InputClip(str(name), str(subject), flow) for name, subject, flow in rows))
+
+
+def _from_folder(folder: Path, flow: Mapping[str, Any], input_size: int) -> Inputs:
+    """Every .npy below the folder, and every pair of onset and apex frames."""
+    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and not f.name.startswith(".")]
+    clips = [_from_array(f, str(f.relative_to(folder))) for f in files if f.suffix == ".npy"]
+    used = {f for f in files if f.suffix == ".npy"}
+    warnings: tuple[str, ...] = ()
+    for onset, apex in _pairs(files):
+        name = str(onset.parent.relative_to(folder))
+        clips.append(
+            _from_frames(onset, apex, folder.name if name == "." else name, flow, input_size)
+        )
+        used |= {onset, apex}
+        warnings = _frame_warnings(flow, input_size)
+    if not clips:
+        raise DadnetError(
+            f"input: expected .npy files, or frames named onset.* and apex.*, in {folder} or its "
+            f"subfolders; got {len(files)} other files"
+        )
+    others = Counter(f.suffix or f.name for f in files if f not in used)
+    if others:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(others.items()))
+        warnings += (f"files in {folder} that are no clips were left out: {kinds}",)
+    return Inputs(tuple(clips), warnings)
+
+
+def _pairs(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    named: dict[Path, dict[str, Path]] = {}
+    for file in files:
+        if file.suffix.lower() in FRAME_SUFFIXES and file.stem.lower() in ("onset", "apex"):
+            pair = named.setdefault(file.parent, {})
+            if file.stem.lower() in pair:
+                raise DadnetError(f"input: expected one {file.stem.lower()} frame in {file.parent}")
+            pair[file.stem.lower()] = file
+    for folder, pair in named.items():
+        if len(pair) != 2:
+            raise DadnetError(f"input: expected onset and apex in {folder}, got {', '.join(pair)}")
+        yield pair["onset"], pair["apex"]
+
+
+def _from_array(path: Path, name: str) -> InputClip:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DadnetError(f"input: {path} cannot be read as a .npy array: {reason}") from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+        raise DadnetError(f"input: expected an array of numbers in {path}")
+    return InputClip(name, "", _usable(found, path))
+
+
+def _from_frames(
+    onset: Path, apex: Path, name: str, flow: Mapping[str, Any], input_size: int
+) -> InputClip:
+    _check_parameters(flow)
+    size = int(flow.get("size") or input_size)
+    crop = tuple(flow["crop"]) if flow.get("crop") else None
+    try:
+        frames = [read_frame(path, size, crop) for path in (onset, apex)]
+        field = compute_flow(frames[0], frames[1], str(flow.get("method") or "tvl1"))
+    except DadnetError as error:
+        raise DadnetError(f"input: {onset} and {apex}: {error}") from error
+    return InputClip(name, "", to_half(field))
+
+
+def _usable(field: npt.NDArray[np.floating], path: Path) -> npt.NDArray[np.floating]:
+    try:
+        checked = check_flow(field)
+        to_half(checked)  # what is beyond half precision is named with its file
+        return checked
+    except DadnetError as error:
+        raise DadnetError(f"input: {path}: {error}") from error
+
+
+def _check_parameters(flow: Mapping[str, Any]) -> None:
+    """Refuse frames whose flow would be made otherwise than that of the training."""
+    more = {k: v for k, v in flow.items() if k not in _KNOWN and v not in _ABSENT}
+    if flow.get("tvl1") not in (None, TVL1_PARAMETERS):
+        more["tvl1"] = flow["tvl1"]
+    if more:
+        raise DadnetError(
+            "input: the flows of these weights were made with "
+            + ", ".join(f"{k}={v}" for k, v in sorted(more.items()))
+            + "; expected a flow store made by the same ingest, not frames"
+        )
+
+
+def _frame_warnings(flow: Mapping[str, Any], input_size: int) -> tuple[str, ...]:
+    if flow.get("method"):
+        return ()
+    return (
+        "the weights do not say how their flows were made: TV-L1 of the whole frames at "
+        f"{input_size} x {input_size} is taken",
+    )

@@ -1,0 +1,225 @@
+"""The model file: weights of one network, and a card with all that a prediction depends on.
+
+Teachers, kept folds and converted checkpoints share it: one safetensors file whose metadata holds
+the card as JSON. Class names, input size and normalisation come from the card, so a prediction
+cannot use others; nothing in the file can run code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location
+from dadnet.config.experiment import RIVALS, ModelConfig
+from dadnet.models import (
+    MicroFlowNeXt,
+    get_microflownext,
+    load_weights,
+    save_weights,
+    weights_digest,
+)
+
+if TYPE_CHECKING:
+    from dadnet.models.baselines import BaselineNetwork
+
+CARD = "dadnet_card"
+SCHEMA = 1
+ALL_SUBJECTS = "*"  # as in `ckplus/*`: which subjects of the set were seen is not known
+_LARGEST_INPUT = 4096  # pixels; beyond it a card is damaged, and would ask for terabytes
+
+Kind = Literal["teacher", "fold", "converted"]
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What is known of a network's weights.
+
+    Attributes:
+        kind: a macro teacher, a fold of an experiment, or a converted foreign checkpoint.
+        model: the architecture, a dual one as a `baseline`.
+        classes: class or label names, in the order of the outputs.
+        normalisation: statistics of the z-score: of each clip itself, or of the fit clips.
+        statistics: mean and standard deviation of the fit clips, each (u, v) in pixels at the
+            input size; None where every clip has its own.
+        subjects: every subject that shaped the weights or chose the epoch; ``dataset/*`` for all
+            of a set; empty: not known.
+        data_digest: digest of the flow store; empty: not known.
+        made_from: digest of what the weights follow from: the experiment of a fold, data and
+            settings of a teacher, the bytes of a converted file.
+        flow: parameters of the flow store, by which frames become flow; empty: not known.
+        metrics: what was reached on the validation subjects.
+        origin: further facts, such as dataset, class set, fold, epoch, versions.
+        weights_digest: hash of the weights, 16 hexadecimal digits.
+        multi_label: whether each output is a label by itself.
+    """
+
+    kind: Kind
+    model: ModelConfig
+    classes: tuple[str, ...]
+    normalisation: Literal["clip", "fit"] = "clip"
+    statistics: tuple[Pair, Pair] | None = None
+    subjects: tuple[str, ...] = ()
+    data_digest: str = ""
+    made_from: str = ""
+    flow: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    origin: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    weights_digest: str = ""
+    multi_label: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise DadnetError(f"card: expected one of {', '.join(get_args(Kind))}; got {self.kind}")
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+            raise DadnetError(
+                f"card: expected two or more different class names, got {', '.join(self.classes)}"
+            )
+        if self.model.input_size > _LARGEST_INPUT:
+            raise DadnetError(f"card: input_size {self.model.input_size} is no size of a flow")
+        if (self.normalisation == "fit") != (self.statistics is not None):
+            raise DadnetError("card: expected statistics with normalisation fit, and only there")
+
+    def to_json(self) -> str:
+        """The card as JSON; what was not there at first is left out at its default."""
+        card = {"schema": SCHEMA, **asdict(self)}
+        if not self.multi_label:
+            del card["multi_label"]
+        return json.dumps(card, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read :meth:`to_json`.
+
+        Raises:
+            DadnetError: if the text is damaged, of another schema, or lacks something.
+        """
+        try:
+            card = json.loads(text)
+            if card.pop("schema") != SCHEMA:
+                raise DadnetError(f"card: expected schema {SCHEMA}; made by a newer version")
+            if unknown := sorted(set(card) - {f.name for f in fields(cls)}):
+                raise DadnetError(f"card: unknown {', '.join(unknown)}; made by a newer version")
+            if not isinstance(card.get("multi_label", False), bool):
+                raise DadnetError("card: damaged (multi_label)")
+            for name in ("classes", "subjects"):
+                card[name] = tuple(map(str, card[name]))
+            if card["statistics"] is not None:
+                (a, b), (c, d) = card["statistics"]
+                card["statistics"] = ((float(a), float(b)), (float(c), float(d)))
+            return cls(**{**card, "model": ModelConfig(**card["model"])})
+        except DadnetError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DadnetError(f"card: damaged ({type(error).__name__}: {error})") from error
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A network that can predict: its weights and its card."""
+
+    weights: Mapping[str, Tensor]
+    card: ModelCard
+    name: str = ""
+
+    def network(self) -> MicroFlowNeXt | BaselineNetwork:
+        """The network with its weights, in evaluation mode, on the CPU.
+
+        Raises:
+            DadnetError: if the weights do not fit the architecture of the card.
+        """
+        with torch.device("meta"):  # neither memory nor draws for weights that are replaced
+            network = build_network(self.card.model, len(self.card.classes), None)
+        expected = network.state_dict()
+        _check_shapes(self.weights, expected)
+        network.load_state_dict(dict(self.weights), assign=True)
+        return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def statistics(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation as `dadnet.folds.dataset.normalise` takes them."""
+        if self.card.statistics is None:
+            return None
+        mean, std = self.card.statistics
+        return torch.tensor(mean), torch.tensor(std)
+
+    def save(self, path: Location) -> None:
+        """Write the file atomically; the card gets the hash of the weights."""
+        known = {**asdict(self.card), "model": self.card.model}
+        card = ModelCard(**{**known, "weights_digest": weights_digest(self.weights)})
+        save_weights(path, self.network(), {CARD: card.to_json()})
+
+
+def load_model_file(path: Path) -> TrainedModel:
+    """Read a file of :meth:`TrainedModel.save` and check it against its card.
+
+    Raises:
+        DadnetError: if there is none, it is damaged, it has no card, or its weights are others
+            than the card says.
+    """
+    weights, metadata = load_weights(path)
+    if CARD not in metadata:
+        raise DadnetError(
+            f"weights: {path} has no card (class names, input size, normalisation); expected a "
+            "file of `run_loso --keep-weights best`, of `orchestration.teacher` or of "
+            "`dadnet convert`"
+        )
+    try:
+        model = TrainedModel(weights, ModelCard.from_json(metadata[CARD]), str(path))
+        if weights_digest(weights) != model.card.weights_digest:
+            raise DadnetError("the weights are not those that the card tells of")
+        model.network()
+        if not all(bool(value.isfinite().all()) for value in weights.values()):
+            raise DadnetError("the weights hold values that are not finite")
+    except DadnetError as error:
+        raise DadnetError(f"weights: {path} cannot be used: {error}") from error
+    return model
+
+
+def build_network(
+    model: ModelConfig, num_classes: int, draws: torch.Generator | None
+) -> MicroFlowNeXt | BaselineNetwork:
+    """The lone network of a configuration: of a dual one the student.
+
+    Args:
+        model: the architecture; `micro_size` is its size.
+        num_classes: number of classes.
+        draws: source of the initial weights; None: torch's own.
+
+    Raises:
+        DadnetError: if the input size does not fit.
+    """
+    if model.model_type in RIVALS:
+        from dadnet.models.baselines import build_baseline  # it loads scikit-learn
+
+        return build_baseline(model.model_type, num_classes, model.input_size, draws)
+    return get_microflownext(
+        num_classes,
+        model.micro_size,
+        model.input_size,
+        model.flow_correction,
+        model.head,
+        use_stn=model.stn,
+        channel_attention=model.channel_attention,
+        drop_path_rate=model.drop_path,
+        generator=draws,
+    )
+
+
+def _check_shapes(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise unless names, shapes and kinds of number are exactly those expected."""
+    for name in sorted({*weights, *expected}):
+        given, wanted = (_shape(tensors.get(name)) for tensors in (weights, expected))
+        if given != wanted:
+            raise DadnetError(f"expected {name} as {wanted}, got {given}")
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "no such weight" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}"

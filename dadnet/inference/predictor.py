@@ -1,0 +1,229 @@
+"""Predicting with trained networks: one, or an ensemble whose probabilities are averaged."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dadnet.base.errors import DadnetError
+from dadnet.flow.compute import check_flow, resize_flow
+from dadnet.flow.normalisation import normalise
+from dadnet.inference.model_file import TrainedModel, load_model_file
+from dadnet.labels.targets import to_probabilities
+from dadnet.labels.tasks import task_of, text_of
+
+Probabilities = npt.NDArray[np.float64]
+Field = npt.NDArray[np.floating]
+
+_HALF_MAX = float(np.finfo(np.float16).max)
+# In evaluation mode clips do not mix, so this changes memory and speed alone.
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a clip was taken for.
+
+    Attributes:
+        label: name of the most probable class; of several labels, those that are more probable
+            than not, joined by "+", or ``none``.
+        confidence: its probability; of several labels, the smallest one of their decisions.
+        probabilities: probability of every class or label, by name, in the order of the outputs.
+    """
+
+    label: str
+    confidence: float
+    probabilities: Mapping[str, float]
+
+
+class Predictor:
+    """One or several trained networks with the same classes.
+
+    Args:
+        models: the networks; each resizes and normalises the flows as its own card says.
+        device: where to compute.
+
+    Raises:
+        DadnetError: if there is none, or their classes differ.
+    """
+
+    def __init__(self, models: Sequence[TrainedModel], device: str = "cpu") -> None:
+        if not models:
+            raise DadnetError("weights: expected at least one model, got none")
+        for model in models:
+            if model.card.multi_label != models[0].card.multi_label:
+                raise DadnetError(
+                    f"weights: {models[0].name} and {model.name} cannot be averaged: one has a "
+                    "class for a clip, the other several labels"
+                )
+            if model.card.classes != models[0].card.classes:
+                raise DadnetError(
+                    f"weights: expected models of the same classes, got "
+                    f"{', '.join(models[0].card.classes)} in {models[0].name} and "
+                    f"{', '.join(model.card.classes)} in {model.name}"
+                )
+        self.models = tuple(models)
+        self.task = task_of(models[0].card.multi_label)
+        self.device = _device(device)
+        self._networks = [model.network().to(self.device) for model in models]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the outputs."""
+        return self.models[0].card.classes
+
+    def predict(self, flow: Field) -> Prediction:
+        """Classify one clip.
+
+        Args:
+            flow: flow from onset to apex, shape (2, H, W) or (H, W, 2): u right, v down, pixels.
+
+        Raises:
+            DadnetError: if it is no such flow.
+        """
+        return next(iter(self.predict_many([flow])))
+
+    def predict_many(self, flows: Iterable[Field]) -> Iterator[Prediction]:
+        """Classify clips one after the other, in batches; a clip's figures are its own alone.
+
+        Args:
+            flows: as in :meth:`predict`; sizes may differ.
+
+        Raises:
+            DadnetError: if one is no flow.
+        """
+        batch: list[Field] = []
+        for flow in flows:
+            batch.append(flow)
+            if len(batch) == _BATCH:
+                yield from self._named(self.probabilities(batch))
+                batch = []
+        if batch:
+            yield from self._named(self.probabilities(batch))
+
+    def probabilities(self, flows: Sequence[Field]) -> Probabilities:
+        """Probabilities of classes or labels, the mean of the models'.
+
+        Args:
+            flows: N flows as in :meth:`predict`.
+
+        Returns:
+            Shape (N, K); of classes, rows sum to 1.
+        """
+        prepared: dict[tuple[int, int], Tensor] = {}
+        total = np.zeros((len(flows), len(self.classes)))
+        for model, network in zip(self.models, self._networks, strict=True):
+            sizes = stored_size(model), model.card.model.input_size
+            if sizes not in prepared:
+                prepared[sizes] = torch.from_numpy(np.stack([prepare(f, *sizes) for f in flows]))
+            total += self._score(model, network, prepared[sizes])
+        mean: Probabilities = total / len(self.models)
+        return mean
+
+    @torch.no_grad()
+    def _score(self, model: TrainedModel, network: torch.nn.Module, flows: Tensor) -> Probabilities:
+        statistics = model.statistics()
+        if statistics is not None:
+            statistics = (statistics[0].to(self.device), statistics[1].to(self.device))
+        logits = [
+            network(normalise(part.to(self.device).float(), statistics)).logits
+            for part in torch.split(flows, _BATCH)
+        ]
+        found: Probabilities
+        found = to_probabilities(torch.cat(logits).double(), self.task).cpu().numpy()
+        return found
+
+    def _named(self, probabilities: Probabilities) -> Iterator[Prediction]:
+        for row, decision in zip(probabilities, self.task.decide(probabilities), strict=True):
+            named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
+            sure = np.maximum(row, 1 - row).min() if self.task.multi_label else row.max()
+            label = text_of(self.task.named(decision, self.classes))
+            yield Prediction(label, float(sure), named)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise DadnetError(f"device: {name} cannot be used: {reason}") from error
+    return device
+
+
+def prepare(flow: Field, stored: int, input_size: int) -> npt.NDArray[np.float16]:
+    """A flow as training saw it: by way of the flow store's size and its half precision.
+
+    Args:
+        flow: shape (2, H, W) or (H, W, 2), pixels.
+        stored: side of the flows in the store that the model was trained from; 0: not known.
+        input_size: side S of the model's input.
+
+    Returns:
+        Shape (2, S, S), pixels.
+
+    Raises:
+        DadnetError: if it is no flow.
+    """
+    field = check_flow(np.asarray(flow))
+    if stored:
+        field = resize_flow(field, stored)
+    return to_half(resize_flow(to_half(field), input_size))
+
+
+def to_half(field: Field) -> npt.NDArray[np.float16]:
+    """A field in half precision, as the flow store keeps it.
+
+    Raises:
+        DadnetError: if a value is beyond half precision.
+    """
+    if np.abs(field).max() > _HALF_MAX:
+        raise DadnetError(f"flow holds values above {_HALF_MAX:g}")
+    return np.asarray(field, dtype=np.float16)
+
+
+def stored_size(model: TrainedModel) -> int:
+    """Side of the flows in the store that the model was trained from; 0: not known."""
+    return int(model.card.flow.get("size") or 0)
+
+
+def load_model(weights: str | Path | Sequence[str | Path], *, device: str = "cpu") -> Predictor:
+    """Load a trained model, or several as an ensemble.
+
+    >>> model = load_model("runs/casme2/0123456789abcdef/weights/casme2%2Fsub01.safetensors")
+    ... # doctest: +SKIP
+    >>> model.predict(numpy.load("clip.npy")).label  # doctest: +SKIP
+    'surprise'
+
+    Args:
+        weights: a model file, several, or the folder of an experiment in the ledger whose folds
+            were kept: all of them are averaged.
+        device: torch's name of the device.
+
+    Raises:
+        DadnetError: if a file cannot be used, or the classes differ.
+    """
+    given = [weights] if isinstance(weights, str | Path) else list(weights)
+    files = [file for path in given for file in find_weights(Path(path))]
+    return Predictor([load_model_file(file) for file in files], device)
+
+
+def find_weights(path: Path) -> list[Path]:
+    """The model files that a path stands for: itself, or those of an experiment's folder.
+
+    Raises:
+        DadnetError: if a folder holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    folder = path / "weights" if (path / "weights").is_dir() else path
+    if found := sorted(folder.glob("*.safetensors")):
+        return found
+    raise DadnetError(
+        f"weights: expected model files (.safetensors) in {folder}, got none; "
+        "`run_loso --keep-weights best` keeps those of every fold"
+    )

@@ -1,0 +1,1 @@
+"""Class sets, tasks and the metrics of predictions."""

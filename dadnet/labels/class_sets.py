@@ -1,0 +1,216 @@
+"""Class sets: from the emotions of an annotation to class names in a fixed order."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+from dadnet.base.errors import DadnetError
+from dadnet.labels.label_sets import LabelSet, label_sets_of
+
+ANY = "any"
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """A named map from emotions to classes.
+
+    Attributes:
+        name: name of the set, such as ``3class``.
+        classes: class names in the order that the model's outputs have.
+        mapping: class of each emotion that is used.
+        dropped: emotions that are known and left out.
+        left_out: ids of clips that are left out whatever their emotion, each with the reason.
+
+    A clip with several emotions (``positive+surprise``) has no single class and is left out, if
+    all of them are known.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    mapping: Mapping[str, str]
+    dropped: frozenset[str]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    column = "emotion"
+    multi_label = False
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+            raise DadnetError(f"class set {self.name}: expected two or more different classes")
+        if set(self.mapping.values()) != set(self.classes):
+            raise DadnetError(f"class set {self.name}: the mapping does not give the classes")
+        if both := sorted(self.dropped & set(self.mapping)):
+            raise DadnetError(f"class set {self.name}: mapped and dropped: {', '.join(both)}")
+        object.__setattr__(self, "mapping", MappingProxyType(dict(self.mapping)))
+        object.__setattr__(self, "left_out", MappingProxyType(dict(self.left_out)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A mapping proxy cannot be pickled, and class sets travel to workers.
+        parts = (self.name, self.classes, dict(self.mapping), self.dropped, dict(self.left_out))
+        return ClassSet, parts
+
+    def label(self, emotion: str, clip_id: str = "") -> str | None:
+        """Class of an emotion; None if the set leaves it, or the clip, out.
+
+        Raises:
+            DadnetError: if the emotion is neither mapped nor known to be left out.
+        """
+        if not self.unknown([emotion]):
+            return None if clip_id in self.left_out else self.mapping.get(emotion)
+        known = ", ".join(sorted({*self.mapping, *self.dropped}))
+        raise DadnetError(f"class set {self.name}: unknown emotion {emotion!r}; it knows {known}")
+
+    def why_dropped(self, emotion: str) -> str:
+        """What a clip that is left out is counted under."""
+        return emotion
+
+    def unknown(self, emotions: Iterable[str]) -> set[str]:
+        """The emotions that are neither mapped nor known to be left out."""
+        known = {*self.mapping, *self.dropped}
+        return {e for e in emotions if not known.issuperset(e.split("+"))}
+
+
+class _Entry(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        emotions: the emotions of each class, in class order.
+        dropped: those left out.
+        left_out: clips left out, with the reason.
+    """
+
+    emotions: Mapping[str, str]
+    dropped: str = ""
+    left_out: Mapping[str, str] = MappingProxyType({})
+
+
+_NEGATIVE = (
+    "negative repression anger angry contempt disgust disgusted fear fearful scared sadness sad"
+)
+_POSITIVE = "positive happiness happy"
+_SURPRISE = "surprise surprised"
+_OTHERS = "others other"
+_BASIC = {
+    "happiness": "happiness happy",
+    "surprise": _SURPRISE,
+    "disgust": "disgust disgusted",
+    "sadness": "sadness sad",
+    "fear": "fear fearful scared",
+    "anger": "anger angry",
+}
+
+
+def _three(negative: str) -> dict[str, str]:
+    return {"negative": negative, "positive": _POSITIVE, "surprise": _SURPRISE}
+
+
+def _same(names: str) -> dict[str, str]:
+    return {name: name for name in names.split()}
+
+
+# The text of the Micro-Expressions Grand Challenge 2019: five emotions and repression are negative.
+_ANY_3CLASS = _Entry(_three(_NEGATIVE), _OTHERS)
+# Of CASME II only disgust and repression are negative there (footnote of the same text).
+_CASME2_3CLASS = _Entry(_three("disgust repression"), "others sadness fear")
+# Absent from the challenge's own list of labels, which has 145 clips of CASME II where the
+# released table gives 147.
+_NOT_IN_MEGC = {
+    f"casme2/{clip}": "not in the label list of the Micro-Expressions Grand Challenge 2019"
+    for clip in ("sub04/EP12_01f", "sub24/EP02_07")
+}
+
+# Class set, then dataset; ``ANY`` serves the datasets that have no entry of their own.
+# A dataset's name is what the index has in the column ``dataset``. Counts are those of the
+# released annotations; `dadnet.datasets.literature` has them with their sources.
+CLASS_SETS: Mapping[str, Mapping[str, _Entry]] = {
+    "3class": {
+        "casme2": _CASME2_3CLASS,  # 147 clips
+        # Repression and others are classes of their own in 4DME.
+        "fourdme": _Entry(_three("negative"), "repression others"),
+        "dfme": _Entry(_three("disgust fear sadness anger contempt"), "others"),
+        ANY: _ANY_3CLASS,
+    },
+    # The composite of the Micro-Expressions Grand Challenge 2019: 145, 133 and 164 clips.
+    "3class-megc": {
+        "casme2": _CASME2_3CLASS._replace(left_out=_NOT_IN_MEGC),
+        "samm": _ANY_3CLASS,
+        "smic": _ANY_3CLASS,
+    },
+    # CASME II with sadness and fear among the negative: 156 clips.
+    "3class-156": {"casme2": _Entry(_three("disgust repression sadness fear"), "others")},
+    "4class": {
+        "casme2": _Entry({**_three("disgust repression"), "others": "others"}, "sadness fear"),
+        # The four most frequent but fear, as the public DAD-Net v2 has them.
+        "dfme": _Entry(
+            {name: _BASIC[name] for name in ("disgust", "surprise", "sadness", "happiness")},
+            "fear anger contempt others",
+        ),
+        ANY: _Entry({**_three(_NEGATIVE), "others": _OTHERS}),
+    },
+    "5class": {
+        # The five classes of the 2014 paper.
+        "casme2": _Entry(_same("happiness surprise disgust repression others"), "sadness fear"),
+        "samm": _Entry(
+            {**_same("anger happiness contempt"), "other": _OTHERS, "surprise": "surprise"},
+            "disgust fear sadness",
+        ),
+        "fourdme": _Entry(_same("positive negative surprise repression others")),
+    },
+    "7class": {
+        "casme2": _Entry(_same("happiness surprise disgust repression others sadness fear")),
+        # CAS(ME)^3 has others where the basic emotions have contempt.
+        **dict.fromkeys(("casme3", "casme3c"), _Entry({**_BASIC, "others": _OTHERS})),
+        # Six basic emotions and contempt, as in DFME and CK+.
+        ANY: _Entry({**_BASIC, "contempt": "contempt"}, f"{_OTHERS} repression"),
+    },
+}
+# Drawn with the emotions of CASME II.
+_LIKE = {"synthetic": "casme2", "synthetic-macro": "casme2"}
+_DRAWN_SETS = ("3class", "4class", "5class", "7class")
+
+
+def get_class_set(name: str, dataset: str) -> ClassSet | LabelSet:
+    """The class set of a dataset; one of several labels is a `LabelSet`.
+
+    Args:
+        name: such as ``3class`` (negative, positive, surprise), ``3class-megc``, ``7class`` or
+            ``action-units``.
+        dataset: name of the dataset, as in the index.
+
+    Raises:
+        DadnetError: if there is no such class set for the dataset; the message lists those
+            that there are.
+    """
+    for labels in label_sets_of(dataset):
+        if labels.name == name:
+            return labels
+    entry = _entry(name, dataset)
+    if entry is None:
+        available = ", ".join(class_sets_of(dataset))
+        raise DadnetError(f"no class set {name!r} for dataset {dataset!r}; available: {available}")
+    mapping = {e: label for label, words in entry.emotions.items() for e in words.split()}
+    dropped = frozenset(entry.dropped.split())
+    return ClassSet(name, tuple(entry.emotions), mapping, dropped, entry.left_out)
+
+
+def class_sets_of(dataset: str) -> tuple[str, ...]:
+    """Names of the class sets of a dataset."""
+    single = (name for name in CLASS_SETS if _entry(name, dataset) is not None)
+    return (*single, *(labels.name for labels in label_sets_of(dataset)))
+
+
+def known_emotions(dataset: str) -> frozenset[str]:
+    """Every emotion that some class set of the dataset maps or leaves out."""
+    known: set[str] = set()
+    for name in CLASS_SETS:
+        entry = _entry(name, dataset)
+        if entry is not None:
+            known.update(" ".join((*entry.emotions.values(), entry.dropped)).split())
+    return frozenset(known)
+
+
+def _entry(name: str, dataset: str) -> _Entry | None:
+    entries = CLASS_SETS.get(name, {})
+    if dataset in _LIKE:
+        return entries.get(_LIKE[dataset]) if name in _DRAWN_SETS else None
+    return entries.get(dataset, entries.get(ANY))

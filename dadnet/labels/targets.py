@@ -1,0 +1,68 @@
+"""The loss of a head: cross-entropy of one class, or binary cross-entropy of each label.
+
+The type of the labels says which, as in torch's own cross-entropy: int64 class numbers (...), or
+float (..., K) of 0 and 1, the mean over the K labels. A label that may not be seen is
+`hidden_label`: no loss can be made with it without an error or a NaN.
+
+Axes: K classes or labels; leading axes are clips, of a stack members and clips.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dadnet.labels.tasks import Task
+
+
+def multi_label(labels: Tensor) -> bool:
+    """Whether these are targets of several labels."""
+    return labels.is_floating_point()
+
+
+def hidden_label(labels: Tensor) -> float:
+    """What stands where a label is hidden: -1, which the cross-entropy refuses, or NaN."""
+    return math.nan if multi_label(labels) else -1
+
+
+def mean_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Mean loss of clips, a scalar.
+
+    Args:
+        logits: Shape (B, K).
+        labels: Class numbers, shape (B,), or 0 and 1 of every label, shape (B, K), float.
+        smoothing: Share of the target spread over all classes, or over a label's two values.
+    """
+    if multi_label(labels):
+        return _binary(logits, labels, smoothing).mean()
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+def clip_losses(logits: Tensor, labels: Tensor, smoothing: float | Tensor) -> Tensor:
+    """Loss of each clip of each member, shape (M, B).
+
+    Args:
+        logits: Shape (M, B, K).
+        labels: As of `mean_loss`, with members in front.
+        smoothing: Of all members, or of each, shape (M,).
+    """
+    share = torch.as_tensor(smoothing, dtype=logits.dtype, device=logits.device).reshape(-1, 1)
+    if multi_label(labels):
+        return _binary(logits, labels, share[..., None]).mean(2)
+    # torch's own takes one smoothing for all clips.
+    log_probabilities = logits.log_softmax(2)
+    likelihood = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none")
+    return (1 - share) * likelihood.view(labels.shape) - share * log_probabilities.mean(2)
+
+
+def to_probabilities(logits: Tensor, task: Task) -> Tensor:
+    """Logits (..., K) to probabilities: of one class among all, or of each label by itself."""
+    return logits.sigmoid() if task.multi_label else logits.softmax(dim=-1)
+
+
+def _binary(logits: Tensor, labels: Tensor, smoothing: float | Tensor) -> Tensor:
+    targets = labels.to(logits) * (1 - smoothing) + smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")

@@ -1,0 +1,199 @@
+"""Augmentation of flows on the device: the vectors turn with the field.
+
+Axes: B clips, H and W rows and columns. x points right, y DOWN, as u and v do, so a positive angle
+takes the x axis towards the y axis: clockwise as one sees the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dadnet.base.errors import DadnetError
+
+
+class WarpParameters(NamedTuple):
+    """What is done to each clip of a batch."""
+
+    angle: Tensor  # degrees, clockwise, shape (B,), float64
+    scale: Tensor  # zoom about the centre, shape (B,), float64
+    flip: Tensor  # mirrored left to right (before the turn), shape (B,), bool
+
+
+class AugmentationArguments(TypedDict, total=False):
+    """The keyword arguments of `OpticalFlowAugmentation`."""
+
+    hflip: float
+    rotation: float
+    scale: tuple[float, float]
+    probability: float
+    each_by_coin: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpticalFlowAugmentation:
+    """Random flips, rotations and zooms of raw flows, one draw per clip.
+
+    Call it with flows in pixels, before they are z-scored: `augment(flow, generator)`.
+
+    Attributes:
+        hflip: Probability of a mirror image.
+        rotation: Largest angle to either side, degrees; the angle is uniform.
+        scale: Smallest and largest zoom; the zoom is uniform.
+        probability: Probability that a clip is changed at all.
+        each_by_coin: Rotation and zoom are each left out with probability 0.5.
+
+    Raises:
+        DadnetError: If an argument is out of its range.
+    """
+
+    hflip: float = 0.5
+    rotation: float = 10.0
+    scale: tuple[float, float] = (0.9, 1.1)
+    probability: float = 1.0
+    each_by_coin: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("hflip", "probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DadnetError(f"expected {name} from 0 to 1, got {getattr(self, name)}")
+        if not 0 <= self.rotation <= 180:
+            raise DadnetError(f"expected rotation from 0 to 180 degrees, got {self.rotation}")
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise DadnetError(f"expected scale=(low, high) with 0 < low <= high, got {self.scale}")
+
+    def __call__(self, flow: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            flow: Flows in pixels, shape (B, 2, H, W).
+            generator: Source of the draws (a CPU generator gives the same on every device).
+
+        Returns:
+            Flows of the same shape; clips that were drawn unchanged are bit for bit the input.
+        """
+        return self.apply(flow, self.draw(len(flow), generator))
+
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether a clip can only become itself or its mirror image."""
+        return self.rotation == 0 and self.scale == (1.0, 1.0)
+
+    def apply(self, flow: Tensor, parameters: WarpParameters) -> Tensor:
+        """Do what was drawn.
+
+        Args:
+            flow: Flows in pixels, shape (B, 2, H, W).
+            parameters: Of `draw`.
+        """
+        if self.only_mirrors:
+            return mirror_flow(flow, parameters.flip)  # no need to resample
+        return warp_flow(flow, *parameters)
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> WarpParameters:
+        """Draw the parameters of a batch, on the generator's device.
+
+        Six numbers are drawn per clip whatever the policy, so two policies with one seed differ in
+        nothing but what they do.
+
+        Args:
+            batch_size: Number of clips B.
+            generator: Random source.
+        """
+        device = generator.device
+        draws = torch.rand(
+            batch_size, 6, generator=generator, dtype=torch.float64, device=device
+        ).unbind(dim=1)
+        changed = draws[0] < self.probability
+        turned, zoomed = changed, changed
+        if self.each_by_coin:
+            turned, zoomed = changed & (draws[4] < 0.5), changed & (draws[5] < 0.5)
+        low, high = self.scale
+        return WarpParameters(
+            angle=torch.where(turned, self.rotation * (2 * draws[2] - 1), 0.0),
+            scale=torch.where(zoomed, low + (high - low) * draws[3], 1.0),
+            flip=changed & (draws[1] < self.hflip),
+        )
+
+
+POLICIES: Mapping[str, AugmentationArguments] = {
+    "none": {"hflip": 0.0, "rotation": 0.0, "scale": (1.0, 1.0)},
+    "hflip": {"hflip": 0.5, "rotation": 0.0, "scale": (1.0, 1.0)},
+    # The first public recipe; its code turns and zooms by a coin each.
+    "reference-v1": {"hflip": 0.5, "rotation": 10.0, "scale": (0.9, 1.1), "each_by_coin": True},
+    "standard": {
+        "hflip": 0.0,
+        "rotation": 5.0,
+        "scale": (0.95, 1.05),
+        "probability": 0.5,
+        "each_by_coin": True,
+    },
+}
+
+
+def warp_flow(flow: Tensor, angle: Tensor, scale: Tensor, flip: Tensor) -> Tensor:
+    """Mirror, then turn and zoom flows about the centre, vectors included.
+
+    A point at p from the centre goes to M p and its vector v becomes M v, with
+    M = scale * R(angle) * diag(-1 if flip else 1, 1). Bilinear; outside the field the flow is 0.
+    Differentiable in flow, angle and scale.
+
+    Args:
+        flow: Flows in pixels, shape (B, 2, H, W), float.
+        angle: Degrees, clockwise as seen, shape (B,).
+        scale: Zoom, more than 0, shape (B,).
+        flip: Whether to mirror left to right, shape (B,), bool.
+
+    Returns:
+        Shape (B, 2, H, W); where the angle is 0 and the scale 1, exactly the (mirrored) input.
+
+    Raises:
+        DadnetError: If the shapes do not fit.
+    """
+    if flow.ndim != 4 or flow.shape[1] != 2:
+        raise DadnetError(f"expected flows of shape (B, 2, H, W), got {tuple(flow.shape)}")
+    for name, value in (("angle", angle), ("scale", scale), ("flip", flip)):
+        if value.shape != flow.shape[:1]:
+            raise DadnetError(f"expected {name} of shape ({len(flow)},), got {tuple(value.shape)}")
+    angle, scale = (p.to(device=flow.device, dtype=flow.dtype) for p in (angle, scale))
+    mirrored = mirror_flow(flow, flip)
+    cos, sin = angle.deg2rad().cos(), angle.deg2rad().sin()
+    forward = _matrix(cos, -sin, sin, cos) * scale[:, None, None]
+    resampled = _resample(mirrored, _matrix(cos, sin, -sin, cos) / scale[:, None, None])
+    turned = torch.bmm(forward, resampled.flatten(2)).view_as(resampled)
+    unchanged = (angle == 0) & (scale == 1)
+    return torch.where(unchanged[:, None, None, None], mirrored, turned)
+
+
+def mirror_flow(flow: Tensor, flip: Tensor) -> Tensor:
+    """Mirror the chosen clips left to right; u changes its sign.
+
+    Args:
+        flow: Shape (B, 2, H, W).
+        flip: Which clips, shape (B,), bool.
+    """
+    sign = torch.tensor([-1.0, 1.0], dtype=flow.dtype, device=flow.device).view(1, 2, 1, 1)
+    chosen = flip.to(flow.device)[:, None, None, None]
+    return torch.where(chosen, flow.flip(-1) * sign, flow)
+
+
+def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """Matrices [[a, b], [c, d]], shape (B, 2, 2)."""
+    return torch.stack([torch.stack([a, b], dim=1), torch.stack([c, d], dim=1)], dim=1)
+
+
+def _resample(flow: Tensor, backward: Tensor) -> Tensor:
+    """Sample at `backward` times each target position, positions in pixels from the centre."""
+    height, width = flow.shape[-2:]
+    # affine_grid counts from -1 to 1 between the centres of the outermost pixels.
+    half = torch.tensor([width - 1, height - 1], dtype=flow.dtype, device=flow.device) / 2
+    normalised = backward * half[None, None, :] / half[None, :, None]
+    theta = F.pad(normalised, (0, 1))  # no translation
+    grid = F.affine_grid(theta, list(flow.shape), align_corners=True)
+    return F.grid_sample(flow, grid, mode="bilinear", padding_mode="zeros", align_corners=True)

@@ -1,0 +1,317 @@
+"""One fold in training: what it may see, its network and optimiser, its best epoch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dadnet.base.seeding import generator
+from dadnet.config.experiment import SLICED, ExperimentConfig, OptimConfig
+from dadnet.folds.dataset import normalise
+from dadnet.folds.view import CURVES, FoldView, TrainedFold
+from dadnet.inference.score import Probabilities, score
+from dadnet.labels.metrics import uar as uar_of
+from dadnet.labels.metrics import uf1 as uf1_of
+from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
+from dadnet.models.precision import check_precision, half_products, matrix_units
+from dadnet.training.augment import POLICIES, OpticalFlowAugmentation
+from dadnet.training.build import build_model
+from dadnet.training.teacher import Teacher
+from dadnet.training.teacher_maps import TeacherMaps
+
+
+class Batch(NamedTuple):
+    """What a step needs of its clips."""
+
+    flows: Tensor  # augmented and normalised, (B, 2, S, S)
+    labels: Tensor  # (B,), or (B, K) of several labels
+    teacher_maps: dict[int, Tensor] | None  # of `DADNet.run_teacher`, where they were kept
+
+
+def learning_rate(config: OptimConfig, epoch: int) -> float:
+    """Linear warm-up, then a cosine to `lr_floor` times the peak (Loshchilov & Hutter 2017).
+
+    Args:
+        config: the schedule.
+        epoch: counted from 0.
+    """
+    if epoch < config.warmup_epochs:
+        return config.lr * (epoch + 1) / config.warmup_epochs
+    done = (epoch - config.warmup_epochs) / max(1, config.epochs - config.warmup_epochs)
+    floor = config.lr_floor
+    return config.lr * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+@dataclass
+class _Best:
+    """The best epoch so far: `val` UF1, then UAR, then the smaller log-loss."""
+
+    key: tuple[float, float, float] = (-math.inf, -math.inf, -math.inf)
+    epoch: int = 0
+    # The epoch that last raised UF1 or UAR: patience counts from it, since the log-loss can fall
+    # by a hair for ever.
+    raised_at: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Member:
+    """One fold in training."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        view: FoldView,
+        teacher: Teacher | None,
+        device: torch.device,
+    ) -> None:
+        check_precision(config.optim.precision, device)
+        self.config, self.view, self.device = config, view, device
+        draws = generator("init", config.seed, view.name)
+        self.model = build_model(config, view.num_classes, teacher, draws)
+        self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.AdamW(
+            [p for p in self.model.parameters() if p.requires_grad],
+            lr=config.optim.lr,
+            weight_decay=config.optim.weight_decay,
+            fused=True,
+        )
+        self.augment = OpticalFlowAugmentation(**POLICIES[config.optim.augmentation])
+        self.statistics = self._statistics()
+        self.teacher_maps = self._teacher_maps(teacher)
+        self.epoch = 0
+        self.step = 0
+        self.best = _Best()
+        self.curves: dict[str, list[float]] = {name: [] for name in (*CURVES, *self._stages())}
+
+    def _stages(self) -> list[str]:
+        """Names of the curves of the aligned stages."""
+        stages = self.config.loss.alignment_stages if self.config.aligned else ()
+        return [f"alignment_stage_{stage}" for stage in stages]
+
+    def _statistics(self) -> tuple[Tensor, Tensor] | None:
+        if self.config.data.normalisation == "clip":
+            return None
+        fit = self.view.flows[self.view.fit].double()
+        std, mean = torch.std_mean(fit, dim=(0, 2, 3), correction=0)
+        return mean.float(), std.float()
+
+    def _teacher_maps(self, teacher: Teacher | None) -> TeacherMaps | None:
+        if teacher is None or not isinstance(self.model, DADNet) or not self.model.aligned:
+            return None
+        if self.statistics is not None or not self.augment.only_mirrors:
+            return None  # the teacher's input differs from fold to fold, or from step to step
+        maps = TeacherMaps(
+            teacher.digest,
+            self.view.flows_digest,
+            self.model.alignment_stages,
+            str(self.device),
+            self.model,
+            self.view.flows,
+            self.config.optim.precision,
+        )
+        return maps if maps.fit_into_memory() else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule has ended or patience has run out."""
+        optim = self.config.optim
+        waited = self.epoch - self.best.raised_at
+        return self.epoch >= self.config.num_epochs or (
+            0 < optim.patience <= waited and self.epoch > 0
+        )
+
+    def train_epoch(self) -> None:
+        """One pass over the fit clips, in batches of nearly equal size."""
+        self.model.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate
+        sums: dict[str, Tensor] = {}
+        for rows in self.batches():
+            for name, value in by_curve(self.training_step(rows)).items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value * len(rows)
+        self.end_epoch({name: float(total) / len(self.view.fit) for name, total in sums.items()})
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the epoch to come."""
+        return learning_rate(self.config.optim, self.epoch)
+
+    def batches(self) -> tuple[Tensor, ...]:
+        """Rows of the batches of the epoch to come, shuffled."""
+        shuffle = generator("order", self.config.seed, self.view.name, self.epoch)
+        order = self.view.fit[torch.randperm(len(self.view.fit), generator=shuffle)]
+        return order.tensor_split(math.ceil(len(order) / self.config.optim.batch_size))
+
+    def end_epoch(self, losses: Mapping[str, float]) -> None:
+        """Keep the epoch's mean losses, by the name of their curve."""
+        for name in ("train_loss", "alignment", *self._stages()):
+            self.curves[name].append(losses[name])
+        self.curves["learning_rate"].append(self.rate)
+        self.epoch += 1
+
+    def batch(self, rows: Tensor) -> Batch:
+        """What these rows are at this step."""
+        draws = generator("augment", self.config.seed, self.view.name, self.step)
+        drawn = self.augment.draw(len(rows), draws)
+        flows = self.augment.apply(self.view.flows[rows].float(), drawn)
+        maps = self.teacher_maps.of(rows, drawn.flip) if self.teacher_maps is not None else None
+        return Batch(normalise(flows, self.statistics), self.view.labels[rows], maps)
+
+    def drop_path_draws(self) -> torch.Generator:
+        """Source of the stochastic depth of this step."""
+        return generator("drop-path", self.config.seed, self.view.name, self.step)
+
+    def training_step(self, rows: Tensor) -> LossParts:
+        """One optimiser step on these rows, a pure function of (weights, step)."""
+        with matrix_units(self.config.optim.precision):
+            return self._training_step(rows)
+
+    def _training_step(self, rows: Tensor) -> LossParts:
+        half = half_products(self.config.optim.precision, self.device)
+        flows, labels, maps = self.batch(rows)
+        smoothing = self.config.loss.label_smoothing
+        if isinstance(self.model, DADNet):
+            with half:
+                output = self.model(flows, self.drop_path_draws(), teacher_maps=maps)
+            sizes = {s: f.shape[1:] for s, f in output.student_features.items()}
+            loss = dad_net_loss(
+                output,
+                labels,
+                alignment_weight=self.config.loss.alignment_weight,
+                label_smoothing=smoothing,
+                form=self.config.loss.gswd_form,
+                alignment=self.config.loss.alignment,
+                directions=self.directions(sizes),
+            )
+        else:
+            with half:
+                logits = self.model(flows, self.drop_path_draws()).logits
+            loss = classification_loss(logits, labels, smoothing)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.step += 1
+        return loss
+
+    def directions(self, sizes: Mapping[int, torch.Size]) -> dict[int, Tensor]:
+        """Projections of this step, by stage, shape (L, D); equal for all folds at equal steps.
+
+        None at all where the alignment is not a sliced one.
+
+        Args:
+            sizes: shape (C, H, W) of the features of each aligned stage.
+        """
+        loss = self.config.loss
+        if loss.alignment not in SLICED:
+            return {}
+        return {
+            stage: _directions(
+                self.config.seed,
+                self.step,
+                stage,
+                loss.num_projections,
+                size[0] if loss.gswd_form == "tokens" else size.numel(),
+            ).to(self.device)
+            for stage, size in sizes.items()
+        }
+
+    def val_probabilities(self) -> Probabilities:
+        """Probabilities of the val clips, shape (m, K)."""
+        if not len(self.view.val):
+            return np.empty((0, self.view.num_classes))
+        return score(
+            self.model, self.view.flows[self.view.val], self.statistics, task=self.view.task
+        )
+
+    def validate(self, probabilities: Probabilities) -> None:
+        """Keep the epoch's figures on the val clips; NaN where selection looks at none.
+
+        Args:
+            probabilities: of the val clips, shape (m, K).
+        """
+        uf1 = uar = log_loss = math.nan
+        if len(probabilities):
+            labels, task = self.view.labels[self.view.val].cpu().numpy(), self.view.task
+            found = task.counts(labels, task.decide(probabilities), self.view.num_classes)
+            uf1, uar = uf1_of(found), uar_of(found)
+            log_loss = task.log_loss(probabilities, labels)
+        for name, value in (("val_uf1", uf1), ("val_uar", uar), ("val_log_loss", log_loss)):
+            self.curves[name].append(float(value))
+
+    def select(self) -> None:
+        """Keep this epoch's weights if it is the best so far, or if none may be chosen."""
+        uf1, uar, log_loss = (self.curves[n][-1] for n in ("val_uf1", "val_uar", "val_log_loss"))
+        key = (uf1, uar, -log_loss)
+        if not len(self.view.val):
+            # Selection `last`: no choice, so weights are only wanted from the last epoch.
+            self.best = _Best(epoch=self.epoch)
+        elif key > self.best.key:
+            weights = {k: v.detach().clone() for k, v in self._own_state().items()}
+            raised = key[:2] > self.best.key[:2]
+            raised_at = self.epoch if raised else self.best.raised_at
+            self.best = _Best(key, self.epoch, raised_at, weights)
+
+    def _own_state(self) -> dict[str, Tensor]:
+        """The weights without the frozen teacher's, which is stored once, elsewhere."""
+        state = self.model.state_dict()
+        return {k: v for k, v in state.items() if not k.startswith("teacher.")}
+
+    def last_metrics(self) -> dict[str, float]:
+        """The newest value of every curve."""
+        return {name: values[-1] for name, values in self.curves.items()}
+
+    def state(self) -> dict[str, Any]:
+        """All that the fold needs to go on."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "model": self._own_state(),
+            "optimiser": self.optimiser.state_dict(),
+            "best": vars(self.best),
+            "curves": self.curves,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self.load_weights(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.best = _Best(**state["best"])
+        self.curves = {name: list(state["curves"][name]) for name in self.curves}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Fill the network; a teacher's weights may be absent, since they are frozen."""
+        missing, unexpected = self.model.load_state_dict(weights, strict=False)
+        lost = [name for name in missing if not name.startswith("teacher.")]
+        assert not lost, lost
+        assert not unexpected, unexpected
+
+    def outcome(self) -> TrainedFold:
+        """The network with the chosen weights."""
+        if self.best.weights:
+            self.load_weights(self.best.weights)
+        return TrainedFold(
+            self.view.name,
+            self.model.eval(),
+            self.statistics,
+            self.best.epoch,
+            self.epoch,
+            {name: tuple(values) for name, values in self.curves.items()},
+        )
+
+
+def by_curve(loss: LossParts) -> dict[str, Tensor]:
+    """A step's losses by the name of their curve, float64; they stay on their device."""
+    named = {"train_loss": loss.total, "alignment": loss.alignment}
+    named |= {f"alignment_stage_{stage}": value for stage, value in loss.per_stage.items()}
+    return {name: value.detach().double() for name, value in named.items()}
+
+
+@lru_cache(maxsize=64)  # the members of a stack ask for the same ones
+def _directions(seed: int, step: int, stage: int, number: int, size: int) -> Tensor:
+    return draw_directions(number, size, generator=generator("directions", seed, step, stage))

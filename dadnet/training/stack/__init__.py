@@ -1,0 +1,1 @@
+"""The student's stack: K students as one program."""

@@ -1,0 +1,135 @@
+"""How many folds to train at once: measured, since it depends on machine, model and input size."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from dadnet.config.experiment import FITTED, ExperimentConfig
+from dadnet.folds.view import FoldView
+from dadnet.training.fold_stack import MemberStack
+from dadnet.training.kinds import new_member, new_stack
+from dadnet.training.teacher import Teacher
+
+_TIMED_STEPS = 5
+# A size is tried where that takes no more than this share of all steps that are to be made.
+_TRIAL_SHARE = 0.03
+# From one size to the next. Two folds at once often gain nothing where four do, so that steps of
+# two would stop too soon.
+_FACTOR = 4
+# A larger stack must be faster by this much per fold; it also needs more memory and waits longer
+# for its last fold.
+_WORTH = 0.95
+
+
+@dataclass(frozen=True)
+class StackChoice:
+    """The chosen stack size and the seconds per fold and step of each size that was tried."""
+
+    size: int
+    seconds: dict[int, float]
+
+    def dealt(self, folds: int) -> "StackChoice":
+        """Stacks of nearly one size for so many folds: of six, 3 and 3 instead of 4 and 2.
+
+        Folds of one experiment mostly end together, and a small last stack would take about as long
+        as a large one.
+        """
+        return replace(self, size=math.ceil(folds / math.ceil(folds / self.size)))
+
+    def __str__(self) -> str:
+        tried = ", ".join(f"{k}: {s * 1000:.1f}" for k, s in self.seconds.items())
+        return f"stack of {self.size} (ms per fold and step by size: {tried})"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device, or torch's CPU allocator, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def choose_stack_size(
+    config: ExperimentConfig,
+    views: Sequence[FoldView],
+    *,
+    teacher: Teacher | None,
+    device: torch.device,
+    at_most: int,
+) -> StackChoice:
+    """Try stacks of 1, 4, 16, ... folds for a few steps; take the fastest per fold.
+
+    Args:
+        config: the experiment.
+        views: folds to try with; they are not changed.
+        teacher: the frozen teacher, None for a baseline.
+        device: where the folds will be trained.
+        at_most: largest size to try, and how many folds there are to train.
+
+    Returns:
+        The choice. Where a size runs out of memory, its half is the last that is tried; short
+        trainings try small sizes only.
+    """
+    # A stack of fits is a loop.
+    at_most = 1 if config.model.model_type in FITTED else min(at_most, len(views))
+    batches = math.ceil(len(views[0].fit) / config.optim.batch_size)
+    affordable = _TRIAL_SHARE * at_most * config.num_epochs * batches / (1 + _TIMED_STEPS)
+    seconds: dict[int, float] = {}
+    size, best, full = 1, 1, False
+    while not seconds or best < size <= affordable:
+        try:
+            seconds[size] = _seconds_per_step(config, views[:size], teacher, device) / size
+        except RuntimeError as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            size, full = size // 2, True
+            continue
+        if seconds[size] > _WORTH * seconds[best] and size > 1:
+            break
+        best = size
+        size = best if full else min(_FACTOR * best, at_most)
+    return StackChoice(best, seconds)
+
+
+def first_step(
+    config: ExperimentConfig,
+    views: Sequence[FoldView],
+    teacher: Teacher | None,
+    device: torch.device,
+) -> Callable[[], object]:
+    """Return the first training step of these folds, as one program, to be run again and again."""
+    members = [new_member(config, view, teacher, device) for view in views]
+    rows = [member.batches()[0] for member in members]
+    if len(members) == 1:
+        members[0].model.train()
+        return partial(members[0].training_step, rows[0])
+    stack = new_stack(members)
+    if isinstance(stack, MemberStack):
+        stack.stack.train()
+    return partial(stack.training_step, list(range(len(members))), rows)
+
+
+def _seconds_per_step(
+    config: ExperimentConfig,
+    views: Sequence[FoldView],
+    teacher: Teacher | None,
+    device: torch.device,
+) -> float:
+    step = first_step(config, views, teacher, device)
+    step()
+    times = []
+    for _ in range(_TIMED_STEPS):
+        _wait(device)
+        started = time.perf_counter()
+        step()
+        _wait(device)
+        times.append(time.perf_counter() - started)
+    return min(times)  # what else the machine does makes a step longer, never shorter
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,128 @@
+"""The macro-expression teacher: its file, its card, and the networks built around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import ModelConfig
+from dadnet.inference.model_file import ModelCard, TrainedModel, build_network, load_model_file
+from dadnet.models import MicroFlowNeXt, weights_digest
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A trained MicroFlowNeXt and where it comes from.
+
+    Attributes:
+        weights: its state dict.
+        model: the configuration that its network was built with.
+        classes: class names of its head.
+        subjects: every subject it was trained or validated on; the audit compares them with the
+            test subjects.
+        data_digest: digest of its flow store.
+        made_from: digest of data and settings, so that the same request is recognised.
+        metrics: what it reached on its own validation subjects.
+        flow: parameters of its flow store.
+        origin: dataset, class set, validation subjects, recipe, chosen epoch.
+    """
+
+    weights: Mapping[str, Tensor]
+    model: ModelConfig
+    classes: tuple[str, ...]
+    subjects: tuple[str, ...]
+    data_digest: str
+    made_from: str
+    metrics: Mapping[str, float]
+    flow: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the weights: 16 hexadecimal digits."""
+        return weights_digest(self.weights)
+
+    def save(self, path: Path) -> None:
+        """Write weights and card as one model file, atomically."""
+        card = ModelCard(
+            kind="teacher",
+            model=self.model,
+            classes=self.classes,
+            subjects=self.subjects,
+            data_digest=self.data_digest,
+            made_from=self.made_from,
+            flow=self.flow,
+            metrics=self.metrics,
+            origin=self.origin,
+        )
+        TrainedModel(self.weights, card).save(path)
+
+    def network(self) -> MicroFlowNeXt:
+        """The teacher's network with its weights."""
+        network = build_network(self.model, len(self.classes), torch.Generator())
+        assert isinstance(network, MicroFlowNeXt)  # checked where the file was read
+        network.load_state_dict(dict(self.weights))
+        return network
+
+    @classmethod
+    def load(cls, path: Path) -> Teacher:
+        """Read a model file; a kept fold or a converted checkpoint can be a teacher too.
+
+        Raises:
+            DadnetError: if there is no such file, it is no model file, or it does not say which
+                subjects it has seen.
+        """
+        try:
+            found = load_model_file(path)
+        except DadnetError as error:
+            raise DadnetError(f"macro weights: {error}") from error
+        card = found.card
+        if not card.subjects:
+            raise DadnetError(
+                f"macro weights: {path} does not say which subjects it has seen, so the audit "
+                "cannot keep them apart from the test; convert it with --dataset NAME"
+            )
+        if card.normalisation != "clip":
+            raise DadnetError(
+                f"macro weights: {path} expects flows normalised by its own fit clips; expected a "
+                "teacher of flows that are normalised per clip"
+            )
+        if card.model.model_type != "baseline":
+            raise DadnetError(
+                f"macro weights: {path} holds a {card.model.model_type}; expected a MicroFlowNeXt"
+            )
+        return cls(
+            weights=found.weights,
+            model=card.model,
+            classes=card.classes,
+            subjects=card.subjects,
+            data_digest=card.data_digest,
+            made_from=card.made_from,
+            metrics=card.metrics,
+            flow=card.flow,
+            origin=card.origin,
+        )
+
+    def check(self, model: ModelConfig) -> None:
+        """Raise unless this teacher fits the experiment.
+
+        Raises:
+            DadnetError: if size or input size differ.
+        """
+        for name, wanted, found in (
+            ("macro_size", model.macro_size, self.model.micro_size),
+            ("input_size", model.input_size, self.model.input_size),
+        ):
+            if wanted != found:
+                raise DadnetError(
+                    f"macro weights: the experiment has {name} {wanted}, the teacher {found}"
+                )

@@ -1,0 +1,1 @@
+"""Ingest of a dataset in chunks."""

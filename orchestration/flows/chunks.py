@@ -1,0 +1,158 @@
+"""Flow of one chunk of clips, the unit of work of the ingest, and the joining of chunks."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from dadnet.base.errors import DadnetError
+from dadnet.datasets.index import ClipIndex, Rejected
+from dadnet.flow.clip import FlowOptions, make_clip_flow
+from dadnet.flow.compute import TVL1_PARAMETERS, Flow
+from dadnet.flow.store import (
+    FLOW_FILE,
+    META_COLUMNS,
+    flow_digest,
+    flow_table,
+    read_flow_file,
+    store_digest,
+    write_card,
+    write_flow_file,
+)
+from orchestration.flows.chunk import Chunk
+from orchestration.flows.preview import clip_picture, write_sheet
+
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+def make_chunk(chunk: Chunk) -> int:
+    """Compute and write the flows of a chunk.
+
+    Returns:
+        Number of clips that were worked on, rejected ones included.
+    """
+    cv2.setNumThreads(1)  # the parallelism is over chunks
+    # A frame that cannot be decoded is reported once, by us.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    flows, kept, rejected, pictures = [], [], [], []
+    for row in chunk.rows:
+        try:
+            made = make_clip_flow(row, chunk.options, chunk.landmark_model)
+            flow = _to_float16(made.flow)
+        except DadnetError as error:
+            rejected.append({"clip_id": row["clip_id"], "reason": str(error)})
+            continue
+        flows.append(flow)
+        kept.append({**row, "apex": made.apex, "flow_digest": flow_digest(flow)})
+        if chunk.preview:
+            pictures.append(clip_picture(kept[-1], made))
+    for stale in (chunk.path, chunk.sheet_path):
+        stale.unlink(missing_ok=True)
+    if kept:
+        clips = pd.DataFrame(kept)[META_COLUMNS]
+        write_flow_file(chunk.path, [flow_table(clips, np.stack(flows))])
+    if pictures:
+        write_sheet(chunk.sheet_path, pictures)
+    temporary = chunk.done_path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(rejected), encoding="utf-8")
+    temporary.replace(chunk.done_path)
+    return len(chunk.rows)
+
+
+def _to_float16(flow: Flow) -> np.ndarray[Any, np.dtype[np.float16]]:
+    if np.abs(flow).max() > _FLOAT16_MAX:
+        raise DadnetError(f"flow holds values above {_FLOAT16_MAX:g}")
+    return flow.astype(np.float16)
+
+
+def finish_store(
+    store: Path,
+    chunks: list[Chunk],
+    rejected: Sequence[Rejected],
+    options: FlowOptions,
+    *,
+    index: ClipIndex,
+    normalisation: str,
+    request: str,
+) -> dict[str, Any]:
+    """Join the chunks into one file, one row group per subject, then write the card.
+
+    Args:
+        store: folder of the store.
+        chunks: all chunks, finished, those of one subject together.
+        rejected: every clip that was left out.
+        options: how flows were made.
+        index: what was read of the dataset; its files, corrections and notes go into the card.
+        normalisation: what given flows were normalised on.
+        request: digest of what was asked for.
+
+    Returns:
+        The card.
+
+    Raises:
+        DadnetError: if every clip was rejected.
+    """
+    written: list[pd.DataFrame] = []
+
+    def tables() -> Iterator[Any]:
+        for _, group in _by_subject(chunks):
+            parts = [read_flow_file(chunk.path) for chunk in group if chunk.path.exists()]
+            if parts:
+                clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
+                written.append(clips)
+                yield flow_table(clips, np.concatenate([flows for _, flows in parts]))
+
+    write_flow_file(store / FLOW_FILE, tables())
+    clips = pd.concat(written, ignore_index=True)
+    card = make_card(clips, rejected, options, normalisation, request)
+    card["source"] = {
+        "files": list(index.files),
+        "corrections": list(index.corrections),
+        "notes": list(index.notes),
+    }
+    write_card(store, card)
+    return card
+
+
+def _by_subject(chunks: list[Chunk]) -> Iterator[tuple[str, list[Chunk]]]:
+    groups: dict[str, list[Chunk]] = {}
+    for chunk in chunks:
+        groups.setdefault(str(chunk.rows[0]["subject"]), []).append(chunk)
+    yield from groups.items()
+
+
+def make_card(
+    clips: pd.DataFrame,
+    rejected: Sequence[Rejected],
+    options: FlowOptions,
+    normalisation: str,
+    request: str,
+) -> dict[str, Any]:
+    """The content of `card.json`."""
+    return {
+        "schema": 1,
+        "digest": store_digest(clips, normalisation),
+        "request": request,
+        "files": [FLOW_FILE],
+        "columns": [*META_COLUMNS, "flow"],
+        "parameters": {
+            **asdict(options),
+            "normalisation": normalisation,
+            "tvl1": TVL1_PARAMETERS if options.method == "tvl1" else None,
+            "opencv": cv2.__version__,
+        },
+        "datasets": sorted(set(clips["dataset"])),
+        "counts": {
+            "clips": len(clips),
+            "subjects": int(clips["subject"].nunique()),
+            "per_emotion": {str(k): int(v) for k, v in clips["emotion"].value_counts().items()},
+            "per_subject": {str(k): int(v) for k, v in clips["subject"].value_counts().items()},
+        },
+        "rejected": [asdict(r) for r in rejected],
+    }

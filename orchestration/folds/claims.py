@@ -1,0 +1,201 @@
+"""Two runs on one ledger: each fold is claimed, so that they share the work and repeat none of it.
+
+    <experiment>/claims/<fold>.<n>.json        who makes the fold: the one of the highest n
+                        owners/<owner>.json    of a run that goes on; written again and again
+
+A claim is a file that is written once and never changed. It counts as long as its owner's file is
+there and fresh; else the fold is taken over by writing the next number, which only one can do.
+Claims are removed only when the fold's record is there, and whoever gets a claim looks for the
+record before starting. Ages are told by the storage's own clock: an owner is given up when its
+file is so much older than the taker's own, which was written by the same clock.
+
+The records do not depend on any of this: they are written once. A run that was cut off from the
+storage for longer than the lease may only have worked in vain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dadnet.base.location import Location, write_over
+from dadnet.base.remote import RemotePath, StorageError
+from results.ledger.ledger import Ledger, bytes_of, file_name, write_once
+from results.ledger.records import Experiment
+
+BEAT_S = 5.0
+LEASE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The claims of one run on the folds of one experiment; workers get a copy.
+
+    Attributes:
+        folder: of the experiment's claims.
+        owner: this run's name.
+        lease_s: an owner who is silent for so long is taken for dead.
+    """
+
+    folder: Location
+    owner: str
+    lease_s: float = LEASE_S
+
+    def take(self, fold: str) -> bool:
+        """Claim a fold; False if another run that goes on has it. Ours stays ours."""
+        while True:
+            number, holder = self._last(fold)
+            if holder == self.owner:
+                return True
+            if holder is not None and not self._is_gone(holder):
+                return False
+            claim = json.dumps({"owner": self.owner}) + "\n"
+            path = self.folder / f"{file_name(fold)}.{number + 1}.json"
+            if write_once(path, claim):
+                return True  # else another was quicker, or our own first try had got through
+
+    def release(self, fold: str) -> None:
+        """Forget the claims on a fold whose record is there."""
+        for number in self._numbers(fold):
+            (self.folder / f"{file_name(fold)}.{number}.json").unlink(missing_ok=True)
+
+    def others(self) -> tuple[str, ...]:
+        """The other runs that go on, for a person: machine and process."""
+        owners = (name.removesuffix(".json") for name in _names(self.folder / "owners"))
+        found = [owner for owner in owners if owner != self.owner and not self._is_gone(owner)]
+        return tuple(sorted(owner.rpartition("-")[0] for owner in found))
+
+    def _last(self, fold: str) -> tuple[int, str | None]:
+        """The highest number of a fold's claims, and its owner."""
+        number = max(self._numbers(fold), default=0)
+        data = bytes_of(self.folder / f"{file_name(fold)}.{number}.json") if number else None
+        if data is None:  # none, or removed since: its record is there
+            return number, None
+        return number, _json_of(data).get("owner", "")
+
+    def _numbers(self, fold: str) -> list[int]:
+        start = f"{file_name(fold)}."
+        ends = (name[len(start) :] for name in _names(self.folder) if name.startswith(start))
+        numbers = (end.removesuffix(".json") for end in ends)
+        return [int(number) for number in numbers if number.isdecimal()]
+
+    def _is_gone(self, owner: str) -> bool:
+        path = self.folder / "owners" / f"{owner}.json"
+        theirs = _modified(path)
+        if theirs is None or _died_here(_json_of(bytes_of(path) or b"")):
+            return True
+        ours = _modified(self.folder / "owners" / f"{self.owner}.json")
+        return ours is not None and (ours - theirs).total_seconds() > self.lease_s
+
+
+def claims_folder(ledger: Ledger, experiment: Experiment) -> Location:
+    """Where the claims on an experiment's folds lie."""
+    return ledger.folder(experiment) / "claims"
+
+
+class Presence:
+    """A run's claims while it goes on: ``with Presence(claims_folder(...)) as claims``.
+
+    Args:
+        folder: of the claims.
+        beat_s: seconds between two signs of life.
+        lease_s: as of `Claims`.
+    """
+
+    def __init__(
+        self,
+        folder: Location,
+        beat_s: float = BEAT_S,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        owner = f"{file_name(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(6)}"
+        self._claims = Claims(folder, owner, lease_s)
+        self._path = self._claims.folder / "owners" / f"{owner}.json"
+        self._over = threading.Event()
+        self._beat_s = beat_s
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Claims:
+        self._write()
+        self._thread.start()
+        return self._claims
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._path.unlink(missing_ok=True)  # with it, all that is still claimed is free
+
+    def _write(self) -> None:
+        write_over(self._path, (json.dumps(_process()) + "\n").encode())
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._beat_s):
+            try:
+                self._write()
+            except (StorageError, OSError):  # silent for too long, its folds are taken over
+                continue
+
+
+def _process() -> dict[str, Any]:
+    return {"pid": os.getpid(), **_machine()}
+
+
+def _machine() -> dict[str, str]:
+    """What tells this machine's processes from all others; empty where that is not known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return {"boot": boot, "processes": str(Path("/proc/self/ns/pid").readlink())}
+    except OSError:
+        return {}
+
+
+def _died_here(process: dict[str, Any]) -> bool:
+    """Whether it is a process of this machine that is no more: then nobody need wait."""
+    here = _machine()
+    if not here or {name: process.get(name) for name in here} != here:
+        return False
+    try:
+        os.kill(int(process["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it is there, of another user
+        return False
+    return False
+
+
+def _json_of(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _modified(path: Location) -> datetime | None:
+    if isinstance(path, RemotePath):
+        return path.modified()
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    except FileNotFoundError:
+        return None
+
+
+def _names(folder: Location) -> Iterator[str]:
+    if isinstance(folder, RemotePath):
+        yield from (entry.name for entry in folder.entries())
+    elif folder.is_dir():
+        yield from (path.name for path in folder.iterdir())

@@ -1,0 +1,95 @@
+"""The flags of `python -m orchestration.run_loso`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location
+from dadnet.config.experiment import DataConfig, ExperimentConfig
+from dadnet.config.presets import get_preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """What to run and where; only the experiment's own flags change a number."""
+
+    flows: str | Path | None = None
+    """Folder or URI of the flow store, or several with commas between; default flows/DATASET, for
+    megc2019 those of its three datasets. Without it the synthetic set is made, with its teacher,
+    in the folder demo."""
+    ledger: Location = Path("runs")
+    """Folder of finished folds, or s3://bucket/folder."""
+    preset: str = "smoke"
+    """Recipe that gives the defaults: smoke, reference-v1, reference-v2, or that of a rival's
+    paper: ststnet, off-apexnet, rcn-a, dual-inception, resnet20, htnet-like, mdmo-svm, lbp-svm,
+    majority, prior-draw."""
+    macro_weights: Path | None = None
+    """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
+    workers: int | None = None
+    """Ray Train workers at most; default one per GPU, else per CPU, also of nodes that join later;
+    0: in this process, without Ray."""
+    gpus_per_worker: float | None = None
+    """Share of a GPU that a worker takes, up to 1: with 0.5 two of them train side by side. Default
+    1 where the cluster has GPUs, else workers take CPUs; given, they wait for GPUs to come."""
+    stack: int | Literal["auto"] = 1
+    """Folds that a worker trains at once as one program; auto: what it measures to be fastest."""
+    checkpoint_every: int = 5
+    """Epochs between two states of a fold."""
+    keep_weights: Literal["best", "none"] = "none"
+    """Keep the chosen weights of every fold in the ledger, for `dadnet predict` and `export`."""
+    keep_features: Literal["test", "none"] = "test"
+    """Keep the student's pooled features of the test clips, for the map on the run's page."""
+    only: tuple[str, ...] = ()
+    """Run these folds alone, by name, with commas between; the others stay missing."""
+    resume: bool = False
+    """Go on from finished folds and checkpoints; this is the default."""
+    fresh: bool = False
+    """Throw away this experiment's finished folds and checkpoints first."""
+    dry_run: bool = False
+    """Print the plan, with the time it takes by a few measured steps, and stop."""
+    experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(
+        default_factory=ExperimentConfig
+    )
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 0:
+            raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
+        if self.gpus_per_worker is not None and not 0 < self.gpus_per_worker <= 1:
+            raise DadnetError(
+                f"gpus_per_worker: expected more than 0 and at most 1, got {self.gpus_per_worker}"
+            )
+        if self.stack != "auto" and self.stack < 1:
+            raise DadnetError(f"stack: expected auto or 1 or more, got {self.stack}")
+        if self.checkpoint_every < 1:
+            raise DadnetError(f"checkpoint_every: expected 1 or more, got {self.checkpoint_every}")
+        if self.resume and self.fresh:
+            raise DadnetError("expected --resume or --fresh, got both")
+
+
+def parse_flags(argv: Sequence[str], description: str = "") -> RunFlags:
+    """Flags of a run; those of the experiment that are not given come from the preset.
+
+    Args:
+        argv: the words.
+        description: of the command, for `--help`.
+
+    Raises:
+        DadnetError: if the words do not fit.
+    """
+    prog = "python -m orchestration.run_loso"
+    # The preset decides the defaults, and it depends on dataset, class set and selection, so the
+    # words are read twice: the first time only for these four.
+    helping = {"--help", "-h"} & set(argv)
+    given = RunFlags()
+    if not helping:
+        given = cli.parse(RunFlags, argv, prog=prog, description=description)
+    said = given.experiment.data
+    data = DataConfig(dataset=said.dataset, class_set=said.class_set, selection=said.selection)
+    preset = get_preset(given.preset, data)
+    default = replace(RunFlags(), experiment=preset)
+    return cli.parse(RunFlags, argv, default=default, prog=prog, description=description)

@@ -1,0 +1,232 @@
+"""From flags to a plan: clips, folds, teacher, audit, and the experiment's identity."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dadnet.base.digests import digest16
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import ExperimentConfig, experiment_digest
+from dadnet.flow.store import FlowStore, join_stores, load_flow_store
+from dadnet.folds.audit import audit
+from dadnet.folds.dataset import MicroExpressionDataset
+from dadnet.folds.protocols import Fold, make_folds
+from dadnet.training.teacher import Teacher
+from results.ledger.records import Experiment, PlannedFold
+
+# Names of datasets that are several together, sorted; others are joined by "+".
+COMPOSITES = {"megc2019": ("casme2", "samm", "smic")}
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a worker needs to make any fold of an experiment.
+
+    Attributes:
+        config: the user's choices.
+        dataset: the labelled clips.
+        folds: who is trained on, validated on, tested.
+        teacher: the frozen stream, None for a baseline.
+        experiment: identity and planned folds, as the ledger stores them.
+        audit: the audit's line.
+        flow: parameters of the flow store, for the cards of kept weights.
+    """
+
+    config: ExperimentConfig
+    dataset: MicroExpressionDataset
+    folds: tuple[Fold, ...]
+    teacher: Teacher | None
+    experiment: Experiment
+    audit: str
+    flow: Mapping[str, Any] = field(default_factory=dict)
+
+    def fold(self, name: str) -> Fold:
+        """The fold of that name."""
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Fold]:
+        return {fold.name: fold for fold in self.folds}
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a plan is made of, loaded.
+
+    Attributes:
+        dataset: the labelled clips.
+        data_digest: of the flow store; other where subjects were left out, or where the labels are
+            of what the store's does not cover.
+        flow: parameters of the flow store, its normalisation among them.
+        teacher: the frozen stream, None for a baseline.
+    """
+
+    dataset: MicroExpressionDataset
+    data_digest: str
+    flow: Mapping[str, Any]
+    teacher: Teacher | None
+
+    def digest(self, config: ExperimentConfig) -> str:
+        """The digest of the experiment that this configuration is on these inputs."""
+        teacher_digest = None if self.teacher is None else self.teacher.digest
+        return experiment_digest(config, self.data_digest, teacher_digest)
+
+    def without(self, subjects: tuple[str, ...]) -> "Inputs":
+        """The inputs without the clips of these subjects: they are not there, not only unused."""
+        kept = ~self.dataset.clips["subject"].isin(list(subjects)).to_numpy()
+        rows = torch.from_numpy(np.flatnonzero(kept))
+        dataset = replace(
+            self.dataset,
+            clips=self.dataset.clips.loc[kept].reset_index(drop=True),
+            flows=self.dataset.flows[rows],
+            labels=self.dataset.labels[rows],
+        )
+        digest = digest16({"data": self.data_digest, "without": sorted(subjects)})
+        return replace(self, dataset=dataset, data_digest=digest)
+
+
+def make_plan(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Plan:
+    """Load, label, fold and audit.
+
+    Args:
+        config: the user's choices.
+        flows: folder or URI of the flow store, or several with commas between.
+        macro_weights: the teacher's file; needed by `dad_net`, refused for a `baseline`.
+
+    Raises:
+        DadnetError: if the store, the teacher or the combination cannot be used.
+        AuditError: if the plan would leak.
+    """
+    return plan_of(config, load_inputs(config, flows, macro_weights))
+
+
+def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Inputs:
+    """Load clips and teacher; arguments and errors as `make_plan`."""
+    store = _load_stores(flows, config.model.input_size)
+    _check_dataset(config.data.dataset, set(store.clips["dataset"]), flows)
+    dataset = MicroExpressionDataset.from_store(
+        store,
+        config.data.class_set,
+        config.model.input_size,
+        shuffle_seed=config.seed if config.data.shuffle_labels else None,
+    )
+    teacher = _teacher(config, macro_weights)
+    digest = store.digest
+    if dataset.source:
+        digest = digest16({"data": digest, "labels": dataset.source})
+    return Inputs(dataset, digest, store.card["parameters"], teacher)
+
+
+def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
+    """Fold and audit loaded inputs; errors as `make_plan`."""
+    dataset, teacher = inputs.dataset, inputs.teacher
+    if dataset.task.multi_label and config.model.model_type == "prior-draw":
+        raise DadnetError(
+            f"model_type: prior-draw draws one class of a clip, {config.data.class_set} has "
+            "several labels; expected majority or another model"
+        )
+    folds = make_folds(dataset.clips, config.data, config.seed)
+    line = audit(
+        dataset.clips,
+        folds,
+        dataset.classes,
+        config.data,
+        store_normalisation=inputs.flow["normalisation"],
+        teacher_subjects=teacher.subjects if teacher else (),
+    )
+    experiment = Experiment(
+        digest=inputs.digest(config),
+        method=config.method(),
+        dataset=config.data.dataset,
+        protocol=config.data.protocol,
+        class_set=config.data.class_set,
+        classes=dataset.classes,
+        selection=config.data.selection,
+        seed=config.seed,
+        data_digest=inputs.data_digest,
+        teacher_digest=teacher.digest if teacher else None,
+        config=config.to_json(),
+        folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
+        multi_label=dataset.task.multi_label,
+    )
+    return Plan(config, dataset, folds, teacher, experiment, line, inputs.flow)
+
+
+def default_flows(dataset: str) -> Path:
+    """Where the flows of a dataset or of a known composite are looked for."""
+    names = COMPOSITES.get(dataset, (dataset,))
+    return Path(",".join(str(Path("flows") / name) for name in names))
+
+
+def _load_stores(flows: str | Path, size: int) -> FlowStore:
+    """One store, or several with commas between."""
+    if "," not in str(flows) or Path(flows).exists():
+        return load_flow_store(flows)
+    names = [name for name in str(flows).split(",") if name]
+    return join_stores([load_flow_store(name) for name in names], size)
+
+
+def _check_dataset(name: str, found: set[str], flows: str | Path) -> None:
+    members = tuple(sorted(found))
+    known = {composite for composite, sets in COMPOSITES.items() if sets == members}
+    allowed = {"+".join(members), *known}
+    if name not in allowed:
+        raise DadnetError(
+            f"dataset: expected {' or '.join(sorted(allowed))}, which is what {flows} holds, "
+            f"got {name}"
+        )
+
+
+def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
+    """The plan of another configuration on the same clips, folds and teacher.
+
+    Args:
+        plan: of the base configuration.
+        config: differs from it in model, loss and optimiser only.
+
+    Raises:
+        DadnetError: if the teacher does not fit, or clips or folds would change.
+    """
+    base = plan.config
+    fixed = ("data", "seed")
+    if any(getattr(config, name) != getattr(base, name) for name in fixed) or (
+        config.model.input_size != base.model.input_size
+    ):
+        raise DadnetError("a trial may vary neither data, input_size nor seed")
+    if plan.teacher is not None:
+        plan.teacher.check(config.model)
+    old = plan.experiment
+    experiment = replace(
+        old,
+        digest=experiment_digest(config, old.data_digest, old.teacher_digest),
+        method=config.method(),
+        config=config.to_json(),
+    )
+    return replace(plan, config=config, experiment=experiment)
+
+
+def with_digest(plan: Plan, digest: str) -> Experiment:
+    """The plan's experiment under another digest: enough to find its folder."""
+    return replace(plan.experiment, digest=digest)
+
+
+def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:
+    if config.model.model_type != "dad_net":
+        if macro_weights is not None:
+            raise DadnetError(
+                f"macro_weights: a {config.model.model_type} has no teacher; leave the option out"
+            )
+        return None
+    if macro_weights is None:
+        raise DadnetError(
+            "macro_weights: expected the teacher's file for a dad_net, got none; `python -m "
+            "orchestration.teacher` trains one, --model-type baseline needs none"
+        )
+    teacher = Teacher.load(macro_weights)
+    teacher.check(config.model)
+    return teacher

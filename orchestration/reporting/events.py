@@ -1,0 +1,156 @@
+"""The event log read back: what a run did and how far it is, also when its cluster is gone."""
+
+import json
+import os
+import socket
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from dadnet.base.errors import DadnetError
+
+RunState = Literal["running", "silent", "dead", "interrupted", "broken", "ended", "unknown"]
+SILENT_S = 60.0  # a run tells something every ten seconds
+
+
+@dataclass
+class LoggedFold:
+    """What the log says of one fold; times are seconds since the epoch."""
+
+    name: str
+    state: str = "waiting"
+    epoch: int = 0
+    val_uf1: float | None = None
+    worker: str = ""
+    retries: int = 0
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    why: str = ""
+
+
+@dataclass
+class LoggedRun:
+    """What the log says of the newest run, and of every fold."""
+
+    title: str = ""
+    epochs: int = 0
+    hostname: str = ""
+    pid: int = 0
+    started_at: float = 0.0
+    working_at: float = 0.0  # since its first fold began: until then only Ray has started
+    last_at: float = 0.0
+    ended: str | None = None
+    finished: int = 0  # folds since this run began
+    folds: dict[str, LoggedFold] = field(default_factory=dict)
+
+    def state(self, now: float) -> RunState:
+        """Whether the run goes on.
+
+        Args:
+            now: seconds since the epoch.
+
+        Returns:
+            `dead` where its process is known to be gone, `silent` where that cannot be known and
+            nothing was heard of it; `unknown` for logs of before runs told of themselves.
+        """
+        if not self.started_at:
+            return "unknown"
+        if self.ended is not None:
+            stopped = ("KeyboardInterrupt", "StoppedError")
+            if self.ended in stopped:
+                return "interrupted"
+            return "broken" if self.ended else "ended"
+        if self.hostname == socket.gethostname():
+            return "running" if _is_alive(self.pid) else "dead"
+        return "running" if now - self.last_at < SILENT_S else "silent"
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take in one event."""
+        at = datetime.fromisoformat(event["at"]).timestamp()
+        self.last_at = at
+        kind = event["event"]
+        if kind == "run":
+            for name in ("title", "epochs", "hostname", "pid"):
+                setattr(self, name, event[name])
+            self.started_at, self.working_at, self.ended, self.finished = at, 0.0, None, 0
+            for fold in self.folds.values():  # a run before this one has not said how they ended
+                fold.state = "waiting" if fold.state in ("running", "failed") else fold.state
+        elif kind == "ended":
+            self.ended = event["why"]
+        elif kind == "epochs":
+            for name, info in event["folds"].items():
+                self._inform(self._fold(name), info)
+        elif "fold" in event:
+            self._take_fold(self._fold(event["fold"]), event, at)
+
+    def _fold(self, name: str) -> LoggedFold:
+        return self.folds.setdefault(name, LoggedFold(name))
+
+    def _take_fold(self, fold: LoggedFold, event: dict[str, Any], at: float) -> None:
+        fold.worker = event.get("worker", "")
+        self._inform(fold, event.get("info", {}))
+        kind = event["event"]
+        if kind == "started":
+            self.working_at = self.working_at or at
+            fold.state, fold.started_at, fold.epoch, fold.val_uf1 = "running", at, 0, None
+        elif kind == "finished":
+            fold.state, fold.ended_at = "done", at
+            self.finished += 1
+        elif kind in ("returned", "failed", "yielded"):
+            fold.state = "failed" if kind == "failed" else "waiting"
+            fold.retries += kind != "yielded"
+            fold.ended_at, fold.why = at, str(event.get("why", ""))
+
+    @staticmethod
+    def _inform(fold: LoggedFold, info: dict[str, Any]) -> None:
+        fold.epoch = info.get("epoch", fold.epoch)
+        fold.val_uf1 = info.get("val_uf1", fold.val_uf1)
+
+
+class EventLog:
+    """An event log that may still grow; each look reads only what is new.
+
+    Args:
+        path: the log; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.run = path, LoggedRun()
+        self._offset = self._line = 0
+
+    def look(self) -> LoggedRun:
+        """Read on up to the last whole line.
+
+        Raises:
+            DadnetError: if a line is no event.
+        """
+        if not self.path.exists():
+            return self.run
+        if self.path.stat().st_size < self._offset:  # --fresh has begun another
+            self.run, self._offset, self._line = LoggedRun(), 0, 0
+        with self.path.open("rb") as stream:
+            stream.seek(self._offset)
+            text = stream.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            self._line += 1
+            try:
+                self.run.take(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DadnetError(
+                    f"expected an event in line {self._line} of {self.path}, got: "
+                    f"{line[:80].decode(errors='replace')} ({type(error).__name__}: {error})"
+                ) from error
+        return self.run
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

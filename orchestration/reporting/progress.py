@@ -1,0 +1,178 @@
+"""What a person sees while folds are made, and the event log that outlives the cluster."""
+
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dadnet.base.location import Location
+from orchestration.reporting.event_writer import EventWriter
+
+NEWS_S = 10.0  # between two events that tell how far the running folds are
+
+
+def fraction_done(snapshot: Mapping[str, Any], epochs: int) -> float:
+    """Share of the work that is done, with the epochs of running folds counted in.
+
+    Args:
+        snapshot: the board's.
+        epochs: epochs of a fold at most.
+    """
+    counts = snapshot["counts"]
+    parts = sum(row["info"].get("epoch", 0) / epochs for row in snapshot["running"])
+    return float((counts["done"] + counts["failed"] + parts) / max(1, sum(counts.values())))
+
+
+def remaining(elapsed: float, done: float) -> float:
+    """Seconds left, if the rest takes as long as what is done; infinite before anything is."""
+    return elapsed * (1 - done) / done if done > 0 else math.inf
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes, for a person."""
+    if not math.isfinite(seconds):
+        return "--:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+class Progress:
+    """Live table on a terminal, a line per finished fold elsewhere, events into a file.
+
+    Args:
+        events: path of the event log, appended to; one JSON object per line.
+        epochs: epochs of a fold at most.
+        title: what is running.
+        console: where to draw.
+        clock: seconds; injected in tests.
+    """
+
+    def __init__(
+        self,
+        events: Location,
+        epochs: int,
+        title: str,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.epochs, self.title, self.console, self.clock = epochs, title, console, clock
+        self._events = EventWriter(events)
+        self._working: float | None = None  # since the first fold began: Ray has started by then
+        self._told = clock()
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "Progress":
+        self.log(
+            {
+                "event": "run",
+                "title": self.title,
+                "epochs": self.epochs,
+                "hostname": socket.gethostname(),
+                "pid": os.getpid(),
+            }
+        )
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+        self.log({"event": "ended", "why": "" if kind is None else kind.__name__})
+        self._events.flush()
+
+    def show(self, snapshot: Mapping[str, Any]) -> None:
+        """Take in the board's state and its new events."""
+        for event in snapshot["events"]:
+            if event["event"] == "started" and self._working is None:
+                self._working = self.clock()
+            self.log(event)
+            self._tell(event, snapshot)
+        if self.clock() - self._told >= NEWS_S:
+            self._told = self.clock()
+            self.log(_news(snapshot))
+        if self.console.is_terminal:
+            self._live.update(self._table(snapshot), refresh=True)
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Append one event, with the time, to the log."""
+        at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self._events.append(json.dumps({"at": at, **event}, sort_keys=True))
+
+    def _tell(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "warning":
+            self.console.print(f"warning ({event['worker']}): {event['message']}", markup=False)
+        elif kind == "told":
+            self.console.print(f"worker {event['worker']}: {event['message']}", markup=False)
+        elif kind == "noted":
+            self.console.print(event["message"], markup=False)
+        elif kind == "yielded":
+            self.console.print(f"fold {event['fold']} kept its state: {event['why']}", markup=False)
+        elif kind in ("returned", "failed"):
+            last = str(event["why"]).strip().splitlines()[-1]
+            verb = "given up" if kind == "failed" else "to be tried again"
+            self.console.print(
+                f"fold {event['fold']} {verb} after try {event['tries']}: {last}", markup=False
+            )
+        elif kind == "finished" and not self.console.is_terminal:
+            counts = snapshot["counts"]
+            val_uf1 = event.get("info", {}).get("val_uf1", math.nan)
+            score = f", last val UF1 {val_uf1:.3f}" if math.isfinite(val_uf1) else ""
+            self.console.print(
+                f"fold {event['fold']} done ({counts['done']}/{sum(counts.values())}, "
+                f"ETA {self._eta(snapshot)}{score})",
+                markup=False,
+                highlight=False,
+            )
+
+    def _eta(self, snapshot: Mapping[str, Any]) -> str:
+        if self._working is None:
+            return duration(math.inf)
+        done = fraction_done(snapshot, self.epochs)
+        return duration(remaining(self.clock() - self._working, done))
+
+    def _table(self, snapshot: Mapping[str, Any]) -> Group:
+        count = snapshot["counts"]
+        table = Table(box=None, pad_edge=False)
+        for name in ("fold", "epoch", "train loss", "val UF1", "worker", "try"):
+            table.add_column(name, justify="left" if name in ("fold", "worker") else "right")
+        for row in snapshot["running"]:
+            info = row["info"]
+            figures = [f"{info.get(k, math.nan):.3f}" for k in ("train_loss", "val_uf1")]
+            epoch = f"{info.get('epoch', 0)}/{self.epochs}"
+            table.add_row(row["name"], epoch, *figures, row["worker"], str(row["tries"]))
+        head = Text(
+            f"{self.title}: {count['done']} of {sum(count.values())} folds done, "
+            f"{count['running']} running, {count['failed']} failed; ETA {self._eta(snapshot)}"
+        )
+        bar = ProgressBar(total=1.0, completed=fraction_done(snapshot, self.epochs), width=60)
+        return Group(head, bar, table)
+
+
+def _news(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """An event that tells how far the running folds are, for who watches the log."""
+    return {
+        "event": "epochs",
+        "counts": snapshot["counts"],
+        "folds": {
+            row["name"]: {k: row["info"][k] for k in ("epoch", "val_uf1") if k in row["info"]}
+            for row in snapshot["running"]
+        },
+    }

@@ -1,0 +1,1 @@
+"""The search: studies, trials and the winner."""

@@ -1,0 +1,162 @@
+"""The flags of `python -m orchestration.tune`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location
+from dadnet.config.experiment import DataConfig, ExperimentConfig
+from dadnet.config.presets import get_preset
+from orchestration.search.pruning import Pruning
+from orchestration.search.settings import SecondObjective
+
+# The seeds of the public DFME recipe.
+OFFICIAL_SEEDS = (4, 5, 7, 31, 42)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchDataConfig(DataConfig):
+    """Which clips, which classes, which folds, and what the search may look at."""
+
+    selection: Literal["auto", "inner", "nested"] = "auto"  # type: ignore[assignment]
+    """inner: one search on the val parts of all folds. nested: a search for each outer group of
+    subjects, which never sees them. auto: inner for official splits, nested for LOSO."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchExperiment(ExperimentConfig):
+    """The base experiment: what the space does not vary, and the seed of every draw."""
+
+    data: SearchDataConfig = field(default_factory=SearchDataConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneFlags:
+    """What to search, where, and for how long."""
+
+    flows: Location | None = None
+    """Folder or URI of the flow store; default flows/DATASET."""
+    ledger: Location = Path("runs")
+    """Folder of finished folds and studies, or s3://bucket/folder."""
+    preset: str = "smoke"
+    """Recipe of what is not searched: smoke, reference-v1 or reference-v2."""
+    macro_weights: Path | None = None
+    """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
+    space: str = "alignment"
+    """What is searched: a name, or path/to/space.py:function of an Optuna trial."""
+    num_trials: int = 40
+    """Trials of a study; given again with more, it goes on."""
+    pruning: Pruning = "folds"
+    """What stops a trial early: its folds against those of the best one, asha over epochs, none."""
+    second_objective: SecondObjective = "none"
+    """Also minimise seconds of training or parameters: gives the Pareto front; needs pruning
+    none."""
+    folds_per_trial: int | None = None
+    """Folds of a trial, the first of the shuffled order; default all."""
+    startup_trials: int = 10
+    """Random trials before the model of the objective proposes."""
+    outer_groups: int = 5
+    """Groups of subjects of a nested search."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds of the winner's trainings; default 4,5,7,31,42 for official splits, else the
+    experiment's."""
+    study_storage: str | None = None
+    """Optuna's storage, any URL that SQLAlchemy knows; default SQLite in the ledger's folder;
+    to be given where the ledger is on object storage."""
+    workers: int | None = None
+    """Ray Train workers at most; default one per GPU, else per CPU, also of nodes that join later;
+    0: in this process, without Ray."""
+    concurrent_trials: int | None = None
+    """Trials at a time; default as many as it takes to keep the workers busy."""
+    stack: int = 1
+    """Folds that a worker trains at once as one program."""
+    checkpoint_every: int = 5
+    """Epochs between two states of a fold."""
+    dry_run: bool = False
+    """Print trainings, hours and cost by a few measured steps, and stop."""
+    price: float | None = None
+    """Price of an hour of one worker, for the dry run."""
+    site: Path = Path("site")
+    """Folder for leaderboard and study pages."""
+    experiment: Annotated[SearchExperiment, tyro.conf.arg(name="")] = field(
+        default_factory=SearchExperiment
+    )
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("num_trials", 1), ("folds_per_trial", 1), ("startup_trials", 1), ("outer_groups", 2),
+            ("workers", 0), ("concurrent_trials", 1), ("stack", 1), ("checkpoint_every", 1),
+            ("price", 0),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise DadnetError(f"{name}: expected {least} or more, got {value}")
+        if self.second_objective != "none" and self.pruning != "none":
+            raise DadnetError(
+                "second_objective: expected --pruning none with it, since no rule compares two "
+                f"objectives; got --pruning {self.pruning}"
+            )
+        if self.seeds is not None and (not self.seeds or len(set(self.seeds)) < len(self.seeds)):
+            raise DadnetError(f"seeds: expected different numbers, got {self.seeds}")
+        if self.level == "nested":
+            if self.experiment.data.protocol == "official":
+                raise DadnetError(
+                    "selection: an official split has its own test part, so nothing is nested; "
+                    "expected inner"
+                )
+            if self.seeds is not None and len(self.seeds) > 1:
+                raise DadnetError("seeds: a nested search has the experiment's; expected --seed")
+
+    @property
+    def level(self) -> Literal["inner", "nested"]:
+        """The selection level, with `auto` decided."""
+        data = self.experiment.data
+        if data.selection != "auto":
+            return data.selection
+        return "inner" if data.protocol == "official" else "nested"
+
+    @property
+    def base(self) -> ExperimentConfig:
+        """The base experiment; its own selection is `inner`, whatever the level."""
+        return ExperimentConfig(**{**_fields(self.experiment), "data": DataConfig(
+            **{**_fields(self.experiment.data), "selection": "inner"}
+        )})  # fmt: skip
+
+    @property
+    def winner_seeds(self) -> tuple[int, ...]:
+        """Seeds of the winner's trainings."""
+        if self.seeds is not None:
+            return self.seeds
+        official = self.experiment.data.protocol == "official"
+        return OFFICIAL_SEEDS if official else (self.experiment.seed,)
+
+
+def _fields(config: Any) -> dict[str, Any]:
+    return {item.name: getattr(config, item.name) for item in fields(config)}
+
+
+def parse_flags(argv: Sequence[str], description: str) -> TuneFlags:
+    """Flags of a search; those of the experiment that are not given come from the preset.
+
+    Raises:
+        DadnetError: if the words do not fit.
+    """
+    prog = "python -m orchestration.tune"
+    # The preset depends on dataset and class set, so the words are read twice.
+    given = TuneFlags()
+    if not {"--help", "-h"} & set(argv):
+        given = cli.parse(TuneFlags, argv, prog=prog, description=description)
+    said = given.experiment.data
+    # The only protocol of DFME's challenge; every other set is LOSO.
+    protocol: Literal["loso", "official"] = "official" if said.dataset == "dfme" else "loso"
+    data = SearchDataConfig(dataset=said.dataset, class_set=said.class_set, protocol=protocol)
+    plain = DataConfig(dataset=said.dataset, class_set=said.class_set, selection="inner")
+    preset = get_preset(given.preset, plain)
+    experiment = SearchExperiment(**{**_fields(preset), "data": data})
+    default = replace(TuneFlags(), experiment=experiment)
+    return cli.parse(TuneFlags, argv, default=default, prog=prog, description=description)

@@ -1,0 +1,93 @@
+"""The synthetic set's flows and teacher: the inputs of the demo and of a run without `--flows`.
+
+Every step is the command that a user would type, printed before it runs, and is skipped when its
+result is there.
+"""
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from dadnet.base import cli
+from dadnet.datasets.synthetic import __main__ as synthetic
+from orchestration import ingest, teacher
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: its title, its module and `main` function, and its words."""
+
+    title: str
+    module: str
+    main: Callable[[Sequence[str]], int]
+    words: list[str]
+
+
+def input_steps(out: Path, *, subjects: int = 12, clips: int = 110, epochs: int = 20) -> list[Step]:
+    """The commands that make flows and teacher.
+
+    Args:
+        out: folder of data, flows and ``teacher.safetensors``.
+        subjects: subjects with micro-expressions.
+        clips: micro-expression clips of all subjects together.
+        epochs: of the teacher's training.
+    """
+    sizes = ["--subjects", str(subjects), "--clips", str(clips)]
+    macro = ["--first-subject", "101", "--subjects", "8", "--clips", "72"]
+    words = ["--flows", str(out / "flows/synthetic-macro")]
+    words += ["--out", str(teacher_path(out)), "--epochs", str(epochs)]
+    return [
+        _draw(out, "synthetic", ["--amplitude", "micro", *sizes]),
+        _draw(out, "synthetic-macro", ["--amplitude", "macro", *macro]),
+        _ingest(out, "synthetic"),
+        _ingest(out, "synthetic-macro"),
+        Step(
+            "train the teacher on the macro-expressions",
+            "orchestration.teacher",
+            teacher.main,
+            words,
+        ),
+    ]
+
+
+def teacher_path(out: Path) -> Path:
+    """Where the teacher's weights are."""
+    return out / "teacher.safetensors"
+
+
+def run_steps(steps: Sequence[Step], console: Console) -> int:
+    """Run commands until one fails; returns the first exit status that is not 0, else 0."""
+    for step in steps:
+        started = time.monotonic()
+        console.rule(step.title, align="left")
+        command = f"python -m {step.module} {shlex.join(step.words)}"
+        console.print(f"$ {command}", markup=False)
+        status = step.main(step.words)
+        console.print(f"[dim]{time.monotonic() - started:.0f} s[/dim]")
+        if status != cli.DONE:
+            return status
+    return cli.DONE
+
+
+def _draw(out: Path, name: str, words: list[str]) -> Step:
+    return Step(
+        f"draw the faces of {name}",
+        "dadnet.datasets.synthetic",
+        synthetic.main,
+        ["--out", str(out / "data" / name), *words],
+    )
+
+
+def _ingest(out: Path, name: str) -> Step:
+    # Flow of 112 x 112 is enough for inputs of 56 and four times as fast as at 224.
+    words = ["--dataset", name, "--root", str(out / "data" / name), "--size", "112", "--out"]
+    return Step(
+        f"optical flow of {name}",
+        "orchestration.ingest",
+        ingest.main,
+        [*words, str(out / "flows" / name)],
+    )

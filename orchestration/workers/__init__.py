@@ -1,0 +1,1 @@
+"""Ray: the connection, the capacity of a cluster, the worker groups."""

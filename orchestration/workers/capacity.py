@@ -1,0 +1,230 @@
+"""Room for workers: what one takes, what the cluster has of it, and asking an autoscaler for more.
+
+Ray Train tells the autoscaler of a group's size through an actor that merges the wishes of all
+groups; whoever asks the autoscaler past it is overwritten within 20 s. So the wish for workers
+beyond the groups that there are goes the same way.
+"""
+
+import math
+import os
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml  # type: ignore[import-untyped]
+from ray._private.state import state
+from ray.train import ScalingConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location
+from dadnet.base.remote import RemotePath
+from orchestration.workers.connection import BOOTSTRAP, connect, named_address
+
+# A wish that is not repeated is forgotten, should the driver die.
+WISH_S = 90.0
+TAKEN_BACK_S = 5.0
+# A search may have thousands of folds that wait; no cluster needs to hear of more than so many.
+WISH_MOST = 256
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class WorkerShare:
+    """What one worker takes of a machine.
+
+    Attributes:
+        gpus: share of a GPU, more than 0 and at most 1; 0: none.
+        cpus: CPUs of a worker without a GPU.
+    """
+
+    gpus: float
+    cpus: float = 1.0
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """In Ray's words."""
+        return {"GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
+
+    def scaling(self, workers: int) -> ScalingConfig:
+        """What Ray gives a group of so many workers."""
+        return ScalingConfig(
+            num_workers=workers, use_gpu=self.gpus > 0, resources_per_worker=self.resources
+        )
+
+    def fit_in(self, total: Mapping[str, float], free: Mapping[str, float]) -> int:
+        """How many more workers a machine has room for.
+
+        Args:
+            total: resources of the machine.
+            free: those of them that are not taken.
+        """
+        if not self.gpus:
+            return math.floor(free.get("CPU", 0) / self.cpus + _ROUNDING)
+        # A share lies on one GPU: what is left of each may not be added up.
+        all_gpus = total.get("GPU", 0)
+        taken = math.ceil((all_gpus - free.get("GPU", 0)) / self.gpus - _ROUNDING)
+        return max(0, int(all_gpus) * _on_one_gpu(self.gpus) - taken)
+
+
+def worker_share(
+    gpus: float, gpus_per_worker: float | None = None, cpus: float = 1.0
+) -> WorkerShare:
+    """What a worker takes of this cluster.
+
+    Args:
+        gpus: GPUs of the cluster, as far as they are known.
+        gpus_per_worker: share of a GPU; None: one where the cluster has some, else a CPU.
+        cpus: CPUs of a worker without a GPU; less than 1 leaves room for the trials of a search.
+
+    Raises:
+        DadnetError: if a share of a GPU is asked for on a Ray of this machine, which has none.
+    """
+    if gpus > 0:
+        return WorkerShare(1.0 if gpus_per_worker is None else gpus_per_worker)
+    if gpus_per_worker is not None:
+        if named_address() is not None:  # its machines with GPUs may still come
+            return WorkerShare(gpus_per_worker)
+        raise DadnetError(
+            f"gpus_per_worker: expected a cluster with GPUs for a share of {gpus_per_worker}, "
+            "which has none"
+        )
+    return WorkerShare(0.0, cpus)
+
+
+def _on_one_gpu(share: float) -> int:
+    return math.floor(1 / share + _ROUNDING)  # of 1 / 3, three
+
+
+def offered() -> dict[str, float]:
+    """What the cluster has, or may grow to where an autoscaler adds nodes as they are needed."""
+    here: dict[str, float] = ray.cluster_resources()
+    most = may_grow_to(Path.home() / BOOTSTRAP) if named_address() is not None else {}
+    return {name: max(here.get(name, 0), most.get(name, 0)) for name in {*here, *most}}
+
+
+def may_grow_to(bootstrap: Path) -> dict[str, float]:
+    """Resources of all machines that an autoscaler may start.
+
+    Ray's state has a place for them that nothing in Ray 2.60 fills, so they are read from the file
+    that `ray up` leaves in the home of its head, where a driver runs.
+
+    Args:
+        bootstrap: that file; it need not be there.
+    """
+    if not bootstrap.is_file():
+        return {}
+    config = yaml.safe_load(bootstrap.read_text(encoding="utf-8"))
+    found: Counter[str] = Counter()
+    for name, kind in (config.get("available_node_types") or {}).items():
+        if name == config.get("head_node_type"):
+            continue
+        most = min(kind.get("max_workers", 0), config.get("max_workers", math.inf))
+        for resource, amount in (kind.get("resources") or {}).items():
+            found[resource] += amount * most
+    return dict(found)
+
+
+def default_workers(gpus_per_worker: float | None = None) -> int:
+    """As many workers as the cluster's GPUs hold, or one per CPU if there is none.
+
+    Args:
+        gpus_per_worker: share of a GPU that each takes, more than 0 and at most 1; None: all.
+    """
+    resources = offered()
+    on_gpus = int(resources.get("GPU", 0)) * _on_one_gpu(gpus_per_worker or 1.0)
+    return on_gpus or int(resources.get("CPU", 1))
+
+
+def cluster_has_gpus() -> bool:
+    """Whether Ray knows of a GPU; joins or starts the cluster."""
+    connect(1)
+    return bool(offered().get("GPU", 0))
+
+
+def free_room(share: WorkerShare) -> int:
+    """How many more workers fit on the nodes of the cluster as it is now."""
+    free = state.available_resources_per_node()
+    return sum(
+        share.fit_in(node["Resources"], free.get(node["NodeID"], {}))
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+
+
+def further_workers(at_most: int, size: int, begun: int, waiting: int, free: int) -> int:
+    """How many workers to add now.
+
+    Args:
+        at_most: workers that are wanted in all.
+        size: workers so far, with those who are still coming and those who are lost: for these
+            Ray keeps the first new room.
+        begun: those of them who have claimed a fold; the others will take one that waits, and
+            room that may still be free.
+        waiting: folds that nobody works on.
+        free: workers that the free room is enough for.
+    """
+    coming = size - begun
+    return max(0, min(at_most - size, waiting - coming, free - coming))
+
+
+class Wish:
+    """Workers that a run would have beside those that it has, as the autoscaler is told of them.
+
+    Args:
+        share: what each takes.
+    """
+
+    def __init__(self, share: WorkerShare) -> None:
+        self._share = share
+        self._name = f"dadnet-{secrets.token_hex(4)}"
+        self._told = 0
+
+    def tell(self, workers: int) -> None:
+        """Wish for so many, or for none any more; to be repeated within `WISH_S`."""
+        if named_address() is None:  # a Ray that was started here never grows
+            return
+        if workers > 0:
+            self._coordinator().request_resources.remote(
+                requester_id=self._name,
+                resources=[self._share.resources] * min(workers, WISH_MOST),
+                expire_after_s=WISH_S,
+            )
+        elif self._told:
+            with suppress(ray.exceptions.GetTimeoutError):  # waited for: the driver may end now
+                ray.get(self._coordinator().cancel_request.remote(self._name), timeout=TAKEN_BACK_S)
+        self._told = workers
+
+    def _coordinator(self) -> Any:
+        # Slow to import, and most runs wish for nothing.
+        from ray.data._internal.cluster_autoscaler import default_autoscaling_coordinator as found
+
+        return found.get_or_create_autoscaling_coordinator()
+
+
+def check_shared(folder: Location) -> None:
+    """Refuse a ledger that is a folder of this machine alone: records made elsewhere would be lost.
+
+    Args:
+        folder: one that is there, as this machine sees it.
+
+    Raises:
+        DadnetError: naming a node that does not see it.
+    """
+    if isinstance(folder, RemotePath):
+        return  # object storage, which all nodes reach
+    here = ray.get_runtime_context().get_node_id()
+    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    there = ray.remote(num_cpus=0)(os.path.isdir)
+    for node in others:
+        on_it = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        if not ray.get(there.options(scheduling_strategy=on_it).remote(str(folder))):
+            raise DadnetError(
+                f"ledger: node {node['NodeManagerAddress']} does not see {folder}; expected a "
+                "path on storage that all nodes share"
+            )

@@ -1,0 +1,205 @@
+"""What a bundle must hold: schema, digests, sides of the folds, and figures made again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dadnet.base.digests import digest16
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import ExperimentConfig, experiment_digest
+from results.ledger.ledger import check_record, file_name
+from results.ledger.records import Experiment, FoldRecord
+from results.ledger.sealed import check_keys, check_mapping, unseal
+from results.ledger.studies import base_config, nested_digest, searched_method
+from results.statistics.summary import Summary, count_records, summarise
+
+MANIFEST = "manifest.json"
+MANIFEST_KEYS = ("schema", "experiments", "files", "figures")
+FIGURE_KEYS = ("uf1", "uar", "accuracy", "confusion", "num_clips", "num_subjects")
+# A bundle of 10,000 folds is about 100 MB; larger claims are not unpacked.
+_LARGEST_FILE = 64 * 2**20
+_LARGEST_BUNDLE = 4 * 2**30
+# What `zipfile` raises on damage; encrypted or unknown entries are refused as well.
+_BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One experiment out of a bundle, checked."""
+
+    experiment: Experiment
+    records: tuple[FoldRecord, ...]
+    summary: Summary
+
+
+def check_bundle(data: bytes) -> tuple[Packed, ...]:
+    """Return the experiments of a bundle's bytes, if everything in it holds.
+
+    Raises:
+        DadnetError: naming the file and field of the first thing that does not.
+    """
+    files = _unzip(data)
+    if MANIFEST not in files:
+        raise DadnetError(f"{MANIFEST}: expected in the bundle, got: none")
+    manifest = _manifest(files.pop(MANIFEST))
+    for name in sorted(manifest["files"].keys() | files.keys()):
+        stated = manifest["files"].get(name)
+        if name not in files or stated is None:
+            where = "the manifest" if name in files else "the bundle"
+            raise DadnetError(f"{name}: file is missing in {where}")
+        if hashlib.sha256(files[name]).hexdigest() != stated:
+            raise DadnetError(f"{name}: sha256 differs from files in {MANIFEST}")
+    packed = [_experiment(name, files) for name in sorted(files) if _is_experiment(name)]
+    digests = [item.experiment.digest for item in packed]
+    if sorted(digests) != manifest["experiments"] or set(digests) != set(manifest["figures"]):
+        raise DadnetError(f"{MANIFEST}: experiments differ from the files")
+    expected = {name for item in packed for name in files_of(item.experiment, item.records)}
+    if surplus := sorted(files.keys() - expected):
+        raise DadnetError(f"{surplus[0]}: file belongs to no experiment")
+    for item in packed:
+        stated = check_keys("figures", manifest["figures"][item.experiment.digest], FIGURE_KEYS)
+        made = figures_of(item.summary, item.records)
+        for name in FIGURE_KEYS:
+            if made[name] != stated[name]:
+                raise DadnetError(
+                    f"{MANIFEST}: figures.{item.experiment.digest}.{name}: stated {stated[name]}, "
+                    f"made again {made[name]}"
+                )
+    return tuple(packed)
+
+
+def figures_of(summary: Summary, records: Sequence[FoldRecord]) -> dict[str, Any]:
+    """Return the figures that a manifest states, rounded to six digits."""
+    rows = [row for record in records for row in record.predictions]
+    scores = {name: getattr(summary, name).value for name in ("uf1", "uar", "accuracy")}
+    return {
+        **{name: None if value is None else round(value, 6) for name, value in scores.items()},
+        "confusion": np.array(summary.confusion).tolist(),
+        "num_clips": len(rows),
+        "num_subjects": len({row.subject for row in rows}),
+    }
+
+
+def files_of(experiment: Experiment, records: Sequence[FoldRecord]) -> dict[str, bytes]:
+    """Return the files of an experiment as they lie in a ledger, by path."""
+    folder = f"{file_name(experiment.dataset)}/{experiment.digest}"
+    files = {f"{folder}/experiment.json": (experiment.to_json() + "\n").encode()}
+    for record in records:
+        files[f"{folder}/folds/{file_name(record.fold)}.json"] = (record.to_json() + "\n").encode()
+    return files
+
+
+def _unzip(data: bytes) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+            entries = bundle.infolist()
+            names = [entry.filename for entry in entries]
+            if len(set(names)) != len(names):
+                raise DadnetError("bundle: expected each file once, got: a name twice")
+            sizes = [entry.file_size for entry in entries]
+            if max(sizes, default=0) > _LARGEST_FILE or sum(sizes) > _LARGEST_BUNDLE:
+                raise DadnetError(f"bundle: expected less than {_LARGEST_BUNDLE} bytes")
+            return {entry.filename: bundle.read(entry) for entry in entries}
+    except _BROKEN as error:
+        raise DadnetError(f"bundle: expected a zip file, got: {error}") from error
+
+
+def _manifest(data: bytes) -> dict[str, Any]:
+    try:
+        manifest = check_keys("manifest", unseal(data, "manifest"), MANIFEST_KEYS)
+        for name in ("files", "figures"):
+            check_mapping(name, manifest[name])
+    except DadnetError as error:
+        raise DadnetError(f"{MANIFEST}: {error}") from error
+    return manifest
+
+
+def _is_experiment(name: str) -> bool:
+    return name.endswith("/experiment.json") and name.count("/") == 2
+
+
+def _experiment(name: str, files: Mapping[str, bytes]) -> Packed:
+    try:
+        experiment = Experiment.from_json(files[name])
+        _check_digest(experiment)
+    except DadnetError as error:
+        raise DadnetError(f"{name}: {error}") from error
+    folder = name.removesuffix("experiment.json")
+    if folder != f"{file_name(experiment.dataset)}/{experiment.digest}/":
+        raise DadnetError(f"{name}: dataset or digest differ from the folder")
+    records = []
+    for fold in experiment.folds:
+        path = f"{folder}folds/{file_name(fold.name)}.json"
+        if path not in files:
+            raise DadnetError(f"{path}: fold {fold.name} is missing")
+        try:
+            record = FoldRecord.from_json(files[path])
+            if record.fold != fold.name:
+                raise DadnetError(f"fold: expected {fold.name!r}, got: {record.fold!r}")
+            check_record(experiment, record)
+        except DadnetError as error:
+            raise DadnetError(f"{path}: {error}") from error
+        records.append(record)
+    _check_sides(name, experiment, records)
+    return Packed(experiment, tuple(records), summary_of(experiment, records))
+
+
+def _check_digest(experiment: Experiment) -> None:
+    """Make the digest again from the config, as the run or the import made it."""
+    config = json.loads(json.dumps(dict(experiment.config)))
+    fields: dict[str, Any] = {}
+    if config.get("source") == "import":
+        made = digest16(config)
+        fields = {"seed": None, "teacher_digest": None}
+    else:
+        base = base_config(config)
+        parsed = ExperimentConfig.from_json(base)
+        method = parsed.method()
+        if base == config:
+            made = experiment_digest(parsed, experiment.data_digest, experiment.teacher_digest)
+        else:
+            made = nested_digest(config, experiment.data_digest, experiment.teacher_digest)
+            method, fields = searched_method(method), {"selection": "nested"}
+        config = {**base["data"], "seed": base["seed"], "method": method}
+    if made != experiment.digest:
+        raise DadnetError(f"digest: stated {experiment.digest}, made again {made}")
+    for field in ("method", "dataset", "protocol", "class_set", "selection", "seed"):
+        expected = fields.get(field, config.get(field))
+        if getattr(experiment, field) != expected:
+            raise DadnetError(
+                f"{field}: {getattr(experiment, field)!r} differs from the config's {expected!r}"
+            )
+
+
+def _check_sides(name: str, experiment: Experiment, records: Sequence[FoldRecord]) -> None:
+    """Audit what the records say: nobody is tested twice, and every training had subjects."""
+    tested: dict[str, str] = {}
+    imported = experiment.config.get("source") == "import"
+    for record in records:
+        for subject in record.test_subjects:
+            if subject in tested:
+                raise DadnetError(
+                    f"{name}: test_subjects: {subject} is tested in {tested[subject]} and "
+                    f"{record.fold}"
+                )
+            tested[subject] = record.fold
+        if not imported and not record.fit_subjects:
+            raise DadnetError(f"{name}: fit_subjects of {record.fold}: expected some, got: none")
+        if not record.audit:
+            raise DadnetError(f"{name}: audit of {record.fold}: expected the audit's line")
+        if not imported and experiment.selection == "inner" and not record.val_subjects:
+            raise DadnetError(f"{name}: val_subjects of {record.fold}: expected some, got: none")
+
+
+def summary_of(experiment: Experiment, records: Sequence[FoldRecord]) -> Summary:
+    """Return the pooled figures of a complete experiment."""
+    return summarise(count_records(records, experiment.classes))

@@ -1,0 +1,166 @@
+"""Bundles: complete experiments packed into one file, checked on the other side, and merged.
+
+A bundle is a zip file of `manifest.json` (sealed) and the files of the ledger as they are. Whoever
+checks it trusts nothing in it: every file's digest, every record, the experiment's own digest, the
+sides of every fold, and the figures are made again (see `results.exchange.bundle`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import shlex
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dadnet.base.errors import DadnetError
+from results.exchange.bundle import MANIFEST, Packed, check_bundle, figures_of, files_of, summary_of
+from results.ledger.ledger import Ledger
+from results.ledger.records import Experiment, FoldRecord, comparable
+from results.ledger.sealed import SCHEMA, seal
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same ledger gives the same bytes
+
+
+def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
+    """Pack complete experiments into a bundle, and check it.
+
+    Raises:
+        DadnetError: if there is nothing to pack, an experiment is incomplete, or a check fails.
+    """
+    if not experiments:
+        raise DadnetError("expected complete experiments to pack, got: none")
+    files: dict[str, bytes] = {}
+    figures: dict[str, dict[str, Any]] = {}
+    for experiment in experiments:
+        records = ledger.records(experiment)
+        if len(records) != len(experiment.folds):
+            raise DadnetError(
+                f"expected a complete experiment, got: {experiment.digest} with {len(records)} of "
+                f"{len(experiment.folds)} folds"
+            )
+        files.update(files_of(experiment, records))
+        figures[experiment.digest] = figures_of(summary_of(experiment, records), records)
+    manifest = {
+        "schema": SCHEMA,
+        "experiments": sorted(figures),
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        "figures": figures,
+    }
+    bundle = _zip({MANIFEST: (seal(manifest) + "\n").encode(), **files})
+    check_bundle(bundle)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")
+    try:
+        temporary.write_bytes(bundle)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def verify(path: Path) -> tuple[Packed, ...]:
+    """Return the experiments of a bundle, if everything in it holds.
+
+    Raises:
+        DadnetError: naming the file and field of the first thing that does not.
+    """
+    try:
+        return check_bundle(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DadnetError(f"expected a bundle, got: no file at {path}") from error
+
+
+def rerun(packed: Packed, command: str, seed: int) -> str:
+    """Make one fold again by an outside command and compare its predictions.
+
+    Args:
+        packed: a checked experiment.
+        command: words in which ``{fold}`` and ``{ledger}`` are replaced; it must leave the fold's
+            record in that ledger.
+        seed: chooses the fold.
+
+    Returns:
+        The name of the fold.
+
+    Raises:
+        DadnetError: if the command fails, leaves no record, or the predictions differ.
+    """
+    experiment = packed.experiment
+    record = random.Random(seed).choice(packed.records)
+    with tempfile.TemporaryDirectory() as folder:
+        words = [
+            word.replace("{fold}", record.fold).replace("{ledger}", folder)
+            for word in shlex.split(command)
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        made = Ledger(folder).record(experiment, record.fold)
+        if made is None:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise DadnetError(
+                f"fold {record.fold} was not made again: status {done.returncode}, {last}"
+            )
+    told = {row.clip_id: row.prediction for row in record.predictions}
+    differ = [row.clip_id for row in made.predictions if told.get(row.clip_id) != row.prediction]
+    if differ or len(made.predictions) != len(told):
+        raise DadnetError(
+            f"fold {record.fold} made again: prediction of {len(differ)} of {len(told)} clips "
+            f"differs, first {differ[0] if differ else 'by number'}"
+        )
+    return record.fold
+
+
+def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
+    """Put bundles and other ledgers into a ledger; everything is checked before any is written.
+
+    Returns:
+        The numbers of records that were new, and that were there already.
+
+    Raises:
+        DadnetError: if a source does not hold, or two records of one fold differ.
+    """
+    found: list[tuple[Experiment, tuple[FoldRecord, ...]]] = []
+    for source in sources:
+        if source.is_dir():
+            theirs = Ledger(source)
+            found += [(each, theirs.records(each)) for each in theirs.experiments()]
+        else:
+            found += [(packed.experiment, packed.records) for packed in verify(source)]
+    if not found:
+        raise DadnetError("expected bundles or ledgers with experiments, got: none")
+    known: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for experiment, records in found:
+        for record in records:
+            key = (experiment.dataset, experiment.digest, record.fold)
+            there = known.get(key)
+            if there is None:
+                stored = ledger.record(experiment, record.fold)
+                there = None if stored is None else comparable(stored)
+            if there is not None and there != comparable(record):
+                fields = [
+                    name for name, value in comparable(record).items() if there[name] != value
+                ]
+                raise DadnetError(
+                    f"two records of fold {record.fold} of {experiment.digest} differ in "
+                    f"{', '.join(fields)}; nothing was merged"
+                )
+            known[key] = comparable(record)
+    new = same = 0
+    for experiment, records in found:
+        ledger.open(experiment)
+        for record in records:
+            stored_now = ledger.put(experiment, record)
+            new, same = new + stored_now, same + (not stored_now)
+    return new, same
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name in sorted(files):
+            bundle.writestr(zipfile.ZipInfo(name, _EPOCH), files[name], zipfile.ZIP_DEFLATED)
+    return held.getvalue()

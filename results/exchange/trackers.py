@@ -1,0 +1,173 @@
+"""TensorBoard and MLflow beside the ledger, fed from the event log: extras that may be missing.
+
+Each `finished` event makes its fold's curves and counts appear there; when the last fold is in,
+the pooled figures do. The writers only ever read the ledger, which stays the truth.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from dadnet.base.errors import DadnetError
+from results.ledger.ledger import Ledger, file_name
+from results.ledger.records import Experiment, FoldRecord
+from results.statistics.summary import Summary, count_records, summarise
+
+
+class Tracker(Protocol):
+    """Somewhere else where people look."""
+
+    def fold(self, record: FoldRecord) -> None:
+        """Show a finished fold."""
+
+    def figures(self, summary: Summary) -> None:
+        """Show the pooled figures of the complete experiment."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+class TensorBoard:
+    """A run per fold with its curves, and one for the experiment's figures.
+
+    Args:
+        folder: TensorBoard's log folder.
+        experiment: what is shown.
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment) -> None:
+        self._module = _imported("tensorboardX")
+        self._folder = folder / file_name(experiment.dataset) / experiment.digest
+        self._experiment = experiment
+
+    def fold(self, record: FoldRecord) -> None:
+        """Write the fold's curves by epoch."""
+        folder = self._folder / file_name(record.fold)
+        with self._module.SummaryWriter(str(folder)) as writer:
+            for curve, values in sorted(record.curves.items()):
+                for epoch, value in enumerate(values, start=1):
+                    if value is not None:
+                        writer.add_scalar(curve, value, epoch)
+
+    def figures(self, summary: Summary) -> None:
+        """Write UF1, UAR and accuracy, and the config as text."""
+        with self._module.SummaryWriter(str(self._folder / "figures")) as writer:
+            for name, value in _figures(summary).items():
+                writer.add_scalar(name, value, 0)
+            writer.add_text("config", json.dumps(dict(self._experiment.config), sort_keys=True))
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+class MLflow:
+    """An MLflow run per experiment, with the config as parameters and each fold as a step.
+
+    Args:
+        uri: of the tracking server or folder.
+        experiment: what is shown.
+    """
+
+    def __init__(self, uri: str, experiment: Experiment) -> None:
+        mlflow = _imported("mlflow")
+        try:
+            self._client: Any = mlflow.MlflowClient(tracking_uri=uri)
+            found = self._client.get_experiment_by_name(experiment.dataset)
+        except mlflow.MlflowException as error:
+            raise DadnetError(f"MLflow cannot use {uri}: {error}") from error
+        place = found.experiment_id if found else self._client.create_experiment(experiment.dataset)
+        tags = {"digest": experiment.digest, "selection": experiment.selection}
+        run = self._client.create_run(place, run_name=experiment.method, tags=tags)
+        self._run: str = run.info.run_id
+        self._numbers = {fold.name: number for number, fold in enumerate(experiment.folds)}
+        for name, value in _flat(dict(experiment.config)):
+            self._client.log_param(self._run, name, value)
+
+    def fold(self, record: FoldRecord) -> None:
+        """Write the fold's right clips, its chosen epoch and the last value of each curve."""
+        step = self._numbers[record.fold]
+        rows = record.predictions
+        values = {
+            "test_right": sum(row.label == row.prediction for row in rows),
+            "test_clips": len(rows),
+            "chosen_epoch": record.chosen_epoch,
+            **{name: curve[-1] for name, curve in record.curves.items() if curve},
+        }
+        for name, value in values.items():
+            if value is not None:
+                self._client.log_metric(self._run, f"fold_{name}", value, step=step)
+
+    def figures(self, summary: Summary) -> None:
+        """Write the pooled figures and end the run."""
+        for name, value in _figures(summary).items():
+            self._client.log_metric(self._run, name, value)
+        self._client.set_terminated(self._run)
+
+    def close(self) -> None:
+        """Nothing stays open; an incomplete experiment's run stays marked as running."""
+
+
+def finished_folds(ledger: Ledger, experiment: Experiment, seen: set[str]) -> Iterator[FoldRecord]:
+    """Yield the records of folds whose `finished` event is new, or that have no event at all.
+
+    Args:
+        ledger: where the event log and the records are.
+        experiment: whose folds.
+        seen: folds that were yielded before; those yielded now are added.
+    """
+    path = ledger.events_path(experiment)
+    names = [fold.name for fold in experiment.folds]
+    if path.exists():
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1].splitlines()  # the last line may be half written
+        events = [json.loads(line) for line in whole]
+        told = [str(event.get("fold")) for event in events if event.get("event") == "finished"]
+        # Folds of an earlier run whose log is gone are in the ledger all the same.
+        names = [*dict.fromkeys(name for name in told if name in set(names)), *names]
+    for name in names:
+        if name not in seen:
+            record = ledger.record(experiment, name)
+            if record is not None:
+                seen.add(name)
+                yield record
+
+
+def feed(ledger: Ledger, experiment: Experiment, trackers: list[Tracker], seen: set[str]) -> bool:
+    """Pass new folds on, and the figures with the last one; whether the experiment is complete."""
+    before = len(seen)
+    for record in finished_folds(ledger, experiment, seen):
+        for tracker in trackers:
+            tracker.fold(record)
+    complete = len(seen) == len(experiment.folds)
+    if complete and before < len(seen):
+        summary = summarise(count_records(ledger.records(experiment), experiment.classes))
+        for tracker in trackers:
+            tracker.figures(summary)
+    return complete
+
+
+def _figures(summary: Summary) -> dict[str, float]:
+    found = {name: getattr(summary, name).value for name in ("uf1", "uar", "accuracy")}
+    found.update({"mcc": summary.mcc, "log_loss": summary.log_loss, "ece": summary.ece})
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in sorted(config.items()):
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", str(value)
+
+
+def _imported(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise DadnetError(
+            f"{name} is not installed; pip install 'dadnet-loso[track]' brings it"
+        ) from error

@@ -1,0 +1,1 @@
+"""Rows, columns, ranks and exports of a leaderboard."""

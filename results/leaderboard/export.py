@@ -1,0 +1,169 @@
+"""The board as CSV, JSON, Markdown and LaTeX: the same board always gives the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from results.leaderboard.columns import COLUMNS, uf1_name
+from results.leaderboard.published import Reported
+from results.leaderboard.rows import Board, Group, Row, SeedRows
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\N{EN DASH}": "--",
+    "\N{NO-BREAK SPACE}": "~",
+}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
+
+
+def to_csv(board: Board) -> str:
+    """Return one line per row, with every column of the registry; empty where unknown."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(column.key for column in COLUMNS)
+    for row in board.rows:
+        values = (column.value(row) for column in COLUMNS)
+        writer.writerow("" if value is None else value for value in values)
+    return text.getvalue()
+
+
+def to_json(board: Board) -> str:
+    """Return the groups, one row to a line: columns, class F1, confusion matrix, subjects."""
+    return f'{{"groups":[\n{",".join(map(_group, board.groups))}],"schema":2}}\n'
+
+
+def to_markdown(board: Board) -> str:
+    """Return one table per group, with names escaped."""
+    return "\n".join(_markdown_group(group) for group in board.groups)
+
+
+def _group(group: Group) -> str:
+    rows = ",\n".join(_dumps(_row(row)) for row in group.rows)
+    head = {
+        "dataset": group.dataset,
+        "protocol": group.protocol,
+        "class_set": group.class_set,
+        "part": group.part or None,
+        "classes": list(group.classes),
+        "detectable_gap": None if group.gap is None else round(group.gap[0], 6),
+        "seeds": [_seeds(item) for item in group.seeds],
+        "reported": [_reported(item) for item in group.reported],
+    }
+    return f'{_dumps(head)[:-1]},"rows":[\n{rows}]}}\n'
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(
+        value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+
+
+def _row(row: Row) -> dict[str, Any]:
+    # subject: [right, clips] (of several labels: decisions), with null for what is not known
+    if row.complete:
+        pairs = np.stack([row.counts.num_right, row.counts.num_decisions], axis=1)
+        subjects = dict(zip(row.counts.subjects, pairs.tolist(), strict=True))
+    else:
+        subjects = {tally.subject: [tally.right, tally.total] for tally in row.tallies}
+    columns = {column.key: column.value(row) for column in COLUMNS}
+    details: dict[str, Any] = {"confusion": None, "class_f1": None}
+    if row.summary is not None:
+        rounded = [None if f1 is None else round(f1, 6) for f1 in row.summary.class_f1]
+        details = {
+            "confusion": np.array(row.summary.confusion).tolist(),
+            "class_f1": dict(zip(row.experiment.classes, rounded, strict=True)),
+        }
+    return {**columns, **details, "subjects": subjects}
+
+
+def _seeds(item: SeedRows) -> dict[str, Any]:
+    figures = item.figures
+    ends = (figures.interval.low, figures.interval.high)
+    return {
+        "method": item.method,
+        "selection": item.selection,
+        "seeds": list(item.seeds),
+        "uf1": [round(value, 6) for value in figures.values],
+        "mean": round(figures.mean, 6),
+        "deviation": round(figures.deviation, 6),
+        "interval": [None if end is None else round(end, 6) for end in ends],
+    }
+
+
+def _reported(item: Reported) -> dict[str, Any]:
+    ours = {
+        "ours": None if item.ours is None else round(item.ours, 6),
+        "gap": None if item.gap is None else round(item.gap, 6),
+    }
+    return {
+        **asdict(item.published),
+        **ours,
+        "experiment": item.digest,
+        "reasons": list(item.reasons),
+    }
+
+
+def _markdown_group(group: Group) -> str:
+    shown = [column for column in COLUMNS if column.shown]
+    heading = f"## {_escaped(group.title)}\n"
+    titles = [_escaped(column.heading(group.multi_label)) for column in shown]
+    rules = ["---:" if column.numeric else "---" for column in shown]
+    body = [[_markdown_cell(column.text(row), row) for column in shown] for row in group.rows]
+    return "\n".join(
+        [heading, *(f"| {' | '.join(cells)} |" for cells in (titles, rules, *body)), ""]
+    )
+
+
+def _markdown_cell(text: str, row: Row) -> str:
+    return f"~~{_escaped(text)}~~" if row.status == "test-peeking" else _escaped(text)
+
+
+def to_latex(board: Board) -> str:
+    """Return one booktabs table per group; test-peeking rows are struck out with `\\sout`."""
+    head = "% needs the packages booktabs and ulem (option normalem)\n"
+    return head + "\n".join(_latex_group(group) for group in board.groups)
+
+
+def _latex_group(group: Group) -> str:
+    shown = [column for column in COLUMNS if column.shown]
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{_latex(group.title)}. {uf1_name(group.multi_label)} pooled over all "
+        r"subjects, 95\,\% BCa intervals over subjects.}",
+        rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in shown)}}}",
+        r"\toprule",
+        " & ".join(_latex(column.heading(group.multi_label)) for column in shown) + r" \\",
+        r"\midrule",
+    ]
+    for row in group.rows:
+        cells = [_latex(column.text(row)) for column in shown]
+        if row.status == "test-peeking":
+            cells = [rf"\sout{{{cell}}}" for cell in cells]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text).replace("&", "&amp;")

@@ -1,0 +1,250 @@
+"""The leaderboard: one group per dataset, protocol and class set, one row per experiment.
+
+Composites and official splits have a further group for each of their parts. Only complete
+experiments are ranked, and only against the same dataset, protocol and classes.
+Rows whose selection looked at the test subjects (`oracle`) are shown and never ranked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from dadnet.base.digests import digest16
+from dadnet.base.errors import DadnetError
+from results.leaderboard.fingerprint import Folder, scan
+from results.leaderboard.published import beside
+from results.leaderboard.rows import MOST_ROWS, Board, Group, Row, SeedRows
+from results.leaderboard.tallies import Account, accounts
+from results.leaderboard.text import text_table
+from results.ledger.ledger import Ledger
+from results.ledger.mirror import readable
+from results.ledger.records import Experiment
+from results.ledger.studies import StudyLedger, StudyRecord
+from results.statistics.compare import detectable_gap, over_seeds, places
+
+__all__ = ["Filters", "leaderboard", "text_table"]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which experiments are on the board; None lets everything through."""
+
+    dataset: str | None = None
+    protocol: str | None = None
+    class_set: str | None = None
+
+    def choose(self, experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
+        """Return the experiments that fit.
+
+        Raises:
+            DadnetError: if none does; it says what there is.
+        """
+        left = tuple(experiments)
+        for name in ("dataset", "protocol", "class_set"):
+            wanted = getattr(self, name)
+            if wanted is None:
+                continue
+            available = ", ".join(sorted({getattr(e, name) for e in left}))
+            left = tuple(e for e in left if getattr(e, name) == wanted)
+            if not left:
+                raise DadnetError(f"no experiment on {name} {wanted!r}; available: {available}")
+        return left
+
+
+def leaderboard(
+    ledger: Ledger | str | Path,
+    dataset: str | None = None,
+    *,
+    filters: Filters | None = None,
+    folders: Mapping[str, Folder] | None = None,
+    experiments: Sequence[Experiment] | None = None,
+    processes: int = 1,
+) -> Board:
+    """Return the board of a ledger: the same ledger always gives the same board.
+
+    Args:
+        ledger: the ledger or its folder.
+        dataset: only this dataset, if given; filters: or only what these let through.
+        folders: what `results.leaderboard.fingerprint.scan` has seen of the ledger, if it was
+            called already.
+        experiments: all of the ledger, if they were read already.
+        processes: how many may read the folds side by side, if there are many.
+
+    Raises:
+        DadnetError: if there is no experiment, or none on the dataset.
+    """
+    ledger = readable(ledger if isinstance(ledger, Ledger) else Ledger(ledger))
+    folders = scan(ledger.local_root) if folders is None else folders
+    experiments = ledger.experiments() if experiments is None else experiments
+    if not experiments:
+        raise DadnetError(f"expected a ledger with experiments, got: nothing in {ledger.root}")
+    chosen = (filters or Filters(dataset=dataset)).choose(experiments)
+    studies = StudyLedger(ledger.local_root).studies()
+    read = accounts(ledger, chosen, folders, processes)
+    rows = [
+        row
+        for experiment, account in zip(chosen, read, strict=True)
+        for row in _rows(experiment, account, studies)
+    ]
+    rows.sort(key=_key)
+    groups = groupby(rows, key=_key)
+    return Board(tuple(_group(key, list(members)) for key, members in groups))
+
+
+_Key = tuple[str, str, str, tuple[str, ...], str, bool]
+
+
+def _key(row: Row) -> _Key:
+    experiment = row.experiment
+    return (
+        experiment.dataset,
+        experiment.protocol,
+        experiment.class_set,
+        experiment.classes,
+        row.part,
+        experiment.multi_label,
+    )
+
+
+def _rows(
+    experiment: Experiment, account: Account, studies: Sequence[StudyRecord]
+) -> Iterator[Row]:
+    """Give the experiment's row and, once it is complete, one per part of its predictions."""
+    whole = Row(
+        experiment=experiment,
+        num_done=account.num_done,
+        num_planned=len(experiment.folds),
+        summary=account.summary,
+        counts=account.counts,
+        studies=tuple(study for study in studies if experiment.digest in study.scored),
+    )
+    yield whole
+    for name, part in account.parts.items():
+        yield replace(whole, part=name, summary=part.summary, counts=part.counts)
+
+
+def _group(key: _Key, members: list[Row]) -> Group:
+    rows = _with_twins(_ranked(members))
+    ranked = [row for row in rows if row.status == "ranked"]
+    ours = [(row.experiment.method, row.experiment.digest, row.counts) for row in ranked]
+    dataset, protocol, _, classes, part, multi_label = key
+    return Group(
+        *key[:5],
+        rows=rows,
+        seeds=_seeds(rows),
+        reported=() if part or multi_label else beside(dataset, protocol, len(classes), ours),
+        gap=detectable_gap([row.counts for row in ranked], MOST_ROWS),
+    )
+
+
+def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return ranked rows by UF1, then test-peeking ones, then incomplete ones.
+
+    Rows with equal UF1 share a rank.
+    """
+    ordered = sorted(rows, key=_order)
+    found = places([row.counts for row in ordered if row.status == "ranked"], MOST_ROWS)
+    placed: list[Row] = []
+    for row in ordered:
+        if row.status != "ranked":
+            placed.append(row)
+            continue
+        number = len(placed)
+        rank: int | None = number + 1
+        if placed and _uf1(placed[-1]) == _uf1(row):
+            rank = placed[-1].rank
+        place = found[number]
+        tie = None if place.tie is None else _letter(place.tie)
+        placed.append(replace(row, rank=rank, ranks=place.ranks, tie=tie, p_best=place.p))
+    return tuple(placed)
+
+
+def _letter(number: int) -> str:
+    """Return A to Z, then AA, AB and so on."""
+    text = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        text = chr(ord("A") + rest) + text
+    return text
+
+
+def _with_twins(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows, each complete test-peeking one with its honest twin where there is one."""
+    honest: dict[str, Row] = {}
+    for row in rows:  # best first; inner before last, where both are there
+        if row.status == "ranked":
+            twin = _identity(row.experiment, but=("selection",))
+            known = honest.get(twin)
+            if known is None or (
+                known.experiment.selection != "inner" and row.experiment.selection == "inner"
+            ):
+                honest[twin] = row
+    found = []
+    for row in rows:
+        twin_row = honest.get(_identity(row.experiment, but=("selection",)))
+        if row.status == "test-peeking" and twin_row is not None:
+            gain = _uf1(row) - _uf1(twin_row)
+            row = replace(row, twin=twin_row.experiment.digest, gain=gain)
+        found.append(row)
+    return tuple(found)
+
+
+def _seeds(rows: Sequence[Row]) -> tuple[SeedRows, ...]:
+    """Return the methods of which several complete rows differ in the seed alone, best first."""
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.status == "ranked" and row.experiment.seed is not None:
+            key = _identity(row.experiment, but=("seed",))
+            families.setdefault(key, []).append(row)
+    found = []
+    # Best first by the best seed: with very many methods, those that no page shows are left out.
+    for members in list(families.values())[:MOST_ROWS]:
+        members.sort(key=lambda row: (row.experiment.seed or 0, row.experiment.digest))
+        seeds = [row.experiment.seed or 0 for row in members]
+        subjects = {row.counts.subjects for row in members}
+        if len(set(seeds)) < 2 or len(set(seeds)) < len(seeds) or len(subjects) > 1:
+            continue
+        if len(next(iter(subjects))) < 2:
+            continue
+        first = members[0].experiment
+        key_names = [first.method, first.selection, *map(str, seeds)]
+        figures = over_seeds([row.counts for row in members], key_names)
+        found.append(SeedRows(first.method, first.selection, tuple(seeds), figures))
+    return tuple(sorted(found, key=lambda s: (-s.figures.mean, s.method, s.selection, s.seeds)))
+
+
+def _identity(experiment: Experiment, but: tuple[str, ...]) -> str:
+    """Return a hash of everything that makes the experiment, except for what is named."""
+    left_out = {*but, *({"val_fraction"} if "selection" in but else ())}
+    parts: dict[str, Any] = {
+        name: getattr(experiment, name)
+        for name in ("method", "data_digest", "teacher_digest", "selection", "seed")
+        if name not in but
+    }
+    return digest16([parts, _without(experiment.config, left_out)])
+
+
+def _without(config: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {
+        key: _without(value, names) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in names
+    }
+
+
+def _order(row: Row) -> tuple[int, float, float, str, int, str]:
+    place = ("ranked", "test-peeking", "incomplete").index(row.status)
+    experiment = row.experiment
+    seed = -1 if experiment.seed is None else experiment.seed
+    uar = row.summary.uar.value if row.summary else None
+    return (place, -_uf1(row), -(uar or 0.0), experiment.method, seed, experiment.digest)
+
+
+def _uf1(row: Row) -> float:
+    # Rounded as exported: a difference that nobody can see is a tie.
+    return round((row.summary.uf1.value if row.summary else None) or 0.0, 6)

@@ -1,0 +1,58 @@
+"""The board as plain text for terminals and logs."""
+
+from __future__ import annotations
+
+import io
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from results.leaderboard.columns import COLUMNS, Column
+from results.leaderboard.rows import MOST_ROWS, Board, Group, Row
+
+# The others are left to the pages: with them no line fits a terminal.
+_LEFT_OUT = ("data", "ranks", "num_subjects")
+
+
+def text_table(board: Board, width: int = 120, most: int = MOST_ROWS) -> str:
+    """Return the board as plain text, one table per group.
+
+    Args:
+        board: what to show.
+        width: in characters; longer cells are wrapped.
+        most: rows of a group; a line says how many more there are.
+    """
+    text = io.StringIO()
+    console = Console(file=text, width=width, color_system=None, force_terminal=False)
+    for group in board.groups:
+        console.print(_table(group, most))
+        if len(group.rows) > most:
+            console.print(f"and {len(group.rows) - most} more rows, in CSV and JSON")
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _table(group: Group, most: int) -> Table:
+    shown = [column for column in COLUMNS if column.shown and column.key not in _LEFT_OUT]
+    # Text, not str: a name such as "[red]" is a name and no markup.
+    table = Table(
+        title=Text(group.title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for column in shown:
+        table.add_column(
+            Text(column.heading(group.multi_label)),
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+            no_wrap=column.key not in ("method", "selection"),
+        )
+    for row in group.rows[:most]:
+        table.add_row(*(Text(_cell(column, row)) for column in shown))
+    return table
+
+
+def _cell(column: Column, row: Row) -> str:
+    """Return the cell of a terminal's table, where only UF1 has room for its interval."""
+    value = column.value(row)
+    short = column.key in ("uar", "accuracy") and isinstance(value, float)
+    return f"{value:.3f}" if short else column.text(row)

@@ -1,0 +1,1 @@
+"""The ledger: finished folds and what is kept beside them."""

@@ -1,0 +1,103 @@
+"""The explanation of an experiment: what its networks do with the test clips, as numbers.
+
+    <root>/<dataset>/<digest>/explain/explanation.json
+
+Made by `python -m orchestration.explain` from kept weights, sealed, and shown on the run page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import replace_file
+from results.ledger.ledger import Ledger
+from results.ledger.records import Experiment
+from results.ledger.sealed import (
+    SCHEMA,
+    check_digest,
+    check_keys,
+    check_list,
+    check_mapping,
+    seal,
+    unseal,
+)
+
+THETA = ("angle, degrees", "zoom", "shift right, share of the side", "shift down, share")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was seen; floats in lists, to six digits.
+
+    Attributes:
+        experiment: digest.
+        theta: clip id -> the numbers of `THETA`; empty without a spatial transformer.
+        channels: for each channel attention its weights in falling order, at equally spaced
+            ranks: low, middle and high (10, 50 and 90 % over the folds).
+        gradients: for each stage the share of the gradient branch and its mean map per class.
+        densities: for each aligned stage the Gaussian sliced distance, before and after, and the
+            densities of both streams along one direction; empty without a teacher.
+        density_fold: the fold that these are of; "" without.
+    """
+
+    experiment: str
+    theta: Mapping[str, tuple[float, ...]]
+    channels: tuple[Mapping[str, Any], ...]
+    gradients: tuple[Mapping[str, Any], ...]
+    densities: tuple[Mapping[str, Any], ...]
+    density_fold: str
+
+    def __post_init__(self) -> None:
+        check_digest("the explanation's experiment", self.experiment)
+        object.__setattr__(self, "theta", check_mapping("theta", self.theta))
+        for name in ("channels", "gradients", "densities"):
+            parts = tuple(check_mapping(name, p) for p in check_list(name, getattr(self, name)))
+            object.__setattr__(self, name, parts)
+
+    def to_json(self) -> str:
+        """Return the sealed text."""
+        return seal({**{name: getattr(self, name) for name in _NAMES}, "schema": SCHEMA})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Explanation:
+        """Return the explanation of `to_json`'s text; raises `DadnetError` on damage."""
+        payload = check_keys("explanation", unseal(text, "explanation"), {*_NAMES, "schema"})
+        del payload["schema"]
+        return cls(**payload)
+
+
+_NAMES = tuple(item.name for item in fields(Explanation))
+
+
+def explanation_path(ledger: Ledger, experiment: Experiment) -> Path:
+    """Where an experiment's explanation lies or will lie."""
+    return ledger.local_folder(experiment) / "explain" / "explanation.json"
+
+
+def put_explanation(ledger: Ledger, experiment: Experiment, explanation: Explanation) -> Path:
+    """Write an explanation in the place of any other; it follows from weights and flows alone."""
+    path = explanation_path(ledger, experiment)
+    replace_file(path, explanation.to_json() + "\n")
+    return path
+
+
+def read_explanation(ledger: Ledger, experiment: Experiment) -> Explanation | None:
+    """Return the experiment's explanation; None if there is none.
+
+    Raises:
+        DadnetError: naming the file, if it is damaged.
+    """
+    path = explanation_path(ledger, experiment)
+    if not path.exists():
+        return None
+    try:
+        found = Explanation.from_json(path.read_bytes())
+        if found.experiment != experiment.digest:
+            raise DadnetError(f"it is of {found.experiment}")
+    except DadnetError as error:
+        raise DadnetError(f"{path}: {error}; `orchestration.explain` makes it again") from error
+    return found

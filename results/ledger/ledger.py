@@ -1,0 +1,300 @@
+"""The ledger: a folder in which every finished fold is one file, written once and checked.
+
+    <root>/<dataset>/<digest>/experiment.json
+                              folds/<fold>.json
+                              val/<fold>.val.json       (of the training side; see val_side)
+                              checkpoints/<fold>.pt    (of the training side)
+                              weights/<fold>.safetensors  (of the training side, if kept)
+                              events.jsonl             (of the training side)
+                              events/<run>.jsonl       (the same on object storage)
+                              claims/                  (which run makes which fold)
+                              quarantine/              (damaged files, kept for a look)
+    <root>/.index.jsonl       (cached counts of the leaderboard; may be deleted at any time)
+
+The folder may lie on object storage (`dadnet.base.remote`): a record is then one conditional put.
+Names become file names by percent-encoding, so that any printable name is safe and no two meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location, location
+from dadnet.base.remote import RemotePath
+from results.ledger.files import (
+    LedgerWarning,
+    bytes_of,
+    file_name,
+    quarantine,
+    read_quickly,
+    write_once,
+)
+from results.ledger.quick import read_experiment
+from results.ledger.records import Experiment, FoldRecord, PlannedFold
+
+__all__ = [
+    "Ledger",
+    "LedgerWarning",
+    "bytes_of",
+    "check_record",
+    "file_name",
+    "quarantine",
+    "write_once",
+]
+
+_REQUESTS = 16  # at once to object storage, where each takes tens of milliseconds
+
+
+class Ledger:
+    """The finished folds below one folder; every process may read and write it at any time.
+
+    Args:
+        root: the folder, or a URI; it is made when the first experiment is opened.
+    """
+
+    def __init__(self, root: str | Location) -> None:
+        self.root = location(root)
+
+    @property
+    def local_root(self) -> Path:
+        """The root of a ledger in a folder; one on object storage is read through a mirror."""
+        assert isinstance(self.root, Path), "see results.ledger.mirror"
+        return self.root
+
+    def open(self, experiment: Experiment) -> None:
+        """Write the experiment's file if it is absent.
+
+        Raises:
+            DadnetError: if another experiment lies there under the same digest.
+        """
+        path = self.folder(experiment) / "experiment.json"
+        text = experiment.to_json() + "\n"
+        while not write_once(path, text):
+            stored = self._read_experiment(path)
+            if stored is None:  # it was damaged and has been moved aside: write again
+                continue
+            if stored != experiment:
+                raise DadnetError(
+                    f"experiment {experiment.digest} is already in {path.parent} "
+                    f"with other content (method {stored.method!r})"
+                )
+            return
+
+    def is_begun(self, dataset: str, digest: str) -> bool:
+        """Whether an experiment has been opened here, whatever became of it."""
+        path = self.root / file_name(dataset) / digest / "experiment.json"
+        return path.exists()
+
+    def missing(self, experiment: Experiment) -> tuple[str, ...]:
+        """Return the names of the planned folds without a valid record, in plan order.
+
+        A damaged record is moved to ``quarantine/`` with a `LedgerWarning`.
+        """
+        found = {record.fold for record in self.records(experiment)}
+        return tuple(fold.name for fold in experiment.folds if fold.name not in found)
+
+    def put(self, experiment: Experiment, record: FoldRecord) -> bool:
+        """Store a finished fold, once and atomically.
+
+        Returns:
+            True if this call stored it; False if a valid record was there, which is left alone.
+
+        Raises:
+            DadnetError: if the record does not belong to the experiment.
+        """
+        check_record(experiment, record)
+        path = self.fold_path(experiment, record.fold)
+        text = record.to_json() + "\n"
+        while not write_once(path, text):
+            if self._read(experiment, record.fold) is not None:
+                return False
+        return True
+
+    def records(self, experiment: Experiment) -> tuple[FoldRecord, ...]:
+        """Return the valid records in plan order; damaged ones are moved aside as in `missing`."""
+        names = [fold.name for fold in experiment.folds]
+        if isinstance(self.root, RemotePath):
+            folds = self.root / file_name(experiment.dataset) / experiment.digest / "folds"
+            listed = {entry.name for entry in folds.entries()}
+            there = [name for name in names if f"{file_name(name)}.json" in listed]
+            with ThreadPoolExecutor(_REQUESTS) as pool:
+                read = pool.map(bytes_of, [self.fold_path(experiment, name) for name in there])
+                found = [
+                    self._read(experiment, name, data)
+                    for name, data in zip(there, read, strict=True)
+                ]
+        else:
+            found = [self._read(experiment, name) for name in names]
+        return tuple(record for record in found if record is not None)
+
+    def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
+        """Return one fold's valid record, or None; a damaged one is moved aside."""
+        return self._read(experiment, fold)
+
+    def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
+        """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
+        folder = f"{self.local_root}/{file_name(experiment.dataset)}/{experiment.digest}/folds"
+        for fold in experiment.folds:
+            try:
+                yield fold, read_quickly(f"{folder}/{file_name(fold.name)}.json")
+            except FileNotFoundError:
+                yield fold, None
+
+    def find(self, digest: str | None) -> Experiment:
+        """Return the experiment whose digest begins so; without one, the only one there is.
+
+        Raises:
+            DadnetError: if there is none, or several; it lists them.
+        """
+        experiments = self.experiments()
+        found = [e for e in experiments if e.digest.startswith(digest or "")]
+        if len(found) != 1:
+            names = [f"{e.digest} ({e.method}, {e.dataset})" for e in (found or experiments)[:8]]
+            raise DadnetError(
+                f"expected the digest of one experiment, got: {digest!r}; "
+                f"there: {', '.join(names) or 'none'}"
+            )
+        return found[0]
+
+    def experiments(self) -> tuple[Experiment, ...]:
+        """Return every experiment, sorted by dataset, method, seed and digest."""
+        read = (self._read_experiment(folder / "experiment.json") for folder in self._folders())
+        found = [experiment for experiment in read if experiment is not None]
+        return tuple(
+            sorted(
+                found,
+                key=lambda e: (e.dataset, e.method, -1 if e.seed is None else e.seed, e.digest),
+            )
+        )
+
+    def orphans(self, known: Collection[Experiment] | None = None) -> tuple[Location, ...]:
+        """Return the folders that hold records but no readable experiment.json, sorted.
+
+        Args:
+            known: the experiments, if they have just been read.
+        """
+        found = self.experiments() if known is None else known
+        whole = {str(self.folder(experiment)) for experiment in found}
+        return tuple(
+            folder
+            for folder in self._folders()
+            if str(folder) not in whole and _has_records(folder / "folds")
+        )
+
+    def local_folder(self, experiment: Experiment) -> Path:
+        """Where the experiment lies on this machine, for what is not kept on object storage.
+
+        Raises:
+            DadnetError: if the ledger is on object storage.
+        """
+        folder = self.folder(experiment)
+        if not isinstance(folder, Path):
+            raise DadnetError(f"ledger: expected a path on this machine for this, got {self.root}")
+        return folder
+
+    def folder(self, experiment: Experiment) -> Location:
+        """Return the experiment's folder, ``<root>/<dataset>/<digest>``."""
+        return self.root / file_name(experiment.dataset) / experiment.digest
+
+    def fold_path(self, experiment: Experiment, fold: str) -> Location:
+        """Return where the fold's record lies or will lie."""
+        return self.folder(experiment) / "folds" / f"{file_name(fold)}.json"
+
+    def checkpoint_path(self, experiment: Experiment, fold: str) -> Location:
+        """Return where the training side may keep the fold's checkpoint."""
+        return self.folder(experiment) / "checkpoints" / f"{file_name(fold)}.pt"
+
+    def weights_path(self, experiment: Experiment, fold: str) -> Location:
+        """Return where the training side may keep the fold's weights."""
+        return self.folder(experiment) / "weights" / f"{file_name(fold)}.safetensors"
+
+    def events_path(self, experiment: Experiment) -> Location:
+        """Return where the training side may keep the experiment's event log."""
+        return self.folder(experiment) / "events.jsonl"
+
+    def _folders(self) -> Iterator[Location]:
+        if isinstance(self.root, RemotePath):
+            parts = (entry.name.split("/") for entry in self.root.entries())
+            found = {(p[0], p[1]) for p in parts if len(p) > 2 and not p[0].startswith(".")}
+            yield from (self.root / dataset / digest for dataset, digest in sorted(found))
+        elif self.root.is_dir():
+            # No name gives a hidden folder (see `file_name`): those belong to others.
+            datasets = sorted(p for p in self.root.iterdir() if not p.name.startswith("."))
+            for dataset in (path for path in datasets if path.is_dir()):
+                yield from sorted(path for path in dataset.iterdir() if path.is_dir())
+
+    def _read(
+        self, experiment: Experiment, fold: str, data: bytes | None = None
+    ) -> FoldRecord | None:
+        path = self.fold_path(experiment, fold)
+        data = bytes_of(path) if data is None else data
+        if data is None:
+            return None
+        try:
+            record = FoldRecord.from_json(data)
+            if record.fold != fold:
+                raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
+            check_record(experiment, record)
+        except DadnetError as error:
+            quarantine(path, self.folder(experiment), data, str(error))
+            return None
+        return record
+
+    def _read_experiment(self, path: Location) -> Experiment | None:
+        data = bytes_of(path)
+        if data is None:
+            return None
+        try:
+            experiment = read_experiment(data) or Experiment.from_json(data)
+            if self.folder(experiment) != path.parent:
+                raise DadnetError(f"it describes {experiment.dataset}/{experiment.digest}")
+        except DadnetError as error:
+            quarantine(path, path.parent, data, str(error))
+            return None
+        return experiment
+
+
+def check_record(experiment: Experiment, record: FoldRecord) -> None:
+    """Check that a record is one of the experiment's planned folds, whole and with its classes.
+
+    Raises:
+        DadnetError: naming the first thing that does not fit.
+    """
+    planned = experiment.by_name.get(record.fold)
+    if planned is None:
+        raise DadnetError(f"fold {record.fold!r} is not planned in experiment {experiment.digest}")
+    pairs = {
+        "experiment": (experiment.digest, record.experiment),
+        "selection": (experiment.selection, record.selection),
+        "teacher": (experiment.teacher_digest, record.teacher_digest),
+        "test subjects": (sorted(planned.test_subjects), sorted(record.test_subjects)),
+        "number of clips": (planned.num_test_clips, len(record.predictions)),
+    }
+    for name, (expected, given) in pairs.items():
+        if expected != given:
+            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {given}")
+    _check_classes(experiment, record)
+
+
+def _check_classes(experiment: Experiment, record: FoldRecord) -> None:
+    known = experiment.classes
+    for row in record.predictions:
+        if not row.fits(known, experiment.multi_label):
+            raise DadnetError(
+                f"classes of {row.clip_id}: expected some of {', '.join(experiment.classes)}, "
+                f"got: {row.label} and {row.prediction}"
+            )
+        if row.probabilities is not None and len(row.probabilities) != len(known):
+            raise DadnetError(
+                f"probabilities of {row.clip_id}: expected {len(known)}, "
+                f"got: {len(row.probabilities)}"
+            )
+
+
+def _has_records(folds: Location) -> bool:
+    if isinstance(folds, RemotePath):
+        return any(entry.name.endswith(".json") for entry in folds.entries())
+    return any(folds.glob("*.json"))

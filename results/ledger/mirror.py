@@ -1,0 +1,121 @@
+"""A ledger on object storage, read through a copy of its small files in a folder here.
+
+All that a board reads is written once or replaced as a whole, so a file that the listing shows as
+it was is not fetched again: a second leaderboard costs one listing. The copy is nobody's truth and
+may be deleted at any time; a damaged record in it is moved aside here and stays where it is there,
+until the next run finds it, moves it aside and makes the fold again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from dadnet.base.location import Location, location, write_over
+from dadnet.base.remote import Entry, RemotePath, StorageError
+from results.ledger.ledger import Ledger
+
+_INDEX = ".mirror.json"
+_OTHERS = {"claims", "quarantine", "checkpoints", "weights", "searched", ".ray"}
+_REQUESTS = 32  # at once
+
+
+def readable(ledger: Ledger) -> Ledger:
+    """The ledger itself if it is a folder, else its mirror, brought up to date."""
+    if isinstance(ledger.root, RemotePath):
+        return Ledger(mirror(ledger.root, mirror_folder(ledger.root)))
+    return ledger
+
+
+def readable_root(root: str | Location) -> Path:
+    """As `readable`, of a path or URI."""
+    return readable(Ledger(location(root))).local_root
+
+
+def mirror_folder(root: RemotePath) -> Path:
+    """Where the mirror of a ledger lies: in the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    return cache / "dadnet" / "ledgers" / name
+
+
+def mirror(root: RemotePath, folder: Path) -> Path:
+    """Bring a folder up to date with the small files of a ledger.
+
+    Args:
+        root: the ledger.
+        folder: made if it is absent.
+
+    Returns:
+        The folder.
+
+    Raises:
+        StorageError: if the storage cannot be read; files fetched so far stay.
+    """
+    listed = {entry.name: entry for entry in root.entries() if _wanted(entry.name)}
+    known = _load(folder / _INDEX)
+    folder.mkdir(parents=True, exist_ok=True)
+    stale = [entry for name, entry in listed.items() if not _current(folder, entry, known)]
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        for _ in pool.map(lambda entry: _fetch(root, folder, entry), stale):
+            pass
+    for name in known.keys() - listed.keys():
+        (folder / name).unlink(missing_ok=True)
+    _join_events(folder, listed)
+    index = json.dumps({name: entry.etag for name, entry in sorted(listed.items())})
+    write_over(folder / _INDEX, index.encode())
+    return folder
+
+
+def _wanted(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    if not name.endswith((".json", ".jsonl")) or _OTHERS & set(parts):
+        return False
+    if "/".join(parts) != name or ".." in parts or "\\" in name:
+        raise StorageError(f"storage: expected the files of a ledger, got the name {name!r}")
+    return name != _INDEX
+
+
+def _current(folder: Path, entry: Entry, known: dict[str, str]) -> bool:
+    if not entry.etag or known.get(entry.name) != entry.etag:
+        return False
+    try:
+        return (folder / entry.name).stat().st_size == entry.size
+    except FileNotFoundError:
+        return False
+
+
+def _fetch(root: RemotePath, folder: Path, entry: Entry) -> None:
+    path = folder / entry.name
+    try:
+        write_over(path, (root / entry.name).read_bytes())
+    except FileNotFoundError:  # removed since the listing
+        path.unlink(missing_ok=True)
+        return
+    seconds = entry.modified.timestamp()
+    os.utime(path, (seconds, seconds))
+
+
+def _join_events(folder: Path, names: Iterable[str]) -> None:
+    """An object cannot be appended to, so every run has its own log: here they are one."""
+    logs: dict[Path, list[Path]] = {}
+    for name in sorted(names):
+        path = folder / name
+        if path.parent.name == "events":
+            logs.setdefault(path.parent.parent / "events.jsonl", []).append(path)
+    for joined, parts in logs.items():
+        text = b"".join(part.read_bytes() for part in parts if part.exists())
+        if not joined.exists() or joined.read_bytes() != text:
+            write_over(joined, text)
+
+
+def _load(path: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found

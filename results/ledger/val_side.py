@@ -1,0 +1,250 @@
+"""The validation side of a trained fold: all that a search may know of it.
+
+A fold has two sides. Training gives the validation side, kept here; scoring the test clips once
+with the chosen weights gives the `FoldRecord`. `run_loso` writes both. A search writes only the
+first, and keeps the weights of its best trial, so that the winner's test side can be scored
+later without training anything again:
+
+    <root>/<dataset>/<digest>/val/<fold>.val.json
+                              searched/<fold>.safetensors
+                              searched/.kept-for-<study>
+
+Nothing in here has a field for a test clip, so no search can read one through it.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location, write_over
+from dadnet.base.remote import RemotePath
+from results.ledger.ledger import Ledger, bytes_of, file_name, quarantine, write_once
+from results.ledger.records import Experiment
+from results.ledger.sealed import (
+    SCHEMA,
+    check_count,
+    check_digest,
+    check_keys,
+    check_mapping,
+    check_names,
+    check_text,
+    finite_or_none,
+    seal,
+    unseal,
+)
+
+IntArray = npt.NDArray[np.int64]
+# Counts as a record holds them: (K, K), or (K, 2, 2) of labels.
+Nested = tuple[tuple[int | tuple[int, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class ValSide:
+    """What a trained fold reached on its validation subjects, with the chosen weights.
+
+    Attributes:
+        experiment: digest of the experiment; fold: name of the planned fold.
+        fit_subjects, val_subjects: disjoint.
+        chosen_epoch, epochs_run: counted from 1.
+        curves: as in `FoldRecord`.
+        confusion: (K, K) counts of the val clips, rows = truth, in the experiment's class order;
+            of several labels (K, 2, 2).
+        log_losses: subject -> mean of -ln p(truth) over its val clips, in nats; None where it is
+            not finite, which is what a training that diverged leaves.
+        parameters: trainable numbers of the network.
+        host: times, machine, versions; may differ between two runs.
+    """
+
+    experiment: str
+    fold: str
+    fit_subjects: tuple[str, ...]
+    val_subjects: tuple[str, ...]
+    chosen_epoch: int
+    epochs_run: int
+    curves: Mapping[str, tuple[float | None, ...]] = field(hash=False)
+    confusion: Nested
+    log_losses: Mapping[str, float | None] = field(hash=False)
+    parameters: int
+    host: Mapping[str, Any] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        check_digest("the val side's experiment", self.experiment)
+        check_text("fold", self.fold)
+        for name in ("fit_subjects", "val_subjects"):
+            object.__setattr__(self, name, check_names(name, getattr(self, name), least=1))
+        for name in ("chosen_epoch", "epochs_run", "parameters"):
+            check_count(name, getattr(self, name))
+        curves = {name: finite_or_none(name, values) for name, values in self.curves.items()}
+        object.__setattr__(self, "curves", curves)
+        object.__setattr__(self, "confusion", nested(self.confusion))
+        losses = check_mapping("log_losses", self.log_losses)
+        if set(losses) != set(self.val_subjects):
+            raise DadnetError(f"expected a log-loss for each of {self.val_subjects}, got: {losses}")
+        object.__setattr__(self, "log_losses", losses)
+        object.__setattr__(self, "host", check_mapping("host", self.host))
+        if shared := set(self.fit_subjects) & set(self.val_subjects):
+            raise DadnetError(f"fold {self.fold} has subjects on two sides: {sorted(shared)}")
+
+    @property
+    def log_loss(self) -> float:
+        """Mean over the val subjects of a subject's mean log-loss; NaN if one is not finite."""
+        losses = [math.nan if loss is None else loss for loss in self.log_losses.values()]
+        return sum(losses) / len(losses)
+
+    @property
+    def counts(self) -> IntArray:
+        """The confusion as an array, (K, K) or (K, 2, 2) int64."""
+        return np.array(self.confusion, dtype=np.int64)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training that fall to this fold, of a stack its share."""
+        return float(self.host.get("seconds", 0.0)) / int(self.host.get("stack", 1))
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text, with schema and checksum."""
+        return seal({**{name: getattr(self, name) for name in _NAMES}, "schema": SCHEMA})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ValSide:
+        """Return the val side of `to_json`'s text.
+
+        Raises:
+            DadnetError: if the text is damaged, or a key is missing, unknown or of a wrong kind.
+        """
+        payload = check_keys("val side", unseal(text, "val side"), {*_NAMES, "schema"})
+        del payload["schema"]
+        return cls(**payload)
+
+
+_NAMES = tuple(item.name for item in fields(ValSide))
+
+
+class ValLedger:
+    """The validation sides of a ledger; no record of a test clip can be read through it.
+
+    Args:
+        root: the ledger's folder.
+    """
+
+    def __init__(self, root: str | Location) -> None:
+        self._ledger = Ledger(root)
+
+    @property
+    def root(self) -> Location:
+        """The ledger's folder."""
+        return self._ledger.root
+
+    def path(self, experiment: Experiment, fold: str) -> Location:
+        """Where the fold's val side lies or will lie."""
+        return self._ledger.folder(experiment) / "val" / f"{file_name(fold)}.val.json"
+
+    def weights_path(self, experiment: Experiment, fold: str) -> Location:
+        """Where the fold's chosen weights lie or will lie."""
+        return self._ledger.folder(experiment) / "searched" / f"{file_name(fold)}.safetensors"
+
+    def put(self, experiment: Experiment, side: ValSide) -> bool:
+        """Store a val side, once and atomically; False if a valid one was there.
+
+        Raises:
+            DadnetError: if it does not belong to the experiment.
+        """
+        _check(experiment, side)
+        while not write_once(self.path(experiment, side.fold), side.to_json() + "\n"):
+            if self.get(experiment, side.fold) is not None:
+                return False
+        return True
+
+    def get(self, experiment: Experiment, fold: str) -> ValSide | None:
+        """The fold's val side; None if there is none. A damaged one is moved aside."""
+        path = self.path(experiment, fold)
+        data = bytes_of(path)
+        if data is None:
+            return None
+        try:
+            side = ValSide.from_json(data)
+            if side.fold != fold:
+                raise DadnetError(f"expected fold {fold!r}, got: {side.fold!r}")
+            _check(experiment, side)
+        except DadnetError as error:
+            quarantine(path, self._ledger.folder(experiment), data, str(error))
+            return None
+        return side
+
+    def missing(self, experiment: Experiment, folds: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the folds that have no val side, in their order."""
+        return tuple(fold for fold in folds if self.get(experiment, fold) is None)
+
+    def without_weights(self, experiment: Experiment, folds: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the folds whose val side or weights are not there, in their order."""
+        return tuple(
+            fold
+            for fold in folds
+            if not self.weights_path(experiment, fold).exists()
+            or self.get(experiment, fold) is None
+        )
+
+    def keep_weights(self, experiment: Experiment, study: str) -> None:
+        """Note that a study wants the experiment's weights."""
+        marker = self._marker(experiment, study)
+        write_over(marker, b"")
+
+    def release_weights(self, experiment: Experiment, study: str) -> None:
+        """Remove the weights, unless another study wants them."""
+        marker = self._marker(experiment, study)
+        marker.unlink(missing_ok=True)
+        if isinstance(marker, RemotePath):
+            if not any(e.name.startswith(".kept-for-") for e in marker.parent.entries()):
+                marker.parent.remove_tree()
+        elif marker.parent.is_dir() and not any(marker.parent.glob(".kept-for-*")):
+            shutil.rmtree(marker.parent, ignore_errors=True)
+
+    def _marker(self, experiment: Experiment, study: str) -> Location:
+        return self._ledger.folder(experiment) / "searched" / f".kept-for-{file_name(study)}"
+
+
+def _check(experiment: Experiment, side: ValSide) -> None:
+    if side.experiment != experiment.digest:
+        raise DadnetError(f"expected a val side of {experiment.digest}, got: {side.experiment}")
+    planned = {fold.name: fold for fold in experiment.folds}.get(side.fold)
+    if planned is None:
+        raise DadnetError(f"fold {side.fold!r} is not planned in experiment {experiment.digest}")
+    if shared := set(planned.test_subjects) & {*side.fit_subjects, *side.val_subjects}:
+        raise DadnetError(f"fold {side.fold} trains or validates on {sorted(shared)}")
+    if side.counts.shape != shape_of(len(experiment.classes), experiment.multi_label):
+        raise DadnetError(f"expected {len(experiment.classes)} classes, got: {side.counts.shape}")
+
+
+def shape_of(num_classes: int, multi_label: bool) -> tuple[int, ...]:
+    """Return the shape of one experiment's pooled counts."""
+    return (num_classes, 2, 2) if multi_label else (num_classes, num_classes)
+
+
+def nested(counts: object) -> Nested:
+    """Return counts, an array or lists in lists, as tuples of whole numbers.
+
+    Raises:
+        DadnetError: if they are no (K, K) of classes or (K, 2, 2) of labels, from 0.
+    """
+    try:
+        table = np.array(counts)
+    except ValueError:  # rows of unequal length
+        table = np.empty(0)
+    square = table.ndim == 2 and table.shape[0] == table.shape[1]
+    of_labels = table.ndim == 3 and table.shape[1:] == (2, 2)
+    if not (square or of_labels) or table.dtype.kind != "i" or (table < 0).any():
+        raise DadnetError(f"expected a confusion matrix (K, K) or (K, 2, 2), got: {counts}")
+    tuples: Nested = _tuples(table.tolist())
+    return tuples
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""Pages: leaderboards, runs, comparisons, studies, robustness, ablations."""

@@ -1,0 +1,70 @@
+"""Flow fields as small pictures: hue is the direction, lightness the length."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from dadnet.flow.store import read_card
+
+_SIDE = 96
+
+
+def flow_pictures(store: Path, clip_ids: Sequence[str]) -> dict[str, bytes]:
+    """Return a PNG of each clip's flow; only these clips are read.
+
+    Args:
+        store: folder of the flow store.
+        clip_ids: clips that the store may hold.
+
+    Raises:
+        DadnetError: if there is no flow store.
+    """
+    found: dict[str, bytes] = {}
+    for name in read_card(store)["files"]:
+        table = pq.read_table(
+            store / name, columns=["clip_id", "flow"], filters=[("clip_id", "in", list(clip_ids))]
+        )
+        flows = table.column("flow").combine_chunks()
+        if len(flows):
+            if hasattr(flows, "chunks"):
+                flows = flows.chunk(0)
+            for clip_id, flow in zip(
+                table.column("clip_id").to_pylist(), flows.to_numpy_ndarray(), strict=True
+            ):
+                found[clip_id] = png(colours(flow.astype(np.float64)))
+    return found
+
+
+def colours(flow: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Return the picture (side, side, 3) of a flow (2, H, W); no motion is white.
+
+    The length is relative to the 99th percentile of this flow's lengths.
+    """
+    rows, columns = (np.arange(_SIDE) * size // _SIDE for size in flow.shape[1:])
+    u, v = flow[:, rows][:, :, columns]
+    length = np.hypot(u, v)
+    strength = np.minimum(length / max(float(np.quantile(length, 0.99)), 1e-9), 1.0)
+    angle = np.arctan2(v, u)
+    parts = [0.5 + 0.5 * np.cos(angle - shift) for shift in (0, 2 * np.pi / 3, 4 * np.pi / 3)]
+    shades = 1 - strength[..., None] * (1 - np.stack(parts, axis=-1))
+    picture: npt.NDArray[np.uint8] = np.rint(255 * shades).astype(np.uint8)
+    return picture
+
+
+def png(picture: npt.NDArray[np.uint8]) -> bytes:
+    """Return an RGB picture (H, W, 3) as PNG; the same pixels give the same bytes."""
+    height, width, _ = picture.shape
+    lines = b"".join(b"\0" + line.tobytes() for line in picture)
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )

@@ -1,0 +1,176 @@
+"""Templates to self-contained pages: everything is inlined, and a policy admits just that.
+
+A page needs no network, no server and no clock. Its content security policy admits the inlined
+scripts by their hashes. Pages with plots allow styles in general, which plotly sets as it draws.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from dadnet.labels.tasks import text_of
+from results.leaderboard.columns import (
+    COLUMNS,
+    UNKNOWN,
+    score_text,
+    selection_text,
+    uar_name,
+    uf1_name,
+)
+from results.leaderboard.rows import MOST_ROWS, Tally
+from results.statistics.resampling import CONFIDENCE, NUM_RESAMPLES
+
+# Rows of a group with confusion matrix and subjects on the page itself.
+MOST_DETAILS = 20
+_TEMPLATES = Path(__file__).parents[1] / "templates"
+_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+# Names of other pages begin so.
+_TAKEN = re.compile(r"index|leaklab|run-|compare-|study-|robustness-|ablation-")
+
+
+def render(
+    template: str,
+    plots: Mapping[str, object] | None = None,
+    scripts: Sequence[str] = (),
+    **values: object,
+) -> str:
+    """Return a page.
+
+    Args:
+        template: a file in ``templates``.
+        plots: plotly figures by name; the template places them with ``plot(name)``.
+        scripts: further ones, such as the whole of plotly, which makes functions and pictures at
+            run time: the page's policy then admits that as well.
+        values: what the template asks for.
+    """
+    drawn = {name: figure for name, figure in (plots or {}).items() if figure is not None}
+    style, script = _text("style.css"), _text("page.js")
+    inlined = [script, *scripts]
+    if drawn:
+        inlined += [_text("plotly-basic.min.js"), _text("plots.js")]
+    allowed = " ".join(_source(text) for text in inlined)
+    evaluated, blob = (" 'unsafe-eval'", " blob:") if scripts else ("", "")
+    styles = "'unsafe-inline'" if drawn or scripts else _source(style)
+    policy = (
+        f"default-src 'none'; style-src {styles}; script-src {allowed}{evaluated}; "
+        f"img-src data:{blob}; base-uri 'none'; form-action 'none'"
+    )
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            style=Markup(style),
+            scripts=[Markup(text) for text in inlined],
+            policy=policy,
+            plots=_island(drawn) if drawn else None,
+            drawn=frozenset(drawn),
+        )
+    )
+
+
+def page_name(dataset: str) -> str:
+    """Return the file name of a dataset's page without suffix, safe in paths and links.
+
+    >>> page_name("casme2")
+    'casme2'
+    >>> page_name("a/b")
+    'a-b-c14cddc0'
+    """
+    if _PLAIN_NAME.fullmatch(dataset) and not re.match(
+        r"(index|leaklab|run-|compare-|study-|robustness-|ablation-)", dataset
+    ):
+        return dataset
+    readable = re.sub(r"[^a-z0-9_-]+", "-", dataset.lower()).strip("-")[:60] or "dataset"
+    return f"{readable}-{hashlib.sha256(dataset.encode()).hexdigest()[:8]}"
+
+
+def study_page_name(digest: str) -> str:
+    """Return the file name of a study's page."""
+    return f"study-{digest}.html"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        breakable=_breakable,
+        uf1_name=uf1_name,
+        uar_name=uar_name,
+        names=text_of,
+        level=_level,
+        share=_share,
+        page_name=page_name,
+        selection=selection_text,
+        study_page=study_page_name,
+        value=_value,
+    )
+    environment.globals.update(
+        columns=[column for column in COLUMNS if column.shown],
+        most_rows=MOST_ROWS,
+        most_details=MOST_DETAILS,
+        unknown=UNKNOWN,
+        score_text=score_text,
+        tally_text=_tally_text,
+        confidence=f"{100 * CONFIDENCE:.0f}\N{NO-BREAK SPACE}%",
+        num_resamples=f"{NUM_RESAMPLES:,}",
+    )
+    return environment
+
+
+@lru_cache(maxsize=8)
+def _text(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _island(value: object) -> Markup:
+    """Return JSON that may stand inside a script element whatever names it holds."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+@lru_cache(maxsize=16)
+def _source(text: str) -> str:
+    """Return the content security policy's source expression of an inline text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that lines may break after its slashes."""
+    return Markup("/<wbr>").join(name.split("/"))
+
+
+def _value(value: object) -> str:
+    """Return a parameter for people."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _level(share: float | None) -> int:
+    """Return the step of a share on the colour scale, 0 to 10; 0 where it is undefined."""
+    return 0 if share is None else int(share * 10 + 0.5)
+
+
+def _tally_text(tally: Tally) -> str:
+    if tally.right is None:
+        return f"{tally.subject}: not finished"
+    return f"{tally.subject}: {tally.right} of {tally.total} right"

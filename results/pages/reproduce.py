@@ -1,0 +1,82 @@
+"""The command that makes an experiment again, and where its folds were made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results.ledger.records import Experiment, FoldRecord
+from results.ledger.studies import base_config
+
+
+def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
+    """Return the command that makes the experiment again.
+
+    Flags are the fields of the stored config, which is also what the command line is made from.
+
+    Args:
+        experiment: of a run, of an import, or a nested estimate.
+        num_trials: of each search behind a nested estimate, where it is known.
+    """
+    config: Mapping[str, Any] = experiment.config
+    if config.get("source") == "import":
+        return (
+            f"python -m results import FILE.csv --method {_quoted(experiment.method)} "
+            f"--dataset {_quoted(experiment.dataset)} --protocol {experiment.protocol} "
+            f"--selection {experiment.selection}"
+        )
+    search, config = config.get("search"), base_config(config)
+    program = "run_loso" if search is None else "tune"
+    words = [f"python -m orchestration.{program}", f"--flows flows/{_quoted(experiment.dataset)}"]
+    if search is not None:
+        words.append(f"--selection nested --outer-groups {len(search['outer_groups'])}")
+        named = {name: search[name] for name in ("space", "pruning", "folds_per_trial")}
+        words += [_flag(name, value) for name, value in named.items() if value is not None]
+        words += [] if num_trials is None else [f"--num-trials {num_trials}"]
+        config["data"] = {n: v for n, v in config["data"].items() if n != "selection"}
+    if experiment.teacher_digest is not None:
+        words.append("--macro-weights teacher.safetensors")
+    for part in sorted(config):
+        fields = config[part]
+        values = fields if isinstance(fields, Mapping) else {part: fields}
+        words += [_flag(name, value) for name, value in sorted(values.items())]
+    return " \\\n  ".join(word for word in words if word)
+
+
+# Switches that are on unless they are turned off.
+_ON = ("stn", "channel_attention")
+
+
+def _flag(name: str, value: object) -> str:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        if value == (name in _ON):
+            return ""
+        return f"--{flag}" if value else f"--no-{flag}"
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
+    return f"--{flag} {_quoted(str(value))}"
+
+
+def _quoted(text: str) -> str:
+    plain = text and all(c.isascii() and (c.isalnum() or c in "-_./,+:") for c in text)
+    return text if plain else "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:
+    """Return what the folds say of where they were made: name and values with counts."""
+    seen: dict[str, dict[str, int]] = {}
+    for record in records:
+        host = dict(record.host)
+        versions = host.pop("versions", {})
+        values = {**host, **(versions if isinstance(versions, dict) else {})}
+        for name, value in values.items():
+            if name in ("started_at", "seconds", "pid", "worker", "tries"):
+                continue
+            counts = seen.setdefault(str(name), {})
+            counts[str(value)] = counts.get(str(value), 0) + 1
+    return [
+        (name, ", ".join(f"{value} ({n})" if len(found) > 1 else value for value, n in rows))
+        for name, found in sorted(seen.items())
+        for rows in [sorted(found.items(), key=lambda item: (-item[1], item[0]))[:4]]
+    ]

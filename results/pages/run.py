@@ -1,0 +1,217 @@
+"""The page of one experiment, and the page that compares two."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dadnet.base.errors import DadnetError
+from results.leaderboard.fingerprint import scan
+from results.leaderboard.rows import Row
+from results.leaderboard.tallies import accounts
+from results.ledger.explanation import read_explanation
+from results.ledger.features import read_events, read_features
+from results.ledger.ledger import Ledger
+from results.ledger.records import Experiment, FoldRecord, Prediction
+from results.ledger.studies import StudyLedger
+from results.pages import plots
+from results.pages.maps import hardest, map_of_features, map_of_probabilities, probability_of_truth
+from results.pages.rendering import page_name, render
+from results.pages.reproduce import environment, reproduce
+from results.statistics.compare import Difference, difference
+
+if TYPE_CHECKING:
+    from results.pages.explanation import Shown
+
+NUM_HARDEST = 12
+
+
+def row_of(ledger: Ledger, experiment: Experiment) -> Row:
+    """Return the experiment as a row outside any board."""
+    (account,) = accounts(ledger, [experiment], scan(ledger.local_root))
+    return Row(
+        experiment,
+        account.num_done,
+        len(experiment.folds),
+        account.summary,
+        account.counts,
+        studies=StudyLedger(ledger.local_root).of(experiment),
+    )
+
+
+def run_page_name(experiment: Experiment) -> str:
+    """Return the file name of an experiment's page."""
+    return f"run-{experiment.digest}.html"
+
+
+def robustness_page_name(experiments: Sequence[Experiment]) -> str:
+    """Return the file name of the page of these experiments under corruptions."""
+    return f"robustness-{'-'.join(experiment.digest for experiment in experiments)}.html"
+
+
+def _has_robustness(ledger: Ledger, row: Row) -> bool:
+    uf1 = None if row.summary is None else row.summary.uf1.value
+    # Of nothing, nothing can be kept.
+    return bool(uf1) and any(ledger.local_folder(row.experiment).glob("robustness/*/*.json"))
+
+
+def render_own_robustness(ledger: Ledger, row: Row) -> str | None:
+    """Return the page of an experiment under corruptions; None if nothing was scored."""
+    if not _has_robustness(ledger, row):
+        return None
+    from results.pages.robustness import read_robustness  # OpenCV only when needed
+    from results.pages.robustness_page import render_robustness
+
+    return render_robustness(
+        [read_robustness(ledger.local_folder(row.experiment).parents[1], row.experiment)]
+    )
+
+
+def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
+    """Return the page of one experiment.
+
+    Args:
+        ledger: where its folds are.
+        row: of the board.
+        flows: flow store of its data, for pictures of the hardest clips.
+    """
+    experiment = row.experiment
+    records = ledger.records(experiment)
+    rows = [prediction for record in records for prediction in record.predictions]
+    features = read_features(ledger, experiment)
+    events = read_events(ledger, experiment)
+    stages = sorted({n for r in records for n in r.curves if n.startswith("alignment_stage_")})
+    places = map_of_features(features) if features else map_of_probabilities(rows)
+    figures = {
+        "losses": plots.curves(records, ("train_loss", "val_log_loss"), "loss"),
+        "scores": plots.curves(records, ("val_uf1", "val_uar"), "on the validation subjects"),
+        "alignment": plots.curves(records, stages or ("alignment",), "alignment loss"),
+        "epochs": plots.chosen_epochs(records),
+        "time": plots.time_line(records, events),
+        "map": plots.clip_map(rows, places, experiment.classes),
+    }
+    shown = _explanation(ledger, experiment, rows)
+    worst = hardest(rows, experiment.classes, NUM_HARDEST)
+    robust = robustness_page_name([experiment]) if _has_robustness(ledger, row) else None
+    return render(
+        "run.html.j2",
+        plots={**figures, **(shown.plots if shown else {})},
+        explained=shown,
+        row=row,
+        records=records,
+        board_page=f"{page_name(experiment.dataset)}.html",
+        has_stages=bool(stages),
+        has_features=bool(features),
+        has_events=bool(events),
+        num_retries=sum(event["event"] in ("returned", "failed") for event in events),
+        hardest=_hardest_rows(worst, experiment, flows),
+        has_flows=flows is not None,
+        robustness_page=robust,
+        environment=environment(records),
+        config=_flat(experiment.config),
+        command=reproduce(experiment, max((len(s.trials) for s in row.studies), default=None)),
+        audits=sorted({record.audit for record in records}),
+    )
+
+
+def _explanation(
+    ledger: Ledger, experiment: Experiment, rows: Sequence[Prediction]
+) -> Shown | None:
+    found = read_explanation(ledger, experiment)
+    if found is None:
+        return None
+    from results.pages.explanation import show  # pyarrow only when needed
+
+    return show(found, rows, experiment.classes)
+
+
+def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
+    """Return the page that compares two experiments, and their difference.
+
+    Raises:
+        DadnetError: if one is incomplete, or they did not score the same clips.
+    """
+    rows = [row_of(ledger, experiment) for experiment in (first, second)]
+    for row in rows:
+        if not row.complete:
+            raise DadnetError(
+                f"expected two complete experiments, got: {row.experiment.digest} with "
+                f"{row.num_done} of {row.num_planned} folds"
+            )
+    if first.classes != second.classes:
+        raise DadnetError(f"expected the same classes, got: {first.classes} and {second.classes}")
+    if first.multi_label != second.multi_label:
+        raise DadnetError(
+            "expected two of one kind, got: one class of each clip and several labels "
+            f"({first.class_set} and {second.class_set})"
+        )
+    found = difference(rows[0].counts, rows[1].counts)
+    clips = [_clips(ledger, experiment) for experiment in (first, second)]
+    if clips[0].keys() != clips[1].keys():
+        raise DadnetError("expected two rows over the same clips, got: other clip names")
+    changed = _changed(clips[0], clips[1])
+    names, values = _swings(rows[0], rows[1])
+    page = render(
+        "compare.html.j2",
+        plots={"swings": plots.swings(names, values, "right clips, A minus B, in %")},
+        rows=rows,
+        found=found,
+        honest=[first.protocol, first.class_set] == [second.protocol, second.class_set],
+        changed=changed,
+        swings=list(zip(names, values, strict=True)),
+        won=sum(a.label == a.prediction for a, _ in changed),
+        lost=sum(b.label == b.prediction for _, b in changed),
+        num_clips=len(clips[0]),
+    )
+    return page, found
+
+
+def _clips(ledger: Ledger, experiment: Experiment) -> dict[str, Prediction]:
+    records: tuple[FoldRecord, ...] = ledger.records(experiment)
+    return {row.clip_id: row for record in records for row in record.predictions}
+
+
+def _changed(
+    first: Mapping[str, Prediction], second: Mapping[str, Prediction]
+) -> list[tuple[Prediction, Prediction]]:
+    pairs = [(first[name], second[name]) for name in sorted(first)]
+    return [(a, b) for a, b in pairs if a.prediction != b.prediction]
+
+
+def _swings(first: Row, second: Row) -> tuple[list[str], list[float]]:
+    """Return the subjects and the change in their share of right clips, worst first, in %."""
+    one, two = first.counts, second.counts
+    swings = 100.0 * (one.num_right - two.num_right) / one.num_decisions
+    shares = sorted(zip(swings.tolist(), one.subjects, strict=True))
+    return [name for _, name in shares], [value for value, _ in shares]
+
+
+def _hardest_rows(
+    rows: list[Prediction], experiment: Experiment, flows: Path | None
+) -> list[tuple[Prediction, str, str | None]]:
+    pictures: dict[str, bytes] = {}
+    if flows is not None:
+        from results.pages.flow_picture import flow_pictures  # pyarrow and pandas only when needed
+
+        pictures = flow_pictures(flows, [row.clip_id for row in rows])
+    found = []
+    for row in rows:
+        known = probability_of_truth(row, experiment.classes)
+        share = "\N{EN DASH}" if known is None else f"{known:.3f}"
+        picture = pictures.get(row.clip_id)
+        source = base64.b64encode(picture).decode() if picture else None
+        found.append((row, share, source))
+    return found
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name in sorted(config):
+        value = config[name]
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{before}{name}.")
+        else:
+            found.append((f"{before}{name}", str(value)))
+    return found

@@ -1,0 +1,282 @@
+"""Rows against each other: paired differences, swap tests, tie groups, ranks and power.
+
+``S`` subjects, ``R`` resamples. Two rows are only ever compared over the same clips.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+
+from dadnet.base.digests import digest16
+from dadnet.base.errors import DadnetError
+from results.statistics.counts import Counts
+from results.statistics.resampling import (
+    AnyFloats,
+    Interval,
+    Weights,
+    effective_subjects,
+    figures,
+    figures_of_many,
+    interval,
+    jackknife,
+    marginal_figures,
+    marginals,
+    percentile_interval,
+    point_figures,
+    subject_swaps,
+    subject_weights,
+)
+
+LEVEL = 0.05
+POWER = 0.8
+# Resamples for the ranks; a quantile of ranks needs fewer than one of figures.
+NUM_RANK_RESAMPLES = 999
+# Figures closer than this are equal but for rounding in single precision.
+_TOLERANCE = 2e-6
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The pooled UF1 of one row minus that of another, over the same clips.
+
+    Attributes:
+        value: the difference; interval: BCa over subjects.
+        p: two-sided, of the paired permutation that swaps whole subjects.
+        spread: standard deviation of the difference over the resamples.
+    """
+
+    value: float
+    interval: Interval
+    p: float
+    spread: float
+
+
+def difference(first: Counts, second: Counts) -> Difference:
+    """Compare two rows.
+
+    Raises:
+        DadnetError: if they did not score the same clips.
+    """
+    if not first.same_clips(second):
+        raise DadnetError("expected two rows over the same clips of the same subjects")
+    weights = subject_weights(first.subjects)
+    resampled = figures(weights, first.confusions)[0] - figures(weights, second.confusions)[0]
+    resampled = resampled.astype(np.float64)
+    value = _uf1(first) - _uf1(second)
+    left_out = jackknife(first.confusions)[0] - jackknife(second.confusions)[0]
+    return Difference(
+        value,
+        interval(resampled, value, left_out, effective_subjects(first.confusions)),
+        swap_test(first, second),
+        _spread(resampled),
+    )
+
+
+def swap_test(first: Counts, second: Counts) -> float:
+    """Return p of the paired permutation test on the pooled UF1.
+
+    Under the hypothesis that both methods are alike, any subject's whole record may be swapped
+    between them. p = (1 + permutations at least as far apart as observed) / (1 + permutations).
+
+    Args:
+        first, second: over the same clips.
+    """
+    swaps = subject_swaps(first.subjects)
+    one, two = marginals(first.confusions), marginals(second.confusions)
+    moved = (one - two).T @ swaps.T  # (3K, R): what leaves the first and enters the second
+    left, right = (table.sum(axis=0)[:, None] for table in (one, two))
+    apart = marginal_figures(left - moved)[0] - marginal_figures(right + moved)[0]
+    observed = abs(_uf1(first) - _uf1(second))
+    extreme = np.count_nonzero(np.abs(apart) >= observed - _TOLERANCE)
+    return float((1 + extreme) / (1 + len(apart)))
+
+
+def holm(values: Sequence[float]) -> tuple[float, ...]:
+    """Return p values corrected for their number, in the same order.
+
+    Reference: Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    adjusted = [0.0] * len(values)
+    highest = 0.0
+    for place, number in enumerate(sorted(range(len(values)), key=lambda n: (values[n], n))):
+        highest = max(highest, min(1.0, (len(values) - place) * values[number]))
+        adjusted[number] = highest
+    return tuple(adjusted)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row stands among others.
+
+    Attributes:
+        tie: number of its tie group from 0; None if it could not be tested.
+        p: Holm-corrected against the best row; None for the best and where not tested.
+        ranks: 95 % interval of its rank.
+    """
+
+    tie: int | None
+    p: float | None
+    ranks: tuple[int, int] | None
+
+
+def places(rows: Sequence[Counts], at_most: int) -> tuple[Place, ...]:
+    """Return the tie groups, corrected p values and rank intervals of ranked rows.
+
+    The best row leads the first group, which takes in every row that the swap test, corrected by
+    Holm over the rows tested against this leader, does not tell from it. The best of the rest
+    leads the next group.
+
+    Args:
+        rows: best first.
+        at_most: rows to test; with more, no correction would leave anything to see.
+    """
+    ties: dict[int, int] = {}
+    against_best: dict[int, float] = {}
+    open_rows = [n for n in range(min(len(rows), at_most)) if rows[n].same_clips(rows[0])]
+    group = 0
+    while open_rows:
+        leader, *others = open_rows
+        adjusted = holm([swap_test(rows[leader], rows[other]) for other in others])
+        if leader == 0:
+            against_best = dict(zip(others, adjusted, strict=True))
+        near = [other for other, p in zip(others, adjusted, strict=True) if p >= LEVEL]
+        ties.update(dict.fromkeys((leader, *near), group))
+        open_rows = [other for other in others if other not in ties]
+        group += 1
+    ranks = rank_intervals(rows)
+    return tuple(
+        Place(ties.get(number), against_best.get(number), ranks[number])
+        for number in range(len(rows))
+    )
+
+
+def rank_intervals(rows: Sequence[Counts]) -> tuple[tuple[int, int] | None, ...]:
+    """Return the 95 % interval of each row's rank over resamples of the subjects.
+
+    Rows over other subjects than the first have none: their resamples are not paired.
+    """
+    alike = [n for n, row in enumerate(rows) if row.subjects == rows[0].subjects]
+    found: list[tuple[int, int] | None] = [None] * len(rows)
+    if len(alike) < 2 or len(rows[0].subjects) < 2:
+        return tuple(found)
+    weights = subject_weights(rows[0].subjects)[:NUM_RANK_RESAMPLES]
+    table = np.concatenate(
+        [_uf1_of_many(weights, [rows[n] for n in part]) for part in _chunks(alike, 500)], axis=1
+    )  # (R, E)
+    # One number holds figure and place, best first, so that a plain sort keeps ties in order.
+    keys = -np.rint(table * 1e6).astype(np.int64) * len(alike) + np.arange(len(alike))
+    keys.sort(axis=1)
+    ranks = np.empty(keys.shape, np.int32)
+    np.put_along_axis(ranks, keys % len(alike), np.arange(1, len(alike) + 1)[None], axis=1)
+    ranks.sort(axis=0)
+    last = NUM_RANK_RESAMPLES - 1
+    low, high = ranks[math.floor(0.025 * last)], ranks[math.ceil(0.975 * last)]
+    for place, number in enumerate(alike):
+        found[number] = (int(low[place]), int(high[place]))
+    return tuple(found)
+
+
+def _chunks(items: list[int], size: int) -> list[list[int]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _uf1_of_many(weights: Weights, rows: Sequence[Counts]) -> Weights:
+    """Return UF1 of many rows over the same subjects in each resample, (R, E)."""
+    parts = np.stack([marginals(row.confusions) for row in rows], axis=1)  # (S, E, 3K)
+    hits, clips, given = np.split(parts, 3, axis=2)
+    both = np.tensordot(weights, clips + given, axes=1)  # (R, E, K)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_class = 2 * np.tensordot(weights, hits, axes=1) / both
+    defined = both > 0
+    mean: Weights = np.where(defined, by_class, 0).sum(axis=2) / defined.sum(axis=2).clip(min=1)
+    return mean
+
+
+def detectable_gap(rows: Sequence[Counts], at_most: int) -> tuple[float, bool] | None:
+    """Return the gap in UF1 that these subjects can show in 80 % of studies at the 5 % level.
+
+    (z_0.975 + z_0.8) times the standard deviation of a difference: the median over the pairs
+    (best, other); with one row only, that of two independent rows, sqrt(2) times its own.
+
+    Returns:
+        The gap, and whether it was measured on pairs; None with fewer than two subjects.
+    """
+    if not rows or len(rows[0].subjects) < 2:
+        return None
+    best = rows[0]
+    weights = subject_weights(best.subjects)
+    resampled = figures(weights, best.confusions)[0]
+    others = [
+        other.confusions
+        for other in rows[1:at_most]
+        if other.same_clips(best) and not np.array_equal(other.confusions, best.confusions)
+    ]
+    spreads = [_spread(resampled - found[0]) for found in figures_of_many(weights, others)]
+    spread = float(np.median(spreads)) if spreads else math.sqrt(2) * _spread(resampled)
+    factor = float(ndtri(1 - LEVEL / 2) + ndtri(POWER))
+    return factor * spread, bool(spreads)
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """One method over several seeds.
+
+    Attributes:
+        values: UF1 of each seed, in the order of the seeds.
+        mean: their mean; deviation: their standard deviation (n - 1).
+        interval: percentile, over resampled seeds and subjects at once.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    deviation: float
+    interval: Interval
+
+
+def over_seeds(rows: Sequence[Counts], key: Sequence[str]) -> OverSeeds:
+    """Return mean, standard deviation and interval of UF1 over seeds.
+
+    Each resample draws as many seeds as there are, with replacement, and one set of subjects for
+    all of them: the subjects are the same whatever the seed.
+
+    Args:
+        rows: of at least two seeds, over the same subjects.
+        key: names that seed the drawing.
+
+    Raises:
+        DadnetError: if there are fewer than two rows, or over other subjects.
+    """
+    if (
+        len(rows) < 2
+        or len(rows[0].subjects) < 2
+        or any(row.subjects != rows[0].subjects for row in rows)
+    ):
+        raise DadnetError(
+            "expected the counts of two or more seeds over the same two or more subjects"
+        )
+    values = tuple(_uf1(row) for row in rows)
+    weights = subject_weights(rows[0].subjects)
+    found = figures_of_many(weights, [row.confusions for row in rows])
+    table = np.stack([resampled[0] for resampled in found])  # (seeds, R)
+    draw = np.random.default_rng(int(digest16(["seeds", *key]), 16))
+    drawn = draw.integers(0, len(rows), table.shape)
+    means = np.take_along_axis(table, drawn, axis=0).mean(axis=0, dtype=np.float64)
+    return OverSeeds(
+        values,
+        float(np.mean(values)),
+        float(np.std(values, ddof=1)),
+        percentile_interval(means, effective_subjects(rows[0].confusions)),
+    )
+
+
+def _uf1(row: Counts) -> float:
+    return float(point_figures(row.confusions)[0])
+
+
+def _spread(values: AnyFloats) -> float:
+    return float(np.std(values.astype(np.float64), ddof=1))

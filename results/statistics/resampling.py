@@ -1,0 +1,229 @@
+"""Resampling of whole subjects: the bootstrap with BCa intervals, and the paired swap.
+
+``S`` subjects, ``K`` classes, ``R`` resamples. A subject is drawn with all its clips, because the
+clips of one person resemble each other. Rows over the same subjects share their resamples, which
+is what makes differences and ranks between them sharp.
+
+All counts are whole numbers far below 2^24, so the matrix products are exact in float32 and
+equal on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri, stdtrit
+
+from dadnet.base.digests import digest16
+from dadnet.labels.metrics import tallies
+from results.ledger.val_side import IntArray
+
+NUM_RESAMPLES = 9_999
+CONFIDENCE = 0.95
+FIGURES = ("uf1", "uar", "accuracy")
+# Draws made at once; they are the same for any number, and a set of many subjects has many.
+_AT_ONCE = 2_000_000
+# Experiments resampled by one matrix product.
+_BATCH = 10
+# Figures closer than this are equal but for rounding in single precision.
+_EQUAL = 2e-6
+
+FloatArray = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32]
+AnyFloats = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval; `method` says how it was made.
+
+    Attributes:
+        low, high: the ends, or None where there is no interval (a single subject).
+        method: ``BCa``, ``percentile`` (where BCa is undefined, such as without any spread) or
+            ``none``.
+    """
+
+    low: float | None
+    high: float | None
+    method: Literal["BCa", "percentile", "none"]
+
+
+NO_INTERVAL = Interval(None, None, "none")
+
+
+@lru_cache(maxsize=8)
+def subject_weights(subjects: tuple[str, ...]) -> Weights:
+    """Return how often each subject was drawn in each resample, (R, S), rows that sum to S.
+
+    Seeded by the names, so that the same subjects always give the same resamples.
+    """
+    draw = _generator("bootstrap", subjects)
+    size = len(subjects)
+    weights = np.empty((NUM_RESAMPLES, size), np.float32)
+    for some in np.array_split(np.arange(NUM_RESAMPLES), -(-NUM_RESAMPLES * size // _AT_ONCE)):
+        chosen = draw.integers(0, size, (len(some), size))
+        chosen += np.arange(len(some))[:, None] * size
+        drawn = np.bincount(chosen.ravel(), minlength=len(some) * size)
+        weights[some] = drawn.reshape(len(some), size)
+    return weights
+
+
+@lru_cache(maxsize=8)
+def subject_swaps(subjects: tuple[str, ...]) -> Weights:
+    """Return which subjects are swapped in each permutation, (R, S) of 0 and 1."""
+    draw = _generator("swap", subjects)
+    return draw.integers(0, 2, (NUM_RESAMPLES, len(subjects))).astype(np.float32)
+
+
+def figures(weights: Weights, confusions: IntArray) -> Weights:
+    """Return UF1, UAR and accuracy of weighted sums of counts.
+
+    Args:
+        weights: (R, S), whole numbers.
+        confusions: as in `Counts`, (S, K, K) or (S, K, 2, 2).
+
+    Returns:
+        (3, R) in the order of `FIGURES`; where there is nothing to score, 0, and accuracy NaN.
+    """
+    return next(figures_of_many(weights, [confusions]))
+
+
+def figures_of_many(weights: Weights, stacks: Sequence[IntArray]) -> Iterator[Weights]:
+    """Yield the `figures` of each of several experiments over the same subjects, (3, R)."""
+    for start in range(0, len(stacks), _BATCH):
+        some = stacks[start : start + _BATCH]
+        # One large product is much faster than narrow ones, and rows of length R are contiguous.
+        sums = np.concatenate([marginals(stack) for stack in some], axis=1).T @ weights.T
+        yield from map(marginal_figures, np.split(sums, len(some)))
+
+
+def point_figures(confusions: IntArray) -> FloatArray:
+    """Return UF1, UAR and accuracy of the sum of counts, in double precision: (3,)."""
+    return marginal_figures(marginals(confusions).sum(axis=0).astype(np.float64)[:, None])[:, 0]
+
+
+def marginals(confusions: IntArray) -> Weights:
+    """Return hits, clips and predictions of each class, (S, 3K): all that the figures need."""
+    return np.concatenate(tallies(confusions, stacked=1), axis=-1).astype(np.float32)
+
+
+def marginal_figures(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the figures (3, R) of summed `marginals`, (3K, R), in the precision of the sums."""
+    hits, clips, given = np.split(sums, 3)  # (K, R) each
+    with np.errstate(invalid="ignore", divide="ignore"):
+        both = clips + given
+        uf1 = _mean_of_defined(2 * hits / both, both)
+        uar = _mean_of_defined(hits / clips, clips)
+        accuracy = hits.sum(axis=0) / clips.sum(axis=0)
+    return np.stack([uf1, uar, accuracy])
+
+
+def _mean_of_defined(values: AnyFloats, below: AnyFloats) -> AnyFloats:
+    defined = below > 0
+    kept = values if defined.all() else np.where(defined, values, values.dtype.type(0))
+    # With labels a resample may have none, neither true nor said: 0, as scikit-learn has it.
+    mean: AnyFloats = kept.sum(axis=0) / defined.sum(axis=0).clip(min=1).astype(values.dtype)
+    return mean
+
+
+def jackknife(confusions: IntArray) -> FloatArray:
+    """Return the figures with each subject left out in turn, (3, S)."""
+    parts = marginals(confusions).astype(np.float64)
+    return marginal_figures((parts.sum(axis=0) - parts).T)
+
+
+def interval(
+    distribution: AnyFloats, value: float, left_out: FloatArray, effective: float
+) -> Interval:
+    """Return the bias-corrected and accelerated interval (BCa), or else the percentile one.
+
+    The tails are those of `expanded_tail`: a bootstrap of few subjects is otherwise too narrow
+    (measured in `benchmarks/coverage.py`).
+
+    Args:
+        distribution: (R,) the figure in each resample.
+        value: the figure itself.
+        left_out: (S,) the figure with each subject left out.
+        effective: see `effective_subjects`.
+
+    Reference: Efron, "Better Bootstrap Confidence Intervals", JASA 1987.
+    """
+    if left_out.shape[0] < 2:
+        return NO_INTERVAL
+    tail = expanded_tail(effective)
+    alphas = _bca_alphas(distribution, value, left_out, tail)
+    if alphas is not None:
+        return Interval(*_quantiles(distribution, alphas), "BCa")
+    return Interval(*_quantiles(distribution, (tail, 1 - tail)), "percentile")
+
+
+def effective_subjects(confusions: IntArray) -> float:
+    """Return n^2 / sum n_s^2 with n_s clips of subject s: S for equal subjects, less for unequal.
+
+    Reference: Carter, Schnepel, Steigerwald, "Asymptotic Behavior of a t-Test Robust to Cluster
+    Heterogeneity", Review of Economics and Statistics 2017 (with equal intraclass correlation).
+    """
+    clips = confusions.reshape(len(confusions), -1).sum(axis=1).astype(np.float64)
+    return float(clips.sum() ** 2 / (clips**2).sum())
+
+
+def expanded_tail(effective: float) -> float:
+    """Return the share of resamples to cut off on each side: less than (1 - 0.95) / 2.
+
+    The normal tail at t sqrt(n / (n - 1)), with Student's t of n - 1 degrees of freedom.
+
+    Reference: Hesterberg, "What Teachers Should Know About the Bootstrap", The American
+    Statistician 2015, with the effective number of subjects as n.
+    """
+    t = float(stdtrit(effective - 1, (1 - CONFIDENCE) / 2))
+    return float(ndtr(math.sqrt(effective / (effective - 1)) * t))
+
+
+def percentile_interval(distribution: AnyFloats, effective: float) -> Interval:
+    """Return the interval between the outer quantiles of a distribution, (R,)."""
+    tail = expanded_tail(effective)
+    return Interval(*_quantiles(distribution, (tail, 1 - tail)), "percentile")
+
+
+def _bca_alphas(
+    distribution: AnyFloats, value: float, left_out: FloatArray, tail: float
+) -> tuple[float, float] | None:
+    # Resamples equal to the figure count half; the margin is below one clip's worth.
+    below = np.count_nonzero(distribution < value - _EQUAL)
+    below += np.count_nonzero(distribution <= value + _EQUAL)
+    bias = float(ndtri(below / (2 * distribution.shape[0])))
+    size = left_out.shape[0]
+    influence = (size - 1) * (left_out.mean() - left_out)
+    spread = float((influence**2).sum() / size**2)
+    if not math.isfinite(bias) or spread <= 0:
+        return None
+    acceleration = float((influence**3).sum() / size**3) / (6 * spread**1.5)
+    alphas = []
+    for z in (float(ndtri(tail)), float(ndtri(1 - tail))):
+        shifted = bias + z
+        alphas.append(float(ndtr(bias + shifted / (1 - acceleration * shifted))))
+    if not all(map(math.isfinite, alphas)):  # hardly more than one subject
+        return None
+    return alphas[0], alphas[1]
+
+
+def _quantiles(values: AnyFloats, alphas: tuple[float, float]) -> tuple[float, float]:
+    """Return two quantiles by linear interpolation; partial sorting is enough for them."""
+    places = [alpha * (values.shape[0] - 1) for alpha in alphas]
+    ends = [(math.floor(place), math.ceil(place)) for place in places]
+    ordered = np.partition(values, sorted({end for pair in ends for end in pair}))
+    low, high = (
+        float(ordered[left]) + (place - left) * (float(ordered[right]) - float(ordered[left]))
+        for place, (left, right) in zip(places, ends, strict=True)
+    )
+    return low, high
+
+
+def _generator(purpose: str, subjects: tuple[str, ...]) -> np.random.Generator:
+    return np.random.default_rng(int(digest16([purpose, list(subjects)]), 16))

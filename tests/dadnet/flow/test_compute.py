@@ -1,0 +1,133 @@
+import cv2
+import numpy as np
+import pytest
+
+from dadnet.base.errors import DadnetError
+from dadnet.flow.compute import (
+    FLOW_METHODS,
+    check_flow,
+    compute_flow,
+    flow_peak,
+    read_frame,
+    resize_flow,
+)
+
+
+def texture(size: int = 96) -> np.ndarray:
+    noise = np.random.default_rng(3).uniform(0, 255, (size, size)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2.0)
+    return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+@pytest.mark.parametrize("method", list(FLOW_METHODS))
+def test_flow_finds_a_shift_to_the_right_and_down(method):
+    onset = texture()
+    shift = np.float32([[1, 0, 1.5], [0, 1, 0.75]])
+    apex = cv2.warpAffine(onset, shift, onset.shape, borderMode=cv2.BORDER_REFLECT)
+    u, v = compute_flow(onset, apex, method)[:, 20:-20, 20:-20]
+    assert np.median(u) == pytest.approx(1.5, abs=0.15)
+    assert np.median(v) == pytest.approx(0.75, abs=0.15)
+
+
+def test_equal_frames_are_refused_since_they_carry_no_expression():
+    with pytest.raises(DadnetError, match="frames are equal"):
+        compute_flow(texture(), texture())
+
+
+def test_frames_of_unequal_size_are_refused():
+    with pytest.raises(DadnetError, match="differ in size"):
+        compute_flow(texture(96), texture(64))
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(DadnetError, match="expected one of tvl1, dis, farneback"):
+        compute_flow(texture(), texture(), "raft")
+
+
+def test_channels_last_flow_is_transposed():
+    flow = np.random.default_rng(0).normal(size=(4, 5, 2))
+    np.testing.assert_allclose(check_flow(flow), flow.transpose(2, 0, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("flow", "message"),
+    [
+        (np.ones((3, 4, 5)), "expected shape"),
+        (np.full((2, 4, 4), np.nan), "not finite"),
+        (np.zeros((2, 4, 4)), "zero everywhere"),
+    ],
+)
+def test_an_unusable_flow_is_refused(flow, message):
+    with pytest.raises(DadnetError, match=message):
+        check_flow(flow)
+
+
+@pytest.mark.parametrize("size", [28, 112])
+def test_vectors_are_rescaled_with_the_field(size):
+    y, x = np.mgrid[0:56, 0:56] / 55
+    flow = np.stack([2 + x, 1 - y]).astype(np.float32)
+    resized = resize_flow(flow, size)
+    assert resized.shape == (2, size, size)
+    np.testing.assert_allclose(resized.mean((1, 2)), flow.mean((1, 2)) * size / 56, rtol=1e-3)
+
+
+def test_a_flow_of_the_right_size_is_unchanged():
+    flow = np.random.default_rng(0).normal(size=(2, 32, 32)).astype(np.float32)
+    np.testing.assert_array_equal(resize_flow(flow, 32), flow)
+
+
+def test_a_frame_is_cropped_then_resized(tmp_path):
+    image = np.zeros((60, 80), np.uint8)
+    image[10:30, 20:40] = 200
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    assert (read_frame(tmp_path / "a.png", 20, (20, 10, 20, 20)) == 200).all()
+
+
+def test_frames_that_cannot_be_used_are_refused(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8), np.uint8))
+    with pytest.raises(DadnetError, match="decoded"):
+        read_frame(tmp_path / "bad.png", 32, None)
+    with pytest.raises(DadnetError, match="decoded"):
+        read_frame(tmp_path / "empty.png", 32, None)
+    with pytest.raises(DadnetError, match="cannot be read"):
+        read_frame(tmp_path / "none.png", 32, None)
+    with pytest.raises(DadnetError, match="outside a frame of 8 x 8"):
+        read_frame(tmp_path / "a.png", 32, (4, 4, 8, 8))
+
+
+class TestPeak:
+    def frames(self, amounts) -> list:
+        """A texture of which the middle moves by so many pixels, while all of it drifts."""
+        noise = np.random.default_rng(0).uniform(0, 255, (96, 96)).astype(np.float32)
+        smooth = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)
+        y, x = np.mgrid[0:96, 0:96].astype(np.float32)
+        bump = np.exp(-((x - 48) ** 2 + (y - 48) ** 2) / 300)
+        made = []
+        for k, amount in enumerate(amounts):
+            drift = 0.3 * k
+            made.append(cv2.remap(smooth, x - amount * bump - drift, y, cv2.INTER_LINEAR,
+                                  borderMode=cv2.BORDER_REFLECT).astype(np.uint8))  # fmt: skip
+        return made
+
+    def test_the_frame_that_moved_most_is_found_in_spite_of_the_head(self):
+        onset, *later = self.frames([0, 0.5, 1.5, 3.0, 1.0, 0.2])
+        looked_at = []
+
+        def once():
+            for number, image in enumerate(later, start=11):
+                looked_at.append(number)
+                yield number, image
+
+        number, image = flow_peak(onset, once(), 10)
+        assert number == 13
+        np.testing.assert_array_equal(image, later[2])
+        assert looked_at == [11, 12, 13, 14, 15]
+
+    def test_without_motion_there_is_no_peak(self):
+        [still] = self.frames([0])
+        with pytest.raises(DadnetError, match="no frame after the onset differs"):
+            flow_peak(still, [(1, still), (2, still)])
+        with pytest.raises(DadnetError, match="no frame after the onset differs"):
+            flow_peak(still, [])

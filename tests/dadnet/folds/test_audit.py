@@ -1,0 +1,150 @@
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from dadnet.base.errors import AuditError
+from dadnet.config.experiment import DataConfig
+from dadnet.folds.audit import audit
+from dadnet.folds.protocols import Fold, make_folds
+
+CLASSES = ("negative", "positive", "surprise")
+
+
+def clips() -> pd.DataFrame:
+    rows = [
+        (f"d/s{s}/c{c}", f"d/s{s}", CLASSES[c % 3], "", f"{s}-{c}")
+        for s in range(6)
+        for c in range(4)
+    ]
+    return pd.DataFrame(rows, columns=["clip_id", "subject", "label", "part", "flow_digest"])
+
+
+def check(table: pd.DataFrame, folds: tuple[Fold, ...] | None = None, **options: object) -> str:
+    config = DataConfig(selection=options.pop("selection", "inner"))
+    folds = folds or make_folds(table, config, 0)
+    return audit(table, folds, CLASSES, config, **{"store_normalisation": "none", **options})
+
+
+def test_a_clean_plan_passes_with_one_line():
+    line = check(clips())
+    assert line.startswith("audit passed: 6 folds, 6 subjects, 24 clips")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("sides", [("fit", "val"), ("fit", "test"), ("val", "test")])
+def test_a_subject_on_two_sides_is_refused(sides):
+    first, *rest = make_folds(clips(), DataConfig(), 0)
+    one, other = sides
+    shared = (*getattr(first, other), getattr(first, one)[0])
+    leak = dataclasses.replace(first, **{other: shared})
+    with pytest.raises(AuditError, match=f"{one} and {other}"):
+        check(clips(), (leak, *rest))
+
+
+def test_one_subject_in_two_spellings_is_refused():
+    table = clips()
+    rows = table[table["subject"] == "d/s0"]
+    twin = rows.assign(
+        subject="D/S0 ", clip_id=rows["clip_id"] + "x", flow_digest=rows["flow_digest"] + "x"
+    )
+    with pytest.raises(AuditError, match="subjects on two sides"):
+        check(pd.concat([table, twin], ignore_index=True))
+
+
+def test_one_clip_id_under_two_subjects_is_refused():
+    table = clips()
+    table.loc[5, "clip_id"] = table.loc[0, "clip_id"]
+    with pytest.raises(AuditError, match="one clip id under two subjects"):
+        check(table)
+
+
+def test_identical_flow_under_two_subjects_is_refused():
+    table = clips()
+    table.loc[5, "flow_digest"] = table.loc[0, "flow_digest"]
+    with pytest.raises(AuditError, match=r"identical flow under two subjects \(d/s0, d/s1\)"):
+        check(table)
+
+
+def test_teacher_subjects_among_the_test_subjects_are_refused():
+    with pytest.raises(AuditError, match="teacher was trained on 1 of the test subjects: d/s3"):
+        check(clips(), teacher_subjects=["d/S3", "other/s1"])
+
+
+def test_a_teacher_of_unknown_subjects_of_the_tested_set_is_refused():
+    with pytest.raises(AuditError, match="teacher was trained on 6 of the test subjects"):
+        check(clips(), teacher_subjects=["D/*"])
+    assert "passed" in check(clips(), teacher_subjects=["other/*"])
+
+
+def test_normalisation_over_the_dataset_is_refused():
+    with pytest.raises(AuditError, match="normalised on 'dataset'"):
+        check(clips(), store_normalisation="dataset")
+
+
+def test_a_class_missing_from_fit_is_refused():
+    table = clips()
+    table.loc[(table["label"] == "surprise") & (table["subject"] != "d/s2"), "label"] = "negative"
+    with pytest.raises(AuditError, match=r"fit has no clip of surprise"):
+        check(table)
+
+
+def test_oracle_may_look_at_the_test_subject_and_the_line_says_so():
+    assert "ORACLE" in check(clips(), selection="oracle")
+
+
+def test_a_val_part_without_a_class_is_counted():
+    table = clips()
+    first = make_folds(table, DataConfig(), 0)
+    table.loc[table["subject"].isin(first[0].val) & (table["label"] == "surprise"), "label"] = (
+        "negative"
+    )
+    assert "val parts lack a class" in check(table, first)
+
+
+@pytest.mark.parametrize("protocol", ["loso", "cde", "cross-dataset", "group-kfold"])
+def test_a_subject_that_is_never_or_twice_tested_is_refused(protocol):
+    table = composite()
+    config = DataConfig(protocol=protocol, num_folds=3, selection="last")
+    folds = make_folds(table, config, 0)
+    options = {"store_normalisation": "none"}
+    assert "audit passed" in audit(table, folds, CLASSES, config, **options)
+    with pytest.raises(AuditError, match="tests every subject once"):
+        audit(table, folds[1:], CLASSES, config, **options)
+    with pytest.raises(AuditError, match="tests every subject once"):
+        audit(table, (*folds, folds[0]), CLASSES, config, **options)
+
+
+def composite() -> pd.DataFrame:
+    other = clips().replace(r"^d/", "e/", regex=True)
+    other["flow_digest"] += "e"
+    return pd.concat([clips(), other], ignore_index=True)
+
+
+def test_a_dataset_on_two_sides_is_refused():
+    config = DataConfig(protocol="cross-dataset", selection="last")
+    first, second = make_folds(composite(), config, 0)
+    leak = dataclasses.replace(first, test=first.test[1:])
+    mixed = dataclasses.replace(second, fit=second.fit[1:], test=(*second.test, second.fit[0]))
+    with pytest.raises(AuditError, match=r"dataset on two sides.*: d"):
+        audit(composite(), (leak, mixed), CLASSES, config, store_normalisation="none")
+
+
+def test_cde_that_tests_two_subjects_at_once_is_refused():
+    config = DataConfig(protocol="cde", selection="last")
+    first, second, *rest = make_folds(composite(), config, 0)
+    both = (*first.test, *second.test)
+    pair = dataclasses.replace(first, test=both, fit=tuple(s for s in first.fit if s not in both))
+    with pytest.raises(AuditError, match="tests one subject at a time"):
+        audit(composite(), (pair, *rest), CLASSES, config, store_normalisation="none")
+
+
+def test_a_subject_in_two_test_parts_is_refused():
+    table = clips()
+    table["part"] = ["testA" if s in ("d/s0", "d/s1") else "train" for s in table["subject"]]
+    config = DataConfig(protocol="official")
+    folds = make_folds(table, config, 0)
+    audit(table, folds, CLASSES, config, store_normalisation="none")
+    table.loc[0, "part"] = "testB"
+    with pytest.raises(AuditError, match="subjects in two test parts: d/s0"):
+        audit(table, folds, CLASSES, config, store_normalisation="none")

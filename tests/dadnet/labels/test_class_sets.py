@@ -1,0 +1,130 @@
+import pickle
+
+import pytest
+
+from dadnet.base.errors import DadnetError
+from dadnet.datasets.literature import LITERATURE
+from dadnet.labels.class_sets import CLASS_SETS, ClassSet, get_class_set
+
+# Emotions of the released CASME II file (255 rows).
+CASME2_COUNTS = {
+    "others": 99,
+    "disgust": 63,
+    "happiness": 32,
+    "repression": 27,
+    "surprise": 25,
+    "sadness": 7,
+    "fear": 2,
+}
+
+
+def counts(name: str, dataset: str, emotions: dict[str, int]) -> dict[str, int]:
+    chosen = get_class_set(name, dataset)
+    found = dict.fromkeys(chosen.classes, 0)
+    for emotion, number in emotions.items():
+        label = chosen.label(emotion)
+        if label is not None:
+            found[label] += number
+    return found
+
+
+def test_three_classes_of_casme2_are_147_clips_in_the_fixed_order():
+    found = counts("3class", "casme2", CASME2_COUNTS)
+    assert list(found.items()) == [("negative", 90), ("positive", 32), ("surprise", 25)]
+
+
+@pytest.mark.parametrize(("name", "total"), [("4class", 246), ("5class", 246), ("7class", 255)])
+def test_larger_class_sets_of_casme2_keep_the_others(name: str, total: int):
+    found = counts(name, "casme2", CASME2_COUNTS)
+    assert sum(found.values()) == total
+    assert len(found) == int(name[0])
+
+
+@pytest.mark.parametrize("dataset", ["synthetic", "synthetic-macro"])
+def test_synthetic_sets_have_the_classes_of_casme2(dataset: str):
+    assert get_class_set("3class", dataset) == get_class_set("3class", "casme2")
+    with pytest.raises(DadnetError, match="available: 3class, 4class, 5class, 7class"):
+        get_class_set("3class-megc", dataset)
+
+
+@pytest.mark.parametrize("dataset", list(LITERATURE))
+def test_class_sets_give_the_counts_of_the_literature(dataset: str):
+    known = LITERATURE[dataset]
+    if not known.emotions:
+        pytest.skip("no emotions are counted in print")
+    for name, expected in known.class_sets.items():
+        if name != "3class-megc" or dataset != "casme2":  # that one leaves out two clips by name
+            assert counts(name, dataset, dict(known.emotions)) == dict(expected.counts), name
+
+
+def test_the_challenge_leaves_out_two_clips_of_casme2():
+    chosen = get_class_set("3class-megc", "casme2")
+    assert sorted(chosen.left_out) == ["casme2/sub04/EP12_01f", "casme2/sub24/EP02_07"]
+    assert chosen.label("disgust", "casme2/sub04/EP12_01f") is None
+    assert chosen.label("disgust", "casme2/sub04/EP12_02f") == "negative"
+    # 147 - 2, both negative
+    assert counts("3class-megc", "casme2", CASME2_COUNTS)["negative"] - 2 == 88
+
+
+def test_the_sum_of_the_parts_of_dfme_is_what_is_known_of_it():
+    known = LITERATURE["dfme"]
+    assert sum(known.parts.values()) == sum(known.class_sets["3class"].counts.values()) == 2629
+
+
+def test_several_emotions_of_one_clip_have_no_single_class():
+    chosen = get_class_set("5class", "fourdme")
+    assert chosen.label("positive+surprise") is None
+    with pytest.raises(DadnetError, match="unknown emotion 'positive\\+joy'"):
+        chosen.label("positive+joy")
+    assert get_class_set("3class", "fourdme").label("repression") is None
+
+
+def test_any_other_dataset_follows_the_challenge_text():
+    chosen = get_class_set("3class", "samm")
+    negative = ["repression", "anger", "contempt", "disgust", "fear", "sadness", "sad", "negative"]
+    assert {chosen.label(e) for e in negative} == {"negative"}
+    assert {chosen.label(e) for e in ["happiness", "happy", "positive"]} == {"positive"}
+    assert chosen.label("surprise") == "surprise"
+    assert chosen.label("other") is None
+    assert chosen.label("others") is None
+
+
+def test_a_dropped_emotion_is_known_and_a_misspelt_one_is_not():
+    chosen = get_class_set("3class", "casme2")
+    assert chosen.label("fear") is None
+    assert chosen.unknown(["fear", "disgust", "hapiness", "anger"]) == {"hapiness", "anger"}
+    with pytest.raises(DadnetError, match="unknown emotion 'hapiness'"):
+        chosen.label("hapiness")
+
+
+def test_an_unknown_class_set_lists_those_that_there_are():
+    with pytest.raises(DadnetError, match=r"'9class'.*available: 3class, 3class-megc, 3class-156"):
+        get_class_set("9class", "casme2")
+    with pytest.raises(DadnetError, match="available: 3class, 4class, 7class"):
+        get_class_set("5class", "ckplus")
+
+
+def test_every_entry_of_the_table_is_a_valid_class_set():
+    for name, datasets in CLASS_SETS.items():
+        for dataset in datasets:
+            chosen = get_class_set(name, dataset)
+            assert len(chosen.classes) == int(name[0])
+            assert chosen.name == name
+
+
+def test_a_class_set_survives_the_way_to_a_worker():
+    chosen = get_class_set("3class", "casme2")
+    assert pickle.loads(pickle.dumps(chosen)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("classes", "mapping", "dropped", "reason"),
+    [
+        (("a", "a"), {"x": "a"}, set(), "two or more different"),
+        (("a", "b"), {"x": "a"}, set(), "does not give the classes"),
+        (("a", "b"), {"x": "a", "y": "b"}, {"x"}, "mapped and dropped: x"),
+    ],
+)
+def test_a_contradictory_class_set_is_refused(classes, mapping, dropped, reason):
+    with pytest.raises(DadnetError, match=reason):
+        ClassSet("test", classes, mapping, frozenset(dropped))

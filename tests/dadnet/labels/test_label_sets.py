@@ -1,0 +1,88 @@
+"""Class sets of several labels: emotions of 4DME, action units."""
+
+import pickle
+
+import pytest
+
+from dadnet.base.errors import DadnetError
+from dadnet.labels.action_codes import coded_units
+from dadnet.labels.class_sets import class_sets_of, get_class_set
+from dadnet.labels.label_sets import LabelSet
+
+
+@pytest.mark.parametrize(
+    ("text", "sure", "unsure"),
+    [
+        ("", (), ()),
+        ("AU4, L12 (k)", (4,), ()),
+        ("L4+R4+12A", (4, 12), ()),
+        ("T14+U24", (14, 24), ()),
+        ("12 or 14", (), (12, 14)),
+        ("12 or 14, 12", (12,), (14,)),
+        ("L12|R12", (12,), ()),
+        ("0", (0,), ()),
+    ],
+)
+def test_sides_and_levels_of_a_unit_do_not_count(text, sure, unsure):
+    assert coded_units(text) == (frozenset(sure), frozenset(unsure))
+
+
+def test_text_that_is_no_list_of_units_is_none():
+    assert coded_units("brow lowered") is None
+
+
+def test_a_clip_without_a_unit_of_the_set_has_no_label_and_one_that_was_not_coded_is_dropped():
+    chosen = get_class_set("action-units", "samm")
+    assert chosen.classes == ("AU2", "AU4", "AU7", "AU12")
+    assert chosen.label("14B+4A") == "AU4"
+    assert chosen.label("12+R2+7") == "AU2+AU7+AU12"
+    assert chosen.label("14") == "none"
+    assert chosen.label("") is None
+    assert chosen.why_dropped("") == "no unit coded"
+
+
+def test_alternatives_drop_a_clip_only_where_they_are_of_the_set():
+    chosen = get_class_set("action-units", "samm")
+    assert chosen.label("12|14") is None
+    assert chosen.why_dropped("12|14") == "alternatives 12|14"
+    assert chosen.label("14|24+4") == "AU4"
+
+
+def test_text_that_cannot_be_understood_names_the_clip():
+    chosen = get_class_set("action-units", "samm")
+    assert chosen.unknown(["4", "eyes?"]) == {"eyes?"}
+    with pytest.raises(DadnetError, match=r"action-units: samm/006/x: unknown 'eyes\?'"):
+        chosen.label("eyes?", "samm/006/x")
+
+
+def test_a_clip_of_4dme_may_have_several_emotions():
+    chosen = get_class_set("5class-multi", "fourdme")
+    assert chosen.label("surprise+positive") == "positive+surprise"
+    assert chosen.label("others") == "others"
+    assert get_class_set("5class", "fourdme").label("positive+surprise") is None
+    with pytest.raises(DadnetError, match="unknown 'angry'"):
+        chosen.label("angry")
+
+
+@pytest.mark.parametrize("dataset", ["casme2", "casme3", "samm", "fourdme", "dfme", "synthetic"])
+def test_every_dataset_with_units_has_a_set_of_them(dataset):
+    chosen = get_class_set("action-units", dataset)
+    assert chosen.multi_label
+    assert set(chosen.classes) <= {f"AU{number}" for number in range(1, 46)}
+    assert "action-units" in class_sets_of(dataset)
+    assert pickle.loads(pickle.dumps(chosen)) == chosen
+
+
+def test_one_set_of_units_serves_all_datasets_together():
+    sets = {get_class_set("action-units-12", name) for name in ("casme2", "samm", "own")}
+    assert len(sets) == 1
+
+
+def test_a_dataset_without_units_has_none():
+    with pytest.raises(DadnetError, match="no class set 'action-units' for dataset 'smic'"):
+        get_class_set("action-units", "smic")
+
+
+def test_a_label_may_not_be_taken_for_several():
+    with pytest.raises(DadnetError, match=r"may not be none or have a \+"):
+        LabelSet("own", ("AU1", "AU1+AU2"), "action_units")

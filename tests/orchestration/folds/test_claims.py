@@ -1,0 +1,112 @@
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from orchestration.folds.claims import Presence, claims_folder
+from orchestration.folds.queue import ELSEWHERE_S, Board
+from results.ledger.ledger import Ledger
+from tests.build.records import build_experiment
+
+EXPERIMENT = build_experiment({f"sub{n:02d}": ["n>n"] for n in range(6)})
+FOLDS = [fold.name for fold in EXPERIMENT.folds]
+HOLD = """
+import sys, time
+from orchestration.folds.claims import claims_folder, Presence
+from results.ledger.ledger import Ledger
+from tests.build.records import build_experiment
+EXPERIMENT = build_experiment({f"sub{n:02d}": ["n>n"] for n in range(6)})
+with Presence(claims_folder(Ledger(sys.argv[1]), EXPERIMENT), beat_s=0.2) as claims:
+    assert claims.take("sub00")
+    print("taken", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(params=["folder", "s3"])
+def ledger(request, tmp_path) -> Ledger:
+    if request.param == "folder":
+        return Ledger(tmp_path / "runs")
+    name = request.node.name.replace("[", "-").replace("]", "")
+    return Ledger(request.getfixturevalue("s3").uri(f"claims/{name}"))
+
+
+def test_each_fold_is_given_to_one_run_and_stays_its_own(ledger):
+    with ExitStack() as stack:
+        runs = [stack.enter_context(Presence(claims_folder(ledger, EXPERIMENT))) for _ in range(3)]
+        with ThreadPoolExecutor(9) as pool:
+            asked = [(run, fold) for fold in FOLDS for run in runs]
+            got = list(pool.map(lambda pair: pair[0].take(pair[1]), asked))
+        owners = [[got[3 * n + k] for k in range(3)] for n in range(len(FOLDS))]
+        assert [sum(each) for each in owners] == [1] * len(FOLDS)
+        assert all(
+            runs[each.index(True)].take(fold) for each, fold in zip(owners, FOLDS, strict=True)
+        )
+        first = runs[owners[0].index(True)]
+        assert len(first.others()) == 2
+    assert first.others() == ()
+
+
+def test_a_run_that_ends_frees_its_folds_and_a_record_ends_the_claim(ledger):
+    with Presence(claims_folder(ledger, EXPERIMENT)) as claims:
+        assert claims.take("sub00")
+    with Presence(claims_folder(ledger, EXPERIMENT)) as later:
+        assert later.take("sub00")
+        later.release("sub00")
+        assert not any("sub00" in name for name in _claims(ledger))
+
+
+def test_a_silent_run_is_taken_over_once_its_lease_is_over(tmp_path):
+    ledger = Ledger(tmp_path / "runs")
+    silent = Presence(claims_folder(ledger, EXPERIMENT), beat_s=1000)
+    with (
+        silent as claims,
+        Presence(claims_folder(ledger, EXPERIMENT)) as one,
+        Presence(claims_folder(ledger, EXPERIMENT)) as two,
+    ):
+        assert claims.take("sub00")
+        assert not one.take("sub00")
+        seconds = silent._path.stat().st_mtime - one.lease_s - 5
+        os.utime(silent._path, (seconds, seconds))
+        assert [one.take("sub00"), two.take("sub00")] == [True, False]
+        assert not claims.take("sub00")
+
+
+def test_a_killed_run_of_this_machine_is_taken_over_at_once(ledger):
+    command = [sys.executable, "-c", HOLD, str(ledger.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "taken\n"
+        with Presence(claims_folder(ledger, EXPERIMENT)) as claims:
+            assert not claims.take("sub00")
+            assert claims.take("sub01")
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert claims.take("sub00")
+            assert claims.others() == ()
+
+
+def test_a_fold_that_another_run_has_is_looked_at_again_when_no_other_waits():
+    now = [0.0]
+    board = Board(["a", "b"], clock=lambda: now[0])
+    assert board.claim("w", 0, 1) == {"a": 1}
+    board.elsewhere("w", "a")
+    assert board.claim("w", 0, 1) == {"b": 1}
+    board.finish("w", "b")
+    assert board.claim("w", 0, 1) == {}
+    assert not board.snapshot()["over"]
+    now[0] = ELSEWHERE_S
+    assert board.claim("w", 0, 1) == {"a": 1}  # no try was spent on it
+    board.finish("w", "a")
+    assert board.snapshot()["over"]
+    assert board.claim("w", 0, 1) is None
+
+
+def _claims(ledger: Ledger) -> list[str]:
+    folder = ledger.folder(EXPERIMENT) / "claims"
+    if hasattr(folder, "entries"):
+        return [entry.name for entry in folder.entries()]
+    return [path.name for path in folder.iterdir()]

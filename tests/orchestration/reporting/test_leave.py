@@ -1,0 +1,36 @@
+"""Leaving: in a process of its own, since it ends it."""
+
+import os
+import subprocess
+import sys
+
+
+def test_a_process_that_leaves_has_said_all_and_done_what_it_promised():
+    script = (
+        "import atexit\n"
+        "from orchestration.reporting.leave import leave\n"
+        "atexit.register(print, 'promised', end='')\n"
+        "print('said')\n"
+        "leave(3)\n"
+    )
+    left = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (left.returncode, left.stdout, left.stderr) == (3, "said\npromised", "")
+
+
+def test_a_reader_that_is_gone_is_no_error():
+    script = (
+        "import os\nfrom orchestration.reporting.leave import leave\n"
+        "print('said')\nos.read(0, 1)\nleave(0)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},  # what is said waits for the end
+    ) as process:
+        process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -1,0 +1,83 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from orchestration.folds.queue import Board
+from orchestration.reporting.progress import Progress, duration, fraction_done
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "00:05"), (125, "02:05"), (3725, "1:02:05"), (float("inf"), "--:--")]
+)
+def test_durations_are_for_people(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_running_epochs_count_as_parts_of_folds():
+    board = Board(["a", "b", "c", "d"])
+    board.claim("w", 0, 2)
+    board.finish("w", "a")
+    board.inform("w", "b", {"epoch": 5})
+    assert fraction_done(board.snapshot(), epochs=10) == pytest.approx(1.5 / 4)
+
+
+def show(tmp_path, *, terminal: bool) -> tuple[str, list[dict]]:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=120)
+    now = iter(range(0, 1000, 10))
+    board = Board(["d/s1", "d/s2"])
+    events = tmp_path / "deep" / "events.jsonl"
+    with Progress(events, 10, "DAD-Net", console, clock=lambda: float(next(now))) as progress:
+        board.claim("w1", 0, 1)
+        board.claim("w2", 1, 1)
+        board.inform("w1", "d/s1", {"epoch": 9, "train_loss": 0.5, "val_uf1": 0.75})
+        progress.show(board.snapshot())
+        seen = len(board.snapshot()["events"])
+        board.finish("w1", "d/s1")
+        board.fail("w2", "d/s2", "Traceback\nRuntimeError: no [memory]")
+        board.warn("w2", "state set aside")
+        progress.show(board.snapshot(seen))
+    return out.getvalue(), [json.loads(line) for line in events.read_text().splitlines()]
+
+
+def test_without_a_terminal_there_is_a_line_per_finished_fold(tmp_path):
+    text, _ = show(tmp_path, terminal=False)
+    assert "fold d/s1 done (1/2" in text
+    assert "val UF1 0.750" in text
+    assert "fold d/s2 to be tried again after try 1: RuntimeError: no [memory]" in text
+    assert "warning (w2): state set aside" in text
+    assert "\x1b" not in text
+
+
+def test_on_a_terminal_there_is_a_live_table(tmp_path):
+    text, _ = show(tmp_path, terminal=True)
+    assert "0 of 2 folds done, 2 running" in text
+    assert "9/10" in text
+    assert "d/s2" in text
+
+
+def test_the_event_log_outlives_the_run(tmp_path):
+    _, events = show(tmp_path, terminal=False)
+    assert [e["event"] for e in events] == [
+        "run", "started", "started", "epochs", "finished", "returned", "warning", "epochs", "ended",
+    ]  # fmt: skip
+    assert events[3]["folds"] == {"d/s1": {"epoch": 9, "val_uf1": 0.75}, "d/s2": {}}
+    assert all(e["at"].endswith("+00:00") for e in events)
+
+
+def test_the_eta_does_not_count_the_time_before_the_first_fold(tmp_path):
+    out, now = io.StringIO(), [0.0]
+    board = Board(["d/s1", "d/s2"])
+    console = Console(file=out, width=120)
+    with Progress(tmp_path / "log", 10, "DAD-Net", console, clock=lambda: now[0]) as progress:
+        progress.show(board.snapshot())  # Ray starts
+        now[0] = 100.0
+        board.claim("w1", 0, 1)
+        progress.show(board.snapshot())
+        seen = len(board.snapshot()["events"])
+        now[0] = 130.0
+        board.finish("w1", "d/s1")
+        progress.show(board.snapshot(seen))
+    assert "ETA 00:30" in out.getvalue()

@@ -1,0 +1,207 @@
+"""Real Ray runs in processes of their own: workers and drivers are killed, records compared."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from orchestration import run_loso
+from orchestration.workers.train import KEEP_MEMORY
+from results.ledger.ledger import Ledger
+from tests.build.runs import ledger_content, run_words
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+EPOCHS = "40"
+
+
+def long_words(site: Path, ledger: Path, *more: str) -> list[str]:
+    return run_words(site, ledger, "--epochs", EPOCHS, "--checkpoint-every", "2", *more)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(site, tmp_path_factory):
+    ledger = tmp_path_factory.mktemp("undisturbed") / "runs"
+    assert run_loso.main(long_words(site, ledger, "--workers", "0")) == 0
+    return ledger_content(ledger)
+
+
+@contextmanager
+def driver(words: list[str], log: Path) -> Iterator[subprocess.Popen]:
+    """The command in a process group of its own, which is gone afterwards."""
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestration.run_loso", *words],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for(what: str, condition, process: subprocess.Popen, log: Path, seconds: float = 120):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if (found := condition()) is not None:
+            return found
+        assert process.poll() is None, f"ended before {what}: {log.read_text()}"
+        time.sleep(0.05)
+    raise AssertionError(f"no {what} in {seconds} s: {log.read_text()}")
+
+
+def events(ledger: Path) -> list[dict]:
+    logs = [path.read_text() for path in ledger.rglob("events.jsonl")]
+    return [json.loads(line) for log in logs for line in log.splitlines()]
+
+
+def below(pid: int) -> Iterator[int]:
+    """The processes that a process has started, and those that they have."""
+    with suppress(OSError):  # one that has just ended
+        for thread in Path("/proc", str(pid), "task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                yield child
+                yield from below(child)
+
+
+def fold_in_progress(ledger: Path) -> str | None:
+    """A fold with a checkpoint, so that its training has begun and not ended."""
+    states = sorted(ledger.rglob("checkpoints/*.pt"))
+    return states[0].stem.replace("%2F", "/") if states else None
+
+
+def finish(words: list[str], log: Path) -> str:
+    with driver(words, log) as process:
+        assert process.wait(timeout=240) == 0, log.read_text()
+    return log.read_text()
+
+
+def test_one_worker_or_two_in_any_order_give_identical_records(site, tmp_path, undisturbed):
+    for workers in ("1", "2"):
+        ledger = tmp_path / f"runs{workers}"
+        finish(long_words(site, ledger, "--workers", workers), tmp_path / "log")
+        assert ledger_content(ledger) == undisturbed
+
+
+def test_a_killed_worker_loses_nothing(site, tmp_path, undisturbed):
+    ledger, log = tmp_path / "runs", tmp_path / "log"
+    with driver(long_words(site, ledger, "--workers", "2"), log) as process:
+        fold = wait_for("checkpoint", lambda: fold_in_progress(ledger), process, log)
+        started = wait_for(
+            "start",
+            lambda: next((e for e in events(ledger) if e.get("fold") == fold), None),
+            process,
+            log,
+        )
+        os.kill(int(started["worker"].split("-")[1]), signal.SIGKILL)
+        assert process.wait(timeout=240) == 0, log.read_text()
+    assert ledger_content(ledger) == undisturbed
+    returned = [e for e in events(ledger) if e["event"] == "returned"]
+    assert [e["fold"] for e in returned] == [fold]
+    assert "died" in returned[0]["why"] or "no heartbeat" in returned[0]["why"]
+    [experiment] = Ledger(ledger).experiments()
+    tries = {r.fold: r.host["tries"] for r in Ledger(ledger).records(experiment)}
+    assert tries == {name: 2 if name == fold else 1 for name in tries}
+
+
+def test_workers_keep_their_memory_and_no_idle_helper_runs_beside_them(site, tmp_path):
+    log = tmp_path / "log"
+    with driver(long_words(site, tmp_path / "runs", "--workers", "2"), log) as process:
+        started = wait_for(
+            "start",
+            lambda: next((e for e in events(tmp_path / "runs") if e.get("fold")), None),
+            process,
+            log,
+        )
+        environment = Path("/proc", started["worker"].split("-")[1], "environ").read_bytes()
+        commands = {Path("/proc", str(pid), "cmdline").read_text() for pid in below(process.pid)}
+    # The C library, which reads them, leaves zeros in place of the colons.
+    assert f"GLIBC_TUNABLES={KEEP_MEMORY}".encode() in environment.replace(b"\0glibc", b":glibc")
+    assert any(name.startswith("ray::FoldBoard") for name in commands)
+    assert not [c for c in commands if c.startswith(("ray::DatasetM", "ray::PlacementG"))]
+
+
+def test_a_killed_driver_given_again_goes_on(site, tmp_path, undisturbed):
+    ledger, log = tmp_path / "runs", tmp_path / "log"
+    words = long_words(site, ledger, "--workers", "2")
+    with driver(words, log) as process:
+        wait_for(
+            "finished fold",
+            lambda: next((e for e in events(ledger) if e["event"] == "finished"), None),
+            process,
+            log,
+        )
+        process.kill()
+        process.wait()
+    time.sleep(3)  # Ray's processes notice that their driver is gone
+    made = {p.name: p.stat().st_mtime_ns for p in ledger.rglob("folds/*.json")}
+    assert 0 < len(made) < 5
+    text = finish(words, log)
+    assert f"{len(made)} of 5 folds are in" in text
+    assert ledger_content(ledger) == undisturbed
+    after = {p.name: p.stat().st_mtime_ns for p in ledger.rglob("folds/*.json")}
+    assert all(after[name] == made[name] for name in made)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_exits_3(site, tmp_path, undisturbed):
+    ledger, log = tmp_path / "runs", tmp_path / "log"
+    words = long_words(site, ledger, "--workers", "2")
+    with driver(words, log) as process:
+        wait_for("checkpoint", lambda: fold_in_progress(ledger), process, log)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 3, log.read_text()
+    text = log.read_text()
+    assert "interrupted; finished folds and checkpoints are kept" in text
+    assert "Traceback" not in text
+    finish([*words, "--workers", "0"], log)
+    assert ledger_content(ledger) == undisturbed
+
+
+def test_sigterm_in_one_process_keeps_the_epoch_and_exits_3(site, tmp_path, undisturbed):
+    ledger, log = tmp_path / "runs", tmp_path / "log"
+    words = run_words(site, ledger, "--epochs", EPOCHS, "--workers", "0", "--checkpoint-every")
+    with driver([*words, "1000"], log) as process:
+        wait_for(
+            "start",
+            lambda: next((e for e in events(ledger) if e["event"] == "started"), None),
+            process,
+            log,
+        )
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 3, log.read_text()
+    kinds = [event["event"] for event in events(ledger)]
+    assert kinds[-2:] == ["yielded", "ended"]
+    assert fold_in_progress(ledger) is not None
+    finish([*words, "1000"], log)
+    assert ledger_content(ledger) == undisturbed
+
+
+def test_a_fold_that_always_breaks_is_given_up_and_the_others_finish(site, tmp_path):
+    # Its checkpoint can neither be read nor set aside: a folder has the name.
+    ledger, log = tmp_path / "runs", tmp_path / "log"
+    words = run_words(site, ledger, "--workers", "2", "--epochs", "2", "--warmup-epochs", "0")
+    assert run_loso.main([*words, "--workers", "0"]) == 0
+    [record] = ledger.rglob("folds/synthetic%2Fsub03.json")
+    for path in ledger.rglob("folds/*.json"):
+        path.unlink()
+    checkpoint = record.parent.parent / "checkpoints" / "synthetic%2Fsub03.pt"
+    checkpoint.parent.mkdir(exist_ok=True)
+    checkpoint.write_bytes(b"damaged")
+    checkpoint.with_name(f"{checkpoint.name}.damaged").mkdir()
+    with driver([*words, "--checkpoint-every", "1"], log) as process:
+        assert process.wait(timeout=240) == 3, log.read_text()
+    text = log.read_text()
+    assert "fold synthetic/sub03 given up after try 3" in text
+    assert "1 of 5 folds are missing" in text
+    assert len(list(ledger.rglob("folds/*.json"))) == 4

@@ -1,0 +1,170 @@
+import json
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from dadnet.base.errors import DadnetError
+from results.ledger.records import Experiment, FoldRecord, PlannedFold, Prediction, comparable
+from results.ledger.sealed import seal
+
+CLASSES = ("negative", "positive", "surprise")
+TABLE = {"casme2/sub01": ["n>n", "p>s"], "casme2/sub02": ["s>s"], "casme2/sub03": ["p>p"]}
+
+
+@pytest.fixture
+def experiment(make_experiment) -> Experiment:
+    return make_experiment(TABLE, config={"sizes": (1, 2), "name": "光流"})
+
+
+@pytest.fixture
+def record(make_record, experiment) -> FoldRecord:
+    return make_record(experiment, "casme2/sub01", TABLE["casme2/sub01"])
+
+
+def changed(text: str, **changes) -> str:
+    """Return a sealed text with other content and a right checksum."""
+    payload = {key: value for key, value in json.loads(text).items() if key != "checksum"}
+    payload.update(changes)
+    return seal({key: value for key, value in payload.items() if value is not ...})
+
+
+def test_both_survive_json_and_pickle(experiment, record):
+    for thing in (experiment, record):
+        text = thing.to_json()
+        again = type(thing).from_json(text)
+        assert again == thing
+        assert again.to_json() == text
+        assert type(thing).from_json(text.encode() + b"\n") == thing
+        assert pickle.loads(pickle.dumps(thing)) == thing
+    assert "光流" in experiment.to_json()
+    hash(experiment)
+
+
+def test_nan_is_stored_as_null(record):
+    assert record.curves["val_uf1"] == (0.25, None)
+    assert '"val_uf1":[0.25,null]' in record.to_json()
+
+
+def test_comparable_leaves_out_host_and_checksum_only(experiment, record):
+    other = replace(record, host={"hostname": "elsewhere"})
+    assert other.to_json() != record.to_json()
+    assert comparable(other) == comparable(record)
+    assert json.loads(record.to_json()).keys() - comparable(record).keys() == {"host", "checksum"}
+    assert comparable(replace(record, chosen_epoch=0)) != comparable(record)
+
+
+def test_every_changed_bit_is_noticed(record):
+    text = replace(record, host={"seconds": 1e-05}).to_json().encode()
+    for position in range(len(text)):
+        for bit in range(8):
+            broken = bytearray(text)
+            broken[position] ^= 1 << bit
+            with pytest.raises(DadnetError):
+                FoldRecord.from_json(bytes(broken))
+
+
+def test_every_truncation_is_noticed(record):
+    text = record.to_json()
+    for length in range(len(text)):
+        with pytest.raises(DadnetError):
+            FoldRecord.from_json(text[:length])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "schema 1, got: 2"),
+        ({"surplus": 1}, r"unknown keys \['surplus'\]"),
+        ({"audit": ...}, r"missing keys \['audit'\]"),
+        ({"predictions": "none"}, "predictions as a list"),
+        ({"test_subjects": "casme2/sub01"}, "test_subjects as a list"),
+        ({"chosen_epoch": True}, "chosen_epoch as a whole number"),
+        ({"curves": {"a": ["x"]}}, "curve a as numbers"),
+        ({"selection": "best"}, "selection as one of inner, last, nested, oracle, unknown"),
+    ],
+)
+def test_wrong_records_are_refused_although_their_checksum_is_right(record, changes, message):
+    with pytest.raises(DadnetError, match=message):
+        FoldRecord.from_json(changed(record.to_json(), **changes))
+
+
+def test_wrong_experiments_are_refused_although_their_checksum_is_right(experiment):
+    for changes in ({"schema": None}, {"surplus": 1}, {"folds": ...}, {"folds": [{"name": "a"}]}):
+        with pytest.raises(DadnetError):
+            Experiment.from_json(changed(experiment.to_json(), **changes))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{", "NaN", '{"schema":1}', '{"schema":1,"a":"\\ud800"}', "[" * 100_000],
+)
+def test_what_is_no_record_is_refused(text):
+    with pytest.raises(DadnetError):
+        FoldRecord.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"digest": "xyz"},
+        {"digest": "../../../../etc/"},
+        {"method": ""},
+        {"method": "red\x1b[31m"},
+        {"method": "two\nlines"},
+        {"dataset": "\ud800", "digest": "0" * 16},
+        {"config": {"name": "\ud800"}},
+        {"classes": ("one",)},
+        {"classes": ("one", "one")},
+        {"classes": "ab"},
+        {"selection": "best"},
+        {"seed": -1},
+        {"config": {"lr": float("nan")}},
+        {"config": {"path": object()}},
+        {"config": None},
+        {"folds": ()},
+        {"folds": (PlannedFold("a", ("a",), 1), PlannedFold("a", ("b",), 1))},
+    ],
+)
+def test_bad_experiments_are_refused(make_experiment, changes):
+    with pytest.raises(DadnetError):
+        make_experiment(TABLE, **changes)
+
+
+def test_subjects_on_two_sides_are_refused(make_record, experiment):
+    clips = TABLE["casme2/sub01"]
+    sides = {"fit_subjects": ("b",), "val_subjects": ("c",), "test_subjects": ("casme2/sub01",)}
+    for side in ("fit_subjects", "val_subjects"):
+        with pytest.raises(DadnetError, match=r"two sides: \['casme2/sub01'\]"):
+            make_record(experiment, "casme2/sub01", clips, **{**sides, side: ("casme2/sub01",)})
+    with pytest.raises(DadnetError, match="two sides"):
+        make_record(experiment, "casme2/sub01", clips, **{**sides, "fit_subjects": ("c",)})
+
+
+def test_only_the_oracle_may_validate_on_the_test_subject(make_experiment, make_record):
+    experiment = make_experiment(TABLE, selection="oracle")
+    sides = {"val_subjects": ("casme2/sub01",)}
+    assert make_record(experiment, "casme2/sub01", TABLE["casme2/sub01"], **sides)
+    sides = {"fit_subjects": ("casme2/sub01",)}
+    with pytest.raises(DadnetError, match="two sides"):
+        make_record(experiment, "casme2/sub01", TABLE["casme2/sub01"], **sides)
+
+
+def test_predictions_of_other_subjects_and_repeated_clips_are_refused(experiment, record):
+    row = record.predictions[0]
+    with pytest.raises(DadnetError, match="outside test"):
+        replace(record, predictions=(replace(row, subject="casme2/sub09"),))
+    with pytest.raises(DadnetError, match="different names"):
+        replace(record, predictions=(row, row))
+
+
+@pytest.mark.parametrize("probabilities", [(0.5, 0.6, 0.7), (-0.1, 0.6, 0.5), (float("nan"), 1, 0)])
+def test_bad_probabilities_are_refused(probabilities):
+    with pytest.raises(DadnetError, match="probabilities in"):
+        Prediction("a/b/c", "a/b", "", CLASSES[0], CLASSES[1], probabilities)
+
+
+def test_planned_fold_needs_a_clip_and_a_subject():
+    for arguments in (("a", (), 1), ("a", ("a",), 0), ("", ("a",), 1), ("a", "abc", 1)):
+        with pytest.raises(DadnetError):
+            PlannedFold(*arguments)

@@ -1,0 +1,139 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import permutation_test
+
+from dadnet.base.errors import DadnetError
+from dadnet.labels import metrics
+from results.statistics.compare import (
+    detectable_gap,
+    difference,
+    holm,
+    over_seeds,
+    places,
+    rank_intervals,
+    swap_test,
+)
+from results.statistics.counts import Counts
+
+SUBJECTS = tuple(f"s{n:02d}" for n in range(20))
+
+
+def made(skill: float, seed: int, subjects=SUBJECTS) -> Counts:
+    """Return counts over the same clips whatever skill and seed."""
+    clips = np.random.default_rng(99).integers(1, 6, (len(subjects), 3))
+    draw = np.random.default_rng(seed)
+    stack = np.zeros((len(subjects), 3, 3), dtype=np.int64)
+    for s, truth in itertools.product(range(len(subjects)), range(3)):
+        share = np.full(3, (1 - skill) / 2)
+        share[truth] = skill
+        stack[s, truth] = draw.multinomial(clips[s, truth], share)
+    return Counts(subjects, stack, None, None)
+
+
+def test_difference_of_a_row_with_itself_is_nothing():
+    row = made(0.7, 1)
+    found = difference(row, row)
+    assert (found.value, found.p, found.spread) == (0.0, 1.0, 0.0)
+
+
+def test_difference_is_that_of_the_pooled_figures_and_turns_its_sign():
+    one, two = made(0.8, 1), made(0.6, 2)
+    there, back = difference(one, two), difference(two, one)
+    assert there.value == pytest.approx(metrics.uf1(one.pooled) - metrics.uf1(two.pooled))
+    assert back.value == pytest.approx(-there.value)
+    assert back.p == pytest.approx(there.p)
+    assert there.interval.low < there.value < there.interval.high
+
+
+def test_swap_test_agrees_with_scipy_and_with_all_swaps_by_hand():
+    few = SUBJECTS[:8]
+    one, two = made(0.75, 3, few), made(0.6, 4, few)
+
+    def uf1(stack):
+        return metrics.uf1(stack.sum(axis=0))
+
+    observed = abs(uf1(one.confusions) - uf1(two.confusions))
+    apart = []
+    for swaps in itertools.product((False, True), repeat=8):
+        mask = np.array(swaps)[:, None, None]
+        left = np.where(mask, two.confusions, one.confusions)
+        right = np.where(mask, one.confusions, two.confusions)
+        apart.append(abs(uf1(left) - uf1(right)))
+    exact = np.mean(np.array(apart) >= observed - 1e-9)
+    assert swap_test(one, two) == pytest.approx(exact, abs=0.015)
+
+    def statistic(first, second, axis):
+        first, second = (np.moveaxis(np.asarray(x, dtype=int), axis, -1) for x in (first, second))
+        stack = np.stack([one.confusions, two.confusions])
+        places = np.arange(8)
+        left, right = stack[first, places].sum(axis=-3), stack[second, places].sum(axis=-3)
+        return metrics.batched_uf1(left) - metrics.batched_uf1(right)
+
+    scipys = permutation_test(
+        (np.zeros(8), np.ones(8)), statistic, permutation_type="samples", vectorized=True
+    )
+    assert swap_test(one, two) == pytest.approx(scipys.pvalue, abs=0.015)
+
+
+def test_other_clips_are_not_compared():
+    with pytest.raises(DadnetError, match="same clips"):
+        difference(made(0.7, 1), made(0.7, 1, SUBJECTS[:5]))
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx((0.03, 0.06, 0.06))
+    assert holm([0.5, 0.9]) == (1.0, 1.0)
+    assert holm([]) == ()
+
+
+def test_rows_that_cannot_be_told_apart_share_a_letter():
+    strong = [made(0.95, 1), made(0.94, 2)]
+    weak = [made(0.45, 3), made(0.44, 4)]
+    rows = sorted(strong + weak, key=lambda row: -metrics.uf1(row.pooled))
+    found = places(rows, 250)
+    assert [place.tie for place in found] == [0, 0, 1, 1]
+    assert found[0].p is None
+    assert found[1].p >= 0.05 > found[2].p
+    assert found[0].ranks[1] <= 2
+    assert found[2].ranks[0] >= 3
+
+
+def test_rows_beyond_the_limit_are_not_tested_and_still_have_ranks():
+    rows = [made(0.9, 1), made(0.8, 2), made(0.7, 3)]
+    found = places(rows, 2)
+    assert found[2].tie is None
+    assert found[2].ranks is not None
+    assert places([], 2) == ()
+
+
+def test_rank_intervals_of_equal_rows_and_of_lone_ones():
+    row = made(0.8, 1)
+    assert rank_intervals([row, row]) == ((1, 1), (2, 2))  # always equal: the order is kept
+    assert rank_intervals([row]) == (None,)
+
+
+def test_seeds_over_the_same_subjects():
+    rows = [made(0.7, seed) for seed in (1, 2, 3)]
+    found = over_seeds(rows, ["x"])
+    values = [metrics.uf1(row.pooled) for row in rows]
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.deviation == pytest.approx(np.std(values, ddof=1))
+    # wider than that of the mean over fixed seeds, since seeds are drawn as well
+    assert found.interval.high - found.interval.low > 2 * found.deviation / np.sqrt(3)
+    assert over_seeds(rows, ["x"]) == found
+    with pytest.raises(DadnetError, match="two or more seeds"):
+        over_seeds(rows[:1], ["x"])
+
+
+def test_the_gap_that_can_be_shown_shrinks_with_more_subjects():
+    many = tuple(f"m{n:03d}" for n in range(200))
+    small = detectable_gap([made(0.8, 1), made(0.75, 2)], 250)
+    large = detectable_gap([made(0.8, 1, many), made(0.75, 2, many)], 250)
+    alone = detectable_gap([made(0.8, 1)], 250)
+    assert small[1]
+    assert large[1]
+    assert not alone[1]
+    assert large[0] < small[0] / 2
+    assert detectable_gap([], 250) is None
