@@ -1,7 +1,7 @@
 """What a class set asks of a network: one class of each clip, or each of several labels by itself.
 
 This is where the two differ in numbers: in what is decided, counted and lost. The loss in training
-is in `dadnet.labels.targets`, the counts of results in `dadnet.labels.metrics.tallies`.
+is in `dadnet.labels.targets`, the counts of results in `dadnet.labels.metrics.totals`.
 
 ``N`` clips, ``K`` classes or labels. A text names the labels of a clip in class order, joined by
 "+", and is `NO_LABEL` where there is none.
