@@ -20,7 +20,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.datasets.literature import LITERATURE, Known
 from dadnet.datasets.official.layout import Options
-from dadnet.datasets.official.registry import READERS, read_dataset
+from dadnet.datasets.official.registry import LAYOUTS, read_dataset
 from dadnet.flow.compute import decode_image
 from dadnet.labels.class_sets import class_sets_of, get_class_set
 from dadnet.labels.tasks import names_in
@@ -78,7 +78,7 @@ def examine(dataset: str, root: Path, options: Options | None = None) -> Report:
     """Compare a dataset on disk with the literature.
 
     Args:
-        dataset: a key of ``READERS``.
+        dataset: a key of ``LAYOUTS``.
         root: its folder.
         options: as for the ingest; an apex that is not annotated is taken from the middle here, so
             that it hides no row.
@@ -250,14 +250,14 @@ def _rejections(rejected: Sequence[Rejected]) -> Iterator[Finding]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dadnet.doctor", description=__doc__)
-    parser.add_argument("--dataset", required=True, help=f"one of {', '.join(READERS)}")
+    parser.add_argument("--dataset", required=True, help=f"one of {', '.join(LAYOUTS)}")
     parser.add_argument("--root", type=Path, required=True, help="folder of the dataset")
     parser.add_argument("--annotation", type=Path, help="annotation file, if there are several")
     parser.add_argument("--frames", default="auto", help="folder of the frames below the root")
     given = parser.parse_args(argv)
-    if given.dataset not in READERS:
+    if given.dataset not in LAYOUTS:
         print(
-            f"error: dataset: expected one of {', '.join(READERS)}, got {given.dataset!r}",
+            f"error: dataset: expected one of {', '.join(LAYOUTS)}, got {given.dataset!r}",
             file=sys.stderr,
         )
         return CANNOT_READ

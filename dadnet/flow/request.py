@@ -10,7 +10,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
 from dadnet.datasets.official.layout import ApexRule, Options
-from dadnet.datasets.official.registry import READERS, read_dataset
+from dadnet.datasets.official.registry import LAYOUTS, read_dataset
 from dadnet.datasets.synthetic import __main__ as synthetic
 from dadnet.flow.faces import read_points
 from dadnet.labels.class_sets import known_emotions
@@ -112,14 +112,14 @@ def read_index(flags: IngestFlags) -> ClipIndex:
         if root is None and flags.dataset == "synthetic":
             root = Path("data") / "synthetic"
             synthetic.write_dataset(root)
-        if root is None and flags.dataset in READERS:
+        if root is None and flags.dataset in LAYOUTS:
             raise DadnetError(f"root: expected the folder of {flags.dataset}, got none")
         options = Options(flags.apex, flags.frames, flags.annotation)
         index = read_dataset(flags.dataset, root or Path(), options)
     else:
         raise DadnetError(
             f"expected --dataset NAME --root DIR or --index FILE.csv; datasets are "
-            f"{', '.join(READERS)}"
+            f"{', '.join(LAYOUTS)}"
         )
     index = _known_labels(index)
     if index.clips.empty:

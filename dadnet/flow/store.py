@@ -19,10 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location
+from dadnet.base.location import Location, location, write_over
 from dadnet.base.remote import RemotePath, StorageError
 from dadnet.flow.compute import resize_flow
-from dadnet.flow.memory import free_memory
 
 CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
@@ -31,6 +30,9 @@ META_COLUMNS = [
     "action_units", "part", "flow_digest",
 ]  # fmt: skip
 _FRAME_COLUMNS = {"onset", "apex", "offset"}
+
+_MEMINFO = Path("/proc/meminfo")
+_GROUP = Path("/sys/fs/cgroup")
 
 Flows = npt.NDArray[np.float16]
 
@@ -120,12 +122,8 @@ def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
 
 def write_card(store: Path, card: Mapping[str, Any]) -> None:
     """Write `card.json` atomically: with it, the store is complete."""
-    temporary = store / f".{CARD}.{os.getpid()}.tmp"
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(card, stream, indent=1, sort_keys=True, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(store / CARD)
+    text = json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False)
+    write_over(store / CARD, text.encode())
 
 
 def read_card(store: str | Location) -> dict[str, Any]:
@@ -184,6 +182,22 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
 
 def _source(path: Location) -> Any:
     return pa.BufferReader(path.read_bytes()) if isinstance(path, RemotePath) else path
+
+
+def free_memory() -> int | None:
+    """Bytes available without swapping, within the container's limit; None if unknown."""
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return None
+    fields = {name: rest.split()[0] for name, _, rest in (line.partition(":") for line in lines)}
+    free = int(fields["MemAvailable"]) * 1024
+    try:
+        limit = (_GROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_GROUP / "memory.current").read_text(encoding="ascii"))
+    except OSError:  # the container has no limit
+        return free
+    return free if limit == "max" else min(free, max(0, int(limit) - used))
 
 
 def _check_memory(store: Location, names: Sequence[str]) -> None:

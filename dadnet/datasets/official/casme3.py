@@ -7,13 +7,9 @@ video holds several clips, so a clip's id has its onset.
 Part C: ``CAS(ME)3_part_C_ME.xlsx`` has neither apex nor, in the copies known, an emotion.
 """
 
-from pathlib import Path
-
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.corrections import MEB, Correction
-from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, filled, frame, numbered
-from dadnet.datasets.official.read import read_official
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, filled, frame, numbered
 from dadnet.datasets.official.tables import Columns, TableRow
 
 
@@ -120,13 +116,3 @@ LAYOUT_C = Layout(
     clip=_clip_c,
     is_frames=r"(?:s(?:ub|p)?)?[0-9]+",
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "casme3") -> ClipIndex:
-    """Index of part A; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)
-
-
-def read_c(root: Path, options: Options | None = None, dataset: str = "casme3c") -> ClipIndex:
-    """Index of part C; see :func:`read_official`."""
-    return read_official(LAYOUT_C, root, options or Options(), dataset)

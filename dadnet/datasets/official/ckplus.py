@@ -11,10 +11,8 @@ from pathlib import Path
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import FrameFolders
-from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.finding import find_source, relative
 from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, frame
-from dadnet.datasets.official.read import read_official
 from dadnet.datasets.official.tables import Columns, TableRow
 
 EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
@@ -114,8 +112,3 @@ LAYOUT = Layout(
     is_frames=r"s[0-9]{3}",
     rows=_rows,
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "ckplus") -> ClipIndex:
-    """Index of CK+; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)

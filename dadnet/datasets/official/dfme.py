@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.finding import find_files, looked_for, relative
 from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, filled, frame
-from dadnet.datasets.official.read import ANYWHERE, read_official
+from dadnet.datasets.official.read import ANYWHERE
 from dadnet.datasets.official.tables import Columns, TableRow, read_table
 
 _PARTS = (
@@ -92,8 +91,3 @@ LAYOUT = Layout(
     is_frames=r".*",
     rows=_rows,
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "dfme") -> ClipIndex:
-    """Index of DFME; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)

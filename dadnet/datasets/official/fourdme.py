@@ -6,12 +6,9 @@ clip may have several emotions (``Positive+Surprise``); the index keeps them all
 """
 
 import re
-from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.index import ClipIndex
-from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, filled, frame
-from dadnet.datasets.official.read import read_official
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, filled, frame
 from dadnet.datasets.official.tables import Columns, TableRow
 
 _INDICATORS = ("positive", "negative", "surprise", "repression", "others")
@@ -58,10 +55,7 @@ LAYOUT = Layout(
     ),
     columns=Columns(
         {
-            "subject": (
-                "subid",
-                "sub",
-            ),
+            "subject": ("subid", "sub"),
             "filename": ("foldname",),
             "onset": ("onset",),
             "apex": ("apex",),
@@ -77,8 +71,3 @@ LAYOUT = Layout(
     clip=_clip,
     is_frames=r"s?[0-9]+|.*_.*_.*",
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "fourdme") -> ClipIndex:
-    """Index of 4DME; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)

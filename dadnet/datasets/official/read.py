@@ -21,16 +21,13 @@ Row = dict[str, str | int]
 ANYWHERE = "**"
 
 
-def read_official(
-    layout: Layout, root: Path, options: Options, dataset: str | None = None
-) -> ClipIndex:
+def read_official(layout: Layout, root: Path, options: Options) -> ClipIndex:
     """The index of a dataset in its official layout.
 
     Args:
         layout: the dataset.
-        root: folder given by the user.
-        options: what the user chose.
-        dataset: name that the clips get; by default the layout's.
+        root: its folder.
+        options: the user's choices.
 
     Returns:
         The clips in the order of the annotation, every row left out with its reason, and the
@@ -39,7 +36,7 @@ def read_official(
     Raises:
         DadnetError: if annotation or frames are not found, are ambiguous or cannot be read.
     """
-    root, name = Path(root), dataset or layout.dataset
+    name = layout.dataset
     if not root.is_dir():
         raise DadnetError(f"{name}: no such folder: {root}")
     found = (layout.rows or table_rows)(layout, root, options)

@@ -11,10 +11,9 @@ import re
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.finding import find_files, find_source, relative
 from dadnet.datasets.official.layout import Clip, Layout, Options, Rows, filled, frame
-from dadnet.datasets.official.read import read_official, table_rows
+from dadnet.datasets.official.read import table_rows
 from dadnet.datasets.official.tables import Columns, TableRow
 
 _CODES = {"ne": "negative", "po": "positive", "sur": "surprise"}
@@ -90,8 +89,3 @@ LAYOUT = Layout(
     is_frames=r"s[0-9]+",
     rows=_rows,
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "smic") -> ClipIndex:
-    """Index of SMIC-HS; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)

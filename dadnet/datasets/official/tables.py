@@ -77,6 +77,21 @@ class Columns:
     sheets: tuple[str, ...] = field(default=())
 
 
+# The columns of CASME II and SAMM.
+FRAME_COLUMNS = Columns(
+    {
+        "subject": ("subject",),
+        "filename": ("filename",),
+        "onset": ("onsetframe",),
+        "apex": ("apexframe",),
+        "offset": ("offsetframe",),
+        "action_units": ("actionunits",),
+        "emotion": ("estimatedemotion",),
+    },
+    required=("subject", "filename", "onset", "apex", "offset", "emotion"),
+)
+
+
 def read_table(path: Path, columns: Columns) -> Table:
     """The rows of an annotation, as text under our names.
 

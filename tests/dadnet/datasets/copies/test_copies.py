@@ -11,7 +11,7 @@ from dadnet.datasets.copies.european import write_fourdme, write_samm, write_smi
 from dadnet.datasets.copies.sheets import write_table
 from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.layout import Options
-from dadnet.datasets.official.registry import READERS, read_dataset
+from dadnet.datasets.official.registry import LAYOUTS, read_dataset
 
 EMPTY = Studio(0)
 
@@ -68,7 +68,7 @@ def test_every_clip_of_a_copy_is_used_or_has_its_reason(name: str, tmp_path: Pat
 
 def test_every_reader_has_a_copy():
     drawn = {"synthetic", "synthetic-macro"}
-    assert {dataset for dataset, _, _ in COPIES.values()} == set(READERS) - drawn
+    assert {dataset for dataset, _, _ in COPIES.values()} == set(LAYOUTS) - drawn
 
 
 def test_what_the_authors_leave_out_is_no_defect_of_the_copy(tmp_path: Path):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.official import casme2
+from dadnet.datasets.official.registry import read_dataset
 from dadnet.datasets.synthetic import __main__ as synthetic
 from dadnet.datasets.synthetic.__main__ import main, write_dataset
 from dadnet.datasets.synthetic.action_units import head_field, units_field
@@ -30,7 +30,7 @@ def frames_of(root: Path) -> dict[str, bytes]:
 
 
 def labels_of(root: Path) -> dict[str, str]:
-    clips = casme2.read(root, dataset="synthetic").clips
+    clips = read_dataset("synthetic", root).clips
     return dict(zip(clips["clip_id"], clips["emotion"], strict=True))
 
 
@@ -156,7 +156,7 @@ class TestFace:
 class TestWriteDataset:
     def test_the_real_loader_reads_the_set(self, tmp_path: Path):
         write_dataset(tmp_path / "set", seed=3, **SMALL)
-        index = casme2.read(tmp_path / "set", dataset="synthetic")
+        index = read_dataset("synthetic", tmp_path / "set")
         assert index.rejected == ()
         assert len(index.clips) == 7
         assert set(index.clips["subject"]) == {f"synthetic/sub0{k}" for k in (1, 2, 3)}
@@ -249,7 +249,7 @@ class TestCommand:
         argv = ["--subjects", "2", "--clips", "6", "--image-size", "32", "--workers", "1"]
         assert main(["--out", str(tmp_path / "macro"), "--amplitude", "macro", *argv]) == 0
         assert "6 clips of 2 subjects" in capsys.readouterr().out
-        clips = casme2.read(tmp_path / "macro", dataset="synthetic-macro").clips
+        clips = read_dataset("synthetic-macro", tmp_path / "macro").clips
         assert set(clips["subject"]) == {"synthetic-macro/sub101", "synthetic-macro/sub102"}
 
     def test_bad_input_is_one_line_and_exit_status_2(self, tmp_path: Path, capsys):
@@ -266,7 +266,7 @@ def calibration_set(tmp_path_factory) -> tuple[npt.NDArray[np.float32], pd.DataF
     write_dataset(folder / "true")
     # The frames are never looked at: the labels do not depend on their size.
     write_dataset(folder / "shuffled", shuffle_labels=True, image_size=32)
-    clips = casme2.read(folder / "true", dataset="synthetic").clips
+    clips = read_dataset("synthetic", folder / "true").clips
     chosen = get_class_set("3class", "synthetic")
     clips["label"] = clips["emotion"].map(chosen.label)
     clips["shuffled"] = clips["clip_id"].map(labels_of(folder / "shuffled")).map(chosen.label)
