@@ -16,6 +16,8 @@ from dadnet.base.errors import DadnetError
 Flow = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
+_HALF_MAX = float(np.finfo(np.float16).max)
+
 # TV-L1 (Zach, Pock, Bischof 2007) as OpenCV implements it; these are OpenCV's defaults, written
 # out so that a change of the library cannot change our numbers silently. It seeks the flow v that
 # minimises  lambda * |I1(x + v) - I0(x)| + |grad v|  (both summed over the pixels).
@@ -99,6 +101,17 @@ def check_flow(flow: npt.NDArray[np.floating]) -> Flow:
     return np.ascontiguousarray(flow, dtype=np.float32)
 
 
+def to_half(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:
+    """A flow in half precision, as the flow store has it.
+
+    Raises:
+        DadnetError: if a value is beyond half precision.
+    """
+    if np.abs(flow).max() > _HALF_MAX:
+        raise DadnetError(f"flow holds values above {_HALF_MAX:g}")
+    return np.asarray(flow, dtype=np.float16)
+
+
 def resize_flow(flow: npt.NDArray[np.floating], size: int) -> Flow:
     """A flow of side ``size``; the vectors are rescaled with the field.
 
@@ -120,23 +133,6 @@ def resize_flow(flow: npt.NDArray[np.floating], size: int) -> Flow:
     ).transpose(2, 0, 1)
     scale = np.array([size / width, size / height], dtype=np.float32)[:, None, None]
     return np.ascontiguousarray(field * scale)
-
-
-def read_frame(path: str | os.PathLike[str], size: int, crop: tuple[int, ...] | None) -> Image:
-    """A frame as a grey square.
-
-    Args:
-        path: image file.
-        size: side of the result in pixels.
-        crop: left, top, width and height in pixels of the image, or None for the whole of it.
-
-    Returns:
-        Grey levels, shape (size, size).
-
-    Raises:
-        DadnetError: if the file cannot be decoded or the crop reaches outside the image.
-    """
-    return square(decode_image(path), size, crop)
 
 
 def decode_image(path: str | os.PathLike[str], *, colour: bool = False) -> Image:

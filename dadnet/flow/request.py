@@ -11,7 +11,8 @@ from dadnet.base.location import Location
 from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
 from dadnet.datasets.official.layout import ApexRule, Options
 from dadnet.datasets.official.registry import LAYOUTS, read_dataset
-from dadnet.datasets.synthetic import __main__ as synthetic
+from dadnet.datasets.synthetic.__main__ import write_dataset
+from dadnet.datasets.synthetic.plan import Parameters
 from dadnet.flow.faces import read_points
 from dadnet.labels.class_sets import known_emotions
 
@@ -111,7 +112,7 @@ def read_index(flags: IngestFlags) -> ClipIndex:
         root = flags.root
         if root is None and flags.dataset == "synthetic":
             root = Path("data") / "synthetic"
-            synthetic.write_dataset(root)
+            write_dataset(root, Parameters())
         if root is None and flags.dataset in LAYOUTS:
             raise DadnetError(f"root: expected the folder of {flags.dataset}, got none")
         options = Options(flags.apex, flags.frames, flags.annotation)

@@ -10,8 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
-from dadnet.flow.compute import TVL1_PARAMETERS, check_flow, compute_flow, read_frame
-from dadnet.inference.predictor import to_half
+from dadnet.flow.compute import (
+    TVL1_PARAMETERS,
+    check_flow,
+    compute_flow,
+    decode_image,
+    square,
+    to_half,
+)
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _STORE_CARD = "card.json"
@@ -138,7 +144,7 @@ def _from_frames(
     size = int(flow.get("size") or input_size)
     crop = tuple(flow["crop"]) if flow.get("crop") else None
     try:
-        frames = [read_frame(path, size, crop) for path in (onset, apex)]
+        frames = [square(decode_image(path), size, crop) for path in (onset, apex)]
         field = compute_flow(frames[0], frames[1], str(flow.get("method") or "tvl1"))
     except DadnetError as error:
         raise DadnetError(f"input: {onset} and {apex}: {error}") from error

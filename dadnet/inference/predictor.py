@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
-from dadnet.flow.compute import check_flow, resize_flow
+from dadnet.flow.compute import check_flow, resize_flow, to_half
 from dadnet.flow.normalisation import normalise
 from dadnet.inference.model_file import TrainedModel, load_model_file
 from dadnet.labels.targets import to_probabilities
@@ -19,7 +19,6 @@ from dadnet.labels.tasks import task_of, text_of
 Probabilities = npt.NDArray[np.float64]
 Field = npt.NDArray[np.floating]
 
-_HALF_MAX = float(np.finfo(np.float16).max)
 # In evaluation mode clips do not mix, so this changes memory and speed alone.
 _BATCH = 64
 
@@ -173,17 +172,6 @@ def prepare(flow: Field, stored: int, input_size: int) -> npt.NDArray[np.float16
     if stored:
         field = resize_flow(field, stored)
     return to_half(resize_flow(to_half(field), input_size))
-
-
-def to_half(field: Field) -> npt.NDArray[np.float16]:
-    """A field in half precision, as the flow store keeps it.
-
-    Raises:
-        DadnetError: if a value is beyond half precision.
-    """
-    if np.abs(field).max() > _HALF_MAX:
-        raise DadnetError(f"flow holds values above {_HALF_MAX:g}")
-    return np.asarray(field, dtype=np.float16)
 
 
 def stored_size(model: TrainedModel) -> int:

@@ -11,10 +11,9 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import seed_hash
 from dadnet.datasets.frames import FrameFolders
 from dadnet.flow.clip import FlowOptions, make_clip_flow
-from dadnet.flow.compute import Flow
+from dadnet.flow.compute import Flow, to_half
 from dadnet.flow.corruptions import missed
 from dadnet.flow.store import flow_digest
-from dadnet.inference.predictor import to_half
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,7 @@ def names_in(text: str) -> tuple[str, ...]:
 
 
 def lacking(texts: Iterable[str], classes: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Classes or labels that cannot be learnt from clips: those of no clip, and those of every clip.
+    """Classes or labels that cannot be learnt from clips: of no clip, and of every clip.
 
     Args:
         texts: labels of each clip as text.

@@ -40,45 +40,21 @@ _HEADER = (
 
 
 def write_dataset(
-    root: str | os.PathLike[str],
-    *,
-    num_subjects: int = 12,
-    num_clips: int = 110,
-    seed: int = 1,
-    amplitude: str = "micro",
-    first_subject: int = 1,
-    image_size: int = 224,
-    shuffle_labels: bool = False,
-    num_workers: int = 1,
+    root: str | os.PathLike[str], parameters: Parameters, *, num_workers: int = 1
 ) -> None:
     """Draw a set into a folder that appears whole or not at all.
 
-    A folder that holds the same set already is left alone. The frames of a clip depend on seed,
-    amplitude, size, subject and the clip's emotion and place among the subject's clips alone.
+    A folder with the same set is left as it is. The frames of a clip depend only on the seed, the
+    amplitude, the size, the subject, the clip's emotion and its number among the subject's clips.
 
     Args:
-        root: folder to be made.
-        num_subjects: see :class:`Parameters`, as for those that follow.
-        num_clips: number of clips in all.
-        seed: seed of everything.
-        amplitude: ``micro`` or ``macro``.
-        first_subject: number of the first subject.
-        image_size: side of the frames in pixels.
-        shuffle_labels: permute the labels over the clips.
-        num_workers: processes that draw; no result depends on it.
+        root: folder to make.
+        parameters: everything that determines the set.
+        num_workers: processes that draw; they do not change the result.
 
     Raises:
-        DadnetError: if a parameter is out of range or the folder holds something else.
+        DadnetError: if the folder holds something else.
     """
-    parameters = Parameters(
-        num_subjects=num_subjects,
-        num_clips=num_clips,
-        seed=seed,
-        amplitude=amplitude,
-        first_subject=first_subject,
-        image_size=image_size,
-        shuffle_labels=shuffle_labels,
-    )
     root = Path(root)
     if _is_finished(root, parameters):
         return
@@ -182,8 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     first = args.first_subject
     try:
-        write_dataset(
-            args.out,
+        parameters = Parameters(
             num_subjects=args.subjects,
             num_clips=args.clips,
             seed=args.seed,
@@ -191,8 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             first_subject=first if first is not None else 101 if args.amplitude == "macro" else 1,
             image_size=args.image_size,
             shuffle_labels=args.shuffle_labels,
-            num_workers=args.workers,
         )
+        write_dataset(args.out, parameters, num_workers=args.workers)
     except DadnetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
