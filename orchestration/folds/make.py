@@ -48,7 +48,7 @@ class WorkOptions:
         keep_features: test: the student's pooled features of a fold's test clips stay beside its
             record, for the map of clips on the run's page.
         test_side: score the test clips and write the fold's record. A search does without: it
-            keeps the weights, and the test clips are veiled.
+            keeps the weights, and the labels of test clips are hidden.
         claims: of this run on the folds, where others may be at the same ledger.
     """
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.folds.dataset import MicroExpressionDataset
-from dadnet.folds.hidden_labels import veil
+from dadnet.folds.hidden_labels import hide_labels
 from dadnet.folds.protocols import Fold
 from dadnet.folds.view import TrainedFold
 from dadnet.inference.score import score
@@ -33,7 +33,7 @@ def make_val_side(
     """Score the val clips once more, with the chosen weights.
 
     Args:
-        plan: the experiment's plan; test clips may be veiled in its dataset.
+        plan: the experiment's plan; its dataset may hide the labels of test clips.
         fold: with a val part.
         trained: the outcome of its training.
         device: where its network is.
@@ -115,4 +115,4 @@ def load_trained(
 
 def visible(plan: Plan, fold: Fold, *, test_side: bool) -> MicroExpressionDataset:
     """The clips that the making of a fold may look at: without a test side, none of its test."""
-    return plan.dataset if test_side else veil(plan.dataset, fold.test)
+    return plan.dataset if test_side else hide_labels(plan.dataset, fold.test)

@@ -1,4 +1,4 @@
-"""CASME II (Yan et al. 2014). The synthetic sets have the same layout and are read here as well.
+"""CASME II (Yan et al. 2014); the synthetic sets have the same layout.
 
 Layout: ``CASME2-coding-20140508.xlsx`` and ``CASME2_RAW_selected/sub01/EP02_01f/img46.jpg``, or the
 authors' crop ``Cropped/sub01/EP02_01f/reg_img46.jpg``.

@@ -1,8 +1,8 @@
 """4DME (Li et al. 2022): the grey 2D frames of the micro-expressions.
 
 Layout: ``4DME_Labelling_Micro_release v1.xlsx`` (or the newer list of micro- and macro-expressions)
-and ``gray_micro/<sub_ID>/<fold_name>/...``, or ``micro_short_gray_video_cropped`` in its place. A
-clip may have several emotions (``Positive+Surprise``); the index keeps them all.
+and ``gray_micro/<sub_ID>/<fold_name>/...``, or ``micro_short_gray_video_cropped`` instead. A clip
+may have several emotions (``Positive+Surprise``); the index has all of them.
 """
 
 import re
@@ -17,7 +17,7 @@ _SKIPPED = "s13_1st_001_01_1"
 
 
 def emotions(text: str) -> str:
-    """The emotions of a cell, each once, in the order of the indicator columns, joined by "+"."""
+    """The different emotions of a cell, in the order of the indicator columns, joined by "+"."""
     words = {word.lower() for word in re.split("\\s*[+,/&;\u3001\uff0c]\\s*", text) if word}
     known = [name for name in _INDICATORS if name in words]
     return "+".join([*known, *sorted(words - set(known))])
@@ -42,7 +42,7 @@ def _clip(row: TableRow) -> Clip:
         emotion=emotion or marked,
         folders=((subject, filename), (filename,)),
         action_units=row["action_units"],
-        own_folder=True,
+        single_clip_folder=True,
     )
 
 

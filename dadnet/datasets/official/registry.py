@@ -32,7 +32,7 @@ def read_dataset(dataset: str, root: Path, options: Options | None = None) -> Cl
 
     Args:
         dataset: a key of ``LAYOUTS``.
-        root: its folder.
+        root: folder of the dataset.
         options: rule for the apex, folder of frames, annotation file.
 
     Raises:
@@ -42,5 +42,5 @@ def read_dataset(dataset: str, root: Path, options: Options | None = None) -> Cl
         raise DadnetError(f"dataset: expected one of {', '.join(LAYOUTS)}, got {dataset!r}")
     try:
         return read_official(LAYOUTS[dataset], root, options or Options())
-    except OSError as error:  # such as a name that is too long for the disk
+    except OSError as error:  # for example a name too long for the disk
         raise DadnetError(f"{dataset}: {error.filename}: {error.strerror}") from error

@@ -121,7 +121,7 @@ def test_run_loso_scores_what_a_search_has_trained(site, tmp_path, monkeypatch):
 
 class TestNoTestLabelIsSeen:
     def test_scoring_a_test_clip_during_the_search_raises(self, site, tmp_path, monkeypatch):
-        """A worker that would also score the test side is stopped by the veil."""
+        """A worker that also scores the test side is stopped by the hidden labels."""
         real = work.make_val_side
 
         def peek(plan, fold, trained, device, host):
