@@ -1,8 +1,8 @@
-"""Synthetic micro-expressions: drawn faces that play action units, in the layout of CASME II.
+"""Synthetic micro-expressions: drawn faces with action units, in the layout of CASME II.
 
-The real sets cannot be passed on; this one has their shape (few clips, unequal subjects and
-classes, sub-pixel motion under head drift, flicker and noise), is drawn from a seed in seconds and
-is read by the real loader::
+The real sets cannot be redistributed. This set has their properties (few clips, unequal subjects
+and classes, sub-pixel motion under head drift, flicker and noise), is drawn from a seed in seconds
+and is read by the real loader::
 
     python -m dadnet.datasets.synthetic --out data/synthetic --amplitude micro
 """
@@ -29,7 +29,7 @@ from dadnet.datasets.synthetic.plan import Parameters, give_labels, plan_clips
 PARAMETERS_FILE = "synthetic.json"
 ANNOTATION_FILE = "CASME2-coding-20140508.xlsx"
 FRAMES_FOLDER = "CASME2_RAW_selected"
-# Raised with every change of what is drawn, so that a set of another version is not taken for it.
+# Raised with every change of the drawing, so that sets of different versions are not confused.
 VERSION = 1
 
 # With the two blank columns of the official file.
@@ -59,7 +59,7 @@ def write_dataset(
     if _is_finished(root, parameters):
         return
     partial_root = root.with_name(f".{root.name}.partial")
-    if partial_root.exists():  # left by a run that was killed
+    if partial_root.exists():  # left by a killed run
         shutil.rmtree(partial_root)
     partial_root.mkdir(parents=True)
     try:
@@ -82,7 +82,7 @@ def _write_frames(
 ) -> None:
     subjects = sorted({plan.subject for plan in plans})
     by_subject = [[p for p in plans if p.subject == subject] for subject in subjects]
-    by_subject.sort(key=len, reverse=True)  # the longest first, so that no process ends late
+    by_subject.sort(key=len, reverse=True)  # the longest first, for an even load
     write = partial(
         write_subject,
         folder,
@@ -120,23 +120,23 @@ def _description(parameters: Parameters) -> dict[str, Any]:
 
 
 def _is_finished(root: Path, parameters: Parameters) -> bool:
-    """Whether the folder holds this very set.
+    """Whether the folder has the set of these parameters.
 
     Raises:
-        DadnetError: if it holds anything else.
+        DadnetError: if it has other content.
     """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    found: object = None
+    description: object = None
     if (root / PARAMETERS_FILE).is_file():
         try:
-            found = json.loads((root / PARAMETERS_FILE).read_text(encoding="utf-8"))
+            description = json.loads((root / PARAMETERS_FILE).read_text(encoding="utf-8"))
         except ValueError as error:
             raise DadnetError(f"{root / PARAMETERS_FILE} is damaged; delete {root}") from error
-    if found == _description(parameters):
+    if description == _description(parameters):
         return True
-    what = "a set of other parameters" if found else "something else than a synthetic set"
-    raise DadnetError(f"{root} holds {what}; give another folder or delete it")
+    what = "a set of other parameters" if description else "something else than a synthetic set"
+    raise DadnetError(f"{root} holds {what}; choose another folder or delete it")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
