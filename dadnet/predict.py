@@ -1,8 +1,8 @@
 """Classify clips with trained weights: `python -m dadnet.predict --weights W --input clip.npy`.
 
-The weights' card gives class names, input size and normalisation, so none of them can be wrong.
-Several weights, or the folder of an experiment in the ledger, are an ensemble: the mean of their
-probabilities. Exit status: 0 done, 2 bad input.
+Class names, input size and normalisation come from the weights' card. Several weights, or the
+folder of an experiment in the ledger, form an ensemble with averaged probabilities. Exit status: 0
+done, 2 bad input.
 """
 
 import json
@@ -22,7 +22,7 @@ from dadnet.inference.predictor import Prediction, Predictor, find_weights
 
 @dataclass(frozen=True, kw_only=True)
 class PredictFlags:
-    """Which weights, which clips, and how to print."""
+    """The weights, the clips, and the form of the output."""
 
     weights: tuple[Path, ...]
     """Model files (.safetensors), or the folder of an experiment in the ledger: runs/SET/DIGEST."""
@@ -61,20 +61,24 @@ def predict(flags: PredictFlags) -> int:
     cards = [model.card for model in models]
     flow, size = _flow_parameters(models), cards[0].model.input_size
     inputs = read_inputs(flags.input, flow, size)
-    found = list(predictor.predict_many(clip.flow for clip in inputs.clips))
+    predictions = list(predictor.predict_many(clip.flow for clip in inputs.clips))
     warnings = (*inputs.warnings, *_warnings(flags, cards, inputs))
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if flags.json:
-        print(json.dumps(_document(models, inputs, found, warnings), indent=1, ensure_ascii=False))
+        print(
+            json.dumps(
+                _document(models, inputs, predictions, warnings), indent=1, ensure_ascii=False
+            )
+        )
     else:
-        for clip, prediction in zip(inputs.clips, found, strict=True):
+        for clip, prediction in zip(inputs.clips, predictions, strict=True):
             print(_line(clip.name, prediction, flags.probs))
     return cli.DONE
 
 
 def _flow_parameters(models: Sequence[TrainedModel]) -> dict[str, Any]:
-    """How frames become flow; by the first model's card, where all agree."""
+    """Parameters of the flows from the models' cards, if all agree."""
     first = dict(models[0].card.flow)
     for model in models:
         if dict(model.card.flow) != first:
@@ -90,7 +94,7 @@ def _warnings(flags: PredictFlags, cards: Sequence[ModelCard], inputs: Inputs) -
             if number < planned[experiment]:
                 yield (
                     f"{number} of {planned[experiment]} folds of experiment {experiment} have kept "
-                    "weights; the ensemble is theirs"
+                    "weights; the ensemble has only these"
                 )
     if len({card.made_from for card in cards}) > 1:
         yield f"weights of {len({card.made_from for card in cards})} different origins are averaged"
@@ -101,7 +105,7 @@ def _warnings(flags: PredictFlags, cards: Sequence[ModelCard], inputs: Inputs) -
     if known:
         yield (
             f"{len(known)} of {len(inputs.clips)} clips are of subjects that these weights were "
-            "trained or validated on; what is said of them is no test"
+            "trained or validated on; these predictions are no test"
         )
 
 
@@ -124,7 +128,7 @@ def _described(model: TrainedModel) -> dict[str, Any]:
 def _document(
     models: Sequence[TrainedModel],
     inputs: Inputs,
-    found: Sequence[Prediction],
+    predictions: Sequence[Prediction],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     return {
@@ -147,13 +151,13 @@ def _document(
                 "confidence": prediction.confidence,
                 "probabilities": prediction.probabilities,
             }
-            for clip, prediction in zip(inputs.clips, found, strict=True)
+            for clip, prediction in zip(inputs.clips, predictions, strict=True)
         ],
     }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
 
     def command(words: Sequence[str]) -> int:
         prog = "python -m dadnet.predict"

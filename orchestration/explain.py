@@ -22,7 +22,7 @@ from dadnet.base.location import replace_file
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.flow.corrupted_inputs import corrupted_inputs
-from dadnet.inference.explain import Look, look, projected_densities, theta_numbers
+from dadnet.inference.explain import Inspection, inspect_network, projected_densities, theta_numbers
 from dadnet.inference.score import score_inputs
 from dadnet.labels.tasks import Names, has
 from dadnet.models import DADNet, load_weights
@@ -93,7 +93,7 @@ def run(flags: ExplainFlags, console: Console) -> int:
     return cli.DONE
 
 
-def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Look]:
+def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Inspection]:
     """Watch a fold's network at its test clips; these must give the record's predictions.
 
     Returns:
@@ -109,12 +109,12 @@ def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Look]
     inputs = corrupted_inputs(scoring.dataset.flows[rows], clips, None, model.statistics())
     found = score_inputs(network, [inputs], task=scoring.dataset.task)
     check_clean(record, clips, found, scoring.experiment)
-    return clips, look(network, inputs)
+    return clips, inspect_network(network, inputs)
 
 
 def explain(
     scoring: Scoring,
-    looks: Sequence[tuple[FoldRecord, tuple[list[str], Look]]],
+    looks: Sequence[tuple[FoldRecord, tuple[list[str], Inspection]]],
     densities: Sequence[dict[str, Any]],
     density_fold: str,
 ) -> Explanation:
@@ -157,7 +157,7 @@ def _ranked(folds: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
 
 
 def _gradient(
-    stage: int, every: Sequence[Look], labels: Sequence[Names], classes: Sequence[str]
+    stage: int, every: Sequence[Inspection], labels: Sequence[Names], classes: Sequence[str]
 ) -> dict[str, Any]:
     maps = np.concatenate([seen.maps[stage] for seen in every])  # (N, H, W)
     shares = np.concatenate([seen.shares[:, stage] for seen in every])

@@ -65,7 +65,13 @@ class ClipIndex:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_columns(self.clips)
+        missing = [c for c in INDEX_COLUMNS if c not in self.clips.columns]
+        unknown = [str(c) for c in self.clips.columns if c not in INDEX_COLUMNS]
+        if missing or unknown:
+            raise DadnetError(
+                f"index: missing columns: {', '.join(missing) or 'none'}; unknown columns: "
+                f"{', '.join(unknown) or 'none'}; expected {', '.join(INDEX_COLUMNS)}"
+            )
         if repeated := sorted(set(self.clips.loc[self.clips["clip_id"].duplicated(), "clip_id"])):
             raise DadnetError(f"index: clip ids are given twice: {', '.join(repeated[:5])}")
 
@@ -73,33 +79,19 @@ class ClipIndex:
 def build_index(
     rows: Iterable[Mapping[str, str | int]], rejected: Iterable[Rejected] = ()
 ) -> ClipIndex:
-    """The checked index of rows with the keys ``INDEX_COLUMNS``, after clips rejected before."""
-    clips = pd.DataFrame(list(rows), columns=list(INDEX_COLUMNS))
-    clips = clips.astype({c: "int64" if c in FRAME_COLUMNS else "str" for c in INDEX_COLUMNS})
-    checked = check_index(clips)
-    return ClipIndex(checked.clips, (*rejected, *checked.rejected))
-
-
-def check_index(clips: pd.DataFrame) -> ClipIndex:
-    """The index of the rows with a unique clip id.
+    """The index of rows with the keys ``INDEX_COLUMNS``, after clips that were rejected before.
 
     Of several rows with one clip id all are rejected, since the right one is unknown.
-
-    Args:
-        clips: table with exactly the columns ``INDEX_COLUMNS``, in any order.
-
-    Raises:
-        DadnetError: if columns are missing or unknown.
     """
-    _check_columns(clips)
-    clips = clips[list(INDEX_COLUMNS)]
+    clips = pd.DataFrame(list(rows), columns=list(INDEX_COLUMNS))
+    clips = clips.astype({c: "int64" if c in FRAME_COLUMNS else "str" for c in INDEX_COLUMNS})
     repeated = clips["clip_id"].duplicated(keep=False)
     counts = clips["clip_id"].value_counts()
-    rejected = tuple(
+    duplicates = (
         Rejected(clip_id, f"duplicate clip: {counts[clip_id]} rows have this id")
         for clip_id in clips.loc[repeated, "clip_id"]
     )
-    return ClipIndex(clips[~repeated].reset_index(drop=True), rejected)
+    return ClipIndex(clips[~repeated].reset_index(drop=True), (*rejected, *duplicates))
 
 
 def read_index_csv(path: str | os.PathLike[str], dataset: str | None = None) -> ClipIndex:
@@ -135,16 +127,6 @@ def read_index_csv(path: str | os.PathLike[str], dataset: str | None = None) -> 
             rejected.append(Rejected(where, str(error)))
     _name_clips(rows)
     return build_index(rows, rejected)
-
-
-def _check_columns(clips: pd.DataFrame) -> None:
-    missing = [c for c in INDEX_COLUMNS if c not in clips.columns]
-    unknown = [str(c) for c in clips.columns if c not in INDEX_COLUMNS]
-    if missing or unknown:
-        raise DadnetError(
-            f"index: missing columns: {', '.join(missing) or 'none'}; unknown columns: "
-            f"{', '.join(unknown) or 'none'}; expected {', '.join(INDEX_COLUMNS)}"
-        )
 
 
 def _read_table(path: Path) -> pd.DataFrame:

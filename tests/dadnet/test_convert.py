@@ -204,7 +204,7 @@ def test_an_existing_file_is_not_replaced(tmp_path, capsys):
     given = checkpoint(tmp_path / "w.pth", backbone(1), 1)
     (tmp_path / "w.safetensors").write_text("mine")
     assert convert.main([given, str(tmp_path / "w.safetensors"), *NAMES]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert (tmp_path / "w.safetensors").read_text() == "mine"
 
 
