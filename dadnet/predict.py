@@ -55,7 +55,8 @@ def predict(flags: PredictFlags) -> int:
     """
     models = [load_model_file(file) for path in flags.weights for file in find_weights(path)]
     if flags.card:
-        print(json.dumps([_described(model) for model in models], indent=1, ensure_ascii=False))
+        described = [{"file": model.name, **json.loads(model.card.to_json())} for model in models]
+        print(json.dumps(described, indent=1, ensure_ascii=False))
         return cli.DONE
     predictor = Predictor(models, flags.device)
     cards = [model.card for model in models]
@@ -101,16 +102,13 @@ def _warnings(flags: PredictFlags, cards: Sequence[ModelCard], inputs: Inputs) -
     if any(card.origin.get("selection") == "oracle" for card in cards):
         yield "the epoch of these weights was chosen on the test subjects (selection oracle)"
     seen = {subject for card in cards for subject in card.subjects}
-    known = [c for c in inputs.clips if c.subject and {c.subject, _all_of(c.subject)} & seen]
+    subjects = [clip.subject for clip in inputs.clips]
+    known = sum(name in seen or f"{name.split('/')[0]}/*" in seen for name in subjects if name)
     if known:
         yield (
-            f"{len(known)} of {len(inputs.clips)} clips are of subjects that these weights were "
+            f"{known} of {len(inputs.clips)} clips are of subjects that these weights were "
             "trained or validated on; these predictions are no test"
         )
-
-
-def _all_of(subject: str) -> str:
-    return f"{subject.split('/')[0]}/*"
 
 
 def _line(name: str, prediction: Prediction, probs: bool) -> str:
@@ -118,11 +116,6 @@ def _line(name: str, prediction: Prediction, probs: bool) -> str:
     if probs:
         line += " " + ", ".join(f"{k} {v:.4f}" for k, v in prediction.probabilities.items())
     return line
-
-
-def _described(model: TrainedModel) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads(model.card.to_json())
-    return {"file": model.name, **card}
 
 
 def _document(

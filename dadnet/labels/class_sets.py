@@ -40,13 +40,6 @@ class ClassSet:
             raise DadnetError(f"class set {self.name}: the mapping does not give the classes")
         if both := sorted(self.dropped & set(self.mapping)):
             raise DadnetError(f"class set {self.name}: mapped and dropped: {', '.join(both)}")
-        object.__setattr__(self, "mapping", MappingProxyType(dict(self.mapping)))
-        object.__setattr__(self, "left_out", MappingProxyType(dict(self.left_out)))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # A mapping proxy cannot be pickled, and class sets travel to workers.
-        parts = (self.name, self.classes, dict(self.mapping), self.dropped, dict(self.left_out))
-        return ClassSet, parts
 
     def label(self, emotion: str, clip_id: str = "") -> str | None:
         """Class of an emotion; None if the set leaves the emotion or the clip out.

@@ -181,8 +181,7 @@ def log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         raise DadnetError(
             f"expected classes 0..{table.shape[1] - 1}, got: {truth.min()}..{truth.max()}"
         )
-    chosen = table[np.arange(truth.shape[0]), truth]
-    return float(-np.log(np.maximum(chosen, np.finfo(np.float32).eps)).mean())
+    return _mean_log_loss(table[np.arange(truth.shape[0]), truth])
 
 
 def label_log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -201,8 +200,11 @@ def label_log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float
         raise DadnetError(f"expected probabilities {truth.shape}, got: {table.shape}")
     if not truth.size:
         return float("nan")
-    chosen = np.where(truth == 1, table, 1 - table)
-    return float(-np.log(np.maximum(chosen, np.finfo(np.float32).eps)).mean())
+    return _mean_log_loss(np.where(truth == 1, table, 1 - table))
+
+
+def _mean_log_loss(of_truth: FloatArray) -> float:
+    return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).eps)).mean())
 
 
 def _switches(values: npt.ArrayLike, num_labels: int) -> IntArray:

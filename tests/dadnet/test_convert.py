@@ -174,7 +174,7 @@ def without(weights, *names):
         (without(foreign(backbone(1), 1), "norm.bias"), [], "1 are missing: norm.bias"),
         (foreign(backbone(1), 1), ["--classes", "a,b"], "expected 3 names"),
         (foreign(backbone(1), 1), ["--classes", "a,b,a"], "different class names"),
-        (foreign(backbone(1), 1), ["--input-size", "56"], "made for 32 to 35"),
+        (foreign(backbone(1), 1), ["--input-size", "56"], "for sizes from 32 to 35"),
         (foreign(backbone(1), 1), ["--branch", "teacher"], "has no streams"),
         ({**foreign(backbone(1), 1), "head.bias": torch.full((3,), torch.nan)}, [], "not finite"),
         (without(foreign(backbone(1, "tiny"), 2), "stages.2.1.dwconv.weight"), [], "missing"),

@@ -1,6 +1,7 @@
 """The doctor on whole sets with the counts of the literature, and on everything that is not one."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from dadnet import doctor
 from dadnet.datasets.copies import COPIES, write_copy
 from dadnet.datasets.copies.asian import write_casme2, write_casme3
-from dadnet.datasets.copies.drawing import PlannedClip, Studio, dealt
+from dadnet.datasets.copies.drawing import PlannedClip, Studio
 from dadnet.datasets.copies.european import write_fourdme, write_samm, write_smic
 from dadnet.datasets.copies.others import write_ckplus, write_dfme
 from dadnet.datasets.literature import LITERATURE
@@ -24,6 +25,12 @@ class Plain(Studio):
 
 def plain(root: Path) -> Plain:
     return Plain(root, 8, quirks=False)
+
+
+def dealt(counts: Mapping[str, int], subjects: int) -> tuple[PlannedClip, ...]:
+    """The given numbers of clips by emotion, distributed to the subjects in turn."""
+    emotions = [e for e, n in counts.items() for _ in range(n)]
+    return tuple(PlannedClip(1 + k % subjects, e) for k, e in enumerate(emotions))
 
 
 def emotions(dataset: str) -> dict[str, int]:

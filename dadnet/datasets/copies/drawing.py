@@ -42,12 +42,6 @@ def plan(emotions: Sequence[str], subjects: int) -> tuple[PlannedClip, ...]:
     return tuple(PlannedClip(s, e) for s in range(1, subjects + 1) for e in emotions)
 
 
-def dealt(counts: Mapping[str, int], subjects: int) -> tuple[PlannedClip, ...]:
-    """The given numbers of clips by emotion, distributed to the subjects in turn."""
-    emotions = [e for e, n in counts.items() for _ in range(n)]
-    return tuple(PlannedClip(1 + k % subjects, e) for k, e in enumerate(emotions))
-
-
 class Studio:
     """Writes the frames of one copy.
 

@@ -6,7 +6,7 @@ Nothing else in a table is changed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dadnet.datasets.official.tables import TableRow, integer
 
@@ -22,14 +22,12 @@ class Correction:
         table_rows: number of rows of the table.
         cells: the correct frame numbers, by column.
         source: origin of the correction.
-        was: cells of the wrong row, where known.
     """
 
     row: int
     table_rows: int
     cells: Mapping[str, int]
     source: str
-    was: Mapping[str, str] = field(default_factory=dict)
 
 
 def missing_apexes(
@@ -58,7 +56,7 @@ def correct(
     unmatched = 0
     for number in sorted({c.row for c in corrections}):
         of_row = [c for c in corrections if c.row == number]
-        if not all(_matches(c, rows) for c in of_row):
+        if any(c.table_rows != len(rows) for c in of_row):
             unmatched += len(of_row)
             continue
         before, cells = rows[number], {k: v for c in of_row for k, v in c.cells.items()}
@@ -78,13 +76,6 @@ def correct(
             f"applied; they are for a table of {made_for} rows, this one has {len(rows)}",
         )
     return tuple(mended), changes, notes
-
-
-def _matches(correction: Correction, rows: Sequence[TableRow]) -> bool:
-    if len(rows) != correction.table_rows or correction.row >= len(rows):
-        return False
-    row = rows[correction.row]
-    return all(row[name] == value for name, value in correction.was.items())
 
 
 def _in_order(row: TableRow) -> bool:

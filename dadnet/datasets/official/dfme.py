@@ -38,7 +38,7 @@ def _rows(layout: Layout, root: Path, options: Options) -> Rows:
             notes.append(f"no table of the part {part}")
             continue
         files.append(relative(paths[0], root))
-        for row in read_table(paths[0], layout.columns).rows:
+        for row in read_table(paths[0], layout.columns):
             location = f"{row.location} of {paths[0].name}"
             row = row.with_cells({"part": part})
             rows.append(replace(row, location=location, number=len(rows)))

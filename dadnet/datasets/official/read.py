@@ -65,8 +65,7 @@ def read_official(layout: Layout, root: Path, options: Options) -> ClipIndex:
 def table_rows(layout: Layout, root: Path, options: Options) -> Rows:
     """The corrected rows of the one table of a dataset."""
     path = options.annotation or find_annotation(layout, root)
-    table = read_table(path, layout.columns)
-    rows, changes, notes = correct(table.rows, layout.corrections)
+    rows, changes, notes = correct(read_table(path, layout.columns), layout.corrections)
     return Rows(rows, (relative(path, root),), changes, notes)
 
 

@@ -46,23 +46,6 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Table:
-    """The rows of an annotation.
-
-    Attributes:
-        path: the file.
-        sheet: name of its sheet.
-        columns: this package's names of its columns.
-        rows: the rows that are not blank.
-    """
-
-    path: Path
-    sheet: str
-    columns: frozenset[str]
-    rows: tuple[TableRow, ...]
-
-
-@dataclass(frozen=True)
 class Columns:
     """The columns of a table.
 
@@ -92,7 +75,7 @@ FRAME_COLUMNS = Columns(
 )
 
 
-def read_table(path: Path, columns: Columns) -> Table:
+def read_table(path: Path, columns: Columns) -> tuple[TableRow, ...]:
     """The rows of an annotation, as text under this package's column names.
 
     Args:
@@ -116,7 +99,7 @@ def read_table(path: Path, columns: Columns) -> Table:
             headers = [_our_name(cell, columns) for cell in cells]
             matches = len(set(columns.required) & set(headers))
             if matches == len(columns.required):
-                return _table(path, name, frame, position, headers)
+                return _rows(path, frame, position, headers)
             nearest = max(nearest, (matches, [cell for cell in cells if cell]), key=lambda n: n[0])
     known = {_our_name(cell, columns) for cell in nearest[1]}
     missing = ", ".join(name for name in columns.required if name not in known)
@@ -178,7 +161,9 @@ def _sheets(path: Path) -> dict[str, pd.DataFrame]:
         raise DadnetError(f"{path} cannot be read as .xlsx or .xls: {first[:200]}") from error
 
 
-def _table(path: Path, sheet: str, frame: pd.DataFrame, position: int, headers: list[str]) -> Table:
+def _rows(
+    path: Path, frame: pd.DataFrame, position: int, headers: list[str]
+) -> tuple[TableRow, ...]:
     if repeated := sorted({h for h in headers if h and headers.count(h) > 1}):
         raise DadnetError(f"{path}: more than one column for {', '.join(repeated)}")
     rows: list[TableRow] = []
@@ -189,4 +174,4 @@ def _table(path: Path, sheet: str, frame: pd.DataFrame, position: int, headers: 
             rows.append(TableRow(f"row {line}", len(rows), named))
     if not rows:
         raise DadnetError(f"{path}: the table has no rows")
-    return Table(path, sheet, frozenset(h for h in headers if h), tuple(rows))
+    return tuple(rows)
