@@ -15,8 +15,7 @@ from dadnet.base import cli
 from orchestration.folds.plan import load_inputs
 from orchestration.reporting.leave import leave
 from orchestration.search.flags import TuneFlags, parse_flags
-from orchestration.search.nested_search import NestedSearch
-from orchestration.search.searches import PlainSearch
+from orchestration.search.searches import NestedSearch, PlainSearch
 from orchestration.search.storage import storage_url
 from orchestration.search.trial import ServiceLostError, TrialFailedError
 from results.leaderboard.ranking import leaderboard, text_table

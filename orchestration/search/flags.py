@@ -12,8 +12,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import get_preset
-from orchestration.search.pruning import Pruning
-from orchestration.search.settings import SecondObjective
+from orchestration.search.settings import Pruning, SecondObjective
 
 # The seeds of the public DFME recipe.
 OFFICIAL_SEEDS = (4, 5, 7, 31, 42)

@@ -22,9 +22,13 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.presets import get_preset
 from orchestration.folds.plan import Plan, with_config, with_digest
-from orchestration.search.pruning import make_pruner
-from orchestration.search.sampler import SeededTPESampler
-from orchestration.search.settings import SearchSettings, fold_order, study_digest
+from orchestration.search.settings import (
+    SearchSettings,
+    SeededTPESampler,
+    fold_order,
+    make_pruner,
+    study_digest,
+)
 from orchestration.search.storage import (
     Lock,
     close_storage,

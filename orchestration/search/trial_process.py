@@ -71,13 +71,13 @@ class RayService:
         self._call("cancel", job.trial)
 
 
-def trial_function(config: Mapping[str, Any], ledger: str, board: Any) -> None:
+def trial_function(config: Mapping[str, Any], ledger: str, queue: Any) -> None:
     """One trial in a process of its own, as Ray Tune runs it.
 
     Args:
         config: ``proposal`` and ``epochs``.
         ledger: folder of the ledger.
-        board: the open group's board.
+        queue: of the open worker group.
     """
     from ray import tune
 
@@ -88,7 +88,7 @@ def trial_function(config: Mapping[str, Any], ledger: str, board: Any) -> None:
             proposal.experiment,
             proposal.folds,
             ValLedger(ledger),
-            RayService(board),
+            RayService(queue),
             lambda report: tune.report(asdict(report)),
             epochs=config["epochs"],
         )
