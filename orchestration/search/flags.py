@@ -1,19 +1,20 @@
 """The flags of `python -m orchestration.tune`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import get_preset
+from orchestration.folds.flags import parse_with_preset
 from orchestration.search.settings import Pruning, SecondObjective
 
+T = TypeVar("T")
 # The seeds of the public DFME recipe.
 OFFICIAL_SEEDS = (4, 5, 7, 31, 42)
 
@@ -122,9 +123,8 @@ class TuneFlags:
     @property
     def base(self) -> ExperimentConfig:
         """The base experiment; its own selection is `inner`, whatever the level."""
-        return ExperimentConfig(**{**_fields(self.experiment), "data": DataConfig(
-            **{**_fields(self.experiment.data), "selection": "inner"}
-        )})  # fmt: skip
+        data = _of_type(DataConfig, self.experiment.data, selection="inner")
+        return _of_type(ExperimentConfig, self.experiment, data=data)
 
     @property
     def winner_seeds(self) -> tuple[int, ...]:
@@ -135,8 +135,9 @@ class TuneFlags:
         return OFFICIAL_SEEDS if official else (self.experiment.seed,)
 
 
-def _fields(config: Any) -> dict[str, Any]:
-    return {item.name: getattr(config, item.name) for item in fields(config)}
+def _of_type(kind: Callable[..., T], config: Any, **changes: Any) -> T:
+    """The fields of a configuration as its base class or a subclass, some of them changed."""
+    return kind(**{field.name: getattr(config, field.name) for field in fields(config)} | changes)
 
 
 def parse_flags(argv: Sequence[str], description: str) -> TuneFlags:
@@ -146,16 +147,13 @@ def parse_flags(argv: Sequence[str], description: str) -> TuneFlags:
         DadnetError: if the words do not fit.
     """
     prog = "python -m orchestration.tune"
-    # The preset depends on dataset and class set, so the words are read twice.
-    given = TuneFlags()
-    if not {"--help", "-h"} & set(argv):
-        given = cli.parse(TuneFlags, argv, prog=prog, description=description)
-    said = given.experiment.data
-    # The only protocol of DFME's challenge; every other set is LOSO.
-    protocol: Literal["loso", "official"] = "official" if said.dataset == "dfme" else "loso"
-    data = SearchDataConfig(dataset=said.dataset, class_set=said.class_set, protocol=protocol)
-    plain = DataConfig(dataset=said.dataset, class_set=said.class_set, selection="inner")
-    preset = get_preset(given.preset, plain)
-    experiment = SearchExperiment(**{**_fields(preset), "data": data})
-    default = replace(TuneFlags(), experiment=experiment)
-    return cli.parse(TuneFlags, argv, default=default, prog=prog, description=description)
+    return parse_with_preset(TuneFlags, argv, _defaults, prog, description)
+
+
+def _defaults(given: TuneFlags) -> TuneFlags:
+    data = given.experiment.data
+    data = SearchDataConfig(dataset=data.dataset, class_set=data.class_set)
+    preset = get_preset(given.preset, _of_type(DataConfig, data, selection="inner"))
+    # DFME's challenge has an official split only; every other set is LOSO.
+    data = replace(data, protocol="official" if data.dataset == "dfme" else "loso")
+    return replace(TuneFlags(), experiment=_of_type(SearchExperiment, preset, data=data))
