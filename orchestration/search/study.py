@@ -11,6 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import optuna
@@ -29,14 +30,7 @@ from orchestration.search.settings import (
     make_pruner,
     study_digest,
 )
-from orchestration.search.storage import (
-    Lock,
-    close_storage,
-    lock,
-    open_storage,
-    storage_url,
-    trial_row,
-)
+from orchestration.search.storage import close_storage, lock, open_storage, storage_url, trial_row
 from orchestration.search.trial import Job, Proposal, Report, TrialFailedError
 from results.ledger.files import STUDIES
 from results.ledger.studies import StudyLedger, StudyRecord
@@ -72,7 +66,7 @@ class Study:
         self.name = f"{plan.experiment.dataset}-{settings.space.name}-{self.digest}"
         self._ledger = StudyLedger(ledger)
         self._where = storage if isinstance(storage, BaseStorage) else storage_url(ledger, storage)
-        self._lock: Lock | None = None
+        self._lock: ExitStack | None = None
         self._storage: BaseStorage | None = None
         self._trials: dict[int, optuna.Trial] = {}
         self.stopped: set[int] = set()  # trials that the rule stopped and that have not ended yet
@@ -108,7 +102,7 @@ class Study:
         # Two studies that create the tables of a new storage at the same time would fail.
         gate = lock(self._ledger.root / STUDIES, "open.lock", wait=True)
         assert gate is not None
-        try:
+        with gate:
             self._storage = open_storage(self._where)
             self._study = optuna.create_study(
                 storage=self._storage,
@@ -118,8 +112,6 @@ class Study:
                 directions=_DIRECTIONS[: len(self.objectives)],
                 load_if_exists=True,
             )
-        finally:
-            gate.release()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self._study.set_metric_names(list(self.objectives))
@@ -136,7 +128,7 @@ class Study:
         if self._storage is not None:
             close_storage(self._storage)
         if self._lock is not None:
-            self._lock.release()
+            self._lock.close()
         self._lock = None
 
     def _enqueue_recipe(self) -> None:
