@@ -16,7 +16,7 @@ from dadnet.base.location import absolute
 from orchestration.folds.make import WorkOptions, make_folds_of_plan
 from orchestration.folds.plan import Plan, with_config
 from orchestration.folds.queue import Board, FoldRow
-from orchestration.search.trial import FoldService, Job, OnEpoch
+from orchestration.search.trial import FoldService, Job, OnTrialEpoch
 from orchestration.search.trial_process import RayService
 from search_spaces.space import apply_values
 
@@ -54,7 +54,7 @@ class LocalService:
     def submit(self, job: Job, folds: Sequence[str]) -> None:
         """Nothing to do: folds are made when they are waited for."""
 
-    def wait(self, job: Job, fold: str, on_epoch: OnEpoch | None) -> None:
+    def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Make the fold now."""
         base = self._bases[job.base]
         plan = with_config(base, apply_values(base.config, job.values))

@@ -9,7 +9,7 @@ import ray
 
 from orchestration.search.trial import (
     Job,
-    OnEpoch,
+    OnTrialEpoch,
     Proposal,
     ServiceLostError,
     TrialFailedError,
@@ -49,7 +49,7 @@ class RayService:
         """Put folds on the board."""
         self._call("submit", asdict(job), list(folds))
 
-    def wait(self, job: Job, fold: str, on_epoch: OnEpoch | None) -> None:
+    def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Wait until a worker has made the fold."""
         epoch = 1
         while True:

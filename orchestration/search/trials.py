@@ -33,10 +33,10 @@ def search_here(study: Study, service: SearchService) -> None:
 def _run_here(study: Study, service: SearchService, proposal: Proposal) -> None:
     last = _NO_FOLDS
 
-    def report(now: Report) -> None:
+    def report(latest: Report) -> None:
         nonlocal last
-        last = now
-        if study.report(proposal.number, now):
+        last = latest
+        if study.report(proposal.number, latest):
             raise _Stopped
 
     try:
