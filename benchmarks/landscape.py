@@ -23,7 +23,7 @@ from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.labels import metrics
 from orchestration.folds.plan import Inputs, Plan, plan_of, with_config
-from orchestration.search.trial import Job, OnEpoch
+from orchestration.search.trial import Job, OnTrialEpoch
 from results.ledger.val_side import ValLedger, ValSide
 from search_spaces.space import apply_values
 
@@ -109,7 +109,7 @@ class LandscapeService:
     def submit(self, job: Job, folds: Sequence[str]) -> None:
         """Nothing to do: folds are made when they are waited for."""
 
-    def wait(self, job: Job, fold: str, on_epoch: OnEpoch | None) -> None:
+    def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Make the fold."""
         if (plan := self._plans.get(job.experiment)) is None:
             base = self._bases[job.base]

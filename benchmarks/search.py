@@ -28,8 +28,7 @@ from benchmarks.landscape import (
 )
 from dadnet.config.experiment import ExperimentConfig
 from orchestration.folds.plan import Plan
-from orchestration.search.pruning import Pruning
-from orchestration.search.settings import SearchSettings
+from orchestration.search.settings import Pruning, SearchSettings
 from orchestration.search.study import Study
 from orchestration.search.trials import search_here
 from search_spaces import SPACES

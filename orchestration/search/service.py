@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
-from dadnet.base.location import Location, absolute
+from dadnet.base.location import absolute
 from orchestration.folds.make import WorkOptions, make_folds_of_plan
 from orchestration.folds.plan import Plan, with_config
 from orchestration.folds.queue import Board, FoldRow
-from orchestration.search.trial import FoldService, Job, OnEpoch
+from orchestration.search.trial import FoldService, Job, OnTrialEpoch
 from orchestration.search.trial_process import RayService
 from search_spaces.space import apply_values
 
@@ -53,7 +54,7 @@ class LocalService:
     def submit(self, job: Job, folds: Sequence[str]) -> None:
         """Nothing to do: folds are made when they are waited for."""
 
-    def wait(self, job: Job, fold: str, on_epoch: OnEpoch | None) -> None:
+    def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Make the fold now."""
         base = self._bases[job.base]
         plan = with_config(base, apply_values(base.config, job.values))
@@ -186,8 +187,7 @@ class OpenGroup:
 
     Args:
         name: of group and board.
-        ledger: folder of the ledger.
-        checkpoint_every: epochs between two states of a fold.
+        options: where and how folds are made.
         epochs: of a fold at most, for the metrics.
         workers: at most; None for one per GPU, else per CPU, also of nodes that join later.
         stack: folds that a worker trains at once.
@@ -197,8 +197,7 @@ class OpenGroup:
     def __init__(
         self,
         name: str,
-        ledger: Location,
-        checkpoint_every: int,
+        options: WorkOptions,
         *,
         epochs: int,
         workers: int | None,
@@ -216,7 +215,7 @@ class OpenGroup:
             StudyBoard(LEASE_S),
             {
                 "plan": None,
-                "options": WorkOptions(absolute(ledger), checkpoint_every, test_side=False),
+                "options": replace(options, ledger=absolute(options.ledger)),
                 "stack": stack,
                 "names": (),
                 "share": stack,

@@ -9,7 +9,7 @@ import ray
 
 from orchestration.search.trial import (
     Job,
-    OnEpoch,
+    OnTrialEpoch,
     Proposal,
     ServiceLostError,
     TrialFailedError,
@@ -49,7 +49,7 @@ class RayService:
         """Put folds on the board."""
         self._call("submit", asdict(job), list(folds))
 
-    def wait(self, job: Job, fold: str, on_epoch: OnEpoch | None) -> None:
+    def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Wait until a worker has made the fold."""
         epoch = 1
         while True:
@@ -71,13 +71,13 @@ class RayService:
         self._call("cancel", job.trial)
 
 
-def trial_function(config: Mapping[str, Any], ledger: str, board: Any) -> None:
+def trial_function(config: Mapping[str, Any], ledger: str, queue: Any) -> None:
     """One trial in a process of its own, as Ray Tune runs it.
 
     Args:
         config: ``proposal`` and ``epochs``.
         ledger: folder of the ledger.
-        board: the open group's board.
+        queue: of the open worker group.
     """
     from ray import tune
 
@@ -88,7 +88,7 @@ def trial_function(config: Mapping[str, Any], ledger: str, board: Any) -> None:
             proposal.experiment,
             proposal.folds,
             ValLedger(ledger),
-            RayService(board),
+            RayService(queue),
             lambda report: tune.report(asdict(report)),
             epochs=config["epochs"],
         )
