@@ -11,7 +11,8 @@ DOCUMENTS = sorted(
     [
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
-        *(ROOT / name / "README.md" for name in ("benchmarks", "cluster", "tests/golden")),
+        *(ROOT / "cluster").rglob("*.md"),
+        *(ROOT / name / "README.md" for name in ("benchmarks", "tests/golden")),
         *(ROOT / ".github").glob("*.md"),
     ]
 )
