@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestration.folds.make import WorkOptions, local_device
+from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan
 from orchestration.search.flags import TuneFlags
 from orchestration.search.search_cost import SearchCost, measure_search

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestration.folds.cost import Cost, measure_cost
-from orchestration.folds.make import WorkOptions
+from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
 from orchestration.reporting.progress import duration
 
