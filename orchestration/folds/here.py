@@ -31,12 +31,13 @@ class LocalQueue(WorkerQueue):
         folds: tuple[str, ...],
         on_snapshot: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> None:
-        super().__init__("driver", 0)
+        super().__init__(self._ask, "driver", 0)
         self._leases, self._on_snapshot = LeaseQueue(folds, lease_s=math.inf), on_snapshot
         self._seen = 0
 
-    def ask(self, method: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """As of `WorkerQueue`."""
+    def _ask(
+        self, method: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         answer = method(self._leases, *args, **kwargs)
         snapshot = self._leases.snapshot(self._seen)
         self._seen += len(snapshot["events"])

@@ -20,36 +20,38 @@ class FoldQueue(Protocol):
         """Take the next fold; None if none waits now."""
 
     def finish(self, fold: str) -> None:
-        """The fold's record is in the ledger."""
+        """Report that the fold's record is in the ledger."""
 
     def elsewhere(self, fold: str) -> None:
-        """Another run on the same ledger has claimed the fold."""
+        """Report that another run on the same ledger has claimed the fold."""
 
     def inform(self, fold: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Report an epoch (from 1) of a fold.
+        """Report an epoch (from 1); raises `LeaseLostError` if another worker has the fold."""
 
-        Raises:
-            LeaseLostError: if the fold was given to another worker.
-        """
+
+class Ask(Protocol):
+    """Calls a method of the `LeaseQueue`, given as a function so that its types are checked."""
+
+    def __call__(
+        self, method: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call it and return its answer."""
 
 
 class WorkerQueue:
     """The queue as one worker sees it: a `FoldQueue` of one plan after the other.
 
     Args:
+        ask: calls a method of the queue, which may be in another process.
         worker: name of the worker's process.
         rank: its rank in the group.
     """
 
-    def __init__(self, worker: str, rank: int) -> None:
-        self.worker, self.rank = worker, rank
+    def __init__(self, ask: Ask, worker: str, rank: int) -> None:
+        self.ask, self.worker, self.rank = ask, worker, rank
         self.held: dict[str, Claim] = {}  # folds that were taken and not given back, by name
         self._plan = ""
         self._first: Claim | None = None
-
-    def ask(self, method: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a method of the `LeaseQueue`, given as a function so that its types are checked."""
-        raise NotImplementedError
 
     def begin(self) -> Claim | None:
         """Take a fold of any plan; `take` returns it first, and then folds of its plan alone."""

@@ -1,7 +1,6 @@
 """The queue of a search: trials add folds, workers take them. Imports no torch: that is slow."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orchestration.folds.queue import FoldRow, LeaseQueue, queue_name
@@ -14,14 +13,8 @@ class StudyQueue(LeaseQueue):
     A fold's name is ``experiment/fold``, so that two trials of one experiment share it.
     """
 
-    def __init__(
-        self,
-        folds: Sequence[str] = (),
-        lease_s: float = 15.0,
-        clock: Callable[[], float] = time.monotonic,
-        title: str = "",
-    ) -> None:
-        super().__init__(folds, lease_s, clock, title)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.open = True
         self._jobs: dict[str, tuple[str, dict[str, Any]]] = {}
         self._wanted: dict[str, set[str]] = {}

@@ -1,15 +1,14 @@
 """The queue's actor as other processes see it. Imports no torch: that is slow."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate
 
 import ray
 
+from orchestration.folds.worker_queue import P, R
+
 if TYPE_CHECKING:
     from orchestration.folds.plan import Plan
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class QueueHandle:

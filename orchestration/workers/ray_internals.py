@@ -25,7 +25,7 @@ Backend = TypeVar("Backend", bound=type)
 _ON_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # Of `ray.init`, which has no public argument for the address of a new node.
 NODE_ON_LOOPBACK = {"_node_ip_address": "127.0.0.1"}
-# Answers any client of a head; the public client has no way to ask without a token.
+# A head answers it to any client; Ray's own client cannot ask without a token.
 CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Concatenate, TextIO
+from typing import Any
 
 import ray
 import ray.train
@@ -25,7 +25,7 @@ from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan, with_config
 from orchestration.folds.queue import Claim, LeaseQueue
 from orchestration.folds.stopping import WORKER_STOP
-from orchestration.folds.worker_queue import FoldQueue, LeaseLostError, P, R, WorkerQueue
+from orchestration.folds.worker_queue import FoldQueue, LeaseLostError, WorkerQueue
 from orchestration.workers.handle import QueueHandle
 from search_spaces.space import apply_values
 
@@ -46,12 +46,8 @@ class RemoteQueue(WorkerQueue):
     """
 
     def __init__(self, actor: Any, worker: str, rank: int) -> None:
-        super().__init__(worker, rank)
         self.handle = QueueHandle(actor)
-
-    def ask(self, method: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """As of `WorkerQueue`."""
-        return self.handle.ask(method, *args, **kwargs)
+        super().__init__(self.handle.ask, worker, rank)
 
     def claim(self, plan: str | None) -> Claim | None:
         """As of `WorkerQueue`; the dashboard shows the fold as a named task while it is made."""
@@ -87,14 +83,7 @@ class RemoteQueue(WorkerQueue):
     def passing_on_warnings(self) -> Iterator[None]:
         """Show warnings on the driver's terminal instead of in a log that nobody reads."""
 
-        def show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
+        def show(message: Warning | str, *_: Any, **__: Any) -> None:
             self.handle.send(LeaseQueue.message, "warning", str(message), self.worker)
 
         with warnings.catch_warnings():
