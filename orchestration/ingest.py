@@ -25,7 +25,7 @@ from rich.progress import Progress as ProgressBar
 from dadnet.base import cli
 from dadnet.base.digests import file_digest
 from dadnet.base.errors import DadnetError
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import is_remote
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.flow.clip import FlowOptions
 from dadnet.flow.faces import load_landmarker
@@ -47,7 +47,7 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used or too many clips are rejected.
     """
-    if isinstance(flags.out, RemotePath):
+    if flags.out is not None and is_remote(flags.out):
         local = Path("flows") / flags.out.name
         status = ingest(replace(flags, out=local), console)
         new = publish_store(local, flags.out)

@@ -12,8 +12,9 @@ import tyro
 from rich.console import Console
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
+from dadnet.base.disk import FULL
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import FULL, Location, location
+from dadnet.base.location import Location, location
 from dadnet.base.remote import RemotePath
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3

@@ -18,9 +18,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location, write_over
-from dadnet.base.remote import RemotePath, StorageError
+from dadnet.base.errors import DadnetError, StorageError
+from dadnet.base.location import Location, is_remote, location, replace_file, write_once
+from dadnet.base.remote import RemotePath
 from dadnet.flow.compute import resize_flow
 
 CARD = "card.json"
@@ -113,7 +113,7 @@ def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
 def write_card(store: Path, card: Mapping[str, Any]) -> None:
     """Write `card.json`, which makes the store complete, atomically."""
     text = json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False)
-    write_over(store / CARD, text.encode())
+    replace_file(store / CARD, text.encode())
 
 
 def read_card(store: str | Location) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
 
 
 def _source(path: Location) -> Any:
-    return pa.BufferReader(path.read_bytes()) if isinstance(path, RemotePath) else path
+    return pa.BufferReader(path.read_bytes()) if is_remote(path) else path
 
 
 def free_memory() -> int | None:
@@ -199,7 +199,7 @@ def _check_memory(store: Location, names: Sequence[str]) -> None:
     for name in names:
         path = store / name
         try:
-            if isinstance(path, RemotePath):
+            if is_remote(path):
                 needed += path.size()  # compressed: a lower bound, without reading it twice
                 continue
             file = pq.ParquetFile(path)
@@ -253,7 +253,7 @@ def publish_store(store: Path, target: RemotePath) -> bool:
     _check_names(store, card["files"])
     for name in card["files"]:
         (target / name).upload(store / name)
-    (target / CARD).create((store / CARD).read_bytes())
+    write_once(target / CARD, (store / CARD).read_bytes())
     return True
 
 
@@ -295,5 +295,5 @@ def _check_names(store: Location, names: Sequence[str]) -> None:
         if Path(name).name != name or name in ("", ".."):  # no path out of the folder
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
         path = store / name
-        if isinstance(path, Path) and path.resolve().parent != path.parent.resolve():
+        if not is_remote(path) and path.resolve().parent != path.parent.resolve():
             raise DadnetError(f"flow store: {path} is a link that leads out of its folder")

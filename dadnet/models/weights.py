@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import safetensors.torch
@@ -19,8 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location, write_over
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, location, replace_file, stored
 
 Branch = Literal["student", "teacher"]
 
@@ -191,31 +188,17 @@ def load_weights(path: str | Location) -> LoadedWeights:
             f"expected a .safetensors file, got {path} (other formats can run code when opened; "
             "`dadnet convert` makes one of a .pth)"
         )
-    if isinstance(path, RemotePath):
-        return _load_remote(path)
-    if not path.is_file():
-        raise DadnetError(f"expected a weight file at {path}, got none")
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with (
+            stored(path).local_copy() as copy,
+            safe_open(copy, framework="pt", device="cpu") as file,
+        ):
             metadata = file.metadata() or {}
             return LoadedWeights({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
+    except (FileNotFoundError, IsADirectoryError):
+        raise DadnetError(f"expected a weight file at {path}, got none") from None
     except (SafetensorError, OSError) as error:
         raise DadnetError(f"expected a whole safetensors file at {path}: {error}") from error
-
-
-def _load_remote(path: RemotePath) -> LoadedWeights:
-    """Through a file of this process's own, since the reader wants one."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DadnetError(f"expected a weight file at {path}, got none") from None
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.name
-        copy.write_bytes(content)
-        try:
-            return load_weights(copy)
-        except DadnetError as error:
-            raise DadnetError(str(error).replace(str(copy), str(path))) from error
 
 
 def save_weights(
@@ -243,7 +226,7 @@ def save_weights(
         raise DadnetError(f"expected metadata without what the model says itself, got {clash}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
     content = safetensors.torch.save(tensors, {**described, **metadata})
-    write_over(path, content)
+    replace_file(path, content)
 
 
 def weights_digest(state_dict: Mapping[str, Tensor]) -> str:

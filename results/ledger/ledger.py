@@ -18,19 +18,16 @@ Names become file names by percent-encoding, so that any printable name is safe 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, location, on_disk, stored, write_once
 from results.ledger.files import (
     LedgerWarning,
     bytes_of,
     file_name,
     quarantine,
     read_quickly,
-    write_once,
 )
 from results.ledger.quick import read_experiment
 from results.ledger.records import Experiment, FoldRecord, PlannedFold
@@ -44,8 +41,6 @@ __all__ = [
     "quarantine",
     "write_once",
 ]
-
-_REQUESTS = 16  # at once to object storage, where each takes tens of milliseconds
 
 
 class Ledger:
@@ -61,8 +56,7 @@ class Ledger:
     @property
     def local_root(self) -> Path:
         """The root of a ledger in a folder; one on object storage is read through a mirror."""
-        assert isinstance(self.root, Path), "see results.ledger.mirror"
-        return self.root
+        return on_disk(self.root)
 
     def open(self, experiment: Experiment) -> None:
         """Write the experiment's file if it is absent.
@@ -109,30 +103,23 @@ class Ledger:
         path = self.fold_path(experiment, record.fold)
         text = record.to_json() + "\n"
         while not write_once(path, text):
-            if self._read(experiment, record.fold) is not None:
+            if self.record(experiment, record.fold) is not None:
                 return False
         return True
 
     def records(self, experiment: Experiment) -> tuple[FoldRecord, ...]:
         """Return the valid records in plan order; damaged ones are moved aside as in `missing`."""
         names = [fold.name for fold in experiment.folds]
-        if isinstance(self.root, RemotePath):
-            folds = self.root / file_name(experiment.dataset) / experiment.digest / "folds"
-            listed = {entry.name for entry in folds.entries()}
-            there = [name for name in names if f"{file_name(name)}.json" in listed]
-            with ThreadPoolExecutor(_REQUESTS) as pool:
-                read = pool.map(bytes_of, [self.fold_path(experiment, name) for name in there])
-                found = [
-                    self._read(experiment, name, data)
-                    for name, data in zip(there, read, strict=True)
-                ]
-        else:
-            found = [self._read(experiment, name) for name in names]
+        folds = stored(self.folder(experiment) / "folds")
+        read = folds.read_each([f"{file_name(name)}.json" for name in names])
+        found = (
+            self._check(experiment, name, data) for name, data in zip(names, read, strict=True)
+        )
         return tuple(record for record in found if record is not None)
 
     def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
         """Return one fold's valid record, or None; a damaged one is moved aside."""
-        return self._read(experiment, fold)
+        return self._check(experiment, fold, bytes_of(self.fold_path(experiment, fold)))
 
     def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
         """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
@@ -190,10 +177,7 @@ class Ledger:
         Raises:
             DadnetError: if the ledger is on object storage.
         """
-        folder = self.folder(experiment)
-        if not isinstance(folder, Path):
-            raise DadnetError(f"ledger: expected a path on this machine for this, got {self.root}")
-        return folder
+        return on_disk(self.folder(experiment))
 
     def folder(self, experiment: Experiment) -> Location:
         """Return the experiment's folder, ``<root>/<dataset>/<digest>``."""
@@ -215,22 +199,12 @@ class Ledger:
         """Return where the training side may keep the experiment's event log."""
         return self.folder(experiment) / "events.jsonl"
 
-    def _folders(self) -> Iterator[Location]:
-        if isinstance(self.root, RemotePath):
-            parts = (entry.name.split("/") for entry in self.root.entries())
-            found = {(p[0], p[1]) for p in parts if len(p) > 2 and not p[0].startswith(".")}
-            yield from (self.root / dataset / digest for dataset, digest in sorted(found))
-        elif self.root.is_dir():
-            # No name gives a hidden folder (see `file_name`): those belong to others.
-            datasets = sorted(p for p in self.root.iterdir() if not p.name.startswith("."))
-            for dataset in (path for path in datasets if path.is_dir()):
-                yield from sorted(path for path in dataset.iterdir() if path.is_dir())
+    def _folders(self) -> list[Location]:
+        # No name gives a hidden folder (see `file_name`): those belong to others.
+        names = (name for name in stored(self.root).folders(2) if not name.startswith("."))
+        return [self.root / name for name in names]
 
-    def _read(
-        self, experiment: Experiment, fold: str, data: bytes | None = None
-    ) -> FoldRecord | None:
-        path = self.fold_path(experiment, fold)
-        data = bytes_of(path) if data is None else data
+    def _check(self, experiment: Experiment, fold: str, data: bytes | None) -> FoldRecord | None:
         if data is None:
             return None
         try:
@@ -239,6 +213,7 @@ class Ledger:
                 raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
             check_record(experiment, record)
         except DadnetError as error:
+            path = self.fold_path(experiment, fold)
             quarantine(path, self.folder(experiment), data, str(error))
             return None
         return record
@@ -295,6 +270,4 @@ def _check_classes(experiment: Experiment, record: FoldRecord) -> None:
 
 
 def _has_records(folds: Location) -> bool:
-    if isinstance(folds, RemotePath):
-        return any(entry.name.endswith(".json") for entry in folds.entries())
-    return any(folds.glob("*.json"))
+    return any(name.endswith(".json") for name in stored(folds).names())

@@ -8,14 +8,13 @@ continued, so that the pages of a study are a function of the ledger alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location, write_over
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, location, replace_file, stored
 from results.ledger.files import STUDIES
 from results.ledger.ledger import bytes_of, quarantine
 from results.ledger.records import Experiment
@@ -199,7 +198,7 @@ class StudyLedger:
 
     def put(self, study: StudyRecord) -> None:
         """Write or replace a study's record, atomically."""
-        write_over(self.folder(study.digest) / "study.json", f"{study.to_json()}\n".encode())
+        replace_file(self.folder(study.digest) / "study.json", f"{study.to_json()}\n")
 
     def of(self, experiment: Experiment) -> tuple[StudyRecord, ...]:
         """The studies whose winner this experiment is."""
@@ -208,7 +207,9 @@ class StudyLedger:
     def studies(self) -> tuple[StudyRecord, ...]:
         """Every study with a valid record, sorted by name; a damaged one is moved aside."""
         found = []
-        for path in self._paths():
+        folder = self.root / STUDIES
+        for name in stored(folder).folders():
+            path = folder / name / "study.json"
             data = bytes_of(path)
             if data is None:
                 continue
@@ -217,12 +218,3 @@ class StudyLedger:
             except DadnetError as error:
                 quarantine(path, path.parent, data, str(error))
         return tuple(sorted(found, key=lambda study: study.name))
-
-    def _paths(self) -> Iterator[Location]:
-        folder = self.root / STUDIES
-        if isinstance(folder, RemotePath):
-            names = (entry.name for entry in folder.entries())
-            found = sorted(name for name in names if name.partition("/")[2] == "study.json")
-            yield from (folder / name for name in found)
-        else:
-            yield from sorted(folder.glob("*/study.json"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.location import is_remote
 from results.leaderboard.fingerprint import scan
 from results.leaderboard.rows import Row
 from results.leaderboard.tallies import accounts
@@ -76,7 +76,7 @@ def make_ablation(ledger: Ledger, named: Sequence[tuple[str, Experiment]]) -> Ab
     if len(named) < 2:
         raise DadnetError("ablation: expected variants beside the base, got none")
     experiments = [experiment for _, experiment in named]
-    folders = scan(ledger.root) if isinstance(ledger.root, Path) else {}
+    folders = {} if is_remote(ledger.root) else scan(ledger.root)
     rows = [
         Row(e, account.num_done, len(e.folds), account.summary, account.counts)
         for e, account in zip(experiments, accounts(ledger, experiments, folders), strict=True)
