@@ -5,7 +5,6 @@ and why the others were not. The unpickler accepts only tensors and plain contai
 pickle does not run. Exit status: 0 done, 2 bad input.
 """
 
-import hashlib
 import pickle
 import re
 import sys
@@ -22,6 +21,7 @@ import tyro
 from torch import Tensor
 
 from dadnet.base import cli
+from dadnet.base.digests import file_digest
 from dadnet.base.errors import DadnetError
 from dadnet.inference.imported_weights import describe_weights
 from dadnet.inference.model_file import ALL_SUBJECTS, ModelCard, TrainedModel, build_network
@@ -103,7 +103,7 @@ def convert(flags: ConvertFlags) -> int:
         model=imported.model,
         classes=flags.classes,
         subjects=(f"{flags.dataset}/{ALL_SUBJECTS}",) if flags.dataset else (),
-        made_from=_digest(flags.file),
+        made_from=file_digest(flags.file),
         origin={"file": flags.file.name, "layout": imported.layout, "dataset": flags.dataset},
     )
     TrainedModel(state, card).save(flags.out)
@@ -163,10 +163,6 @@ def _state_of(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, .
         )
     weights = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
     return weights, (*beside, *(str(k) for k in content if str(k) not in weights))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _report(

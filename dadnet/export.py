@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from dadnet.base import cli
+from dadnet.base.disk import replacing
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import RIVALS
 from dadnet.flow.normalisation import normalise
@@ -96,16 +96,9 @@ def export(flags: ExportFlags) -> int:
         )
     if flags.out.exists():
         raise DadnetError(f"out: {flags.out} exists already; choose another name")
-    flags.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = flags.out.with_name(f".{flags.out.stem}.{os.getpid()}{flags.out.suffix}")
-    try:
+    with replacing(flags.out, flags.out.suffix) as temporary:
         program = _WRITERS[flags.format](model, temporary)
         worst = check_program(program, model)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(flags.out)
-    finally:
-        temporary.unlink(missing_ok=True)
     print(
         f"{flags.out}: {flags.format}, flows in pixels (B, 2, {model.card.model.input_size}, "
         f"{model.card.model.input_size}), classes {', '.join(model.card.classes)}; logits differ "

@@ -5,7 +5,6 @@ Ray Data maps chunks of clips to optical flow on all cores. A finished chunk is 
 one Parquet file, sorted by subject, and `card.json` says what went in and what was rejected.
 """
 
-import hashlib
 import json
 import logging
 import pickle
@@ -23,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from dadnet.base import cli
-from dadnet.base.digests import file_digest
+from dadnet.base.digests import content_digest, file_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import is_remote
 from dadnet.datasets.index import ClipIndex, Rejected
@@ -121,7 +120,7 @@ def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -
         },
         sort_keys=True,
     )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return content_digest(text)
 
 
 def make_chunks(clips: pd.DataFrame, partial: Path, options: FlowOptions) -> list[Chunk]:

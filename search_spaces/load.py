@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 from search_spaces import SPACES
 from search_spaces.space import Space
@@ -34,7 +34,7 @@ def load_space(word: str) -> Space:
     if not callable(found):
         raise DadnetError(f"space: expected a function {name} in {path}, but there is none")
     # An edited file is another space: its study must not go on in the old one.
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+    digest = content_digest(Path(path).read_bytes(), 8)
     summary = (found.__doc__ or f"{name} of {path}").strip().splitlines()[0]
     return Space(f"{name}@{digest}", summary, found, getattr(found, "params_of", None))
 

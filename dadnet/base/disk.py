@@ -19,16 +19,20 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
     """Yield a temporary name beside a file; what is written there takes the place of the file.
 
     The file appears whole or not at all: the temporary file is synchronised with the disk and
     then renamed. If the block raises, the temporary file is removed and the old file stays.
 
+    Args:
+        path: the file.
+        suffix: end of the temporary name, for writers that look at it.
+
     Raises:
         StorageError: if the disk is full or read-only.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}{suffix}")
     with _full_disk_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

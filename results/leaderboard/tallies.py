@@ -10,8 +10,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import multiprocessing
-import os
-import secrets
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +20,8 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from dadnet.base.errors import StorageError
+from dadnet.base.location import replace_file
 from results.leaderboard.fingerprint import Folder, of_source
 from results.ledger.ledger import Ledger, LedgerWarning, file_name
 from results.ledger.quick import read_clips
@@ -206,11 +206,8 @@ def _save(path: Path, found: Mapping[str, bytes], folders: Mapping[str, Folder])
             entry = _Entry(source, name, folders[name].fingerprint, msgspec.Raw(account))
             body = msgspec.json.encode(entry)
             lines.append(hashlib.sha256(body).hexdigest().encode() + b" " + body + b"\n")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        temporary.write_bytes(b"".join(lines))
-        os.replace(temporary, path)  # noqa: PTH105
-    except OSError as error:  # someone else's ledger: the board is made, only slower next time
+        replace_file(path, b"".join(lines))
+    # The ledger of another user: the leaderboard is made all the same, only slower next time.
+    except (OSError, StorageError) as error:
         warnings.warn(f"the index was not written: {error}", LedgerWarning, stacklevel=2)
-    finally:
-        temporary.unlink(missing_ok=True)

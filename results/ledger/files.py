@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from functools import lru_cache
 from urllib.parse import quote
 
+from dadnet.base.digests import content_digest
 from dadnet.base.location import Location, stored
 
 # Where the searches are, beside the datasets.
@@ -36,7 +36,7 @@ def file_name(name: str) -> str:
     if slug.startswith("."):  # neither a hidden file nor a way up
         slug = f"%2E{slug[1:]}"
     if len(slug) > _LONGEST_NAME:
-        slug = f"{slug[:100]}~{hashlib.sha256(name.encode()).hexdigest()}"
+        slug = f"{slug[:100]}~{content_digest(name, 64)}"
     return slug
 
 
@@ -68,7 +68,7 @@ def read_quickly(path: str) -> bytes:
 
 def quarantine(path: Location, folder: Location, damaged: bytes, reason: str) -> None:
     """Move a damaged file to ``quarantine/`` below a folder, with a `LedgerWarning`."""
-    target = folder / "quarantine" / f"{hashlib.sha256(damaged).hexdigest()[:12]}-{path.name}"
+    target = folder / "quarantine" / f"{content_digest(damaged, 12)}-{path.name}"
     if stored(path).set_aside(target, damaged):
         warnings.warn(
             f"damaged {path} was moved to {target.parent}: {reason}", LedgerWarning, stacklevel=4

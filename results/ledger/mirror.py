@@ -8,13 +8,13 @@ until the next run finds it, moves it aside and makes the fold again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from dadnet.base.digests import content_digest
 from dadnet.base.errors import StorageError
 from dadnet.base.location import Location, is_remote, location, replace_file
 from dadnet.base.remote import Entry, RemotePath
@@ -40,7 +40,7 @@ def readable_root(root: str | Location) -> Path:
 def mirror_folder(root: RemotePath) -> Path:
     """Where the mirror of a ledger lies: in the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    name = content_digest(str(root))
     return cache / "dadnet" / "ledgers" / name
 
 
