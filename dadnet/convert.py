@@ -189,12 +189,8 @@ def _report(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        prog = "python -m dadnet.convert"
-        return convert(cli.parse(ConvertFlags, words, prog=prog, description=__doc__ or ""))
-
-    return cli.run_command(command, argv)
+    prog = "python -m dadnet.convert"
+    return cli.run_with_flags(convert, ConvertFlags, argv, prog=prog, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -208,12 +208,8 @@ def _quiet() -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        prog = "python -m dadnet.export"
-        return export(cli.parse(ExportFlags, words, prog=prog, description=__doc__ or ""))
-
-    return cli.run_command(command, argv)
+    prog = "python -m dadnet.export"
+    return cli.run_with_flags(export, ExportFlags, argv, prog=prog, description=__doc__)
 
 
 if __name__ == "__main__":

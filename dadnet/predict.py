@@ -151,12 +151,8 @@ def _document(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        prog = "python -m dadnet.predict"
-        return predict(cli.parse(PredictFlags, words, prog=prog, description=__doc__ or ""))
-
-    return cli.run_command(command, argv)
+    prog = "python -m dadnet.predict"
+    return cli.run_with_flags(predict, PredictFlags, argv, prog=prog, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -204,18 +204,15 @@ def _report(card: dict[str, Any], store: Path, console: Console) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        flags = cli.parse(
-            IngestFlags,
-            words,
-            prog="python -m orchestration.ingest",
-            description=__doc__ or "",
-        )
-        return ingest(flags, cli.console())
-
-    return cli.run_command(command, argv)
+    """Run from the command line; returns the exit status."""
+    prog = "python -m orchestration.ingest"
+    return cli.run_with_flags(
+        lambda flags: ingest(flags, cli.console()),
+        IngestFlags,
+        argv,
+        prog=prog,
+        description=__doc__,
+    )
 
 
 if __name__ == "__main__":

@@ -252,13 +252,11 @@ def watch(flags: WatchFlags, console: Console) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        flags = cli.parse(WatchFlags, words, prog="dadnet watch", description=__doc__ or "")
-        return watch(flags, cli.console())
-
-    return cli.run_command(command, argv)
+    """Run from the command line; returns the exit status."""
+    prog = "dadnet watch"
+    return cli.run_with_flags(
+        lambda flags: watch(flags, cli.console()), WatchFlags, argv, prog=prog, description=__doc__
+    )
 
 
 if __name__ == "__main__":
