@@ -13,6 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -193,12 +194,9 @@ def _report(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        prog = "python -m dadnet.convert"
-        return convert(cli.parse(ConvertFlags, words, prog=prog, description=__doc__ or ""))
-
-    return cli.run_command(command, argv)
+    parse = partial(cli.parse, ConvertFlags, description=__doc__ or "")
+    prog = "python -m dadnet.convert"
+    return cli.run_command(lambda words: convert(parse(words, prog=prog)), argv)
 
 
 if __name__ == "__main__":

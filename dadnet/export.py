@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -215,12 +216,9 @@ def _quiet() -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        prog = "python -m dadnet.export"
-        return export(cli.parse(ExportFlags, words, prog=prog, description=__doc__ or ""))
-
-    return cli.run_command(command, argv)
+    parse = partial(cli.parse, ExportFlags, description=__doc__ or "")
+    prog = "python -m dadnet.export"
+    return cli.run_command(lambda words: export(parse(words, prog=prog)), argv)
 
 
 if __name__ == "__main__":

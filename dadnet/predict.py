@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +152,9 @@ def _document(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        prog = "python -m dadnet.predict"
-        return predict(cli.parse(PredictFlags, words, prog=prog, description=__doc__ or ""))
-
-    return cli.run_command(command, argv)
+    parse = partial(cli.parse, PredictFlags, description=__doc__ or "")
+    prog = "python -m dadnet.predict"
+    return cli.run_command(lambda words: predict(parse(words, prog=prog)), argv)
 
 
 if __name__ == "__main__":
