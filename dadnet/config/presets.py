@@ -30,7 +30,6 @@ def smoke(data: DataConfig) -> ExperimentConfig:
     return ExperimentConfig(
         data=data,
         model=ModelConfig(micro_size="ultralight", macro_size="ultralight", input_size=56),
-        loss=LossConfig(alignment_weight=0.5, alignment_stages=(2, 3)),
         optim=OptimConfig(
             epochs=30, batch_size=16, lr=2e-3, lr_floor=0.01, warmup_epochs=3, weight_decay=0.05,
             augmentation="hflip",
@@ -44,7 +43,7 @@ def reference_v1(data: DataConfig) -> ExperimentConfig:
     return ExperimentConfig(
         data=data,
         model=ModelConfig(flow_correction="similarity", head="pooled"),
-        loss=LossConfig(alignment_weight=0.1 if dfme else 0.5, alignment_stages=(2, 3)),
+        loss=LossConfig(alignment_weight=0.1) if dfme else LossConfig(),
         optim=OptimConfig(
             epochs=205, batch_size=8, lr=1e-4, lr_floor=0.01, warmup_epochs=5, weight_decay=1e-4,
             augmentation="none" if dfme else "reference-v1",

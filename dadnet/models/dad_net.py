@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import LossConfig
 from dadnet.models.blocks import FlowCorrection
 from dadnet.models.microflownext import (
     NUM_STAGES,
@@ -75,9 +76,9 @@ class DADNet(nn.Module):
         self,
         student: MicroFlowNeXt,
         teacher: MicroFlowNeXt,
-        alignment_stages: Stages = (2, 3),
-        alignment_weight: float = 0.5,
-        num_projections: int = 100,
+        alignment_stages: Stages = LossConfig.alignment_stages,
+        alignment_weight: float = LossConfig.alignment_weight,
+        num_projections: int = LossConfig.num_projections,
         *,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -180,10 +181,10 @@ def get_dad_net(
     num_classes: int,
     micro_model_size: str = "micro",
     macro_model_size: str = "ultralight",
-    alignment_stages: Stages = (2, 3),
+    alignment_stages: Stages = LossConfig.alignment_stages,
     macro_weights_path: str | Path | None = None,
-    alignment_weight: float = 0.5,
-    num_projections: int = 100,
+    alignment_weight: float = LossConfig.alignment_weight,
+    num_projections: int = LossConfig.num_projections,
     input_size: int = 224,
     flow_correction: FlowCorrection = "inverse",
     head: Head = "tokens",

@@ -1,7 +1,7 @@
 """Gaussian sliced Wasserstein distance between two networks' features, and DAD-Net's loss with it.
 
-Axes: B clips, C channels, H and W rows and columns, N points, D dimension of a point, L directions,
-K classes.
+Axes: K folds, K_i of them that align stage i, B clips, C channels, H and W rows and columns, N
+points, D dimension of a point, L directions.
 """
 
 from __future__ import annotations
@@ -13,8 +13,17 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
-from dadnet.labels.targets import mean_loss
-from dadnet.models.alignment import OBJECTIVES, Form, Method, alignment_distance, cheaper_method
+from dadnet.config.experiment import LossConfig
+from dadnet.labels.targets import clip_losses, mean_loss
+from dadnet.models.alignment import (
+    OBJECTIVES,
+    Form,
+    Method,
+    alignment_distance,
+    form_of_points,
+    gaussian_sliced,
+    points_of,
+)
 from dadnet.models.precision import full
 
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class LossParts(NamedTuple):
-    """The loss and what it is made of; scalars."""
+    """The loss and its terms; scalars, or (K,) of K folds."""
 
     total: Tensor
     cross_entropy: Tensor
@@ -30,10 +39,21 @@ class LossParts(NamedTuple):
     per_stage: dict[int, Tensor]  # distance of each aligned stage
 
 
+class StackedOutput(NamedTuple):
+    """Output of K networks, each for its own batch of clips."""
+
+    logits: Tensor  # (K, B, classes)
+    student_features: dict[int, Tensor]  # aligned stage: maps, (K_i, B, C_i, H_i, W_i)
+    teacher_features: dict[int, Tensor]  # the same stages and shapes, adapted; empty if not run
+    pooled: Tensor  # (K, B, D)
+    theta: Tensor | None  # (K, B, 2, 3)
+    slots: dict[int, Tensor | None]  # aligned stage: which of the K align it, (K_i,); None is all
+
+
 def gswd(
     student: Tensor,
     teacher: Tensor,
-    num_projections: int = 100,
+    num_projections: int = LossConfig.num_projections,
     directions: Tensor | None = None,
     generator: torch.Generator | None = None,
     form: Form = "tokens",
@@ -67,8 +87,11 @@ def gswd(
         2025).
     """
     _check_features(student, teacher, form, method)
-    student, teacher = _points(full(student), form), _points(full(teacher), form)
-    num_points, dim = student.shape
+    student, teacher = (
+        x if x.ndim == 3 else points_of(x, form_of_points(form))
+        for x in (full(student)[None], full(teacher)[None])
+    )
+    dim = student.shape[2]
     if directions is None:
         directions = draw_directions(
             num_projections, dim, generator=generator, device=student.device, dtype=student.dtype
@@ -78,14 +101,7 @@ def gswd(
             f"expected directions of shape (L, {dim}) for the form {form}, "
             f"got {tuple(directions.shape)}"
         )
-    if method == "auto":
-        method = cheaper_method(num_points, dim, len(directions))
-    student_mean, teacher_mean = student.mean(0), teacher.mean(0)
-    shift = directions @ (student_mean - teacher_mean)  # (L,)
-    spread = _projected_std(student - student_mean, directions, method) - _projected_std(
-        teacher - teacher_mean, directions, method
-    )
-    return (shift.square() + spread.square()).mean()
+    return gaussian_sliced(student, teacher, None, directions, method).squeeze(0)
 
 
 def draw_directions(
@@ -123,15 +139,15 @@ def dad_net_loss(
     output: DADNetOutput,
     labels: Tensor,
     *,
-    alignment_weight: float = 0.5,
-    num_projections: int = 100,
-    label_smoothing: float = 0.05,
+    alignment_weight: float = LossConfig.alignment_weight,
+    num_projections: int = LossConfig.num_projections,
+    label_smoothing: float = LossConfig.label_smoothing,
     directions: Mapping[int, Tensor] | None = None,
     generator: torch.Generator | None = None,
     form: Form = "tokens",
     alignment: str = "gswd",
 ) -> LossParts:
-    """Cross-entropy + alignment_weight * mean over the aligned stages of GSWD, or of a rival.
+    """Cross-entropy + alignment_weight * mean over the aligned stages of the alignment.
 
     Args:
         output: Of `DADNet.forward`.
@@ -150,33 +166,121 @@ def dad_net_loss(
     Raises:
         DadnetError: If directions lack an aligned stage or have a wrong shape.
     """
-    classification = classification_loss(output.logits, labels, label_smoothing)
     if not output.teacher_features:
-        return classification
-    projected = OBJECTIVES[alignment].projected
-    if directions is None:
-        directions = (
-            _draw_all(output.student_features, num_projections, form, generator)
-            if projected
-            else {}
-        )
-    if projected and (lacking := sorted(set(output.teacher_features) - set(directions))):
+        return classification_loss(output.logits, labels, label_smoothing)
+    if directions is None and OBJECTIVES[alignment].projected:
+        directions = _draw_all(output.student_features, num_projections, form, generator)
+    students, teachers = (
+        {stage: maps[None] for stage, maps in features.items()}
+        for features in (output.student_features, output.teacher_features)
+    )
+    slots = dict.fromkeys(teachers)
+    single = StackedOutput(
+        output.logits[None], students, teachers, output.pooled[None], None, slots
+    )
+    cross_entropy = mean_loss(full(output.logits), labels, label_smoothing)[None]
+    loss = _with_alignment(
+        cross_entropy, single, alignment_weight, directions or {}, form, alignment, None
+    )
+    total, cross_entropy, mean = (part.squeeze(0) for part in loss[:3])
+    return LossParts(
+        total, cross_entropy, mean, {s: value.squeeze(0) for s, value in loss.per_stage.items()}
+    )
+
+
+def fold_losses(
+    output: StackedOutput,
+    labels: Tensor,
+    alignment_weight: Tensor,
+    *,
+    label_smoothing: float | Tensor = LossConfig.label_smoothing,
+    directions: Mapping[int, Tensor] | None = None,
+    form: Form = "tokens",
+    alignment: str = "gswd",
+    valid: Tensor | None = None,
+) -> LossParts:
+    """`dad_net_loss` of every fold; `total.sum().backward()` gives each its own gradient.
+
+    Args:
+        output: Of a stack.
+        labels: Class indices, shape (K, B), int64, or those of several labels, with one more axis
+            (see `dadnet.labels.targets`); any where not valid.
+        alignment_weight: Weight lambda of each fold, shape (K,).
+        label_smoothing: Share of the target spread over all classes, or both values of a label;
+            of each fold, shape (K,), or of all.
+        directions: Aligned stage: unit rows, (L, D) for all folds or (K_i, L, D), each its own.
+        form: See `gswd`.
+        alignment: What is aligned, a key of `OBJECTIVES`, of all folds.
+        valid: Which clips there are, shape (K, B), bool; None is all of them.
+
+    Returns:
+        `LossParts` whose entries have shape (K,): the alignment is the mean over the fold's own
+        stages, and 0 where it aligns none.
+
+    Raises:
+        DadnetError: If directions lack an aligned stage.
+    """
+    logits = full(output.logits)
+    every = valid if valid is not None else logits.new_ones(logits.shape[:2]).bool()
+    weights = clip_weights(every, logits.dtype)
+    cross_entropy = (clip_losses(logits, labels, label_smoothing) * weights).sum(1)
+    if not output.teacher_features:
+        return LossParts(cross_entropy, cross_entropy, torch.zeros_like(cross_entropy), {})
+    return _with_alignment(
+        cross_entropy, output, alignment_weight, directions or {}, form, alignment, weights
+    )
+
+
+def clip_weights(valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weight of each clip in the mean of its fold: 1 / count where valid, else 0; shape (K, B)."""
+    mask = valid.to(dtype)
+    return mask / mask.sum(1, keepdim=True)
+
+
+def _with_alignment(
+    cross_entropy: Tensor,
+    output: StackedOutput,
+    alignment_weight: float | Tensor,
+    directions: Mapping[int, Tensor],
+    form: Form,
+    alignment: str,
+    weights: Tensor | None,
+) -> LossParts:
+    """Add the alignment to the cross-entropy (K,); weights as in `alignment_distance`."""
+    lacking = sorted(set(output.teacher_features) - set(directions))
+    if OBJECTIVES[alignment].projected and lacking:
         raise DadnetError(
             f"expected directions for every aligned stage, got stages {sorted(directions)}, "
             f"without {lacking}"
         )
-    per_stage = {
-        stage: _distance(
-            alignment, output.student_features[stage], feature, directions.get(stage), form
+    per_stage: dict[int, Tensor] = {}
+    count = torch.zeros_like(cross_entropy)  # of the stages of each fold
+    for stage, teacher in sorted(output.teacher_features.items()):
+        slots = output.slots[stage]
+        distance = alignment_distance(
+            alignment,
+            output.student_features[stage],
+            teacher,
+            weights if weights is None or slots is None else weights.index_select(0, slots),
+            directions=directions.get(stage),
+            form=form,
         )
-        for stage, feature in sorted(output.teacher_features.items())
-    }
-    mean = torch.stack(list(per_stage.values())).mean()
-    total = classification.total + alignment_weight * mean
-    return LossParts(total, classification.cross_entropy, mean, per_stage)
+        per_stage[stage] = _put(distance, slots, len(count))
+        count += _put(torch.ones_like(distance), slots, len(count))
+    mean = torch.stack(list(per_stage.values())).sum(0) / count.clamp(min=1)
+    if isinstance(alignment_weight, Tensor):
+        alignment_weight = alignment_weight.to(mean)
+    return LossParts(cross_entropy + alignment_weight * mean, cross_entropy, mean, per_stage)
 
 
-def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.05) -> LossParts:
+def _put(values: Tensor, slots: Tensor | None, folds: int) -> Tensor:
+    """Values of some folds, (K_i,), among those of all, (K,); 0 for the others."""
+    return values if slots is None else values.new_zeros(folds).index_copy(0, slots, values)
+
+
+def classification_loss(
+    logits: Tensor, labels: Tensor, label_smoothing: float = LossConfig.label_smoothing
+) -> LossParts:
     """The loss of a single stream: (binary) cross-entropy alone.
 
     Args:
@@ -189,19 +293,6 @@ def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: float =
     """
     cross_entropy = mean_loss(full(logits), labels, label_smoothing)
     return LossParts(cross_entropy, cross_entropy, cross_entropy.new_zeros(()), {})
-
-
-def _distance(
-    alignment: str, student: Tensor, teacher: Tensor, directions: Tensor | None, form: Form
-) -> Tensor:
-    """An alignment of one fold's features, both (B, C, H, W)."""
-    if alignment == "gswd":
-        return gswd(student, teacher, directions=directions, form=form)
-    ours, theirs = full(student)[None], full(teacher)[None]
-    shares = ours.new_full((1, len(student)), 1 / len(student))
-    return alignment_distance(
-        alignment, ours, theirs, shares, directions=directions, form=form
-    ).squeeze(0)
 
 
 def _draw_all(
@@ -217,27 +308,6 @@ def _draw_all(
             num_projections, dim, generator, device=feature.device, dtype=feature.dtype
         )
     return drawn
-
-
-def _points(features: Tensor, form: Form) -> Tensor:
-    """Shape (B, C, H, W) or (N, D) to (N, D)."""
-    if features.ndim == 2:
-        return features
-    if form == "flat":
-        return features.flatten(1)
-    return features.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def _projected_std(centred: Tensor, directions: Tensor, method: Method) -> Tensor:
-    """Population standard deviation of centred points (N, D) along each direction, shape (L,)."""
-    if method == "projected":
-        variance = (centred @ directions.T).square().mean(0)
-    else:
-        covariance = centred.T @ centred / len(centred)  # (D, D)
-        variance = ((directions @ covariance) * directions).sum(1)
-    # Rounding can leave the moments form just below 0, and the root has no gradient at 0.
-    positive = variance > 0
-    return torch.where(positive, variance, 1.0).sqrt() * positive
 
 
 def _check_features(student: Tensor, teacher: Tensor, form: str, method: str) -> None:

@@ -15,11 +15,11 @@ from dadnet.inference.score import EVAL_BATCH, Probabilities
 from dadnet.labels.targets import to_probabilities
 from dadnet.models import LossParts
 from dadnet.models.alignment import Form
+from dadnet.models.loss import fold_losses
 from dadnet.models.precision import half_products, matrix_units
 from dadnet.training.one_fold import Batch, Member, by_curve
 from dadnet.training.stack.adamw import StackedAdamW
 from dadnet.training.stack.aligned import pick
-from dadnet.training.stack.loss import stacked_loss
 from dadnet.training.stack.network import StackedDADNet
 
 
@@ -104,7 +104,7 @@ class MemberStack:
                 flow, keep, valid=valid, members=some, teacher_maps=_padded_maps(members, batches)
             )
         shapes = {stage: f.shape[2:] for stage, f in output.student_features.items()}
-        loss = stacked_loss(
+        loss = fold_losses(
             output,
             labels,
             pick(self.alignment_weight, some),

@@ -22,6 +22,7 @@ from dadnet.models.blocks import (
     GradientAwareBlock,
     HeadAttention,
 )
+from dadnet.models.loss import clip_weights
 from dadnet.models.operations import depthwise_convolution, gradient_magnitude
 from dadnet.models.precision import as_products, full
 
@@ -185,7 +186,7 @@ def batch_norm(
 
 def _masked_batch_norm(x: Tensor, lone: nn.BatchNorm2d, weights: Weights, valid: Tensor) -> Tensor:
     """Statistics over the valid clips: of each clip first, then put together by their shares."""
-    members, shares = len(valid), share_of(valid, x.dtype).t()[:, :, None]  # (B, K, 1)
+    members, shares = len(valid), clip_weights(valid, x.dtype).t()[:, :, None]  # (B, K, 1)
     positions = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H*W, K*C), faster to sum than (2, 3)
     of_clips = positions.mean(1)
     spread = (positions - of_clips[:, None]).square().mean(1)
@@ -200,12 +201,6 @@ def _masked_batch_norm(x: Tensor, lone: nn.BatchNorm2d, weights: Weights, valid:
         weights["running_mean"].lerp_(mean, momentum)
         weights["running_var"].lerp_(var * (count / (count - 1)), momentum)
     return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1))
-
-
-def share_of(valid: Tensor, dtype: torch.dtype) -> Tensor:
-    """Weight of each clip in its member's mean: 1 / count where valid, else 0; (K, B) to (K, B)."""
-    mask = valid.to(dtype)
-    return mask / mask.sum(1, keepdim=True)
 
 
 def gradient_aware_block(

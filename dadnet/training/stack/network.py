@@ -16,7 +16,6 @@ rows and columns, L directions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +24,7 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 from dadnet.models import DADNet, MicroFlowNeXt
 from dadnet.models.dad_net import FeatureAdapter
+from dadnet.models.loss import StackedOutput
 from dadnet.training.stack import layers
 from dadnet.training.stack.aligned import Chosen, adapt, pick, pick_maps, run_teacher
 from dadnet.training.stack.layers import Weights
@@ -36,17 +36,6 @@ from dadnet.training.stack.layout import (
     stack_tensors,
 )
 from dadnet.training.stack.student import student_logits, student_maps
-
-
-class StackedOutput(NamedTuple):
-    """What a stack gives for a batch of clips per member."""
-
-    logits: Tensor  # (K, B, classes)
-    student_features: dict[int, Tensor]  # aligned stage: maps, (K_i, B, C_i, H_i, W_i)
-    teacher_features: dict[int, Tensor]  # the same stages and shapes, adapted; empty if not run
-    pooled: Tensor  # (K, B, D)
-    theta: Tensor | None  # (K, B, 2, 3)
-    places: dict[int, Tensor | None]  # aligned stage: which of the K align it, (K_i,); None is all
 
 
 class StackedDADNet:

@@ -13,8 +13,8 @@ from dadnet.models import (
     draw_directions,
     get_microflownext,
 )
+from dadnet.models.loss import fold_losses
 from dadnet.training.stack.adamw import StackedAdamW
-from dadnet.training.stack.loss import stacked_loss
 from dadnet.training.stack.network import StackedDADNet
 
 SIZE, CLASSES, SMOOTHING = 32, 3, 0.05
@@ -142,7 +142,7 @@ def test_outputs_gradients_and_statistics_equal_every_members_own(variant, mode)
 
     output = stack(x, keep, valid=valid)
     form = "flat" if variant == "pooled" else "tokens"
-    loss = stacked_loss(
+    loss = fold_losses(
         output,
         labels,
         weights,
@@ -194,7 +194,7 @@ def test_what_stands_in_the_padding_changes_nothing():
         x[0, 2] = padding
         stack.zero_grad()
         output = stack(x, keep, valid=valid)
-        loss = stacked_loss(
+        loss = fold_losses(
             output,
             torch.zeros(2, 3, dtype=torch.int64),
             torch.ones(2),
@@ -264,7 +264,7 @@ def step_stack(stack, optimiser, members, step, dtype=torch.float64):
     valid = torch.arange(x.shape[1]) < torch.tensor(sizes)[:, None]
     keep = stack.draw_keep(sizes, [generator("drop", k, step) for k in members])
     output = stack(x, keep, valid=valid)
-    loss = stacked_loss(
+    loss = fold_losses(
         output,
         labels,
         torch.tensor([LAMBDAS[k] for k in members], dtype=dtype),
@@ -404,7 +404,7 @@ def mixed_step(stack, optimiser, numbers, step, chosen=None):
     valid = torch.arange(x.shape[1]) < torch.tensor(sizes)[:, None]
     members = None if chosen is None else torch.tensor(chosen)
     output = stack(x, keep, valid=valid, members=members)
-    loss = stacked_loss(
+    loss = fold_losses(
         output,
         labels,
         torch.tensor([MIXED[k][1] for k in active], dtype=torch.float64),
