@@ -29,7 +29,7 @@ ModelType = Literal[
     "prior-draw",
 ]
 # Rows of the leaderboard of those that are not ours; see `dadnet.models.baselines`.
-RIVALS: Mapping[ModelType, str] = {
+BASELINE_NAMES: Mapping[ModelType, str] = {
     "ststnet": "STSTNet",
     "off-apexnet": "OFF-ApexNet",
     "rcn-a": "RCN-A",
@@ -42,7 +42,7 @@ RIVALS: Mapping[ModelType, str] = {
     "prior-draw": "draw by class shares",
 }
 # By scikit-learn, in one go.
-FITTED: tuple[ModelType, ...] = ("mdmo-svm", "lbp-svm", "majority", "prior-draw")
+FITTED_BASELINES: tuple[ModelType, ...] = ("mdmo-svm", "lbp-svm", "majority", "prior-draw")
 Policy = Literal["none", "hflip", "standard", "reference-v1"]
 Alignment = Literal["gswd", "sliced-wasserstein", "mmd", "l2", "kl", "pkt", "crd", "coral", "none"]
 SLICED = ("gswd", "sliced-wasserstein")  # these alone have projections and a form
@@ -126,7 +126,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        rival = self.model_type in RIVALS
+        rival = self.model_type in BASELINE_NAMES
         _require(
             self.input_size >= (28 if rival else 32),
             f"input_size: expected at least {'28' if rival else '32 (the stages halve 4, 2, 2, 2)'}"
@@ -240,7 +240,7 @@ class ExperimentConfig:
     @property
     def num_epochs(self) -> int:
         """Epochs at most; what is fitted in one go has one."""
-        return 1 if self.model.model_type in FITTED else self.optim.epochs
+        return 1 if self.model.model_type in FITTED_BASELINES else self.optim.epochs
 
     @property
     def aligned(self) -> bool:
@@ -288,7 +288,7 @@ class ExperimentConfig:
 
     def method(self) -> str:
         """The name of a row on the leaderboard."""
-        name = RIVALS.get(self.model.model_type, f"MicroFlowNeXt ({self.model.micro_size})")
+        name = BASELINE_NAMES.get(self.model.model_type, f"MicroFlowNeXt ({self.model.micro_size})")
         if self.model.model_type == "dad_net":
             name = f"DAD-Net ({self.model.micro_size}/{self.model.macro_size})"
             if self.loss.alignment != "gswd":
@@ -325,12 +325,12 @@ def experiment_digest(
         used["loss"] = {"alignment": "none", "label_smoothing": config.loss.label_smoothing}
     elif config.loss.alignment not in SLICED:
         del used["loss"]["num_projections"], used["loss"]["gswd_form"]
-    if config.model.model_type in RIVALS:
+    if config.model.model_type in BASELINE_NAMES:
         used["model"] = {
             "model_type": config.model.model_type,
             "input_size": config.model.input_size,
         }
-    if config.model.model_type in FITTED:
+    if config.model.model_type in FITTED_BASELINES:
         used["loss"] = used["optim"] = {}
     elif config.optim.precision == "float32":
         del used["optim"]["precision"]  # as before there was a choice

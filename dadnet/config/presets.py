@@ -6,7 +6,7 @@ from functools import partial
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import (
-    FITTED,
+    FITTED_BASELINES,
     DataConfig,
     ExperimentConfig,
     LossConfig,
@@ -103,7 +103,7 @@ _RECIPES: Mapping[ModelType, tuple[int, OptimConfig]] = {
     # HTNet's code, but for its 28 pixels.
     "htnet-like": (32, _adam(epochs=800, batch_size=256, lr=5e-5)),
     # No schedule: these are fitted in one go.
-    **dict.fromkeys(FITTED, (112, OptimConfig(epochs=1))),
+    **dict.fromkeys(FITTED_BASELINES, (112, OptimConfig(epochs=1))),
 }
 
 

@@ -18,11 +18,11 @@ from typing import Any, Literal
 import torch
 
 from dadnet.base.location import Location
-from dadnet.config.experiment import FITTED
+from dadnet.config.experiment import FITTED_BASELINES
 from dadnet.folds.protocols import Fold
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
-from dadnet.training.loop import FoldTask, OnEpoch, train_folds
+from dadnet.training.loop import FoldTask, OnFoldEpoch, train_folds
 from dadnet.training.stack_size import StackChoice, choose_stack_size, is_out_of_memory
 from orchestration.folds.claims import Claims
 from orchestration.folds.kept_weights import keep_weights
@@ -93,7 +93,7 @@ def make_folds_of_plan(
     more: Callable[[], str | None] = lambda: None,
     on_record: Callable[[str], None] = lambda _: None,
     on_elsewhere: Callable[[str], None] = lambda _: None,
-    on_epoch: OnEpoch | None = None,
+    on_epoch: OnFoldEpoch | None = None,
     host: Callable[[str], Mapping[str, Any]] = lambda _: {},
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -168,7 +168,7 @@ def _train(
     places: int,
     begun: dict[str, float],
     options: WorkOptions,
-    on_epoch: OnEpoch | None,
+    on_epoch: OnFoldEpoch | None,
     stop: Callable[[], bool],
 ) -> Iterator[tuple[TrainedFold, dict[str, Any]]]:
     """Outcomes with their circumstances; `begun` holds the folds in training and since when."""
@@ -242,7 +242,7 @@ def _put_record(
     if options.keep_weights == "best":  # before the record, which says that the fold is done
         kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
     # What is fitted in one go has no features of its own.
-    if options.keep_features == "test" and plan.config.model.model_type not in FITTED:
+    if options.keep_features == "test" and plan.config.model.model_type not in FITTED_BASELINES:
         features = fold_features(plan, fold, outcome, device)
         if features is not None:
             put_features(ledger, plan.experiment, features)

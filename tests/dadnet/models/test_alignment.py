@@ -29,8 +29,8 @@ def maps(seed: int, *shape: int, scale: float = 1.0, shift: float = 0.0) -> Tens
     return scale * torch.randn(*shape, generator=generator, dtype=torch.float64) + shift
 
 
-def uniform(members: int = 1, clips: int = CLIPS) -> Tensor:
-    return torch.full((members, clips), 1 / clips, dtype=torch.float64)
+def uniform(folds: int = 1, clips: int = CLIPS) -> Tensor:
+    return torch.full((folds, clips), 1 / clips, dtype=torch.float64)
 
 
 def lines(dim: int = CHANNELS, number: int = LINES) -> Tensor:

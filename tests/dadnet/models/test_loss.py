@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.models import classification_loss, dad_net_loss, draw_directions, gswd
+from dadnet.models.alignment import cheaper_method
 from dadnet.models.dad_net import DADNetOutput
-from dadnet.models.loss import cheaper_method
 
 ORACLES = Path(__file__).parents[2] / "data" / "oracles"
 FIGURES: dict[str, float] = json.loads((ORACLES / "reference.json").read_text())["gswd"]

@@ -23,10 +23,10 @@ from dadnet.folds.view import FoldView
 from dadnet.inference.score import score
 from dadnet.labels.tasks import SINGLE_LABEL
 from dadnet.training.checkpoint import CheckpointFile
-from dadnet.training.fold_stack import MemberStack
-from dadnet.training.loop import FoldTask, train_folds, train_stack
-from dadnet.training.one_fold import Member, learning_rate
-from tests.build.models import CPU, config, make_teacher, views
+from dadnet.training.fold_stack import FoldStack
+from dadnet.training.loop import FoldTask, train_folds
+from dadnet.training.one_fold import OneFold, learning_rate
+from tests.build.models import CPU, config, make_teacher, train_stack, views
 
 
 @pytest.fixture
@@ -40,8 +40,7 @@ def train(dataset, made, *, stack=None, files=None, every=1, on_epoch=None, teac
         made,
         stack,
         teacher=teacher or make_teacher(),
-        device=CPU,
-        checkpoints=files or [None] * len(stack),
+        checkpoints=files,
         checkpoint_every=every,
         on_epoch=on_epoch,
     )
@@ -167,12 +166,12 @@ def test_every_alignment_gives_the_lone_folds_numbers_in_a_stack(dataset, alignm
         assert (stacked.curves["alignment"][0] > 0) == (alignment != "none")
 
 
-def test_members_of_another_alignment_are_refused(dataset):
+def test_folds_of_another_alignment_are_refused(dataset):
     settings = settings_of_a_stack()
     other = dataclasses.replace(settings[2].loss, alignment="coral")
     settings[2] = dataclasses.replace(settings[2], loss=other)
     with pytest.raises(DadnetError, match="one alignment.*got coral 0 tokens, gswd 8 tokens"):
-        MemberStack(members_of(dataset, settings, make_teacher()))
+        FoldStack(folds_of(dataset, settings, make_teacher()))
 
 
 def test_a_fold_that_stops_early_leaves_the_stack_and_the_others_go_on(dataset):
@@ -248,47 +247,47 @@ def settings_of_a_stack(**common):
     ]
 
 
-def members_of(dataset, settings, teacher):
+def folds_of(dataset, settings, teacher):
     stack = unequal_folds(dataset, settings[0], len(settings))
-    return [Member(own, view, teacher, CPU) for own, view in zip(settings, stack, strict=True)]
+    return [OneFold(own, view, teacher, CPU) for own, view in zip(settings, stack, strict=True)]
 
 
-def epochs(members, number):
-    stack = MemberStack(members)
+def epochs(folds, number):
+    stack = FoldStack(folds)
     for _ in range(number):
         stack.train_epoch()
 
 
 @pytest.mark.parametrize("augmentation", ["hflip", "reference-v1"])
-def test_members_of_different_settings_train_in_one_stack_as_alone(dataset, augmentation):
+def test_folds_of_different_settings_train_in_one_stack_as_alone(dataset, augmentation):
     teacher, settings = make_teacher(), settings_of_a_stack(augmentation=augmentation)
-    together, alone = (members_of(dataset, settings, teacher) for _ in range(2))
+    together, alone = (folds_of(dataset, settings, teacher) for _ in range(2))
     # The teacher's maps are kept where it is run and clips are only mirrored.
-    kept = [member.teacher_maps is not None for member in together]
+    kept = [fold.teacher_maps is not None for fold in together]
     assert kept == ([True, False, True, False] if augmentation == "hflip" else [False] * 4)
     epochs(together, 2)
-    for stacked, member in zip(together, alone, strict=True):
-        member.train_epoch()
-        member.train_epoch()
-        assert (stacked.epoch, stacked.step) == (member.epoch, member.step)
+    for stacked, fold in zip(together, alone, strict=True):
+        fold.train_epoch()
+        fold.train_epoch()
+        assert (stacked.epoch, stacked.step) == (fold.epoch, fold.step)
         for name in ("train_loss", "alignment", "learning_rate"):
-            np.testing.assert_allclose(stacked.curves[name], member.curves[name], rtol=1e-2)
-        flows = dataset.flows[member.view.val]
+            np.testing.assert_allclose(stacked.curves[name], fold.curves[name], rtol=1e-2)
+        flows = dataset.flows[fold.view.val]
         np.testing.assert_allclose(
             score(stacked.model, flows, task=SINGLE_LABEL),
-            score(member.model, flows, task=SINGLE_LABEL),
+            score(fold.model, flows, task=SINGLE_LABEL),
             atol=2e-2,
         )
-        ours, theirs = stacked.optimiser.state_dict(), member.optimiser.state_dict()
+        ours, theirs = stacked.optimiser.state_dict(), fold.optimiser.state_dict()
         assert ours["state"].keys() == theirs["state"].keys()
         assert ours["param_groups"] == theirs["param_groups"]
         steps = {float(state["step"]) for state in ours["state"].values()}
-        assert steps == {float(member.step)}
+        assert steps == {float(fold.step)}
 
 
 def test_an_interrupted_stack_of_different_settings_goes_on_bit_for_bit(dataset, tmp_path):
     teacher, settings = make_teacher(), settings_of_a_stack()
-    whole, cut, resumed = (members_of(dataset, settings, teacher) for _ in range(3))
+    whole, cut, resumed = (folds_of(dataset, settings, teacher) for _ in range(3))
     epochs(whole, 4)
     epochs(cut, 2)
     for k, (before, after) in enumerate(zip(cut, resumed, strict=True)):
@@ -305,19 +304,19 @@ def test_an_interrupted_stack_of_different_settings_goes_on_bit_for_bit(dataset,
         assert all(torch.equal(states[j][n], found[j][n]) for j in states for n in states[j])
 
 
-def test_members_of_another_number_of_projections_are_refused_unless_they_align_nothing(dataset):
+def test_folds_of_another_number_of_projections_are_refused_unless_they_align_nothing(dataset):
     settings = settings_of_a_stack()
     odd = [dataclasses.replace(s.loss, num_projections=9) for s in settings]
     teacher = make_teacher()
     for k, allowed in ((1, True), (2, False), (3, True)):
         changed = list(settings)
         changed[k] = dataclasses.replace(settings[k], loss=odd[k])
-        members = members_of(dataset, changed, teacher)
+        folds = folds_of(dataset, changed, teacher)
         if allowed:
-            assert MemberStack(members).form == "tokens"
+            assert FoldStack(folds).form == "tokens"
         else:
             with pytest.raises(DadnetError, match="got gswd 8 tokens, gswd 9 tokens"):
-                MemberStack(members)
+                FoldStack(folds)
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])

@@ -61,11 +61,9 @@ def dual(seed, teacher_network, size="ultralight", stages=(2, 3), weight=0.5, **
     return model
 
 
-def flows(members, clips, seed=0, dtype=torch.float64):
+def flows(folds, clips, seed=0, dtype=torch.float64):
     draws = generator("flows", seed)
-    return torch.randn(members, clips, 2, SIZE, SIZE, generator=draws, dtype=torch.float64).to(
-        dtype
-    )
+    return torch.randn(folds, clips, 2, SIZE, SIZE, generator=draws, dtype=torch.float64).to(dtype)
 
 
 def directions_of(features, step=0, form="tokens", dtype=torch.float64):
@@ -117,12 +115,12 @@ VARIANTS = {
 }
 
 
-def build(variant, members):
+def build(variant, folds):
     settings = dict(VARIANTS[variant])
     if settings.pop("alone", False):
-        return [student(k, **settings) for k in range(members)]
+        return [student(k, **settings) for k in range(folds)]
     shared = teacher()
-    return [dual(k, shared, **settings) for k in range(members)]
+    return [dual(k, shared, **settings) for k in range(folds)]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -130,8 +128,8 @@ def build(variant, members):
 def test_outputs_gradients_and_statistics_equal_every_members_own(variant, mode):
     training = mode != "evaluation"
     sizes = [2, 3] if mode == "padded training" else [3, 3]
-    members = [m.train(training) for m in build(variant, 2)]
-    stack = StackedDADNet.of(members)
+    folds = [m.train(training) for m in build(variant, 2)]
+    stack = StackedDADNet.of(folds)
     x = flows(2, 3)
     labels = torch.tensor([[0, 2, 1], [1, 1, 0]])
     keep = None
@@ -153,9 +151,9 @@ def test_outputs_gradients_and_statistics_equal_every_members_own(variant, mode)
     )
     loss.total.sum().backward()
 
-    for k, (member, size) in enumerate(zip(members, sizes, strict=True)):
-        own_keep = member_keep(member, size, k) if training else None
-        own = member(x[k, :size], keep=own_keep)
+    for k, (fold, size) in enumerate(zip(folds, sizes, strict=True)):
+        own_keep = fold_keep(fold, size, k) if training else None
+        own = fold(x[k, :size], keep=own_keep)
         own_loss = lone_loss(own, labels[k, :size], weights[k], form)
         own_loss.total.backward()
         assert_near(output.logits[k, :size], own.logits)
@@ -172,15 +170,15 @@ def test_outputs_gradients_and_statistics_equal_every_members_own(variant, mode)
             assert_near(getattr(loss, part)[k], getattr(own_loss, part))
         assert loss.per_stage.keys() == own_loss.per_stage.keys()
         names = stack.layouts[k].names
-        for name, parameter in trainable(member).items():
+        for name, parameter in trainable(fold).items():
             assert_near(stack.parameters[names[name]].grad[k], parameter.grad)
-        for name, buffer in member.named_buffers():
+        for name, buffer in fold.named_buffers():
             if not name.startswith("teacher."):
                 assert_near(stack.buffers[names[name]][k], buffer)
 
 
-def member_keep(member, size, k):
-    network = member.student if isinstance(member, DADNet) else member
+def fold_keep(fold, size, k):
+    network = fold.student if isinstance(fold, DADNet) else fold
     return network.draw_keep(size, generator("drop", k))
 
 
@@ -212,7 +210,7 @@ def test_members_not_chosen_have_no_gradient_and_keep_their_statistics():
     x = flows(3, 2)
     keep = torch.ones(3, 4, 2)
     before = {name: buffer.clone() for name, buffer in stack.buffers.items()}
-    some = stack(x[[2, 0]], keep[:2], members=torch.tensor([2, 0])).logits
+    some = stack(x[[2, 0]], keep[:2], folds=torch.tensor([2, 0])).logits
     some.sum().backward()
     for name, parameter in stack.parameters.items():
         assert (parameter.grad is None) or not parameter.grad[1].any(), name
@@ -231,7 +229,7 @@ LAMBDAS = [0.2 + 0.3 * k for k in range(8)]
 
 
 def batch(k, step, dtype=torch.float64):
-    """The member's own clips and labels; sizes differ, as `tensor_split` leaves them.
+    """The fold's own clips and labels; sizes differ, as `tensor_split` leaves them.
 
     The flows are smooth, as flows are: on white noise a resampling makes training itself chaotic.
     """
@@ -256,18 +254,18 @@ def step_lone(model, optimiser, k, step, dtype=torch.float64):
     return loss.total.item()
 
 
-def step_stack(stack, optimiser, members, step, dtype=torch.float64):
-    batches = [batch(k, step, dtype) for k in members]
+def step_stack(stack, optimiser, folds, step, dtype=torch.float64):
+    batches = [batch(k, step, dtype) for k in folds]
     sizes = [len(labels) for _, labels in batches]
     x = torch.nn.utils.rnn.pad_sequence([x for x, _ in batches], batch_first=True)
     labels = torch.nn.utils.rnn.pad_sequence([y for _, y in batches], batch_first=True)
     valid = torch.arange(x.shape[1]) < torch.tensor(sizes)[:, None]
-    keep = stack.draw_keep(sizes, [generator("drop", k, step) for k in members])
+    keep = stack.draw_keep(sizes, [generator("drop", k, step) for k in folds])
     output = stack(x, keep, valid=valid)
     loss = fold_losses(
         output,
         labels,
-        torch.tensor([LAMBDAS[k] for k in members], dtype=dtype),
+        torch.tensor([LAMBDAS[k] for k in folds], dtype=dtype),
         label_smoothing=SMOOTHING,
         directions=directions_of(output.student_features, step, dtype=dtype),
         valid=valid,
@@ -278,8 +276,8 @@ def step_stack(stack, optimiser, members, step, dtype=torch.float64):
     return loss.total.tolist()
 
 
-def optimiser_of(stack, members):
-    return StackedAdamW(stack.parameters, [RATES[k] for k in members], [DECAYS[k] for k in members])
+def optimiser_of(stack, folds):
+    return StackedAdamW(stack.parameters, [RATES[k] for k in folds], [DECAYS[k] for k in folds])
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +294,7 @@ def start():
     ]
 
 
-LONE = (0, 3)  # members that are also trained alone, to compare with
+LONE = (0, 3)  # folds that are also trained alone, to compare with
 
 
 @pytest.fixture(scope="module")
@@ -311,29 +309,29 @@ def trained_alone(start):
 
 
 @pytest.mark.parametrize(
-    "members", [[3], [0, 3, 5], pytest.param([*range(8)], marks=pytest.mark.slow)]
+    "folds", [[3], [0, 3, 5], pytest.param([*range(8)], marks=pytest.mark.slow)]
 )
-def test_50_steps_of_a_stack_equal_those_of_lone_folds(start, trained_alone, members):
-    stack = StackedDADNet.of([start[k] for k in members])
-    optimiser = optimiser_of(stack, members)
-    losses = [step_stack(stack, optimiser, members, step) for step in range(STEPS)]
+def test_50_steps_of_a_stack_equal_those_of_lone_folds(start, trained_alone, folds):
+    stack = StackedDADNet.of([start[k] for k in folds])
+    optimiser = optimiser_of(stack, folds)
+    losses = [step_stack(stack, optimiser, folds, step) for step in range(STEPS)]
     losses = torch.tensor(losses, dtype=torch.float64)
-    for k in set(members) & set(LONE):
-        i = members.index(k)
+    for k in set(folds) & set(LONE):
+        i = folds.index(k)
         model, lone, lone_losses = trained_alone[k]
         assert_near(losses[:, i], torch.tensor(lone_losses, dtype=torch.float64), 1e-9)
         wanted = model.state_dict()
-        for name, value in stack.member_state(i).items():
+        for name, value in stack.fold_state(i).items():
             assert_near(value, wanted[name], 1e-9)
         states = lone.state_dict()["state"]
-        found = optimiser.member_state(i)["state"]
+        found = optimiser.fold_state(i)["state"]
         assert found.keys() == states.keys()
         for j, state in states.items():
             for part, value in state.items():
                 assert_near(found[j][part], value, 1e-9)
 
 
-# Members of a stack that align what they like: (stages, lambda, learning rate, weight decay, label
+# Folds of a stack that align what they like: (stages, lambda, learning rate, weight decay, label
 # smoothing). The students are wider than the teacher, so every stage has an adapter. At three times
 # its rate the third multiplies one unit of rounding in its lone weights by up to 10^9 in 50 steps.
 MIXED = [
@@ -345,7 +343,7 @@ MIXED = [
 ]
 
 
-def mixed_members(settings=MIXED):
+def mixed_folds(settings=MIXED):
     shared = teacher()
     return [
         dual(f"mixed {k}", shared, "nano", stages, weight)
@@ -393,7 +391,7 @@ def mixed_optimiser(stack, numbers):
 
 
 def mixed_step(stack, optimiser, numbers, step, chosen=None):
-    """A step of the members `numbers`, of which those at the places `chosen` take part."""
+    """A step of the folds `numbers`, of which those at the places `chosen` take part."""
     places = range(len(numbers)) if chosen is None else chosen
     active = [numbers[place] for place in places]
     batches = [batch(k, step) for k in active]
@@ -402,8 +400,8 @@ def mixed_step(stack, optimiser, numbers, step, chosen=None):
     labels = torch.nn.utils.rnn.pad_sequence([y for _, y in batches], batch_first=True)
     keep = stack.draw_keep(sizes, [generator("drop", k, step) for k in active])
     valid = torch.arange(x.shape[1]) < torch.tensor(sizes)[:, None]
-    members = None if chosen is None else torch.tensor(chosen)
-    output = stack(x, keep, valid=valid, members=members)
+    folds = None if chosen is None else torch.tensor(chosen)
+    output = stack(x, keep, valid=valid, folds=folds)
     loss = fold_losses(
         output,
         labels,
@@ -421,11 +419,11 @@ def mixed_step(stack, optimiser, numbers, step, chosen=None):
 def assert_equals_lone(stack, optimiser, place, model, lone, tolerance=1e-9):
     """Weights, statistics and the optimiser's state under the lone fold's own names."""
     wanted = {n: v for n, v in model.state_dict().items() if not n.startswith("teacher.")}
-    found = stack.member_state(place)
+    found = stack.fold_state(place)
     assert found.keys() == wanted.keys()
     for name, value in found.items():
         assert_near(value, wanted[name], tolerance)
-    states, own = lone.state_dict(), optimiser.member_state(place)
+    states, own = lone.state_dict(), optimiser.fold_state(place)
     assert own["param_groups"][0]["params"] == states["param_groups"][0]["params"]
     assert own["state"].keys() == states["state"].keys()
     for j, state in states["state"].items():
@@ -433,7 +431,7 @@ def assert_equals_lone(stack, optimiser, place, model, lone, tolerance=1e-9):
             assert_near(own["state"][j][part], value, tolerance)
 
 
-def test_50_steps_of_members_of_different_settings_equal_those_of_lone_folds():
+def test_50_steps_of_folds_of_different_settings_equal_those_of_lone_folds():
     models = mixed_start()
     numbers = range(len(models))
     stack = StackedDADNet.of(models)
@@ -450,13 +448,13 @@ def test_50_steps_of_members_of_different_settings_equal_those_of_lone_folds():
             for stage, value in losses[step].per_stage.items():
                 assert_near(value[k], own.per_stage.get(stage, torch.zeros_like(value[k])), 1e-9)
         assert_equals_lone(stack, optimiser, k, model, lone)
-    kept = stack.member_state(3)  # lambda 0: its adapters are as they were, bit for bit
+    kept = stack.fold_state(3)  # lambda 0: its adapters are as they were, bit for bit
     assert all(torch.equal(kept[f"adapters.{n}"], value) for n, value in unused.items())
 
 
 @pytest.mark.parametrize("chosen", [[1], [3, 1], [4, 0], [2, 3], [4, 2, 1, 0], [4, 3, 2, 1, 0]])
-def test_some_members_of_different_settings_may_be_stepped(chosen):
-    models = mixed_members()
+def test_some_folds_of_different_settings_may_be_stepped(chosen):
+    models = mixed_folds()
     numbers = range(len(models))
     stack = StackedDADNet.of(models)
     optimiser = mixed_optimiser(stack, numbers)
@@ -471,29 +469,29 @@ def test_some_members_of_different_settings_may_be_stepped(chosen):
 
 def test_a_fold_moves_between_stacks_of_different_settings():
     """Interrupted in one stack, it goes on from its own states among other neighbours."""
-    models = mixed_members()
+    models = mixed_folds()
     lone = [mixed_lone_optimiser(model, k) for k, model in enumerate(models)]
     for step in range(2):
         for k, model in enumerate(models):
             mixed_lone_step(model, lone[k], k, step)
-    moved = mixed_members()
+    moved = mixed_folds()
     kept = [mixed_lone_optimiser(model, k) for k, model in enumerate(moved)]
     for step, parts in enumerate(([[0, 2, 1], [3, 4]], [[3, 2], [4, 1, 0]])):
         for numbers in parts:
             stack = StackedDADNet.of([moved[k] for k in numbers])
             optimiser = mixed_optimiser(stack, numbers)
             for place, k in enumerate(numbers):
-                optimiser.load_member_state(place, kept[k].state_dict())
+                optimiser.load_fold_state(place, kept[k].state_dict())
             mixed_step(stack, optimiser, numbers, step)
             for place, k in enumerate(numbers):
-                moved[k].load_state_dict(stack.member_state(place), strict=False)
-                kept[k].load_state_dict(optimiser.member_state(place))
+                moved[k].load_state_dict(stack.fold_state(place), strict=False)
+                kept[k].load_state_dict(optimiser.fold_state(place))
                 if step == 1:
                     assert_equals_lone(stack, optimiser, place, models[k], lone[k], 1e-11)
 
 
 def test_a_member_that_breaks_down_does_not_reach_those_that_align_less():
-    models = mixed_members()
+    models = mixed_folds()
     stack = StackedDADNet.of(models)
     with torch.no_grad():
         stack.parameters["adapters.0.conv.weight"][2] = torch.nan
@@ -504,7 +502,7 @@ def test_a_member_that_breaks_down_does_not_reach_those_that_align_less():
 
 
 def test_teacher_maps_that_lack_a_stage_are_refused():
-    stack = StackedDADNet.of(mixed_members()).eval()
+    stack = StackedDADNet.of(mixed_folds()).eval()
     x = flows(5, 2)
     maps = stack.run_teacher(x)
     assert {stage: len(found) for stage, found in maps.items()} == {0: 1, 2: 2, 3: 2}
@@ -521,12 +519,12 @@ def test_a_fold_goes_on_in_a_stack_and_out_of_it_again(start, trained_alone):
         step_lone(model, lone, 3, step)
     stack = StackedDADNet.of(start[:2])
     optimiser = optimiser_of(stack, [0, 1])
-    stack.load_member_state(1, model.state_dict())
-    optimiser.load_member_state(1, lone.state_dict())
+    stack.load_fold_state(1, model.state_dict())
+    optimiser.load_fold_state(1, lone.state_dict())
     for step in range(cut, again):
         step_stack(stack, optimiser, [0, 3], step)
-    model.load_state_dict(stack.member_state(1), strict=False)
-    lone.load_state_dict(optimiser.member_state(1))
+    model.load_state_dict(stack.fold_state(1), strict=False)
+    lone.load_state_dict(optimiser.fold_state(1))
     losses = [step_lone(model, lone, 3, step) for step in range(again, 9)]
     wanted = torch.tensor(trained_alone[3][2][again:9], dtype=torch.float64)
     assert_near(torch.tensor(losses, dtype=torch.float64), wanted, 1e-11)
@@ -538,40 +536,38 @@ def test_early_float32_steps_agree_to_the_rounding_of_another_order_of_summation
     Three updates later a weight whose gradient is all rounding (a bias before BatchNorm) may have
     moved by the learning rate either way, so it is losses and predictions that are compared.
     """
-    members = [copy.deepcopy(start[k]).float() for k in range(3)]
-    stack = StackedDADNet.of(members)
+    folds = [copy.deepcopy(start[k]).float() for k in range(3)]
+    stack = StackedDADNet.of(folds)
     optimiser = optimiser_of(stack, range(3))
-    lone = [lone_optimiser(model, k) for k, model in enumerate(members)]
+    lone = [lone_optimiser(model, k) for k, model in enumerate(folds)]
     for step in range(3):
         together = step_stack(stack, optimiser, range(3), step, torch.float32)
-        alone = [
-            step_lone(model, lone[k], k, step, torch.float32) for k, model in enumerate(members)
-        ]
+        alone = [step_lone(model, lone[k], k, step, torch.float32) for k, model in enumerate(folds)]
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     x = flows(3, 6, dtype=torch.float32)
     with torch.no_grad():
         found = stack.eval()(x).logits.softmax(2)
         wanted = torch.stack(
-            [m.eval()(own).logits.softmax(1) for m, own in zip(members, x, strict=True)]
+            [m.eval()(own).logits.softmax(1) for m, own in zip(folds, x, strict=True)]
         )
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-3)
     assert torch.equal(found.argmax(2), wanted.argmax(2))
 
 
 def test_states_come_back_bit_for_bit():
-    members = build("adapters", 3)
-    stack = StackedDADNet.of(members)
-    for k, member in enumerate(members):
-        own = {n: v for n, v in member.state_dict().items() if not n.startswith("teacher.")}
-        state = stack.member_state(k)
+    folds = build("adapters", 3)
+    stack = StackedDADNet.of(folds)
+    for k, fold in enumerate(folds):
+        own = {n: v for n, v in fold.state_dict().items() if not n.startswith("teacher.")}
+        state = stack.fold_state(k)
         assert state.keys() == own.keys()
         assert all(torch.equal(state[n], own[n]) for n in own)
-    before = stack.member_state(1)
-    stack.load_member_state(0, members[2].state_dict())
-    assert all(torch.equal(v, stack.member_state(2)[n]) for n, v in stack.member_state(0).items())
-    assert all(torch.equal(v, before[n]) for n, v in stack.member_state(1).items())
-    with pytest.raises(DadnetError, match="names of the member,"):
-        stack.load_member_state(0, members[2].student.state_dict())
+    before = stack.fold_state(1)
+    stack.load_fold_state(0, folds[2].state_dict())
+    assert all(torch.equal(v, stack.fold_state(2)[n]) for n, v in stack.fold_state(0).items())
+    assert all(torch.equal(v, before[n]) for n, v in stack.fold_state(1).items())
+    with pytest.raises(DadnetError, match="names of the fold,"):
+        stack.load_fold_state(0, folds[2].student.state_dict())
 
 
 def test_the_optimiser_steps_only_the_members_named():
@@ -580,15 +576,15 @@ def test_the_optimiser_steps_only_the_members_named():
     weights["a"].grad = torch.ones(3, 2, dtype=torch.float64)
     optimiser.step([1])
     torch.testing.assert_close(weights["a"].detach()[:, 0].tolist(), [1.0, 0.7, 1.0])
-    assert optimiser.member_state(0)["state"] == {}
-    assert optimiser.member_state(1)["state"][0]["step"] == 1
+    assert optimiser.fold_state(0)["state"] == {}
+    assert optimiser.fold_state(1)["state"][0]["step"] == 1
 
 
 def test_members_that_differ_in_more_than_weights_are_refused():
     one, other = dual(0, teacher()), dual(1, student("another teacher"))
     with pytest.raises(DadnetError, match="one teacher"):
         StackedDADNet.of([one, other])
-    with pytest.raises(DadnetError, match="members alike"):
+    with pytest.raises(DadnetError, match="folds alike"):
         StackedDADNet.of([student(0), student(1, head="linear")])
     with pytest.raises(DadnetError, match="at least one"):
         StackedDADNet.of([])
