@@ -1,4 +1,4 @@
-"""The state of a fold in a file, so that an interrupted training continues with the same numbers."""
+"""The state of a fold in a file; an interrupted training continues with the same numbers."""
 
 import io
 import pickle

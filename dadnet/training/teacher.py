@@ -85,8 +85,8 @@ class Teacher:
             )
         if card.normalisation != "clip":
             raise DadnetError(
-                f"macro weights: {path} needs flows normalised by its fit clips; expected a teacher "
-                "of flows that are normalised per clip"
+                f"macro weights: {path} needs flows normalised by its fit clips; expected a "
+                "teacher of flows that are normalised per clip"
             )
         if card.model.model_type != "baseline":
             raise DadnetError(

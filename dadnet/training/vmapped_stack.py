@@ -120,7 +120,7 @@ class VmappedFoldStack(FoldStack):
 
     stack: VmappedStack
 
-    def _put_together(self) -> VmappedStack:
+    def _stack_networks(self) -> VmappedStack:
         return VmappedStack([fold.model for fold in self.folds])  # type: ignore[misc]
 
     def _training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
