@@ -24,7 +24,8 @@ from dadnet.models.microflownext import (
     get_microflownext,
 )
 from dadnet.models.precision import full
-from dadnet.models.weights import infer_architecture, load_reference_state, load_weights
+from dadnet.models.public_checkpoints import infer_architecture, load_reference_state
+from dadnet.models.weights import load_weights
 
 Stages = Iterable[int] | Mapping[int, bool]
 
