@@ -134,8 +134,8 @@ def crd(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
     """
     ours, theirs = (_unit(points) for points in (student, teacher))
     scores = (ours @ theirs.mT / CRD_TEMPERATURE).masked_fill((weights == 0)[:, None], -torch.inf)
-    found = scores.log_softmax(2).diagonal(dim1=1, dim2=2)
-    return -(found.where(weights > 0, 0.0) * weights).sum(1)
+    matched = scores.log_softmax(2).diagonal(dim1=1, dim2=2)
+    return -(matched.where(weights > 0, 0.0) * weights).sum(1)
 
 
 def coral(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ _SHOWN = 4  # names listed in a one-line message
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of the weights of a checkpoint.
+    """Which weights of a checkpoint were loaded.
 
     Attributes:
         loaded: Names in the model that were filled.
@@ -56,7 +56,7 @@ class LoadReport:
 
 
 class Architecture(NamedTuple):
-    """What the names and shapes of a lone MicroFlowNeXt's weights tell."""
+    """The switches of a MicroFlowNeXt, from the names and shapes of its weights."""
 
     num_classes: int
     use_stn: bool
@@ -80,7 +80,7 @@ def load_reference_state(
         model: A MicroFlowNeXt or a DADNet; filled in place, keeping its dtype and device.
         state_dict: Names and tensors.
         allow_missing: Leave what the checkpoint lacks, or holds in another shape, as it is.
-        branch: Which stream of a two-stream checkpoint fills a lone MicroFlowNeXt.
+        branch: Which stream of a two-stream checkpoint fills a single MicroFlowNeXt.
 
     Returns:
         `LoadReport`; print it.
@@ -119,7 +119,7 @@ def load_reference_state(
 
 
 def infer_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
-    """Read a lone stream's switches off its weights (its size is not inferred).
+    """Infer the switches of a single stream from its weights (not its size).
 
     Args:
         state_dict: Of ours or of either public layout, one stream only.
@@ -156,7 +156,7 @@ def stream_of(state_dict: Mapping[str, Tensor], branch: Branch | None = None) ->
 
 
 def _translate(source: str) -> tuple[Branch | None, str]:
-    """The stream a foreign name belongs to, if it says so, and our name within that stream."""
+    """The stream in a name of a checkpoint, if there is one, and our name within that stream."""
     name = source
     stream: Branch | None = None
     while True:
@@ -173,12 +173,12 @@ def _translate(source: str) -> tuple[Branch | None, str]:
 
 
 def _only_branch(state_dict: Mapping[str, Tensor], branch: Branch | None) -> Branch | None:
-    """The stream that fills a lone network; None where the checkpoint has no streams."""
+    """The stream that fills a single network; None where the checkpoint has no streams."""
     present = {stream for stream, _ in map(_translate, state_dict)} - {None}
     if branch is not None:
         if branch not in present:
-            found = ", ".join(sorted(filter(None, present))) or "no streams"
-            raise DadnetError(f"expected weights of the {branch}, the checkpoint has {found}")
+            streams = ", ".join(sorted(filter(None, present))) or "no streams"
+            raise DadnetError(f"expected weights of the {branch}, the checkpoint has {streams}")
         return branch
     if len(present) > 1:
         raise DadnetError(
@@ -216,8 +216,8 @@ def _reason_to_skip(
 
 
 def _missing_message(report: LoadReport, total: int) -> str:
-    told = {n: r for n, r in report.skipped.items() if not r.startswith("the constant")}
-    because = f"; skipped: {_short([f'{n} ({r})' for n, r in told.items()])}" if told else ""
+    skipped = [f"{n} ({r})" for n, r in report.skipped.items() if not r.startswith("the constant")]
+    because = f"; skipped: {_short(skipped)}" if skipped else ""
     return (
         f"expected all {total} weights, {len(report.missing)} are missing: "
         f"{_short(report.missing)}{because}; allow_missing=True loads the rest"

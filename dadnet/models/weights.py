@@ -59,7 +59,7 @@ def load_weights(path: str | Location) -> LoadedWeights:
 
 
 def _load_remote(path: RemotePath) -> LoadedWeights:
-    """Through a file of this process's own, since the reader wants one."""
+    """By a temporary copy, since the reader needs a file."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -6,8 +6,6 @@ channels of the last stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,7 +41,7 @@ def student_maps(
     """
     with in_full(x.device):
         flow, theta = _align_flow(single, x, weights, training, valid)
-    keeps = _keep_of_blocks(single, keep, flow)
+    keeps = single.keep_of_blocks(keep, flow)
     stages: list[Tensor] = []
     for i, (downsample, stage) in enumerate(
         zip(single.downsample_layers, single.stages, strict=True)
@@ -107,13 +105,3 @@ def _downsample(maps: Tensor, step: nn.Sequential, weights: Weights) -> Tensor:
     if isinstance(rest, ChannelAttention):
         x = layers.channel_attention(x, weights.below(1))
     return x
-
-
-def _keep_of_blocks(
-    single: MicroFlowNeXt, keep: Tensor | None, x: Tensor
-) -> Iterator[Tensor | None]:
-    rates = single.drop_rates
-    if keep is None:
-        return iter([None] * len(rates))
-    factors = keep.to(device=x.device, dtype=x.dtype).unbind(1)
-    return iter([f if rate > 0 else None for f, rate in zip(factors, rates, strict=True)])
