@@ -107,10 +107,10 @@ class MicroFlowNeXt(nn.Module):
         self.head = nn.Linear(dims[-1], num_classes)
         initialise(self, generator)
         if use_stn:  # starts at the identity
-            last = self.fc_loc[2]
-            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            affine = self.fc_loc[2]
+            nn.init.zeros_(affine.weight)  # type: ignore[arg-type]
             with torch.no_grad():
-                last.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))  # type: ignore[operator]
+                affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))  # type: ignore[operator]
 
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, *, keep: Tensor | None = None
