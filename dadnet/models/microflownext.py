@@ -54,18 +54,40 @@ class ModelOutput(NamedTuple):
 
 
 class MicroFlowNeXt(nn.Module):
-    """Motion-sensitive backbone for flows; see `get_microflownext` for the arguments."""
+    """Motion-sensitive backbone for flows; on the CPU in float32, in training mode.
+
+    Args:
+        num_classes: Number of classes K.
+        model_size: A key of `MODEL_SIZES`: ultralight, nano, micro, tiny, small, base.
+        input_size: Side S of the square flows, at least 32, pixels.
+        flow_correction: How vectors turn with the spatial transformer, see `blocks.correct_flow`.
+        head: `tokens`: attention over the positions of the clip's last stage, mean, LayerNorm,
+            linear. `pooled`: mean, LayerNorm, the reference's attention at batch size one, linear.
+            `linear`: mean, LayerNorm, linear.
+        use_stn: False leaves the spatial transformer out.
+        channel_attention: False leaves the peak-enhanced channel attention out.
+        head_attention: False is the same as `head="linear"`.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
+        generator: Source of the initial weights (a CPU generator); None takes torch's global one.
+
+    Raises:
+        DadnetError: If an argument is out of its range.
+
+    Reference: Zhang and Ben, DAD-Net: A Distribution-Aligned Dual-Stream Framework for Cross-Domain
+        Micro-Expression Recognition, 2025.
+    """
 
     def __init__(
         self,
         num_classes: int,
-        model_size: str,
+        model_size: str = "micro",
         input_size: int = 224,
         flow_correction: FlowCorrection = "inverse",
         head: Head = "tokens",
         *,
         use_stn: bool = True,
         channel_attention: bool = True,
+        head_attention: bool = True,
         drop_path_rate: float = 0.1,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -78,6 +100,7 @@ class MicroFlowNeXt(nn.Module):
             flow_correction=(flow_correction, get_args(FlowCorrection)),
             head=(head, get_args(Head)),
         )
+        head = head if head_attention else "linear"
         depths, dims = MODEL_SIZES[model_size]
         self.num_classes = num_classes
         self.model_size = model_size
@@ -248,55 +271,7 @@ class MicroFlowNeXt(nn.Module):
         }
 
 
-def get_microflownext(
-    num_classes: int,
-    model_size: str = "micro",
-    input_size: int = 224,
-    flow_correction: FlowCorrection = "inverse",
-    head: Head = "tokens",
-    *,
-    use_stn: bool = True,
-    channel_attention: bool = True,
-    head_attention: bool = True,
-    drop_path_rate: float = 0.1,
-    generator: torch.Generator | None = None,
-) -> MicroFlowNeXt:
-    """Build a MicroFlowNeXt.
-
-    Args:
-        num_classes: Number of classes K.
-        model_size: A key of `MODEL_SIZES`: ultralight, nano, micro, tiny, small, base.
-        input_size: Side S of the square flows, at least 32, pixels.
-        flow_correction: How vectors turn with the spatial transformer, see `blocks.correct_flow`.
-        head: `tokens`: attention over the positions of the clip's last stage, mean, LayerNorm,
-            linear. `pooled`: mean, LayerNorm, the reference's attention at batch size one, linear.
-            `linear`: mean, LayerNorm, linear.
-        use_stn: False leaves the spatial transformer out.
-        channel_attention: False leaves the peak-enhanced channel attention out.
-        head_attention: False is the same as `head="linear"`.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
-        generator: Source of the initial weights (a CPU generator); None takes torch's global one.
-
-    Returns:
-        The model on the CPU in float32, in training mode.
-
-    Raises:
-        DadnetError: If an argument is out of its range.
-
-    Reference: Zhang and Ben, DAD-Net: A Distribution-Aligned Dual-Stream Framework for Cross-Domain
-        Micro-Expression Recognition, 2025.
-    """
-    return MicroFlowNeXt(
-        num_classes,
-        model_size,
-        input_size,
-        flow_correction,
-        head if head_attention else "linear",
-        use_stn=use_stn,
-        channel_attention=channel_attention,
-        drop_path_rate=drop_path_rate,
-        generator=generator,
-    )
+get_microflownext = MicroFlowNeXt  # the public name
 
 
 def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:

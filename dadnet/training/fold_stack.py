@@ -60,7 +60,7 @@ class FoldStack:
 
     def _stack_networks(self) -> Any:
         """The networks of all folds as one; subclasses stack other networks."""
-        return StackedDADNet.of([fold.model for fold in self.folds])  # type: ignore[misc]
+        return StackedDADNet([fold.model for fold in self.folds])  # type: ignore[misc]
 
     def train_epoch(self) -> None:
         """One pass of every fold over its own fit clips."""

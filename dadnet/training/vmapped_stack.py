@@ -9,7 +9,7 @@ Axes: K folds, k of them in a call, B clips, S input size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,18 +22,15 @@ from dadnet.models.baselines import BaselineNetwork
 from dadnet.models.precision import full, half_products
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.stack.layout import FoldLayout
+from dadnet.training.stack.network import Stack
 
 
-class VmappedStack:
+class VmappedStack(Stack):
     """K baselines of one architecture.
 
     Args:
         models: Networks of one architecture and device. Their weights are copied. The modules of
             the first one are run with the weights of the others; its own weights stay.
-
-    Attributes:
-        parameters: name: the weights of all folds, shape (K, *shape in a single network).
-        buffers: the same for the running statistics of BatchNorm.
 
     Raises:
         DadnetError: If there is none, or they differ.
@@ -43,13 +40,9 @@ class VmappedStack:
         described = [model.describe() for model in models]
         if not models or any(other != described[0] for other in described):
             raise DadnetError(f"expected folds alike in a stack, got {described}")
+        names = {name: name for name in models[0].state_dict()}
+        super().__init__(models, [FoldLayout((), names)] * len(models))
         self.single = models[0]
-        self.parameters = _stacked([dict(model.named_parameters()) for model in models])
-        self.buffers = _stacked([dict(model.named_buffers()) for model in models])
-        for parameter in self.parameters.values():
-            parameter.requires_grad_()
-        names = {name: name for name in (*self.parameters, *self.buffers)}
-        self.layouts = [FoldLayout((), names)] * len(models)
 
     def train(self, mode: bool = True) -> VmappedStack:
         """Set the mode of all folds."""
@@ -59,16 +52,6 @@ class VmappedStack:
     def eval(self) -> VmappedStack:
         """Set evaluation mode."""
         return self.train(False)
-
-    def zero_grad(self) -> None:
-        """Drop the gradients."""
-        for parameter in self.parameters.values():
-            parameter.grad = None
-
-    def fold_state(self, k: int) -> dict[str, Tensor]:
-        """Copies of the weights and buffers of fold k, as the state dict of a single network."""
-        tensors = {**self.parameters, **self.buffers}
-        return {name: value.detach()[k].clone() for name, value in tensors.items()}
 
     def __call__(
         self, x: Tensor, keep: Sequence[Tensor] | None = None, folds: Tensor | None = None
@@ -157,10 +140,3 @@ class VmappedFoldStack(FoldStack):
             for of_fold, batch, m in zip(full(logits), batches, folds, strict=True)
         ]
         return torch.stack(losses)
-
-
-def _stacked(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {
-        name: torch.stack([state[name].detach().contiguous() for state in states])
-        for name in states[0]
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,15 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 from dadnet.training.stack.layout import FoldLayout
 from dadnet.training.stack.torch_internals import fused_adamw_step
+
+
+class _Tensors(NamedTuple):
+    """A weight of one fold, its moments and its step count."""
+
+    weight: Tensor
+    mean: Tensor
+    square: Tensor
+    step: Tensor
 
 
 class StackedAdamW:
@@ -56,22 +65,15 @@ class StackedAdamW:
             set(rows) - set(self._rows(layout.unused))
             for rows, layout in zip(self._fold_rows, layouts, strict=True)
         ]
-        self._moments = {
-            name: (
-                torch.zeros_like(p, requires_grad=False),
-                torch.zeros_like(p, requires_grad=False),
-            )
-            for name, p in self.parameters.items()
-        }
-        # Steps of each weight of each fold: (weights, K), on the device as the kernel wants it.
-        self._steps = torch.zeros(len(self.parameters), len(first), device=first.device)
-        # Of each fold: weight, moments and steps of each weight, made once since they are views.
-        self._views = [
+        weights = list(self.parameters.values())
+        # On the device, as the kernel needs them.
+        steps = torch.zeros(len(weights), len(first), device=first.device)
+        moments = [[torch.zeros_like(w, requires_grad=False) for _ in range(2)] for w in weights]
+        # Views, made once.
+        self._tensors = [
             [
-                (parameter.detach()[k], mean[k], square[k], self._steps[i, k])
-                for i, (parameter, (mean, square)) in enumerate(
-                    zip(self.parameters.values(), self._moments.values(), strict=True)
-                )
+                _Tensors(weight.detach()[k], mean[k], square[k], steps[i, k])
+                for i, (weight, (mean, square)) in enumerate(zip(weights, moments, strict=True))
             ]
             for k in range(len(first))
         ]
@@ -88,7 +90,7 @@ class StackedAdamW:
         }
         for k in range(len(self.lr)) if folds is None else folds:
             rows = [i for i in gradients if i in self._stepped[k]]
-            weights, means, squares, steps = zip(*(self._views[k][i] for i in rows), strict=True)
+            weights, means, squares, steps = zip(*(self._tensors[k][i] for i in rows), strict=True)
             fused_adamw_step(
                 weights,
                 [gradients[i][k] for i in rows],
@@ -108,16 +110,15 @@ class StackedAdamW:
 
     def fold_state(self, k: int) -> dict[str, Any]:
         """The state of fold k as `torch.optim.AdamW(...).state_dict()` of a single fold."""
-        state: dict[int, dict[str, Tensor]] = {}
-        names = list(self.parameters)
-        for position, i in enumerate(self._fold_rows[k]):
-            if self._steps[i, k] > 0:
-                mean, square = self._moments[names[i]]
-                state[position] = {
-                    "step": self._steps[i, k].cpu().clone(),
-                    "exp_avg": mean[k].clone(),
-                    "exp_avg_sq": square[k].clone(),
-                }
+        state = {
+            position: {
+                "step": tensors.step.cpu().clone(),
+                "exp_avg": tensors.mean.clone(),
+                "exp_avg_sq": tensors.square.clone(),
+            }
+            for position, tensors in enumerate(self._tensors[k][i] for i in self._fold_rows[k])
+            if tensors.step > 0
+        }
         return {"state": state, "param_groups": [self._group(k)]}
 
     def _group(self, k: int) -> dict[str, Any]:
@@ -152,10 +153,8 @@ class StackedAdamW:
                 f"and eps {self.eps}, got {loaded}"
             )
         self.lr[k], self.weight_decay[k] = group["lr"], group["weight_decay"]
-        names = list(self.parameters)
         for position, i in enumerate(self._fold_rows[k]):
-            mean, square = self._moments[names[i]]
-            saved = state["state"].get(position, {})
-            self._steps[i, k] = saved.get("step", 0.0)
-            mean[k] = saved.get("exp_avg", 0.0)
-            square[k] = saved.get("exp_avg_sq", 0.0)
+            saved, tensors = state["state"].get(position, {}), self._tensors[k][i]
+            tensors.step.copy_(torch.as_tensor(saved.get("step", 0.0)))
+            tensors.mean.copy_(torch.as_tensor(saved.get("exp_avg", 0.0)))
+            tensors.square.copy_(torch.as_tensor(saved.get("exp_avg_sq", 0.0)))

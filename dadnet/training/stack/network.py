@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dadnet.base.errors import DadnetError
 from dadnet.models import DADNet, MicroFlowNeXt
@@ -29,7 +29,6 @@ from dadnet.training.stack import layers
 from dadnet.training.stack.aligned import AligningFolds, adapt, pick, pick_maps, run_teacher
 from dadnet.training.stack.layers import Weights
 from dadnet.training.stack.layout import (
-    TEACHER,
     FoldLayout,
     adapter_stage,
     check_alike,
@@ -38,65 +37,67 @@ from dadnet.training.stack.layout import (
 from dadnet.training.stack.student import student_logits, student_maps
 
 
-class StackedDADNet:
-    """K networks of one architecture; build it with :meth:`of`.
+class Stack:
+    """Weights of K networks of one architecture.
+
+    Args:
+        models: The networks; their weights are copied.
+        layouts: Which stages each one aligns, and its names in the stack.
 
     Attributes:
         parameters: name in the stack: trainable weights of the folds, (K, *shape of a single one).
         buffers: the same for the running statistics of BatchNorm.
-        layouts: which of these each fold has, and which stages it aligns.
-        single: the network of one fold, for the common architecture; its own weights are not used.
-        training: the mode, as of a single network.
+        layouts: as above.
     """
 
-    def __init__(
-        self,
-        single: DADNet | MicroFlowNeXt,
-        layouts: Sequence[FoldLayout],
-        parameters: dict[str, Tensor],
-        buffers: dict[str, Tensor],
-        adapters: Mapping[int, FeatureAdapter],
-    ) -> None:
-        self.single = single
+    def __init__(self, models: Sequence[nn.Module], layouts: Sequence[FoldLayout]) -> None:
         self.layouts = list(layouts)
-        self.parameters = parameters
-        self.buffers = buffers
-        self.training = single.training
-        self._adapters = adapters  # adapted stage: one adapter, for its settings
-        self._device = next(iter(parameters.values())).device
-        self._all = AligningFolds.of(self.layouts, None, self._device)
-
-    @classmethod
-    def of(cls, models: Sequence[DADNet | MicroFlowNeXt]) -> StackedDADNet:
-        """Copy networks into a stack.
-
-        Args:
-            models: Networks of one architecture, device and dtype; of `DADNet` all with the same
-                teacher. Which stages are aligned, and whether lambda is 0, may differ. The modules
-                of the first one stay in use (its teacher, and its settings).
-
-        Raises:
-            DadnetError: If there is none, or they differ in more than their weights and alignment.
-        """
-        check_alike(models)
-        layouts = [FoldLayout.of(model) for model in models]
-        weights = stack_tensors([dict(model.named_parameters()) for model in models], layouts)
-        for weight in weights.values():
-            weight.requires_grad_()
-        buffers = stack_tensors([dict(model.named_buffers()) for model in models], layouts)
-        adapters: dict[int, FeatureAdapter] = {}
-        for model in models:
-            if isinstance(model, DADNet):
-                adapters.update(zip(model.adapted_stages, model.adapters, strict=True))  # type: ignore[arg-type]
-        return cls(models[0], layouts, weights, buffers, adapters)
+        self.parameters = stack_tensors([dict(m.named_parameters()) for m in models], layouts)
+        self.buffers = stack_tensors([dict(m.named_buffers()) for m in models], layouts)
+        for parameter in self.parameters.values():
+            parameter.requires_grad_()
 
     def __len__(self) -> int:
-        return len(next(iter(self.parameters.values())))
+        return len(self.layouts)
 
-    @property
-    def student(self) -> MicroFlowNeXt:
-        """The student of a single fold, for its settings."""
-        return self.single.student if isinstance(self.single, DADNet) else self.single
+    def fold_state(self, k: int) -> dict[str, Tensor]:
+        """Copies of the weights and buffers of fold k, under the names of its single network."""
+        tensors = {**self.parameters, **self.buffers}
+        names = self.layouts[k].names
+        return {single: tensors[name].detach()[k].clone() for single, name in names.items()}
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+
+class StackedDADNet(Stack):
+    """K students of one architecture, each with its adapters, and their common teacher.
+
+    Args:
+        models: Networks of one architecture, device and dtype; of `DADNet` all with the same
+            teacher. Which stages are aligned, and whether lambda is 0, may differ. The modules of
+            the first one stay in use (its teacher, and its settings).
+
+    Attributes:
+        single: the first network, for the common architecture; its own weights are not used.
+        training: the mode, as of a single network.
+
+    Raises:
+        DadnetError: If there is no network, or they differ in more than weights and alignment.
+    """
+
+    def __init__(self, models: Sequence[DADNet | MicroFlowNeXt]) -> None:
+        check_alike(models)
+        super().__init__(models, [FoldLayout.of(model) for model in models])
+        self.single, self.training = models[0], models[0].training
+        self._adapters: dict[int, FeatureAdapter] = {}  # adapted stage: one adapter, for settings
+        for model in models:
+            if isinstance(model, DADNet):
+                self._adapters.update(zip(model.adapted_stages, model.adapters, strict=True))  # type: ignore[arg-type]
+        self._device = next(iter(self.parameters.values())).device
+        self._all = AligningFolds.of(self.layouts, None, self._device)
 
     def train(self, mode: bool = True) -> StackedDADNet:
         """Set the mode; the teacher stays in evaluation mode."""
@@ -107,37 +108,10 @@ class StackedDADNet:
         """Set evaluation mode."""
         return self.train(False)
 
-    def fold_state(self, k: int) -> dict[str, Tensor]:
-        """Copies of the weights and buffers of fold k, under the names of its single network."""
-        tensors = {**self.parameters, **self.buffers}
-        names = self.layouts[k].names
-        return {single: tensors[name].detach()[k].clone() for single, name in names.items()}
-
-    @torch.no_grad()
-    def load_fold_state(self, k: int, state: Mapping[str, Tensor]) -> None:
-        """Fill a fold in place; the inverse of :meth:`fold_state`.
-
-        Args:
-            k: Which fold.
-            state: State dict of a single network; the weights of a teacher in it are not read.
-
-        Raises:
-            DadnetError: If the names differ from those of the fold; nothing is changed then.
-        """
-        tensors = {**self.parameters, **self.buffers}
-        names = self.layouts[k].names
-        trained = {name for name in state if not name.startswith(TEACHER)}
-        if odd := sorted(trained ^ set(names)):
-            raise DadnetError(
-                f"expected the {len(names)} names of the fold, got a difference in {odd[:4]}"
-            )
-        for single, name in names.items():
-            tensors[name][k].copy_(state[single])
-
-    def zero_grad(self) -> None:
-        """Drop the gradients."""
-        for parameter in self.parameters.values():
-            parameter.grad = None
+    @property
+    def student(self) -> MicroFlowNeXt:
+        """The student of a single fold, for its settings."""
+        return self.single.student if isinstance(self.single, DADNet) else self.single
 
     def draw_keep(self, sizes: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
         """Draw the stochastic depth of every fold, with the numbers of a single training.
@@ -175,7 +149,7 @@ class StackedDADNet:
                 Of use in training mode only, where clips meet in batch statistics.
             folds: Indices of the folds of x, int64, distinct, shape (K of x,); None is all. The
                 gradients of the other folds are 0 and their buffers stay.
-            teacher_maps: Result of `run_teacher(x, folds)`, where it was run beforehand.
+            teacher_maps: Result of `aligned.run_teacher`, where it was run beforehand.
 
         Returns:
             `StackedOutput`.
@@ -210,19 +184,6 @@ class StackedDADNet:
         weights = self._weights(None)
         maps, _ = student_maps(self.student, x, weights, self.training)
         return student_logits(self.student, maps[-1], weights)[0]
-
-    def run_teacher(self, x: Tensor, folds: Tensor | None = None) -> dict[int, Tensor]:
-        """The maps of the shared teacher; see `DADNet.run_teacher`.
-
-        Args:
-            x: Flows, shape (K, B, 2, S, S).
-            folds: As in the call of the stack.
-
-        Returns:
-            Aligned stage: (K_i, B, C_i of the teacher, H_i, W_i) of the folds that align it, in
-            the order of x; empty where none does.
-        """
-        return run_teacher(self.single, x, self._aligning(folds))
 
     def _aligning(self, folds: Tensor | None) -> AligningFolds:
         return self._all if folds is None else AligningFolds.of(self.layouts, folds, self._device)

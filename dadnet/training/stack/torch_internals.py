@@ -26,19 +26,7 @@ def fused_adamw_step(
     weight_decay: float,
     eps: float,
 ) -> None:
-    """One step of AdamW on some weights; weights, moments and step counts are updated in place.
-
-    Args:
-        weights: Of any shapes, without gradient.
-        gradients: One per weight, of its shape.
-        means: First moment of each weight.
-        squares: Second moment of each weight.
-        steps: Step count of each weight before this step, scalars on the device of the weights.
-        lr: Learning rate.
-        betas: Decay of the first and second moment.
-        weight_decay: Decoupled weight decay.
-        eps: Added to the root of the second moment.
-    """
+    """One step of AdamW; weights, moments and step counts (before this step) change in place."""
     torch._foreach_add_(steps, 1)
     torch._fused_adamw_(
         weights,
