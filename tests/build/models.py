@@ -1,8 +1,6 @@
 """Small networks, their files, and what trains them."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,12 +8,10 @@ from torch import Tensor
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
 from dadnet.folds.protocols import make_folds
-from dadnet.folds.view import FoldView, TrainedFold
+from dadnet.folds.view import FoldView
 from dadnet.inference.model_file import ModelCard, TrainedModel, build_network
 from dadnet.models import DADNet, MicroFlowNeXt, get_dad_net, get_microflownext
 from dadnet.training.build import build_model
-from dadnet.training.checkpoint import CheckpointFile
-from dadnet.training.loop import FoldTask, train_folds
 from dadnet.training.teacher import Teacher
 
 CENTRAL = torch.tensor([-1.0, 0.0, 1.0])
@@ -102,20 +98,3 @@ def views(dataset, made, names=None):
     folds = make_folds(dataset.clips, made.data, made.seed)
     chosen = [f for f in folds if names is None or f.name in names]
     return [FoldView.of(dataset, fold, CPU) for fold in chosen]
-
-
-def train_stack(
-    made: ExperimentConfig,
-    views: Sequence[FoldView],
-    *,
-    teacher: Teacher | None = None,
-    checkpoints: Sequence[CheckpointFile | None] | None = None,
-    **options: Any,
-) -> list[TrainedFold]:
-    """Train all of these folds of one experiment at once; outcomes in the order of `views`."""
-    files = checkpoints or [None] * len(views)
-    tasks = (FoldTask(made, view, file) for view, file in zip(views, files, strict=True))
-    options = {"device": CPU, **options}
-    trained = train_folds(lambda: next(tasks, None), len(views), teacher=teacher, **options)
-    outcomes = {outcome.name: outcome for outcome in trained}
-    return [outcomes[view.name] for view in views]

@@ -105,7 +105,7 @@ def test_the_gradient_of_mmd_is_that_at_fixed_bandwidths():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_member_with_padding_is_as_it_is_alone(name):
+def test_a_fold_with_padding_is_as_it_is_alone(name):
     student, teacher = maps(6, 2, 5, 4, 3, 3), maps(7, 2, 5, 4, 3, 3)
     shares = torch.tensor([[1 / 3] * 3 + [0.0] * 2, [0.2] * 5], dtype=torch.float64)
     student, teacher = student.requires_grad_(), teacher.requires_grad_()

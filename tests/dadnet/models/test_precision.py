@@ -50,7 +50,7 @@ def gradient(of) -> torch.Tensor:
     return torch.cat([p.grad.flatten().double() for p in of if p.grad is not None])
 
 
-def lone_gradient(precision, augmentation, part) -> torch.Tensor:
+def single_gradient(precision, augmentation, part) -> torch.Tensor:
     made = fold(config(precision, augmentation))
     made.training_step(torch.arange(8))
     return gradient(p for name, p in made.model.named_parameters() if part in name)
@@ -60,12 +60,12 @@ def lone_gradient(precision, augmentation, part) -> torch.Tensor:
 @pytest.mark.parametrize("part", ["loc", "stages.0", "stages.3", "attention", "head", "adapters"])
 @pytest.mark.parametrize("augmentation", ["reference-v1", "none"])
 def test_the_gradient_in_bf16_points_where_the_exact_one_does(augmentation, part):
-    exact, half = (lone_gradient(p, augmentation, part) for p in ("float32", "bf16"))
+    exact, half = (single_gradient(p, augmentation, part) for p in ("float32", "bf16"))
     assert not torch.equal(exact, half)
     assert torch.cosine_similarity(exact, half, dim=0) > 0.98
 
 
-def test_a_stack_in_bf16_has_the_gradients_of_its_members():
+def test_a_stack_in_bf16_has_the_gradients_of_its_folds():
     stack = FoldStack([fold(config("bf16"), name) for name in ("f0", "f1")])
     stack.stack.train()
     stack.training_step([0, 1], [torch.arange(8)] * 2)
@@ -74,10 +74,12 @@ def test_a_stack_in_bf16_has_the_gradients_of_its_members():
     for k, name in enumerate(("f0", "f1")):
         alone = fold(config("bf16"), name)
         alone.training_step(torch.arange(8))
-        lone = {n: p.grad for n, p in alone.model.named_parameters() if p.grad is not None}
+        single = {n: p.grad for n, p in alone.model.named_parameters() if p.grad is not None}
         names = stack.stack.layouts[k].names
-        mine = torch.cat([stack.stack.parameters[names[n]].grad[k].flatten() for n in sorted(lone)])
-        theirs = torch.cat([lone[n].flatten() for n in sorted(lone)])
+        mine = torch.cat(
+            [stack.stack.parameters[names[n]].grad[k].flatten() for n in sorted(single)]
+        )
+        theirs = torch.cat([single[n].flatten() for n in sorted(single)])
         assert torch.cosine_similarity(mine, theirs, dim=0) > 0.98
 
 

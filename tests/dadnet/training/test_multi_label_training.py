@@ -24,7 +24,8 @@ from dadnet.inference.score import score
 from dadnet.labels.metrics import uf1
 from dadnet.labels.tasks import MULTI_LABEL, lacking
 from tests.build.flows import make_coded_clips, write_coded_store
-from tests.build.models import make_teacher, train_stack
+from tests.build.models import make_teacher
+from tests.build.training import train_stack
 
 CPU = torch.device("cpu")
 UNITS = ("AU1", "AU4", "AU9", "AU12", "AU15")

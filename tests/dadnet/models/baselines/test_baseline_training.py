@@ -28,7 +28,7 @@ from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.stack_size import choose_stack_size
 from dadnet.training.vmapped_stack import VmappedStack
 from tests.build.flows import make_clips, write_store
-from tests.build.models import train_stack
+from tests.build.training import train_stack
 
 CPU, SIZE = torch.device("cpu"), 32
 NETWORKS = [name for name in BASELINES if name not in FITTED_BASELINES]
@@ -108,7 +108,7 @@ def test_it_learns_the_pattern_unless_it_is_a_dummy_and_fails_on_shuffled_labels
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_logits_gradients_and_statistics_are_every_members_own(name):
+def test_logits_gradients_and_statistics_equal_those_of_single_networks(name):
     """Folds 0 and 2 of three, in float64."""
     folds = [build_baseline(name, 3, SIZE, generator("fold", k)).double().train() for k in range(3)]
     stack, chosen = VmappedStack(folds), (0, 2)
