@@ -122,7 +122,7 @@ def test_what_stands_in_the_padding_changes_nothing():
         assert_near(one, other, 1e-13)
 
 
-def test_members_not_chosen_have_no_gradient_and_keep_their_statistics():
+def test_folds_not_chosen_have_no_gradient_and_keep_their_statistics():
     stack = StackedDADNet(build("tokens", 3))
     x = flows(3, 2)
     keep = torch.ones(3, 4, 2)
@@ -147,7 +147,7 @@ def test_states_come_back_bit_for_bit():
         assert all(torch.equal(state[n], own[n]) for n in own)
 
 
-def test_members_that_differ_in_more_than_weights_are_refused():
+def test_folds_that_differ_in_more_than_weights_are_refused():
     one, other = dual(0, teacher()), dual(1, student("another teacher"))
     with pytest.raises(DadnetError, match="one teacher"):
         StackedDADNet([one, other])
