@@ -1,49 +1,41 @@
 """Run a grid of ablations as experiments of the ledger, and compare each with the base.
 
 `python -m orchestration.ablate --preset dfme-7class --flows flows/dfme --macro-weights
-teacher.safetensors` takes modules and alignments off the recipe. Every variant is an experiment
-like any other: what the ledger has is not run again, and the same command goes on where it was.
-`--dry-run` says how many trainings it takes. Exit status: 0 done, 2 bad input, 3 incomplete.
+teacher.safetensors` removes modules and alignments from the recipe. Every variant is an
+experiment like any other: folds in the ledger are not run again, and the same command continues an
+interrupted ablation. `--dry-run` prints the number of trainings. Exit status: 0 done, 2 bad input,
+3 incomplete.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations, compress, product
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
-from dadnet.config.experiment import DataConfig
+from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import PRESETS, get_preset
-from orchestration.ablation_grid import Variant, make_grid
-from orchestration.folds.flags import RunFlags
+from orchestration.folds.flags import RunFlags, parse_with_preset
 from orchestration.folds.plan import Inputs, Plan, load_inputs, plan_of
 from orchestration.run_loso import check_device, cost_here, find_inputs, make_missing, remove_folder
 from results.ledger.ledger import Ledger
-from results.pages.ablation import (
-    ablation_page_name,
-    ablation_table,
-    make_ablation,
-    render_ablation,
-)
+from results.pages import ablation
 
-# A preset with the data it was made for; what the words say of the data wins.
-_RECIPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    f"dfme-{class_set}": (
-        "reference-v2",
-        {"dataset": "dfme", "class_set": class_set, "protocol": "official"},
-    )
-    for class_set in ("3class", "4class", "7class")
-}
+WEIGHTS = (0.1, 0.5, 1.0, 1.5, 2.0)
+STAGES = (0, 1, 2, 3)
+
+# Presets with data: reference-v2 on the official split of DFME, unless flags say otherwise.
+_DFME = {f"dfme-{class_set}": class_set for class_set in ("3class", "4class", "7class")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblateFlags(RunFlags):
-    """What to vary and where to run it; the flags of the experiment say what the base is."""
+    """What to vary and where to run it; the flags of the experiment describe the base."""
 
     preset: str = "smoke"
     """Recipe of the base: smoke, reference-v1, reference-v2, or dfme-3class, dfme-4class,
@@ -65,20 +57,20 @@ def parse_flags(argv: Sequence[str]) -> AblateFlags:
     Raises:
         DadnetError: if the words do not fit.
     """
-    prog, description = "python -m orchestration.ablate", __doc__ or ""
-    given = AblateFlags()
-    if not {"--help", "-h"} & set(argv):  # read twice, as run_loso does
-        given = cli.parse(AblateFlags, argv, prog=prog, description=description)
-    if given.preset not in (*PRESETS, *_RECIPES):
-        raise DadnetError(
-            f"preset: expected one of {', '.join((*PRESETS, *_RECIPES))}, got {given.preset!r}"
-        )
-    said = given.experiment.data
-    name, meant = _RECIPES.get(given.preset, (given.preset, {}))
-    data = DataConfig(dataset=said.dataset, class_set=said.class_set, selection=said.selection)
-    data = replace(data, **meant)
-    default = replace(AblateFlags(), experiment=get_preset(name, data))
-    return cli.parse(AblateFlags, argv, default=default, prog=prog, description=description)
+    prog = "python -m orchestration.ablate"
+    return parse_with_preset(AblateFlags, argv, _defaults, prog, __doc__)
+
+
+def _defaults(given: AblateFlags) -> AblateFlags:
+    if given.preset not in (known := (*PRESETS, *_DFME)):
+        raise DadnetError(f"preset: expected one of {', '.join(known)}, got {given.preset!r}")
+    data = given.experiment.data
+    data = DataConfig(dataset=data.dataset, class_set=data.class_set, selection=data.selection)
+    name = given.preset
+    if name in _DFME:
+        data = replace(data, dataset="dfme", class_set=_DFME[name], protocol="official")
+        name = "reference-v2"
+    return replace(AblateFlags(), experiment=get_preset(name, data))
 
 
 def run(flags: AblateFlags, console: Console) -> int:
@@ -108,15 +100,23 @@ def run(flags: AblateFlags, console: Console) -> int:
         ledger.open(plan.experiment)
         if missing[plan.experiment.digest]:
             console.print(f"{number} of {len(plans)}: {name}", markup=False)
-            own = replace(flags, experiment=plan.config)
-            make_missing(own, plan, missing[plan.experiment.digest], console)
+            of_variant = replace(flags, experiment=plan.config)
+            make_missing(of_variant, plan, missing[plan.experiment.digest], console)
             if ledger.missing(plan.experiment):
-                break  # interrupted, or a fold failed for good: said above
+                break  # interrupted, or a fold failed for good; the line above says which
     return _show(flags, ledger, plans, console)
 
 
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table."""
+
+    name: str
+    config: ExperimentConfig
+
+
 def plan_variants(variants: Sequence[Variant], inputs: Inputs) -> list[tuple[str, Plan]]:
-    """The plan of every variant; two that are one experiment, such as two baselines, are one."""
+    """Name and plan of every variant; variants that are the same experiment have one plan."""
     plans: dict[str, tuple[str, Plan]] = {}
     for variant in variants:
         alone = variant.config.model.model_type != "dad_net"
@@ -132,12 +132,12 @@ def _print_plan(
     console: Console,
 ) -> None:
     base = plans[0][1]
+    experiment = base.experiment
     left = sum(map(len, missing.values()))
     total = sum(len(plan.folds) for _, plan in plans)
     console.print(
-        f"base {base.experiment.digest}: {base.experiment.method}, {base.experiment.dataset}, "
-        f"{base.experiment.protocol}, {base.experiment.class_set}, selection "
-        f"{base.experiment.selection}",
+        f"base {experiment.digest}: {experiment.method}, {experiment.dataset}, "
+        f"{experiment.protocol}, {experiment.class_set}, selection {experiment.selection}",
         markup=False,
     )
     console.print(
@@ -160,19 +160,99 @@ def _print_plan(
 def _show(
     flags: AblateFlags, ledger: Ledger, plans: Sequence[tuple[str, Plan]], console: Console
 ) -> int:
-    found = make_ablation(ledger, [(name, plan.experiment) for name, plan in plans])
-    console.print(ablation_table(found), markup=False)
-    path = flags.site / ablation_page_name(found)
-    replace_file(path, render_ablation(found))
+    result = ablation.make_ablation(ledger, [(name, plan.experiment) for name, plan in plans])
+    console.print(ablation.ablation_table(result), markup=False)
+    path = flags.site / ablation.ablation_page_name(result)
+    replace_file(path, ablation.render_ablation(result))
     console.print(f"wrote {path}", markup=False)
-    if found.complete:
+    if result.complete:
         return cli.DONE
     console.print("incomplete: give the same command again to run the missing folds", markup=False)
     return cli.INCOMPLETE
 
 
+def make_grid(base: ExperimentConfig, grids: tuple[str, ...]) -> tuple[Variant, ...]:
+    """The base experiment first, then the variants of each grid; equal ones appear once.
+
+    Args:
+        base: what the variants are compared with.
+        grids: some of `GRIDS`.
+
+    Raises:
+        DadnetError: if a grid is unknown or named twice, or the base has no alignment to vary.
+    """
+    unknown = [name for name in grids if name not in GRIDS]
+    if unknown or not grids or len(set(grids)) != len(grids):
+        raise DadnetError(
+            f"grid: expected different ones of {', '.join(GRIDS)}, got {', '.join(grids) or 'none'}"
+        )
+    variants = [Variant("base", base)]
+    for name in grids:
+        for variant in GRIDS[name](base):
+            if all(variant.config != known.config for known in variants):
+                variants.append(variant)
+    return tuple(variants)
+
+
+def _modules(base: ExperimentConfig) -> list[Variant]:
+    """Every choice of spatial transformer, channel attention and head attention, all first."""
+    head = base.model.head if base.model.head != "linear" else "tokens"
+    variants = []
+    for switches in product((True, False), repeat=3):
+        names = compress(("STN", "channel attention", "head"), switches)
+        stn, channel, attention = switches
+        model = replace(
+            base.model, stn=stn, channel_attention=channel, head=head if attention else "linear"
+        )
+        name = f"modules: {' + '.join(names) or 'none'}"
+        variants.append(Variant(name, replace(base, model=model)))
+    return variants
+
+
+def _alignment(base: ExperimentConfig) -> list[Variant]:
+    """The student alone, then every choice of aligned stages, few first."""
+    _check_aligned(base, "alignment")
+    alone = replace(base, model=replace(base.model, model_type="baseline"))
+    subsets = [s for number in range(1, 5) for s in combinations(STAGES, number)]
+    return [
+        Variant("alignment: none, the student alone", alone),
+        *(
+            Variant(
+                f"alignment: stages {', '.join(map(str, stages))}",
+                replace(base, loss=replace(base.loss, alignment_stages=stages)),
+            )
+            for stages in subsets
+        ),
+    ]
+
+
+def _weight(base: ExperimentConfig) -> list[Variant]:
+    _check_aligned(base, "weight")
+    losses = [replace(base.loss, alignment_weight=weight) for weight in WEIGHTS]
+    return [
+        Variant(f"alignment weight {loss.alignment_weight:g}", replace(base, loss=loss))
+        for loss in losses
+    ]
+
+
+def _check_aligned(base: ExperimentConfig, grid: str) -> None:
+    if not base.aligned:
+        raise DadnetError(
+            f"grid {grid}: expected a base with a teacher and an alignment, got model_type "
+            f"{base.model.model_type}, alignment_weight {base.loss.alignment_weight:g}, "
+            f"{len(base.loss.alignment_stages)} aligned stages; --grid modules needs none"
+        )
+
+
+GRIDS: Mapping[str, Callable[[ExperimentConfig], list[Variant]]] = {
+    "modules": _modules,
+    "alignment": _alignment,
+    "weight": _weight,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
     return cli.run_command(lambda words: run(parse_flags(words), cli.console()), argv)
 
 

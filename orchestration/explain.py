@@ -1,14 +1,15 @@
-"""What the networks of an experiment look at, from kept weights, for its run page.
+"""Explain an experiment's predictions from its kept weights, on its run page.
 
 `python -m orchestration.explain --experiment 0123456789abcdef --flows flows/casme2 --macro-weights
-teacher.safetensors`: how the spatial transformer turns each test clip, what channel attention and
-gradient branches do with it and, with the teacher, the features of both streams along one
-direction before and after training. Nothing is trained. Exit status: 0 done, 2 bad input.
+teacher.safetensors` shows how the spatial transformer transforms each test clip, the weights of
+channel attention and the gradient branches and, with the teacher, the features of both streams
+along one direction before and after training. Nothing is trained. Exit status: 0 done, 2 bad input.
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from dadnet.base.location import replace_file
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.flow.corrupted_inputs import corrupted_inputs
-from dadnet.inference.explain import Look, look, projected_densities, theta_numbers
+from dadnet.inference.explain import Inspection, inspect_network, projected_densities, theta_numbers
 from dadnet.inference.score import score_inputs
 from dadnet.labels.tasks import Names, has
 from dadnet.models import DADNet, load_weights
@@ -37,7 +38,7 @@ from results.ledger.records import FoldRecord
 from results.pages.run import render_run, row_of, run_page_name
 
 NUM_RANKS = 33
-# Training clips of one fold that the densities are made of.
+# Training clips of one fold, for the densities.
 NUM_DENSITY_CLIPS = 256
 
 
@@ -46,15 +47,15 @@ class ExplainFlags:
     """What to explain, and where."""
 
     experiment: str = ""
-    """Digest of a complete experiment with kept weights, or its beginning."""
+    """Digest of a complete experiment with kept weights, or the first digits of it."""
     ledger: Path = Path("runs")
     """Folder of finished folds."""
     flows: Path | None = None
-    """Folder of the flow store, or several with commas between; default flows/DATASET."""
+    """Folder of the flow store, or several separated by commas; default flows/DATASET."""
     macro_weights: Path | None = None
-    """The teacher's weights, for the densities; without it there are none."""
+    """The teacher's weights; without them no densities are computed."""
     fold: str | None = None
-    """The fold that the densities are of; default the first."""
+    """The fold of the densities; default the first."""
     site: Path = Path("site")
     """Folder for the run page."""
 
@@ -64,7 +65,7 @@ class ExplainFlags:
 
 
 def run(flags: ExplainFlags, console: Console) -> int:
-    """Watch every fold's network at its test clips, and write explanation and run page.
+    """Explain every fold's network on its test clips; write the explanation and the run page.
 
     Raises:
         DadnetError: if the input cannot be used.
@@ -82,7 +83,7 @@ def run(flags: ExplainFlags, console: Console) -> int:
     if flags.macro_weights is not None:
         densities = fold_densities(scoring, scoring.record(fold), Teacher.load(flags.macro_weights))
     else:
-        console.print("no densities of student and teacher: --macro-weights gives them")
+        console.print("no densities of student and teacher: they need --macro-weights")
     looks = [(record, look_at_fold(scoring, record)) for record in scoring.records]
     explanation = explain(scoring, looks, densities, fold if densities else "")
     path = put_explanation(ledger, experiment, explanation)
@@ -93,11 +94,11 @@ def run(flags: ExplainFlags, console: Console) -> int:
     return cli.DONE
 
 
-def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Look]:
-    """Watch a fold's network at its test clips; these must give the record's predictions.
+def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Inspection]:
+    """Run a fold's network on its test clips and check that it gives the record's predictions.
 
     Returns:
-        The clips' ids, and what was seen of each.
+        The clips' ids, and the network's inner values for them.
 
     Raises:
         DadnetError: if the weights do not give the record, or are of another network.
@@ -109,21 +110,22 @@ def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Look]
     inputs = corrupted_inputs(scoring.dataset.flows[rows], clips, None, model.statistics())
     found = score_inputs(network, [inputs], task=scoring.dataset.task)
     check_clean(record, clips, found, scoring.experiment)
-    return clips, look(network, inputs)
+    return clips, inspect_network(network, inputs)
 
 
 def explain(
     scoring: Scoring,
-    looks: Sequence[tuple[FoldRecord, tuple[list[str], Look]]],
+    looks: Sequence[tuple[FoldRecord, tuple[list[str], Inspection]]],
     densities: Sequence[dict[str, Any]],
     density_fold: str,
 ) -> Explanation:
-    """Put together what was seen of all folds.
+    """Combine the looks at all folds.
 
-    Channels of two folds have nothing in common but their rank; places on the maps have.
+    Maps are averaged over folds pixel by pixel. Channels of different folds do not correspond, so
+    their weights are compared by rank.
     """
     theta = {
-        clip: tuple(map(_short, numbers))
+        clip: tuple(map(_rounded, numbers))
         for _, (clips, seen) in looks
         if seen.theta is not None
         for clip, numbers in zip(clips, theta_numbers(seen.theta), strict=True)
@@ -147,26 +149,26 @@ def explain(
 
 
 def _ranked(folds: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
-    places = np.linspace(0, 1, NUM_RANKS)
+    ranks = np.linspace(0, 1, NUM_RANKS)
     curves = []
     for weights in folds:  # (N, C)
         falling = np.sort(weights.mean(axis=0))[::-1]
-        curves.append(np.interp(places, np.linspace(0, 1, len(falling)), falling))
+        curves.append(np.interp(ranks, np.linspace(0, 1, len(falling)), falling))
     low, middle, high = np.quantile(np.stack(curves), [0.1, 0.5, 0.9], axis=0)
-    return {"low": _shorts(low), "middle": _shorts(middle), "high": _shorts(high)}
+    return {"low": _row(low), "middle": _row(middle), "high": _row(high)}
 
 
 def _gradient(
-    stage: int, every: Sequence[Look], labels: Sequence[Names], classes: Sequence[str]
+    stage: int, every: Sequence[Inspection], labels: Sequence[Names], classes: Sequence[str]
 ) -> dict[str, Any]:
     maps = np.concatenate([seen.maps[stage] for seen in every])  # (N, H, W)
     shares = np.concatenate([seen.shares[:, stage] for seen in every])
     having = {name: np.array([has(label, name) for label in labels]) for name in classes}
     return {
         "stage": stage,
-        "share": _short(float(shares.mean())),
+        "share": _rounded(float(shares.mean())),
         "maps": {
-            name: [_shorts(row) for row in maps[having[name]].mean(axis=0)]
+            name: [_row(row) for row in maps[having[name]].mean(axis=0)]
             for name in classes
             if having[name].any()
         },
@@ -177,8 +179,8 @@ def fold_densities(scoring: Scoring, record: FoldRecord, teacher: Teacher) -> li
     """Features of both streams of one fold along one direction, before and after training.
 
     Raises:
-        DadnetError: if the teacher is another, nothing was aligned, or the fold's adapters, which
-            bring the teacher's features to the student's width, were not kept.
+        DadnetError: if it is another teacher, nothing was aligned, or the fold's adapters, which
+            map the teacher's features to the student's width, were not kept.
     """
     experiment = scoring.experiment
     config = ExperimentConfig.from_json(experiment.config)
@@ -203,9 +205,9 @@ def fold_densities(scoring: Scoring, record: FoldRecord, teacher: Teacher) -> li
         path = adapters_path(Ledger(scoring.ledger), experiment, record.fold)
         if not path.exists():
             raise DadnetError(
-                f"fold {record.fold}: its adapters were not kept ({path} is not there); "
-                "`run_loso --fresh --keep-weights best` keeps them; without --macro-weights all "
-                "but the densities is made"
+                f"fold {record.fold}: its adapters were not kept ({path} is missing); "
+                "`run_loso --fresh --keep-weights best` keeps them; without --macro-weights "
+                "everything but the densities is made"
             )
         adapters, _ = load_weights(path)
         after.adapters.load_state_dict(dict(adapters))
@@ -215,36 +217,28 @@ def fold_densities(scoring: Scoring, record: FoldRecord, teacher: Teacher) -> li
     return [
         {
             "stage": density.stage,
-            "gswd": [_short(value) for value in density.gswd],
-            "centres": _shorts(density.centres),
-            "before": [_shorts(side) for side in density.before],
-            "after": [_shorts(side) for side in density.after],
+            "gswd": [_rounded(value) for value in density.gswd],
+            "centres": _row(density.centres),
+            "before": [_row(side) for side in density.before],
+            "after": [_row(side) for side in density.after],
         }
         for density in projected_densities(before, after, inputs, config.seed)
     ]
 
 
-def _short(value: float) -> float:
+def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _shorts(values: Any) -> list[float]:
-    return [_short(float(value)) for value in values]
+def _row(values: Any) -> list[float]:
+    return [_rounded(float(value)) for value in values]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        flags = cli.parse(
-            ExplainFlags,
-            words,
-            prog="python -m orchestration.explain",
-            description=__doc__ or "",
-        )
-        return run(flags, cli.console())
-
-    return cli.run_command(command, argv)
+    """Run from the command line; returns the exit status."""
+    parse = partial(cli.parse, ExplainFlags, description=__doc__ or "")
+    prog = "python -m orchestration.explain"
+    return cli.run_command(lambda words: run(parse(words, prog=prog), cli.console()), argv)
 
 
 if __name__ == "__main__":

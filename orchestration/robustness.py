@@ -1,9 +1,9 @@
-"""Score kept fold weights under corruptions of the flow, and show what of UF1 is kept.
+"""Score kept fold weights under corruptions of the flow, and show how much of UF1 remains.
 
 `python -m orchestration.robustness --ledger runs --experiment 0123456789abcdef --flows
 flows/casme2`. Nothing is trained: the folds must have been run with `--keep-weights best`. Before
-a fold is scored its clean clips must give the ledger's own predictions. The same command given
-again goes on where it was. Several digests with commas between are shown side by side.
+a fold is scored, its clean clips must give the predictions of the ledger. The same command
+continues an interrupted one. Several digests, separated by commas, are shown side by side.
 Exit status: 0 done, 2 bad input, 3 incomplete.
 """
 
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +39,25 @@ class RobustnessFlags:
     """What to score, and where."""
 
     experiment: tuple[str, ...] = ()
-    """Digests of complete experiments with kept weights, or their beginnings."""
+    """Digests of complete experiments with kept weights, or the first digits of them."""
     ledger: Path = Path("runs")
     """Folder of finished folds."""
     flows: Path | None = None
-    """Folder of the flow store, or several with commas between; default flows/DATASET."""
+    """Folder of the flow store, or several separated by commas; default flows/DATASET."""
     kinds: tuple[str, ...] = ()
     """Kinds of corruption: noise, blur, intensity, downsample, jitter, misalignment (default:
     these), and retiming, which needs --root."""
     root: Path | None = None
-    """Folder of the dataset's frames in its official layout, for retiming: jitter by other frames
-    instead of on the stored flow."""
+    """Folder of the dataset's frames in its official layout, for retiming: jitter made with other
+    frames, not on the stored flow."""
     site: Path = Path("site")
     """Folder for the page."""
     workers: int | None = None
     """Ray tasks side by side; default one per CPU; 0: in this process, without Ray."""
     device: str = "cpu"
-    """Where to score; other than cpu needs workers 0."""
+    """Where to score; a device other than cpu needs workers 0."""
     dry_run: bool = False
-    """Print what is to be scored, and stop."""
+    """Print what would be scored, and stop."""
 
     def __post_init__(self) -> None:
         if not self.experiment:
@@ -79,7 +80,7 @@ def run(flags: RobustnessFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used.
     """
-    ledger = Ledger(flags.ledger)
+    ledger, corruptions = Ledger(flags.ledger), suite(flags.kinds)
     experiments = [ledger.find(digest) for digest in flags.experiment]
     if len({e.digest for e in experiments}) < len(experiments):
         raise DadnetError("experiment: expected different experiments, got one twice")
@@ -88,43 +89,43 @@ def run(flags: RobustnessFlags, console: Console) -> int:
         root = flags.ledger.absolute()
         scoring = load_scoring(root, experiment, flows, flags.device, flags.root)
         clean_counts(experiment, scoring.records)  # refused before hours of work
-        waiting = missing_work(scoring, suite(flags.kinds))
-        left = sum(len(part) for _, part in waiting)
-        total = len(experiment.folds) * len(suite(flags.kinds))
+        missing = missing_work(scoring, corruptions)
+        left = sum(len(part) for _, part in missing)
+        total = len(experiment.folds) * len(corruptions)
         console.print(
             f"{experiment.digest} {experiment.method}: {total - left} of {total} corrupted folds "
             f"are scored, {left} to go",
             markup=False,
         )
-        if not flags.dry_run and not _score(scoring, waiting, flags.workers, console):
-            console.print("interrupted; what is scored is kept", markup=False)
+        if not flags.dry_run and not _score(scoring, missing, flags.workers, console):
+            console.print("interrupted; finished scores are kept", markup=False)
             return cli.INCOMPLETE
     if flags.dry_run:
         return cli.DONE
-    found = [read_robustness(flags.ledger, e) for e in experiments]  # with what was scored before
-    for robustness in found:
-        console.print(robustness_table(robustness), markup=False)
+    results = [read_robustness(flags.ledger, e) for e in experiments]  # with all earlier kinds
+    for result in results:
+        console.print(robustness_table(result), markup=False)
     path = flags.site / robustness_page_name(experiments)
-    replace_file(path, render_robustness(found))
+    replace_file(path, render_robustness(results))
     console.print(f"wrote {path}", markup=False)
-    asked = {corruption.name for corruption in suite(flags.kinds)}
-    left_out = any(name in asked for robustness in found for name, _, _ in robustness.missing)
-    return cli.INCOMPLETE if left_out else cli.DONE
+    names = {corruption.name for corruption in corruptions}
+    incomplete = any(name in names for result in results for name, _, _ in result.missing)
+    return cli.INCOMPLETE if incomplete else cli.DONE
 
 
 def missing_work(scoring: Scoring, corruptions: Sequence[Corruption]) -> Work:
-    """Folds with the corruptions that they were not yet scored under, in plan order."""
-    kept, experiment = RobustnessLedger(scoring.ledger), scoring.experiment
+    """Folds, in plan order, with the corruptions that they have no scores of yet."""
+    scored, experiment = RobustnessLedger(scoring.ledger), scoring.experiment
     work: Work = []
     for record in scoring.records:
-        left = tuple(c for c in corruptions if kept.get(experiment, record, c.name) is None)
+        left = tuple(c for c in corruptions if scored.get(experiment, record, c.name) is None)
         if left:
             work.append((record.fold, left))
     return work
 
 
 def _score(scoring: Scoring, work: Work, workers: int | None, console: Console) -> bool:
-    """Whether all of it was scored; False if a person stopped it."""
+    """Score; False if the user interrupted it."""
     if not work:
         return True
     columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -132,27 +133,22 @@ def _score(scoring: Scoring, work: Work, workers: int | None, console: Console) 
     try:
         with ProgressBar(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("scored", total=total)
-            done = _here(scoring, work) if workers == 0 else _on_ray(scoring, work, workers)
-            for number in done:
+            here = (_score_named(scoring, *item) for item in work)
+            for number in here if workers == 0 else _on_ray(scoring, work, workers):
                 bar.advance(task, number)
     except KeyboardInterrupt:
         return False
     return True
 
 
-def _here(scoring: Scoring, work: Work) -> Iterator[int]:
-    for fold, corruptions in work:
-        yield score_fold(scoring, scoring.record(fold), corruptions)
-
-
 def _on_ray(scoring: Scoring, work: Work, workers: int | None) -> Iterator[int]:
-    import ray  # only when needed
+    import ray  # slow to import
 
     from orchestration.workers.connection import connect
 
     at_once = workers or os.cpu_count() or 1
     connect(at_once)
-    shared = ray.put(scoring)  # the flows lie once per node
+    shared = ray.put(scoring)  # one copy of the flows per node
     task = ray.remote(num_cpus=1, max_retries=2)(_score_named)
     waiting: Work = list(reversed(work))
     running: list[Any] = []
@@ -175,18 +171,10 @@ def _score_named(scoring: Scoring, fold: str, corruptions: tuple[Corruption, ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        flags = cli.parse(
-            RobustnessFlags,
-            words,
-            prog="python -m orchestration.robustness",
-            description=__doc__ or "",
-        )
-        return run(flags, cli.console())
-
-    return cli.run_command(command, argv)
+    """Run from the command line; returns the exit status."""
+    parse = partial(cli.parse, RobustnessFlags, description=__doc__ or "")
+    prog = "python -m orchestration.robustness"
+    return cli.run_command(lambda words: run(parse(words, prog=prog), cli.console()), argv)
 
 
 if __name__ == "__main__":

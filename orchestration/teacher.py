@@ -36,6 +36,7 @@ from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.teacher import Teacher
 from dadnet.training.train_teacher import train_teacher_network
+from orchestration.folds.flags import parse_with_preset
 
 _METRICS = ("val_uf1", "val_uar", "val_log_loss", "train_loss")
 
@@ -93,13 +94,13 @@ def parse_flags(words: Sequence[str]) -> TeacherFlags:
     Raises:
         DadnetError: if the words do not fit.
     """
-    prog, description = "python -m orchestration.teacher", __doc__ or ""
-    given = TeacherFlags()
-    if not {"--help", "-h"} & set(words):
-        given = cli.parse(TeacherFlags, words, prog=prog, description=description)
+    prog = "python -m orchestration.teacher"
+    return parse_with_preset(TeacherFlags, words, _defaults, prog, __doc__)
+
+
+def _defaults(given: TeacherFlags) -> TeacherFlags:
     name = given.preset or ("smoke" if given.dataset == "synthetic-macro" else "reference")
-    default = replace(_PRESETS[name](), preset=name)
-    return cli.parse(TeacherFlags, words, default=default, prog=prog, description=description)
+    return replace(_PRESETS[name](), preset=name)
 
 
 def train_teacher(flags: TeacherFlags, console: Console) -> int:

@@ -6,20 +6,15 @@ stages. No stage means no alignment, which is lambda = 0: the weight and the pro
 not asked for, so that the study does not try one experiment under many names.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dadnet.config.experiment import ExperimentConfig
-from search_spaces.space import Space, Values
-
-if TYPE_CHECKING:
-    import optuna
+from search_spaces.space import Space, Trial, Values
 
 STAGES = (0, 1, 2, 3)
 
 
-def suggest(trial: optuna.Trial) -> Values:
+def suggest(trial: Trial) -> Values:
     """Stage switches, then weight and projections if a stage is on."""
     stages = tuple(
         stage for stage in STAGES if trial.suggest_categorical(f"stage{stage}", [False, True])

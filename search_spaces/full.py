@@ -1,25 +1,20 @@
 """Everything at once: alignment, architecture, augmentation and optimiser."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dadnet.config.experiment import ExperimentConfig
 from search_spaces import optim
 from search_spaces.recipe import RecipeSpace
-from search_spaces.space import Space, Values
-
-if TYPE_CHECKING:
-    import optuna
+from search_spaces.space import Space, Trial, Values
 
 _RECIPE = RecipeSpace(
-    sizes=("ultralight", "nano", "micro", "tiny", "small", "base"),
-    augmentations=("none", "hflip", "standard"),
+    ("ultralight", "nano", "micro", "tiny", "small", "base"),
+    ("none", "hflip", "standard"),
     pruned=True,
 )
 
 
-def suggest(trial: optuna.Trial) -> Values:
+def suggest(trial: Trial) -> Values:
     """What the recipes varied, stochastic depth, and the optimiser."""
     drop_path = {"model.drop_path": trial.suggest_float("drop_path", 0.0, 0.3)}
     return {**_RECIPE.suggest(trial), **drop_path, **optim.suggest(trial)}

@@ -5,20 +5,15 @@ at the logarithm of the batch size, CORAL below 0.01), so the weight goes from 0
 are those of the public recipes, and the last one alone.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from dadnet.config.experiment import Alignment, ExperimentConfig
-from search_spaces.space import Space, Values
-
-if TYPE_CHECKING:
-    import optuna
+from search_spaces.space import Space, Trial, Values
 
 STAGES = {"3": (3,), "2,3": (2, 3), "0,3": (0, 3), "0,2,3": (0, 2, 3)}
 
 
-def suggest(trial: optuna.Trial) -> Values:
+def suggest(trial: Trial) -> Values:
     """The alignment; then its weight and stages, unless it is none."""
     alignment = trial.suggest_categorical("alignment", get_args(Alignment))
     if alignment == "none":

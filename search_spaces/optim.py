@@ -1,17 +1,12 @@
 """The optimiser: around the two public recipes (3e-5 at batch 32, 1e-4 at batch 8)."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dadnet.config.experiment import ExperimentConfig
-from search_spaces.space import Space, Values
-
-if TYPE_CHECKING:
-    import optuna
+from search_spaces.space import Space, Trial, Values
 
 
-def suggest(trial: optuna.Trial) -> Values:
+def suggest(trial: Trial) -> Values:
     """Learning rate, decay, smoothing, batch size."""
     return {
         "optim.lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),

@@ -1,20 +1,15 @@
 """The spaces of the datasets: alignment plus what the public recipe (v2) varied between them.
 
-It varied student size, augmentation and which modules are pruned (channel attention, head
+It varied student size, augmentation and which modules are removed (channel attention, head
 attention, spatial transformer). The teacher is fixed, so the student's size is the only one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dadnet.config.experiment import ExperimentConfig
 from search_spaces import alignment
-from search_spaces.space import Space, Values
-
-if TYPE_CHECKING:
-    import optuna
+from search_spaces.space import Space, Trial, Values
 
 
 @dataclass(frozen=True)
@@ -22,7 +17,7 @@ class RecipeSpace:
     """Alignment, and the choices that a recipe made for one dataset.
 
     Attributes:
-        sizes: sizes of the student.
+        sizes: of the student.
         augmentations: policies.
         pruned: whether the modules may be left out.
     """
@@ -31,7 +26,7 @@ class RecipeSpace:
     augmentations: tuple[str, ...]
     pruned: bool
 
-    def suggest(self, trial: optuna.Trial) -> Values:
+    def suggest(self, trial: Trial) -> Values:
         """Alignment first, then architecture and augmentation."""
         values = {
             **alignment.suggest(trial),
@@ -54,11 +49,37 @@ class RecipeSpace:
             "augmentation": config.optim.augmentation,
         }
         if self.pruned:
-            params["stn"] = config.model.stn
-            params["channel_attention"] = config.model.channel_attention
-            params["head"] = config.model.head
+            names = ("stn", "channel_attention", "head")
+            params |= {name: getattr(config.model, name) for name in names}
         return params
 
-    def space(self, name: str, purpose: str) -> Space:
-        """As a named space."""
-        return Space(name, purpose, self.suggest, self.params_of)
+
+# By dataset: sizes, augmentations, whether modules may be left out, purpose.
+_RECIPES = {
+    # The recipe went from micro (7 classes) to base (4) and removed modules.
+    "dfme": (
+        RecipeSpace(("micro", "small", "base"), ("none", "standard"), pruned=True),
+        "alignment, student size, augmentation and pruned modules for DFME",
+    ),
+    # The recipe took the base student, stages 0, 2, 3 and the `standard` augmentation.
+    "fourdme": (
+        RecipeSpace(("micro", "small", "base"), ("hflip", "standard"), pruned=False),
+        "alignment, student size and augmentation for 4DME",
+    ),
+    # The recipe took the base student, stages 0 and 3 and flips.
+    "casme3": (
+        RecipeSpace(("micro", "small", "base"), ("hflip", "standard"), pruned=False),
+        "alignment, student size and augmentation for CAS(ME)^3",
+    ),
+    # 147 clips call for smaller students, stronger augmentation and fewer modules.
+    "casme2": (
+        RecipeSpace(
+            ("ultralight", "micro", "small", "base"), ("none", "hflip", "standard"), pruned=True
+        ),
+        "alignment, student size, augmentation and pruned modules for CASME II",
+    ),
+}
+SPACES = tuple(
+    Space(name, purpose, recipe.suggest, recipe.params_of)
+    for name, (recipe, purpose) in _RECIPES.items()
+)

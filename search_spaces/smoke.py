@@ -1,17 +1,12 @@
 """Two parameters, for tests and a first try: the weight, and the last stage or the last two."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dadnet.config.experiment import ExperimentConfig
-from search_spaces.space import Space, Values
-
-if TYPE_CHECKING:
-    import optuna
+from search_spaces.space import Space, Trial, Values
 
 
-def suggest(trial: optuna.Trial) -> Values:
+def suggest(trial: Trial) -> Values:
     """Weight and stages."""
     both = trial.suggest_categorical("both_stages", [False, True])
     return {

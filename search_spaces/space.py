@@ -1,21 +1,30 @@
 """A search space: a function of an Optuna trial that gives values to fields of the experiment."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ExperimentConfig
 
-if TYPE_CHECKING:
-    import optuna
+
+class Trial(Protocol):
+    """What a space needs of an Optuna trial; Optuna itself is slow to import."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        """One of the choices."""
+
+    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = False) -> float:
+        """A number from low to high."""
+
+    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool = False) -> int:
+        """A whole number from low to high."""
+
 
 Values = Mapping[str, Any]
 """``section.field`` of the experiment -> value, such as ``loss.alignment_weight`` -> 0.5."""
-Suggest = Callable[["optuna.Trial"], Values]
+Suggest = Callable[[Trial], Values]
 ParamsOf = Callable[[ExperimentConfig], dict[str, Any]]
 
 SECTIONS = ("model", "loss", "optim")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dadnet.base.seeding import seed_hash
 from dadnet.config.experiment import BASELINE_NAMES, FITTED_BASELINES, ExperimentConfig
-from dadnet.folds.dataset import normalise
+from dadnet.flow.normalisation import normalise
 from dadnet.folds.view import FoldView
 from dadnet.inference.score import Probabilities
 from dadnet.models import LossParts, classification_loss

@@ -1,9 +1,9 @@
 """The flags of `python -m orchestration.run_loso`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
@@ -12,6 +12,8 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import get_preset
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,22 +76,42 @@ class RunFlags:
 def parse_flags(argv: Sequence[str], description: str = "") -> RunFlags:
     """Flags of a run; those of the experiment that are not given come from the preset.
 
+    Raises:
+        DadnetError: if the words do not fit.
+    """
+    prog = "python -m orchestration.run_loso"
+    return parse_with_preset(RunFlags, argv, _defaults, prog, description)
+
+
+def _defaults(given: RunFlags) -> RunFlags:
+    data = given.experiment.data
+    data = DataConfig(dataset=data.dataset, class_set=data.class_set, selection=data.selection)
+    return replace(RunFlags(), experiment=get_preset(given.preset, data))
+
+
+def parse_with_preset(
+    flags: type[T],
+    argv: Sequence[str],
+    defaults: Callable[[T], T],
+    prog: str,
+    description: str | None,
+) -> T:
+    """Parse flags whose defaults come from a preset.
+
+    The preset is a flag itself and depends on other flags, so the command line is parsed twice:
+    first for these flags alone, then with the preset's values as defaults.
+
     Args:
-        argv: the words.
+        flags: the dataclass of the flags.
+        argv: the words after the command.
+        defaults: the preset's values, from the flags of the first pass.
+        prog: the command, as a user types it.
         description: of the command, for `--help`.
 
     Raises:
         DadnetError: if the words do not fit.
     """
-    prog = "python -m orchestration.run_loso"
-    # The preset decides the defaults, and it depends on dataset, class set and selection, so the
-    # words are read twice: the first time only for these four.
-    helping = {"--help", "-h"} & set(argv)
-    given = RunFlags()
-    if not helping:
-        given = cli.parse(RunFlags, argv, prog=prog, description=description)
-    said = given.experiment.data
-    data = DataConfig(dataset=said.dataset, class_set=said.class_set, selection=said.selection)
-    preset = get_preset(given.preset, data)
-    default = replace(RunFlags(), experiment=preset)
-    return cli.parse(RunFlags, argv, default=default, prog=prog, description=description)
+    text, given = description or "", flags()
+    if not {"--help", "-h"} & set(argv):
+        given = cli.parse(flags, argv, prog=prog, description=text)
+    return cli.parse(flags, argv, default=defaults(given), prog=prog, description=text)

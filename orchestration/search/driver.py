@@ -1,30 +1,75 @@
-"""What plain and nested searches share: flags to settings, workers, cost."""
+"""What plain and nested searches have in common: settings, workers, cost, progress."""
 
 import math
 import os
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
 
-from orchestration.folds.make import WorkOptions, local_device
-from orchestration.folds.plan import Inputs, Plan
+from orchestration.folds.cost import Cost, measure_cost
+from orchestration.folds.options import WorkOptions, local_device
+from orchestration.folds.plan import Inputs, Plan, plan_of
+from orchestration.reporting.progress import Progress, duration
 from orchestration.search.flags import TuneFlags
-from orchestration.search.search_cost import SearchCost, measure_search
 from orchestration.search.service import LocalService, OpenGroup, SearchService
 from orchestration.search.settings import SearchSettings, check_space
 from orchestration.search.study import Study
-from orchestration.search.study_progress import StudyProgress
-from orchestration.search.trials import search_here, search_on_ray
+from orchestration.search.trials import search_here
 from search_spaces.load import load_space
+
+PlanFolds = tuple[Plan, Sequence[str]]
+"""A plan and the names of some of its folds."""
+
+
+class StudyProgress(Progress):
+    """The progress of a search: a line per trial, the running folds, warnings.
+
+    It has no line per finished fold, since a search has thousands.
+
+    Args:
+        flags: of the command.
+        console: where to draw.
+    """
+
+    def __init__(self, flags: TuneFlags, console: Console) -> None:
+        events = flags.ledger / ".studies" / "events.jsonl"
+        super().__init__(events, flags.base.optim.epochs, "search", console)
+        self._last_line = ""
+
+    def say(self, line: str) -> None:
+        """Print one line, above the live table where there is one."""
+        self._last_line = line
+        self.console.print(line, markup=False)
+
+    def _tell(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
+        if event["event"] != "finished":
+            super()._tell(event, snapshot)
+
+    def _table(self, snapshot: Mapping[str, Any]) -> Group:
+        running, waiting = snapshot["running"], snapshot["counts"]["waiting"]
+        table = Table(box=None, pad_edge=False)
+        for name in ("experiment/fold", "epoch", "val UF1", "worker"):
+            table.add_column(name)
+        for row in running:
+            info = row["info"]
+            score = f"{info['val_uf1']:.3f}" if "val_uf1" in info else ""
+            epoch = f"{info.get('epoch', 0)}/{self.epochs}"
+            table.add_row(row["name"], epoch, score, row["worker"])
+        head = Text(f"{self._last_line}\n{len(running)} folds running, {waiting} waiting")
+        return Group(head, table)
 
 
 class SearchWorkers:
-    """Whoever trains: started when the first fold is wanted, for the whole search.
+    """The workers of a whole search; they start when the first fold is needed.
 
     Args:
-        flags: of the search.
-        name: of the group.
-        progress: shows it.
+        flags: of the command.
+        name: of the worker group.
+        progress: receives snapshots of the running folds.
     """
 
     def __init__(self, flags: TuneFlags, name: str, progress: StudyProgress) -> None:
@@ -33,17 +78,16 @@ class SearchWorkers:
         self._service: SearchService | None = None
 
     def service(self) -> SearchService:
-        """Who makes folds; starts the group if there is none yet."""
+        """The service that makes folds; the first call starts the worker group."""
         if self._service is None:
             flags = self._flags
+            options = WorkOptions(flags.ledger, flags.checkpoint_every, test_side=False)
             if flags.workers == 0:
-                options = WorkOptions(flags.ledger, flags.checkpoint_every, test_side=False)
                 self._service = LocalService(options)
             else:
                 self._group = OpenGroup(
                     self._name,
-                    flags.ledger,
-                    flags.checkpoint_every,
+                    options,
                     epochs=flags.base.optim.epochs,
                     workers=flags.workers,
                     stack=flags.stack,
@@ -53,30 +97,68 @@ class SearchWorkers:
         return self._service
 
     def search(self, study: Study) -> bool:
-        """Run the trials that a study lacks; whether it is finished."""
+        """Run the trials that a study lacks; returns whether it is finished."""
         if not study.finished:
             service = self.service()
             if self._group is None:
                 search_here(study, service)
             else:
+                from orchestration.search.ray_trials import search_on_ray  # slow to import
+
                 search_on_ray(study, self._group.board, self._concurrent(study))
             service.drop_base(study.plan)
         return study.finished
 
     def _concurrent(self, study: Study) -> int:
-        """Trials at a time: as few as keep the workers busy, since each waits for less news."""
+        """As few trials at a time as keep the workers busy: each then knows of more results."""
         assert self._group is not None
         needed = math.ceil(self._group.workers * self._flags.stack / len(study.folds))
         return self._flags.concurrent_trials or needed
 
     def close(self) -> None:
-        """Let the workers end."""
+        """End the workers."""
         if self._group is not None:
             self._group.close()
 
 
-class SearchRun:
-    """A search from flags to figures.
+def cost_lines(
+    trials: int,
+    fold_s: Sequence[Sequence[float]],
+    winner_s: Sequence[float],
+    step: Cost,
+    workers: int,
+    price: float | None,
+) -> list[str]:
+    """The most work that a search can take; pruning, early stopping and finished folds save some.
+
+    Args:
+        trials: of each study.
+        fold_s: for each study the seconds of every fold of a trial.
+        winner_s: seconds of the folds that are trained after the search.
+        step: the measurement behind these numbers.
+        workers: that train side by side.
+        price: of an hour of one worker, or None.
+    """
+    studies = f"{len(fold_s)} outer groups x " if len(fold_s) > 1 else ""
+    folds = sorted({len(seconds) for seconds in fold_s})
+    count = str(folds[0]) if len(folds) == 1 else f"{folds[0]} to {folds[-1]}"
+    trainings = trials * sum(map(len, fold_s))
+    seconds = trials * sum(map(sum, fold_s)) + sum(winner_s)
+    unit = "GPU" if step.device.startswith("cuda") else "CPU"
+    lines = [
+        f"{studies}{trials} trials x {count} folds = {trainings:,} trainings at most, and "
+        f"{len(winner_s)} for the test side",
+        f"about {duration(seconds / workers)} on {workers} workers, {seconds / 3600:.2f} "
+        f"{unit}-hours of work; measured on one fold of the base recipe: "
+        f"{step.step_s * 1000:.0f} ms a step on {step.device}",
+    ]
+    if price is not None:
+        lines.append(f"{seconds / 3600 * price:,.2f} at {price:g} per {unit}-hour")
+    return lines
+
+
+class SearchRun(ABC):
+    """A search from the flags to the scores.
 
     Args:
         flags: of the command.
@@ -87,71 +169,77 @@ class SearchRun:
     def __init__(self, flags: TuneFlags, inputs: Inputs, console: Console) -> None:
         self.flags, self.inputs, self.console = flags, inputs, console
         self.space = load_space(flags.space)
+        self.plan = plan_of(flags.base, inputs)
 
-    def settings(self, group: str = "") -> SearchSettings:
-        """How to search, for the whole set or without an outer group."""
-        return SearchSettings(
+    def study(self, plan: Plan, progress: StudyProgress | None = None, group: str = "") -> Study:
+        """The study of a plan, not opened yet.
+
+        Args:
+            plan: of the whole set, or of what is left without an outer group.
+            progress: takes the lines of the study; None to print them.
+            group: name of the outer group that is left out.
+        """
+        check_space(self.space, plan)
+        flags, say = self.flags, progress.say if progress else self.say
+        settings = SearchSettings(
             space=self.space,
-            num_trials=self.flags.num_trials,
-            pruning=self.flags.pruning,
-            second_objective=self.flags.second_objective,
-            folds_per_trial=self.flags.folds_per_trial,
-            num_startup=self.flags.startup_trials,
-            level=self.flags.level,
+            num_trials=flags.num_trials,
+            pruning=flags.pruning,
+            second_objective=flags.second_objective,
+            folds_per_trial=flags.folds_per_trial,
+            num_startup=flags.startup_trials,
+            level=flags.level,
             group=group,
         )
-
-    def study(self, plan: Plan, say: StudyProgress | None = None, group: str = "") -> Study:
-        """The study of a plan, not opened yet."""
-        check_space(self.space, plan)
-        line = say.say if say else self.say
-        return Study(plan, self.settings(group), self.flags.ledger, self.flags.study_storage, line)
+        return Study(plan, settings, flags.ledger, flags.study_storage, say)
 
     def say(self, line: str) -> None:
-        """One line for a person."""
+        """Print one line."""
         self.console.print(line, markup=False)
 
-    def describe_plan(self, plan: Plan) -> None:
-        """What is searched, on what."""
-        flags, experiment = self.flags, plan.experiment
+    def describe(self) -> None:
+        """Print what is searched, and on which data."""
+        flags, experiment = self.flags, self.plan.experiment
         self.say(
             f"search of {self.space.name} ({self.space.purpose}): {flags.num_trials} trials, "
             f"pruning {flags.pruning}, selection {flags.level}"
         )
         self.say(
             f"base experiment {experiment.digest}: {experiment.method}, {experiment.dataset}, "
-            f"{experiment.protocol}, {experiment.class_set}, {len(plan.dataset)} clips, "
-            f"{len(plan.folds)} folds"
+            f"{experiment.protocol}, {experiment.class_set}, {len(self.plan.dataset)} clips, "
+            f"{len(self.plan.folds)} folds"
         )
-        self.say(plan.audit)
+        self.say(self.plan.audit)
 
-    def measure(
-        self,
-        studies: Sequence[tuple[Plan, Sequence[str]]],
-        finals: Sequence[tuple[Plan, Sequence[str]]],
-    ) -> SearchCost:
-        """Time one fold on the device that a worker here would have; see `measure_search`."""
-        options = WorkOptions(self.flags.ledger, self.flags.checkpoint_every, device=local_device())
-        workers = self.flags.workers if self.flags.workers is not None else os.cpu_count() or 1
-        return measure_search(studies, self.flags.num_trials, finals, options, max(1, workers))
+    @abstractmethod
+    def run(self) -> bool:
+        """Search, train and score; returns whether everything is done."""
 
-    def print_costs(self, cost: SearchCost) -> None:
-        """Trainings, hours, money."""
-        workers = self.flags.workers or os.cpu_count() or 1
-        for line in cost.lines(workers, self.flags.price):
+    @abstractmethod
+    def trainings(self) -> tuple[Sequence[PlanFolds], Sequence[PlanFolds]]:
+        """Plan and folds of a trial of every study, and of what is trained for the test side."""
+
+    def print_cost(self) -> None:
+        """Time one fold on the device of a local worker; print trainings, hours and price."""
+        flags = self.flags
+        workers = os.cpu_count() or 1 if flags.workers is None else max(1, flags.workers)
+        studies, finals = self.trainings()
+        options = WorkOptions(flags.ledger, flags.checkpoint_every, device=local_device())
+        step = measure_cost(*studies[0], options, workers=workers)
+        fold_s = tuple(step.of(plan, folds).fold_s for plan, folds in studies)
+        winner_s = tuple(s for plan, folds in finals for s in step.of(plan, folds).fold_s)
+        for line in cost_lines(flags.num_trials, fold_s, winner_s, step, workers, flags.price):
             self.say(line)
 
     def say_winner(self, study: Study) -> None:
-        """The best trial and its values."""
+        """Print the best trial and its values."""
         best = study.best()
         assert best is not None
-        values = ", ".join(f"{k.partition('.')[2]} {_text(v)}" for k, v in _values(best).items())
+        values = ", ".join(
+            f"{name.partition('.')[2]} {_text(value)}"
+            for name, value in study.winner_values().items()
+        )
         self.say(f"winner: trial {best.number}, val UF1 {best.values[0]:.4f}: {values}")
-
-
-def _values(trial: object) -> dict[str, object]:
-    found: dict[str, object] = getattr(trial, "user_attrs", {}).get("values", {})
-    return found
 
 
 def _text(value: object) -> str:

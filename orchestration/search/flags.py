@@ -1,31 +1,31 @@
 """The flags of `python -m orchestration.tune`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import get_preset
-from orchestration.search.pruning import Pruning
-from orchestration.search.settings import SecondObjective
+from orchestration.folds.flags import parse_with_preset
+from orchestration.search.settings import Pruning, SecondObjective
 
+T = TypeVar("T")
 # The seeds of the public DFME recipe.
 OFFICIAL_SEEDS = (4, 5, 7, 31, 42)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchDataConfig(DataConfig):
-    """Which clips, which classes, which folds, and what the search may look at."""
+    """Clips, classes and folds, and which of them the search may use."""
 
     selection: Literal["auto", "inner", "nested"] = "auto"  # type: ignore[assignment]
-    """inner: one search on the val parts of all folds. nested: a search for each outer group of
-    subjects, which never sees them. auto: inner for official splits, nested for LOSO."""
+    """inner: one study on the val parts of all folds. nested: for each outer group of subjects a
+    study without their clips. auto: inner for official splits, nested for LOSO."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +44,23 @@ class TuneFlags:
     ledger: Location = Path("runs")
     """Folder of finished folds and studies, or s3://bucket/folder."""
     preset: str = "smoke"
-    """Recipe of what is not searched: smoke, reference-v1 or reference-v2."""
+    """Recipe of everything that is not searched: smoke, reference-v1 or reference-v2."""
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     space: str = "alignment"
-    """What is searched: a name, or path/to/space.py:function of an Optuna trial."""
+    """What is searched: the name of a space, or path/to/space.py:function of an Optuna trial."""
     num_trials: int = 40
-    """Trials of a study; given again with more, it goes on."""
+    """Trials of a study; the same command with a larger number continues it."""
     pruning: Pruning = "folds"
-    """What stops a trial early: its folds against those of the best one, asha over epochs, none."""
+    """What stops a trial early: folds compares its folds with the best trial's, asha compares
+    epochs, none stops no trial."""
     second_objective: SecondObjective = "none"
     """Also minimise seconds of training or parameters: gives the Pareto front; needs pruning
     none."""
     folds_per_trial: int | None = None
     """Folds of a trial, the first of the shuffled order; default all."""
     startup_trials: int = 10
-    """Random trials before the model of the objective proposes."""
+    """Random trials before the sampler proposes from its model."""
     outer_groups: int = 5
     """Groups of subjects of a nested search."""
     seeds: tuple[int, ...] | None = None
@@ -67,18 +68,18 @@ class TuneFlags:
     experiment's."""
     study_storage: str | None = None
     """Optuna's storage, any URL that SQLAlchemy knows; default SQLite in the ledger's folder;
-    to be given where the ledger is on object storage."""
+    required where the ledger is on object storage."""
     workers: int | None = None
     """Ray Train workers at most; default one per GPU, else per CPU, also of nodes that join later;
     0: in this process, without Ray."""
     concurrent_trials: int | None = None
-    """Trials at a time; default as many as it takes to keep the workers busy."""
+    """Trials at a time; default as many as keep the workers busy."""
     stack: int = 1
     """Folds that a worker trains at once as one program."""
     checkpoint_every: int = 5
-    """Epochs between two states of a fold."""
+    """Epochs between two saved states of a fold."""
     dry_run: bool = False
-    """Print trainings, hours and cost by a few measured steps, and stop."""
+    """Print trainings, hours and cost, estimated from a few measured steps, and stop."""
     price: float | None = None
     """Price of an hour of one worker, for the dry run."""
     site: Path = Path("site")
@@ -110,7 +111,7 @@ class TuneFlags:
                     "expected inner"
                 )
             if self.seeds is not None and len(self.seeds) > 1:
-                raise DadnetError("seeds: a nested search has the experiment's; expected --seed")
+                raise DadnetError("seeds: a nested search has one, given by --seed; got several")
 
     @property
     def level(self) -> Literal["inner", "nested"]:
@@ -122,10 +123,9 @@ class TuneFlags:
 
     @property
     def base(self) -> ExperimentConfig:
-        """The base experiment; its own selection is `inner`, whatever the level."""
-        return ExperimentConfig(**{**_fields(self.experiment), "data": DataConfig(
-            **{**_fields(self.experiment.data), "selection": "inner"}
-        )})  # fmt: skip
+        """The base experiment; its selection is `inner` at every level."""
+        data = _of_type(DataConfig, self.experiment.data, selection="inner")
+        return _of_type(ExperimentConfig, self.experiment, data=data)
 
     @property
     def winner_seeds(self) -> tuple[int, ...]:
@@ -136,8 +136,9 @@ class TuneFlags:
         return OFFICIAL_SEEDS if official else (self.experiment.seed,)
 
 
-def _fields(config: Any) -> dict[str, Any]:
-    return {item.name: getattr(config, item.name) for item in fields(config)}
+def _of_type(kind: Callable[..., T], config: Any, **changes: Any) -> T:
+    """The fields of a configuration as its base class or a subclass, some of them changed."""
+    return kind(**{field.name: getattr(config, field.name) for field in fields(config)} | changes)
 
 
 def parse_flags(argv: Sequence[str], description: str) -> TuneFlags:
@@ -147,16 +148,13 @@ def parse_flags(argv: Sequence[str], description: str) -> TuneFlags:
         DadnetError: if the words do not fit.
     """
     prog = "python -m orchestration.tune"
-    # The preset depends on dataset and class set, so the words are read twice.
-    given = TuneFlags()
-    if not {"--help", "-h"} & set(argv):
-        given = cli.parse(TuneFlags, argv, prog=prog, description=description)
-    said = given.experiment.data
-    # The only protocol of DFME's challenge; every other set is LOSO.
-    protocol: Literal["loso", "official"] = "official" if said.dataset == "dfme" else "loso"
-    data = SearchDataConfig(dataset=said.dataset, class_set=said.class_set, protocol=protocol)
-    plain = DataConfig(dataset=said.dataset, class_set=said.class_set, selection="inner")
-    preset = get_preset(given.preset, plain)
-    experiment = SearchExperiment(**{**_fields(preset), "data": data})
-    default = replace(TuneFlags(), experiment=experiment)
-    return cli.parse(TuneFlags, argv, default=default, prog=prog, description=description)
+    return parse_with_preset(TuneFlags, argv, _defaults, prog, description)
+
+
+def _defaults(given: TuneFlags) -> TuneFlags:
+    data = given.experiment.data
+    data = SearchDataConfig(dataset=data.dataset, class_set=data.class_set)
+    preset = get_preset(given.preset, _of_type(DataConfig, data, selection="inner"))
+    # DFME's challenge has an official split only; every other set is LOSO.
+    data = replace(data, protocol="official" if data.dataset == "dfme" else "loso")
+    return replace(TuneFlags(), experiment=_of_type(SearchExperiment, preset, data=data))

@@ -1,10 +1,11 @@
-"""Optuna's storage, the lock of a study, and its trials as the ledger keeps them."""
+"""Optuna's storage, the lock of a study, and its trials as the ledger stores them."""
 
 import fcntl
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -16,28 +17,28 @@ from dadnet.base.remote import RemotePath
 from orchestration.folds.claims import Presence
 from results.ledger.studies import TrialRow
 
-ASK_AGAIN_S = 0.5
+RETRY_S = 0.5
 
 
-def storage_url(ledger: Location, asked: str | None) -> str:
-    """Where Optuna keeps the trials: what is asked for, or SQLite in the ledger's folder.
+def storage_url(ledger: Location, requested: str | None) -> str:
+    """URL of Optuna's storage: the requested one, or SQLite in the ledger's folder.
 
     Raises:
-        DadnetError: if the ledger is on object storage, where no database can lie.
+        DadnetError: if the ledger is on object storage, which cannot hold a database.
     """
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     if isinstance(ledger, RemotePath):
         raise DadnetError(
             f"study_storage: a ledger on object storage ({ledger}) holds no database; expected "
-            "--study-storage with one that lasts, such as sqlite:////home/you/studies.db or "
+            "--study-storage with a durable one, such as sqlite:////home/you/studies.db or "
             "postgresql://host/studies"
         )
     return f"sqlite:///{(ledger / 'studies.db').absolute()}"
 
 
 def open_storage(url: str | BaseStorage) -> BaseStorage:
-    """Optuna's storage behind a URL; a storage is one already.
+    """Open Optuna's storage by its URL; a storage is returned as it is.
 
     Raises:
         DadnetError: if it cannot be opened; one line, without the password.
@@ -50,7 +51,7 @@ def open_storage(url: str | BaseStorage) -> BaseStorage:
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             options = {"connect_args": {"timeout": 60}}
         return RDBStorage(url, engine_kwargs=options, skip_compatibility_check=False)
-    except Exception as error:  # of the driver, of SQLAlchemy, of alembic
+    except Exception as error:  # the driver's, SQLAlchemy's or alembic's
         line = str(error).strip().splitlines()[0]
         raise DadnetError(
             f"study storage: {url.split('@')[-1]} cannot be opened: {line}"
@@ -58,88 +59,48 @@ def open_storage(url: str | BaseStorage) -> BaseStorage:
 
 
 def close_storage(storage: BaseStorage) -> None:
-    """Let its database rest."""
+    """Close the connections to its database."""
     storage.remove_session()
     if isinstance(storage, RDBStorage):
         storage.engine.dispose()
 
 
-class Lock(Protocol):
-    """What one process holds, until it lets go or ends."""
+def lock(folder: Location, name: str, *, wait: bool) -> ExitStack | None:
+    """Lock a name until the returned stack is closed; None if another process has locked it.
 
-    def release(self) -> None:
-        """Let go."""
-
-
-def lock(folder: Location, name: str, *, wait: bool) -> Lock | None:
-    """Hold a name; None if another process holds it.
-
-    In a folder by a locked file. On object storage by a claim, as on folds: it ends with its
-    owner, of another machine some time after.
+    In a folder the lock is a locked file. On object storage it is a claim, as on folds: it ends
+    with this process, or some time later if its machine is lost. A closed claim stays in the
+    storage, and the next one gets the next number.
 
     Args:
-        folder: where the locks lie; made if it is absent.
+        folder: where the locks are; made if it is absent.
         name: of the lock.
         wait: until it is free.
     """
+    held = ExitStack()
     if isinstance(folder, RemotePath):
-        return ClaimLock.take(folder / "claims", name, wait)
+        claims = held.enter_context(Presence(folder / "claims"))
+        while not claims.take(name):
+            if not wait:
+                held.close()
+                return None
+            time.sleep(RETRY_S)
+        return held
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
+    held.callback(os.close, descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
-        os.close(descriptor)
+        held.close()
         return None
-    return FileLock(descriptor)
-
-
-class FileLock:
-    """A locked file.
-
-    Args:
-        descriptor: of the open file.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Let go."""
-        os.close(self._descriptor)
-
-
-class ClaimLock:
-    """A claim that is held.
-
-    Args:
-        presence: entered.
-    """
-
-    def __init__(self, presence: Presence) -> None:
-        self._presence = presence
-
-    @classmethod
-    def take(cls, folder: Location, name: str, wait: bool) -> Lock | None:
-        """See `lock`."""
-        presence = Presence(folder)
-        claims = presence.__enter__()
-        while not claims.take(name):
-            if not wait:
-                presence.__exit__(None, None, None)
-                return None
-            time.sleep(ASK_AGAIN_S)
-        return cls(presence)
-
-    def release(self) -> None:
-        """Let go; the claim itself stays, and the next one is numbered after it."""
-        self._presence.__exit__(None, None, None)
+    return held
 
 
 def trial_row(trial: FrozenTrial) -> TrialRow:
-    """A finished trial as the ledger keeps it."""
+    """A finished trial as the ledger stores it."""
     attrs = trial.user_attrs
-    finished = trial.state == TrialState.COMPLETE
+    complete = trial.state == TrialState.COMPLETE
     return TrialRow(
         number=trial.number,
         state=trial.state.name,
@@ -148,7 +109,7 @@ def trial_row(trial: FrozenTrial) -> TrialRow:
             name: optuna.distributions.distribution_to_json(distribution)
             for name, distribution in trial.distributions.items()
         },
-        values=tuple(trial.values) if finished else None,
+        values=tuple(trial.values) if complete else None,
         val_uf1=attrs.get("val_uf1"),
         num_folds=attrs.get("num_folds", 0),
         reports=tuple(sorted(trial.intermediate_values.items())),

@@ -1,16 +1,17 @@
-"""A study: Optuna's storage with the bookkeeping that lets no trial be lost.
+"""A study: Optuna's storage, and the bookkeeping that loses no trial.
 
-Ray's OptunaSearch tells a stopped trial as complete, leaves one with NaN RUNNING for ever and,
-after a kill, everything that was running. So Optuna is used directly: a trial that a dead driver
-left RUNNING is taken up again under its number, with its parameters, and its finished folds are
-found in the ledger. With one trial at a time an interrupted study is then equal to one that was
-not.
+Ray's OptunaSearch marks a pruned trial as complete, and leaves a trial with NaN, or one that was
+running when the driver died, RUNNING for ever. Optuna is therefore used directly: a trial that a
+dead driver left RUNNING continues under its number, with its parameters, and its finished folds
+are read from the ledger. With one trial at a time an interrupted study then equals an
+uninterrupted one.
 """
 
 import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import optuna
@@ -22,17 +23,14 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.presets import get_preset
 from orchestration.folds.plan import Plan, with_config, with_digest
-from orchestration.search.pruning import make_pruner
-from orchestration.search.sampler import SeededTPESampler
-from orchestration.search.settings import SearchSettings, fold_order, study_digest
-from orchestration.search.storage import (
-    Lock,
-    close_storage,
-    lock,
-    open_storage,
-    storage_url,
-    trial_row,
+from orchestration.search.settings import (
+    SearchSettings,
+    SeededTPESampler,
+    fold_order,
+    make_pruner,
+    study_digest,
 )
+from orchestration.search.storage import close_storage, lock, open_storage, storage_url, trial_row
 from orchestration.search.trial import Job, Proposal, Report, TrialFailedError
 from results.ledger.files import STUDIES
 from results.ledger.studies import StudyLedger, StudyRecord
@@ -50,7 +48,7 @@ class Study:
         settings: how to search.
         ledger: folder of the ledger, or object storage.
         storage: Optuna's, or its URL; None for SQLite in the ledger's folder.
-        say: takes one line for a person.
+        say: prints one line.
     """
 
     def __init__(
@@ -68,15 +66,10 @@ class Study:
         self.name = f"{plan.experiment.dataset}-{settings.space.name}-{self.digest}"
         self._ledger = StudyLedger(ledger)
         self._where = storage if isinstance(storage, BaseStorage) else storage_url(ledger, storage)
-        self._lock: Lock | None = None
+        self._lock: ExitStack | None = None
         self._storage: BaseStorage | None = None
         self._trials: dict[int, optuna.Trial] = {}
-        self.stopped: set[int] = set()  # by the rule, and not told yet
-
-    @property
-    def base(self) -> str:
-        """Name of the base plan, for the workers."""
-        return self.plan.experiment.digest
+        self.stopped: set[int] = set()  # trials that the rule stopped and that have not ended yet
 
     @property
     def epochs(self) -> int | None:
@@ -90,7 +83,7 @@ class Study:
         return ("val_uf1",) if second == "none" else ("val_uf1", second)
 
     def open(self) -> None:
-        """Open the storage, take over what a dead driver left, enqueue the published recipe.
+        """Open the storage, find the trials of a dead driver, enqueue the published recipe.
 
         Raises:
             DadnetError: if the storage cannot be used or another process runs this study.
@@ -106,10 +99,10 @@ class Study:
 
     def _open_storage(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        # Two studies that make the tables of a new storage at once would trip over each other.
+        # Two studies that create the tables of a new storage at the same time would fail.
         gate = lock(self._ledger.root / STUDIES, "open.lock", wait=True)
         assert gate is not None
-        try:
+        with gate:
             self._storage = open_storage(self._where)
             self._study = optuna.create_study(
                 storage=self._storage,
@@ -119,34 +112,35 @@ class Study:
                 directions=_DIRECTIONS[: len(self.objectives)],
                 load_if_exists=True,
             )
-        finally:
-            gate.release()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self._study.set_metric_names(list(self.objectives))
         if not self._study.get_trials(deepcopy=False):
             self._enqueue_recipe()
-        left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self._left = sorted(trial.number for trial in left)
-        if self._left:
-            numbers = ", ".join(map(str, self._left))
-            self.say(f"going on with trial {numbers}, which an interrupted search left")
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._interrupted = sorted(trial.number for trial in running)
+        if self._interrupted:
+            numbers = ", ".join(map(str, self._interrupted))
+            self.say(f"continuing trial {numbers} of an interrupted search")
 
     def close(self) -> None:
-        """Let another process run this study, and its database rest."""
+        """Close the database and let another process run this study."""
         if self._storage is not None:
             close_storage(self._storage)
         if self._lock is not None:
-            self._lock.release()
+            self._lock.close()
         self._lock = None
 
     def _enqueue_recipe(self) -> None:
         params_of = self.settings.space.params_of
         if params_of is None:
-            self.say(f"space {self.settings.space.name} cannot say where the published recipe lies")
+            self.say(
+                f"space {self.settings.space.name} has no params_of: the published recipe is not "
+                "among the trials"
+            )
             return
         recipe = get_preset("reference-v2", self.plan.config.data)
-        with warnings.catch_warnings():  # what lies outside the space, the space itself refuses
+        with warnings.catch_warnings():  # a value outside the space is refused by the space
             warnings.simplefilter("ignore", UserWarning)
             self._study.enqueue_trial(params_of(recipe))
 
@@ -160,7 +154,7 @@ class Study:
 
     @property
     def finished(self) -> bool:
-        """Whether as many trials as wanted have ended and none is open."""
+        """Whether all trials have ended and there are enough of them."""
         trials = self.trials()
         return len(trials) >= self.settings.num_trials and all(
             trial.state.is_finished() for trial in trials
@@ -174,22 +168,26 @@ class Study:
                 values = json.loads(json.dumps(dict(self.settings.space.suggest(trial))))
                 config = apply_values(self.plan.config, values)
                 experiment = with_config(self.plan, config).experiment
-            except Exception as error:  # of a user's space, or values that are no experiment
+            except Exception as error:  # a user's space fails, or its values are no experiment
                 self.fail(trial.number, f"{type(error).__name__}: {error}")
                 continue
             trial.set_user_attr("experiment", experiment.digest)
             trial.set_user_attr("values", values)
             self.vals.keep_weights(experiment, self.digest)
-            name = f"{self.digest}/{trial.number}"
-            job = Job(name, self.base, values, experiment.digest)
+            name, base = f"{self.digest}/{trial.number}", self.plan.experiment.digest
+            job = Job(name, base, values, experiment.digest)
             return Proposal(trial.number, job, experiment, self.folds)
         return None
 
     def _next(self) -> optuna.Trial | None:
-        if self._left:
-            number = self._left.pop(0)
-            [frozen] = [trial for trial in self.trials() if trial.number == number]
-            return optuna.Trial(self._study, frozen._trial_id)
+        if self._interrupted:
+            assert self._storage is not None
+            study_id = self._storage.get_study_id_from_name(self.name)
+            number = self._interrupted.pop(0)
+            return optuna.Trial(
+                self._study,
+                self._storage.get_trial_id_from_study_id_trial_number(study_id, number),
+            )
         trials = self.trials()
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
         if not waiting and len(trials) >= self.settings.num_trials:
@@ -199,21 +197,20 @@ class Study:
     def report(self, number: int, report: Report) -> bool:
         """Store what a trial reports; True if the rule stops it.
 
-        A trial that goes on after a kill reports steps again that are stored; the rule was
-        already asked about them, except about the last one.
+        A trial that continues after a kill repeats steps that are stored already. The rule has
+        decided about them, except about the last one.
         """
         if self.settings.pruning == "none":
             return False
         trial = self._trials[number]
-        [frozen] = [t for t in self.trials() if t.number == number]
-        last = frozen.last_step or 0
+        last = self.trials()[number].last_step or 0
         if report.step > last:
             trial.report(report.value, report.step)
         seen_all = report.num_folds == len(self.folds)  # stopping it would save nothing
         return report.step >= last and not seen_all and trial.should_prune()
 
     def complete(self, number: int, report: Report) -> None:
-        """The trial has seen all its folds; without a finite UF1 it has failed."""
+        """End a trial that has all its folds; without finite objectives it fails."""
         values = [report.val_uf1, *(getattr(report, name) for name in self.objectives[1:])]
         if not all(map(math.isfinite, values)):
             self.fail(number, f"the objective is not finite: {values}")
@@ -223,7 +220,7 @@ class Study:
         self._settle(number, f"complete: val UF1 {report.val_uf1:.4f}, {report.num_folds} folds")
 
     def prune(self, number: int, report: Report) -> None:
-        """The rule has stopped the trial; its partial estimate is kept beside its state."""
+        """End a trial that the rule stopped; its partial estimate is stored with it."""
         self._set(number, report)
         self._study.tell(self._trials[number], state=TrialState.PRUNED)
         so_far = f"val UF1 {report.val_uf1:.4f} so far" if report.num_folds else "no estimate yet"
@@ -232,7 +229,7 @@ class Study:
         )
 
     def fail(self, number: int, why: str) -> None:
-        """The trial has no value and will not get one."""
+        """End a trial that cannot have a value."""
         line = why.strip().splitlines()[-1][:500]
         self._trials[number].set_user_attr("why", line)
         self._study.tell(self._trials[number], state=TrialState.FAIL)
@@ -245,26 +242,24 @@ class Study:
             self._trials[number].set_user_attr("val_uf1", report.val_uf1)
 
     def _settle(self, number: int, line: str) -> None:
-        """Say it, and drop the weights of every experiment that can no longer win."""
+        """Print the line, and drop the weights of every experiment that can no longer win."""
         trials, best = self.trials(), self.best()
         done = sum(trial.state.is_finished() for trial in trials)
-        ahead = f"; best {best.values[0]:.4f}, trial {best.number}" if best else ""
-        self.say(f"trial {number} {line} ({done}/{self.settings.num_trials}{ahead})")
+        leader = f"; best {best.values[0]:.4f}, trial {best.number}" if best else ""
+        self.say(f"trial {number} {line} ({done}/{self.settings.num_trials}{leader})")
         wanted = {best.user_attrs["experiment"]} if best else set()
         wanted |= {str(t.user_attrs.get("experiment")) for t in trials if not t.state.is_finished()}
-        for trial in trials:
-            digest = trial.user_attrs.get("experiment")
-            if digest and trial.state.is_finished() and digest not in wanted:
-                self.vals.release_weights(with_digest(self.plan, digest), self.digest)
+        self.release_weights(wanted)
 
-    def release_weights(self) -> None:
-        """Drop the weights of all trials."""
+    def release_weights(self, wanted: Collection[str] = ()) -> None:
+        """Drop the weights of all trials, except those of some experiments, by digest."""
         for trial in self.trials():
-            if digest := trial.user_attrs.get("experiment"):
+            digest = trial.user_attrs.get("experiment")
+            if digest and digest not in wanted:
                 self.vals.release_weights(with_digest(self.plan, digest), self.digest)
 
     def best(self) -> FrozenTrial | None:
-        """The complete trial with the highest UF1; of equals the first."""
+        """The complete trial with the highest UF1; among equals the first."""
         complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
         return min(complete, key=lambda t: (-t.values[0], t.number), default=None)
 

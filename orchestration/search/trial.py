@@ -1,6 +1,7 @@
 """One trial: its folds in the study's order, a report after each, the rest cancelled at the end.
 
-Light on purpose: no torch, and only val sides are read, so a trial's process knows no test clip.
+It imports no torch and reads val sides only, so a trial's process starts quickly and has no access
+to test clips.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,26 +14,27 @@ from dadnet.labels.metrics import uf1
 from results.ledger.records import Experiment
 from results.ledger.val_side import ValLedger, ValSide
 
-OnEpoch = Callable[[int, float], None]
+OnTrialEpoch = Callable[[int, float], None]
+"""Called with an epoch (from 1) and its val log-loss; may raise."""
 
 
 class TrialFailedError(RuntimeError):
-    """The trial cannot have a value; it ends as FAIL."""
+    """The trial cannot have a value; its state becomes FAIL."""
 
 
 class ServiceLostError(RuntimeError):
-    """Nobody makes folds any more; the trial is left open, to go on another time."""
+    """The workers are gone; the trial stays open, so that a later search continues it."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked of the workers.
+    """A request for folds.
 
     Attributes:
-        trial: who asks; unique among all studies.
-        base: name of the plan that the experiment's values are applied to.
+        trial: name of the trial; unique among all studies.
+        base: digest of the base experiment, whose plan the values are applied to.
         values: of the search space.
-        experiment: digest of the experiment that results.
+        experiment: digest of the resulting experiment.
     """
 
     trial: str
@@ -52,38 +54,34 @@ class Proposal:
 
 
 class FoldService(Protocol):
-    """Whoever makes the val sides of folds."""
+    """Makes the val sides of folds."""
 
     def submit(self, job: Job, folds: Sequence[str]) -> None:
-        """Ask for folds."""
+        """Request folds."""
 
-    def wait(self, job: Job, fold: str, on_epoch: OnEpoch | None) -> None:
-        """Return when a fold that was asked for is made.
-
-        Args:
-            job: as submitted.
-            fold: its name.
-            on_epoch: called with every epoch (from 1) and its val log-loss; may raise.
+    def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
+        """Return when a requested fold is made.
 
         Raises:
-            TrialFailedError: if the fold was given up.
+            TrialFailedError: if the fold failed for good.
             ServiceLostError: if the workers are gone.
         """
 
     def cancel(self, job: Job) -> None:
-        """Drop what is not made yet, unless another trial wants it."""
+        """Drop the folds that are not made yet, unless another trial requested them too."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A trial so far.
+    """The results of a trial so far.
 
     Attributes:
-        step: folds seen, or epochs where the trial reports by epoch.
-        value: what the pruning rule compares at that step: larger is better.
-        num_folds: folds seen.
+        step: number of folds, or of epochs where the trial reports by epoch.
+        value: what the pruning rule compares at that step; larger is better.
+        num_folds: finished folds.
         val_uf1: pooled over them; NaN before the first.
-        seconds: of training; parameters: trainable numbers.
+        seconds: of training.
+        parameters: trainable numbers.
     """
 
     step: int
@@ -107,26 +105,26 @@ def run_trial(
     """Make or look up the folds of a trial and report after each.
 
     Args:
-        job: what to ask for.
-        experiment: the trial's experiment.
+        job: the request.
+        experiment: the trial's.
         folds: names, in the study's order.
-        vals: where val sides are found; those that are there are not made again.
+        vals: the finished val sides, which are not made again.
         service: makes the others.
         report: called after every fold; may raise to end the trial.
-        epochs: of a fold; given, the trial also reports after every epoch (`asha`).
+        epochs: of a fold, to report after every epoch too (`asha`); None to report by fold.
 
     Raises:
-        TrialFailedError: if a fold was given up or has no finite log-loss.
+        TrialFailedError: if a fold failed for good or has no finite log-loss.
     """
     missing = set(vals.missing(experiment, tuple(folds)))
     service.submit(job, [fold for fold in folds if fold in missing])
-    seen: list[ValSide] = []
+    sides: list[ValSide] = []
 
     def on_epoch(epoch: int, log_loss: float) -> None:
         assert epochs is not None
-        losses = [*(side.log_loss for side in seen), log_loss]
-        _check_finite(folds[len(seen)], log_loss)
-        report(_report(seen, len(seen) * epochs + epoch, -sum(losses) / len(losses)))
+        losses = [*(side.log_loss for side in sides), log_loss]
+        _check_finite(folds[len(sides)], log_loss)
+        report(_report(sides, len(sides) * epochs + epoch, -sum(losses) / len(losses)))
 
     try:
         for fold in folds:
@@ -139,12 +137,11 @@ def run_trial(
                 for epoch, loss in enumerate(side.curves["val_log_loss"][:-1], start=1):
                     on_epoch(epoch, float("nan") if loss is None else loss)
             _check_finite(fold, side.log_loss)
-            seen.append(side)
-            mean = sum(s.log_loss for s in seen) / len(seen)
-            step, value = len(seen), side.log_loss
+            sides.append(side)
+            step, value = len(sides), side.log_loss
             if epochs:
-                step, value = len(seen) * epochs, mean
-            report(_report(seen, step, -value))
+                step, value = step * epochs, sum(s.log_loss for s in sides) / step
+            report(_report(sides, step, -value))
     finally:
         service.cancel(job)
 
@@ -154,19 +151,19 @@ def _check_finite(fold: str, log_loss: float) -> None:
         raise TrialFailedError(f"fold {fold}: the val log-loss is not finite")
 
 
-def _report(seen: Sequence[ValSide], step: int, value: float) -> Report:
+def _report(sides: Sequence[ValSide], step: int, value: float) -> Report:
     return Report(
         step=step,
         value=value,
-        num_folds=len(seen),
-        val_uf1=pooled_uf1(seen),
-        seconds=sum(side.seconds for side in seen),
-        parameters=max((side.parameters for side in seen), default=0),
+        num_folds=len(sides),
+        val_uf1=pooled_uf1(sides),
+        seconds=sum(side.seconds for side in sides),
+        parameters=max((side.parameters for side in sides), default=0),
     )
 
 
 def pooled_uf1(sides: Sequence[ValSide]) -> float:
-    """UF1 of the val clips of some folds, counts added up first; NaN without a fold.
+    """UF1 of the val clips of some folds, from the sum of their counts; NaN without a fold.
 
     A subject is in the val part of several folds; it counts once for each.
     """

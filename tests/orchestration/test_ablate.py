@@ -6,7 +6,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import DataConfig
 from dadnet.config.presets import get_preset
 from orchestration import ablate
-from orchestration.ablation_grid import make_grid
+from orchestration.ablate import make_grid
 from results.ledger.ledger import Ledger
 from results.pages.ablation import make_ablation
 from results.pages.run import row_of

@@ -9,8 +9,7 @@ from optuna.trial import TrialState
 
 from benchmarks.landscape import LandscapeService, make_landscape_plan
 from dadnet.base.errors import DadnetError
-from orchestration.search.pruning import MIN_FOLDS
-from orchestration.search.settings import SearchSettings, check_space
+from orchestration.search.settings import MIN_FOLDS, SearchSettings, check_space
 from orchestration.search.study import Study
 from orchestration.search.trials import search_here
 from results.ledger.studies import StudyLedger, StudyRecord

@@ -69,9 +69,9 @@ def test_a_lock_is_held_by_one_and_is_free_afterwards(where, tmp_path, s3):
     assert lock(folder, "lock", wait=False) is None
     other = lock(folder, "another", wait=False)
     assert other is not None
-    first.release()
+    first.close()
     again = lock(folder, "lock", wait=True)
     assert again is not None
     assert lock(folder, "lock", wait=False) is None
-    again.release()
-    other.release()
+    again.close()
+    other.close()
