@@ -91,8 +91,8 @@ def export(flags: ExportFlags) -> int:
     model = load_model_file(flags.weights)
     if (kind := model.card.model.model_type) in BASELINE_NAMES:
         raise DadnetError(
-            f"weights: {flags.weights} holds a {kind}; expected a MicroFlowNeXt: rivals are for "
-            "comparison and are not exported"
+            f"weights: {flags.weights} holds a {kind}; expected a MicroFlowNeXt: other methods "
+            "are for comparison and are not exported"
         )
     if flags.out.exists():
         raise DadnetError(f"out: {flags.out} exists already; choose another name")

@@ -80,22 +80,10 @@ def gaussian_sliced(
     directions: Tensor,
     method: Method = "auto",
 ) -> Tensor:
-    """Mean over directions of the squared Wasserstein-2 distance of fitted Gaussians.
+    """The distance of `gswd` of K folds at once, shape (K,); arguments as of `Objective.distance`.
 
-    See `gswd` for the equation and the methods. Padding is a point of weight 0.
-
-    Args:
-        student: Points, shape (K, N, D).
-        teacher: Points of the same shape.
-        weights: Of the points, shape (K, N), rows that sum to 1; see below.
-        directions: Unit rows, shape (L, D) or (K, L, D).
-        method: See `gswd`.
-
-    Returns:
-        Shape (K,).
-
-    Without weights every point counts equally: the plain means of a fold that is trained alone.
-    They round differently from weighted sums, and the records of both kinds of folds depend on it.
+    Without weights all points count equally, by plain means, as in a fold that is trained alone.
+    Weighted sums round differently, and the records of both kinds of folds depend on the rounding.
     """
     directions = directions.to(student)
     if method == "auto":

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dadnet.config.experiment import (
-    ExperimentConfig,
-)
+from dadnet.config.experiment import ExperimentConfig
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.loop import FoldTask, train_folds

@@ -28,12 +28,7 @@ from dadnet.models.loss import StackedOutput
 from dadnet.training.stack import layers
 from dadnet.training.stack.aligned import AligningFolds, adapt, pick, pick_maps, run_teacher
 from dadnet.training.stack.layers import Weights
-from dadnet.training.stack.layout import (
-    FoldLayout,
-    adapter_stage,
-    check_alike,
-    stack_tensors,
-)
+from dadnet.training.stack.layout import FoldLayout, adapter_stage, check_alike, stack_tensors
 from dadnet.training.stack.student import student_logits, student_maps
 
 

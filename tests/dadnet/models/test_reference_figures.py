@@ -6,11 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dadnet.models import (
-    MicroFlowNeXt,
-    count_parameters,
-    get_microflownext,
-)
+from dadnet.models import MicroFlowNeXt, count_parameters, get_microflownext
 
 ORACLES = Path(__file__).parents[2] / "data" / "oracles"
 

@@ -20,13 +20,7 @@ from dadnet.training.fold_stack import FoldStack
 from dadnet.training.loop import FoldTask, train_folds
 from dadnet.training.one_fold import OneFold
 from tests.build.models import CPU, config, make_teacher, views
-from tests.build.training import (
-    Interrupted,
-    assert_close,
-    assert_same,
-    train,
-    unequal_folds,
-)
+from tests.build.training import Interrupted, assert_close, assert_same, train, unequal_folds
 
 
 @pytest.mark.parametrize("model_type", ["dad_net", "baseline"])

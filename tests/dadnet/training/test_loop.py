@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dadnet.config.experiment import (
-    DataConfig,
-    OptimConfig,
-)
+from dadnet.config.experiment import DataConfig, OptimConfig
 from dadnet.folds.protocols import make_folds
 from dadnet.folds.view import FoldView
 from dadnet.inference.score import score
@@ -16,11 +13,7 @@ from dadnet.labels.tasks import SINGLE_LABEL
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.one_fold import learning_rate
 from tests.build.models import CPU, config, make_teacher, views
-from tests.build.training import (
-    Interrupted,
-    assert_same,
-    train,
-)
+from tests.build.training import Interrupted, assert_same, train
 
 
 def test_labels_outside_fit_and_val_are_hidden_from_the_trainer(dataset):

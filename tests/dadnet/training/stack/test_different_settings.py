@@ -7,11 +7,7 @@ import torch
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import generator
-from dadnet.models import (
-    DADNet,
-    dad_net_loss,
-    get_microflownext,
-)
+from dadnet.models import DADNet, dad_net_loss, get_microflownext
 from dadnet.models.loss import fold_losses
 from dadnet.training.stack.adamw import StackedAdamW
 from dadnet.training.stack.aligned import AligningFolds, run_teacher

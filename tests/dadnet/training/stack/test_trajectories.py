@@ -6,10 +6,7 @@ import pytest
 import torch
 
 from dadnet.base.seeding import generator
-from dadnet.models import (
-    DADNet,
-    get_microflownext,
-)
+from dadnet.models import DADNet, get_microflownext
 from dadnet.models.loss import fold_losses
 from dadnet.training.stack.adamw import StackedAdamW
 from dadnet.training.stack.network import StackedDADNet
