@@ -95,7 +95,7 @@ def save_weights(
         described = describe()
         model = model.state_dict()
     if clash := sorted(set(described) & set(metadata)):
-        raise DadnetError(f"expected metadata without the keys of the model's description, got {clash}")
+        raise DadnetError(f"expected metadata without the keys of describe(), got {clash}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
     content = safetensors.torch.save(tensors, {**described, **metadata})
     write_over(path, content)

@@ -15,8 +15,6 @@ from dadnet.models import (
 )
 
 SIZE, CLASSES, SMOOTHING = 32, 3, 0.05
-
-
 STEPS = 50
 
 

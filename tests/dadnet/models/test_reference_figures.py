@@ -9,17 +9,9 @@ from torch import Tensor
 from dadnet.models import MicroFlowNeXt, count_parameters, get_microflownext
 
 ORACLES = Path(__file__).parents[2] / "data" / "oracles"
-
-
 REFERENCE = json.loads((ORACLES / "reference.json").read_text())
-
-
 CASES = sorted(set(REFERENCE) - {"gswd"})
-
-
 HEADS = ("tokens", "pooled", "linear")
-
-
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 

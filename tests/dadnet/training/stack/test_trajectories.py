@@ -25,11 +25,7 @@ from tests.build.stacks import (
 )
 
 RATES = [1e-4 * (1 + k) for k in range(8)]
-
-
 DECAYS = [0.1 * k for k in range(8)]
-
-
 LAMBDAS = [0.2 + 0.3 * k for k in range(8)]
 
 
