@@ -190,7 +190,7 @@ def fold_densities(scoring: Scoring, record: FoldRecord, teacher: Teacher) -> li
             f"({experiment.teacher_digest if config.aligned else 'none: nothing was aligned'}), "
             f"got {teacher.digest}"
         )
-    # As `dadnet.training.one_fold.Member` begins: the same draws give the same initial weights.
+    # As `dadnet.training.one_fold.OneFold` begins: the same draws give the same initial weights.
     before, after = (
         build_model(
             config, len(experiment.classes), teacher, generator("init", config.seed, record.fold)

@@ -1,8 +1,8 @@
-"""Which alignment: DAD-Net's sliced distance, its rivals, or none; each with its own weight.
+"""Which alignment: DAD-Net's sliced distance, an alternative, or none; each with its own weight.
 
-The rivals differ by orders of magnitude (on features of unit variance the contrastive term starts
-at the logarithm of the batch size, CORAL below 0.01), so the weight goes from 0.001 to 30. Stages
-are those of the public recipes, and the last one alone.
+The alternatives differ by orders of magnitude (on features of unit variance the contrastive term
+starts at the logarithm of the batch size, CORAL below 0.01), so the weight goes from 0.001 to 30.
+Stages are those of the public recipes, and the last one alone.
 """
 
 from typing import Any, get_args

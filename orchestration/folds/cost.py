@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from dadnet.config.experiment import FITTED, ExperimentConfig
+from dadnet.config.experiment import FITTED_BASELINES, ExperimentConfig
 from dadnet.folds.view import FoldView
 from dadnet.training.checkpoint import CheckpointFile
-from dadnet.training.kinds import new_member
+from dadnet.training.kinds import new_fold
 from dadnet.training.loop import FoldTask, StoppedError, train_folds
-from dadnet.training.one_fold import Member
+from dadnet.training.one_fold import OneFold
 from dadnet.training.stack_size import first_step
 from dadnet.training.teacher import Teacher
 from orchestration.folds.options import WorkOptions
@@ -117,10 +117,10 @@ def measure_cost(
     stack = min(options.stack, -(-len(names) // workers))  # no more than a worker makes
     views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:stack]]
     step = first_step(plan.config, views, plan.teacher, device)
-    member = new_member(plan.config, views[0], plan.teacher, device)
-    batch = len(member.batches()[0])
+    fold = new_fold(plan.config, views[0], plan.teacher, device)
+    batch = len(fold.batches()[0])
     # A fit is short, and cannot be one of a few clips.
-    alone = device.type != "cpu" or plan.config.model.model_type in FITTED
+    alone = device.type != "cpu" or plan.config.model.model_type in FITTED_BASELINES
     cores = os.cpu_count() or 1
     others = 0 if alone else min(workers, cores, len(names)) - 1
     tasks = [_first_batch(plan, name) for name in names[:stack]]
@@ -135,9 +135,9 @@ def measure_cost(
         step()
         first_s = time.perf_counter() - started
         step_s = timed(step) / stack
-        val_s = timed(member.val_probabilities) / max(1, len(views[0].val))
-        begin_s = timed(lambda: new_member(plan.config, views[0], plan.teacher, device))
-        epoch_s = slower * _save_seconds(member, device) / options.checkpoint_every
+        val_s = timed(fold.val_probabilities) / max(1, len(views[0].val))
+        begin_s = timed(lambda: new_fold(plan.config, views[0], plan.teacher, device))
+        epoch_s = slower * _save_seconds(fold, device) / options.checkpoint_every
         counted = sum(step_s / batch * len(v.fit) + val_s * len(v.val) for v in views)
         if counted < _SHORT_S and (took := _epoch_seconds(plan, views, device)) is not None:
             epoch_s += max(0.0, slower * took - counted) / stack
@@ -168,10 +168,10 @@ def _epoch_seconds(plan: Plan, views: Sequence[FoldView], device: torch.device) 
     return (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else None
 
 
-def _save_seconds(member: Member, device: torch.device) -> float:
+def _save_seconds(fold: OneFold, device: torch.device) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        file = CheckpointFile(Path(folder) / "state", "", member.view.name)
-        return _seconds(lambda: file.save(member.state()), device)
+        file = CheckpointFile(Path(folder) / "state", "", fold.view.name)
+        return _seconds(lambda: file.save(fold.state()), device)
 
 
 @contextmanager

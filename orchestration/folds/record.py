@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
-from dadnet.config.experiment import FITTED
+from dadnet.config.experiment import FITTED_BASELINES
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.hidden_labels import hide_labels
 from dadnet.folds.protocols import Fold
@@ -69,7 +69,7 @@ def _write_test_side(
     if options.keep_weights == "best":
         kept["weights_digest"] = keep_weights(plan, fold, trained, ledger)
     # What is fitted in one go has no features of its own.
-    if options.keep_features == "test" and plan.config.model.model_type not in FITTED:
+    if options.keep_features == "test" and plan.config.model.model_type not in FITTED_BASELINES:
         features = fold_features(plan, fold, trained, device)
         if features is not None:
             put_features(ledger, plan.experiment, features)
