@@ -177,7 +177,6 @@ def main() -> None:
         return
     if not root.exists():
         write_ledger(root, 0, flags.experiments)
-    (root / ".index.jsonl").unlink(missing_ok=True)
     shutil.rmtree(out, ignore_errors=True)
     rows = []
     for what in ("from nothing", "nothing changed"):

@@ -25,7 +25,7 @@ class ForeignTable:
 
     Attributes:
         path: columns subject, clip, label, prediction; optional dataset and prob_<class>.
-        method: the row's name; dataset: the board's dataset.
+        method: the row's name; dataset: the leaderboard's dataset.
         protocol: one of `PROTOCOLS`; class_set: None = by the classes.
         selection: what chose the epoch, as far as it is known.
         classes: names in order; None = negative, positive, surprise for these names, otherwise
@@ -121,12 +121,12 @@ def _classes(table: ForeignTable, rows: Sequence[Mapping[str, str]]) -> tuple[st
 
 
 def _check_columns(path: Path, row: Mapping[str, str], classes: Sequence[str]) -> None:
-    given = {name for name in row if name not in (*REQUIRED, "dataset")}
+    columns = {name for name in row if name not in (*REQUIRED, "dataset")}
     expected = {f"{PREFIX}{name}" for name in classes}
-    if given and given != expected:
+    if columns and columns != expected:
         raise DadnetError(
             f"expected no further columns or exactly {', '.join(sorted(expected))}, "
-            f"got: {', '.join(sorted(given))} in {path}"
+            f"got: {', '.join(sorted(columns))} in {path}"
         )
 
 

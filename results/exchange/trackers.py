@@ -76,12 +76,14 @@ class MLflow:
         mlflow = _imported("mlflow")
         try:
             self._client: Any = mlflow.MlflowClient(tracking_uri=uri)
-            found = self._client.get_experiment_by_name(experiment.dataset)
+            stored = self._client.get_experiment_by_name(experiment.dataset)
         except mlflow.MlflowException as error:
             raise DadnetError(f"MLflow cannot use {uri}: {error}") from error
-        place = found.experiment_id if found else self._client.create_experiment(experiment.dataset)
+        experiment_id = (
+            stored.experiment_id if stored else self._client.create_experiment(experiment.dataset)
+        )
         tags = {"digest": experiment.digest, "selection": experiment.selection}
-        run = self._client.create_run(place, run_name=experiment.method, tags=tags)
+        run = self._client.create_run(experiment_id, run_name=experiment.method, tags=tags)
         self._run: str = run.info.run_id
         self._numbers = {fold.name: number for number, fold in enumerate(experiment.folds)}
         for name, value in _flat(dict(experiment.config)):
@@ -125,9 +127,9 @@ def finished_folds(ledger: Ledger, experiment: Experiment, seen: set[str]) -> It
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1].splitlines()  # the last line may be half written
         events = [json.loads(line) for line in whole]
-        told = [str(event.get("fold")) for event in events if event.get("event") == "finished"]
+        finished = [str(event.get("fold")) for event in events if event.get("event") == "finished"]
         # Folds of an earlier run whose log is gone are in the ledger all the same.
-        names = [*dict.fromkeys(name for name in told if name in set(names)), *names]
+        names = [*dict.fromkeys(name for name in finished if name in set(names)), *names]
     for name in names:
         if name not in seen:
             record = ledger.record(experiment, name)
@@ -151,9 +153,9 @@ def feed(ledger: Ledger, experiment: Experiment, trackers: list[Tracker], seen: 
 
 
 def _figures(summary: Summary) -> dict[str, float]:
-    found = {name: getattr(summary, name).value for name in ("uf1", "uar", "accuracy")}
-    found.update({"mcc": summary.mcc, "log_loss": summary.log_loss, "ece": summary.ece})
-    return {name: value for name, value in found.items() if value is not None}
+    values = {name: getattr(summary, name).value for name in ("uf1", "uar", "accuracy")}
+    values.update({"mcc": summary.mcc, "log_loss": summary.log_loss, "ece": summary.ece})
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

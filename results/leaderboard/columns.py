@@ -79,8 +79,8 @@ def _plain(
     help: str = "",
 ) -> Column:
     def text(row: Row) -> str:
-        found = value(row)
-        return UNKNOWN if found is None else str(found)
+        shown = value(row)
+        return UNKNOWN if shown is None else str(shown)
 
     return Column(key, title, value, text, numeric, shown, help)
 
@@ -95,8 +95,8 @@ def _score(
 
     def part(read: Callable[[Score], Value]) -> Callable[[Row], Value]:
         def value(row: Row) -> Value:
-            found = of(row)
-            raw = read(found) if found else None
+            known = of(row)
+            raw = read(known) if known else None
             return round(raw, 6) if isinstance(raw, float) else raw
 
         return value
@@ -127,12 +127,12 @@ def _figure(key: str, title: str, figure: Callable[[Summary], float | None], hel
     """Return the column of a figure without an interval, for the exports."""
 
     def value(row: Row) -> Value:
-        found = figure(row.summary) if row.summary else None
-        return None if found is None else round(found, 6)
+        known = figure(row.summary) if row.summary else None
+        return None if known is None else round(known, 6)
 
     def text(row: Row) -> str:
-        found = value(row)
-        return UNKNOWN if found is None else f"{found:.3f}"
+        shown = value(row)
+        return UNKNOWN if shown is None else f"{shown:.3f}"
 
     return Column(key, title, value, text, True, False, help)
 

@@ -84,9 +84,9 @@ def labels_of_table(path: Path) -> Labels:
             rows = list(csv.DictReader(file, strict=True))
     except (FileNotFoundError, UnicodeDecodeError, csv.Error) as error:
         raise DadnetError(f"expected a CSV of clips, got: {path}: {error}") from error
-    given = list(rows[0]) if rows else []
-    if not {"subject", "label"} <= set(given):
-        raise DadnetError(f"expected columns subject and label in {path}, got: {given}")
+    columns = list(rows[0]) if rows else []
+    if not {"subject", "label"} <= set(columns):
+        raise DadnetError(f"expected columns subject and label in {path}, got: {columns}")
     names = [f"{row.get('dataset') or path.stem}/{row['subject']}" for row in rows]
     classes = tuple(sorted({row["label"] for row in rows}))
     subjects = tuple(sorted(set(names)))
@@ -145,21 +145,21 @@ def _best(
         )  # (repeats, number, K, K)
         right = np.trace(tried, axis1=2, axis2=3)
         chosen = right.argmax(axis=1)
-        found = np.take_along_axis(right, chosen[:, None], axis=1)[:, 0]
-        better = found > most
+        hits = np.take_along_axis(right, chosen[:, None], axis=1)[:, 0]
+        better = hits > most
         best[better] = tried[np.flatnonzero(better), chosen[better]]
-        most = np.maximum(most, found)
+        most = np.maximum(most, hits)
     return best
 
 
 def constants(labels: Labels) -> list[tuple[str, float, float, float]]:
     """Return what always naming one class gives: class, pooled UF1, and both fold averages."""
-    found = []
+    figures = []
     for number, name in enumerate(labels.classes):
         stack = np.zeros((*labels.clips.shape, len(labels.classes)), dtype=np.int64)
         stack[:, :, number] = labels.clips
-        found.append((name, _pooled(stack), *fold_averaged(stack)))
-    return found
+        figures.append((name, _pooled(stack), *fold_averaged(stack)))
+    return figures
 
 
 def perfect(labels: Labels) -> tuple[float, float, float]:
@@ -172,8 +172,8 @@ def perfect(labels: Labels) -> tuple[float, float, float]:
 
 def own_gains(rows: Sequence[Row]) -> list[Row]:
     """Return the test-peeking rows that have an honest twin, by their gain."""
-    found = [row for row in rows if row.gain is not None]
-    return sorted(found, key=lambda row: (-(row.gain or 0.0), row.experiment.digest))
+    gained = [row for row in rows if row.gain is not None]
+    return sorted(gained, key=lambda row: (-(row.gain or 0.0), row.experiment.digest))
 
 
 def _pooled(stack: IntArray) -> float:

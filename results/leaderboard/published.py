@@ -115,8 +115,8 @@ def beside(
         num_classes: of the group; figures over other classes come with a reason and without ours.
         ours: method, digest and counts of our ranked rows, best first.
     """
-    found = [row for row in published() if (row.dataset, row.protocol) == (dataset, protocol)]
-    return tuple(_beside(row, num_classes, ours) for row in found)
+    lines = [row for row in published() if (row.dataset, row.protocol) == (dataset, protocol)]
+    return tuple(_beside(row, num_classes, ours) for row in lines)
 
 
 def _beside(row: Published, num_classes: int, ours: Sequence[tuple[str, str, Counts]]) -> Reported:
@@ -139,14 +139,14 @@ def _same_method(reported: str, ours: str) -> bool:
 
 
 def _reasons(row: Published, num_classes: int, num_clips: int | None) -> tuple[str, ...]:
-    found = {
+    reasons = {
         "test-peeking": row.selection == "test-peeking",
         "fold-averaged": row.averaging == "folds",
         "other class set": row.num_classes != num_classes,
         "other n": None not in (row.num_clips, num_clips) and row.num_clips != num_clips,
         "selection unknown": row.selection == "unknown",
     }
-    return tuple(name for name, holds in found.items() if holds)
+    return tuple(name for name, holds in reasons.items() if holds)
 
 
 def _line(row: dict[str, str]) -> Published:

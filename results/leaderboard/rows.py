@@ -1,4 +1,4 @@
-"""The board's parts: a group per dataset, protocol and class set, a row per experiment."""
+"""The leaderboard's parts: a group per dataset, protocol and class set, a row per experiment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Row:
-    """One experiment on the board.
+    """One experiment on the leaderboard.
 
     Attributes:
         num_done, num_planned: folds.
@@ -65,7 +65,7 @@ class Row:
 
     @property
     def key(self) -> str:
-        """Unique on the board: the digest, with the part."""
+        """Unique on the leaderboard: the digest, with the part."""
         return f"{self.experiment.digest}-{self.part}" if self.part else self.experiment.digest
 
     @property
@@ -112,7 +112,7 @@ class Row:
     def tallies(self) -> tuple[Tally, ...]:
         """One per planned test subject, or per subject of the part, sorted."""
         # A subject of an unfinished fold has no counts yet; alone in its fold, its total is known.
-        found = {
+        by_subject = {
             name: Tally(name, None, size if len(fold.test_subjects) == 1 else None)
             for fold in self.experiment.folds
             for size in [fold.num_test_clips * self.experiment.decisions_per_clip]
@@ -121,8 +121,8 @@ class Row:
         }
         right, total = self.counts.num_right.tolist(), self.counts.num_decisions.tolist()
         for name, *numbers in zip(self.counts.subjects, right, total, strict=True):
-            found[name] = Tally(name, *numbers)
-        return tuple(found[name] for name in sorted(found))
+            by_subject[name] = Tally(name, *numbers)
+        return tuple(by_subject[name] for name in sorted(by_subject))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class SeedRows:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that may be ranked against each other, in the order of the board.
+    """Rows that may be ranked against each other, in the order of the leaderboard.
 
     Attributes:
         seeds: methods with several complete seeds.
@@ -180,7 +180,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """All groups, sorted by dataset, protocol, class set, classes and part; all clips first."""
 
     groups: tuple[Group, ...]
@@ -188,8 +188,8 @@ class Board:
     @property
     def studies(self) -> tuple[StudyRecord, ...]:
         """Return the searches behind the rows, by name."""
-        found = {study.digest: study for row in self.rows for study in row.studies}
-        return tuple(sorted(found.values(), key=lambda study: study.name))
+        by_digest = {study.digest: study for row in self.rows for study in row.studies}
+        return tuple(sorted(by_digest.values(), key=lambda study: study.name))
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ class Board:
         """The rows of all groups."""
         return (row for group in self.groups for row in group.rows)
 
-    def of_dataset(self, dataset: str) -> Board:
+    def of_dataset(self, dataset: str) -> Leaderboard:
         """Return the groups of one dataset.
 
         Raises:
@@ -216,4 +216,4 @@ class Board:
         if not groups:
             available = ", ".join(self.datasets) or "none"
             raise DadnetError(f"no experiment on dataset {dataset!r}; available: {available}")
-        return Board(groups)
+        return Leaderboard(groups)

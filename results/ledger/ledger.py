@@ -9,7 +9,6 @@
                               events/<run>.jsonl       (the same on object storage)
                               claims/                  (which run makes which fold)
                               quarantine/              (damaged files, kept for a look)
-    <root>/.index.jsonl       (cached counts of the leaderboard; may be deleted at any time)
 
 The folder may lie on object storage (`dadnet.base.remote`): a record is then one conditional put.
 Names become file names by percent-encoding, so that any printable name is safe and no two meet.
@@ -93,8 +92,8 @@ class Ledger:
 
         A damaged record is moved to ``quarantine/`` with a `LedgerWarning`.
         """
-        found = {record.fold for record in self.records(experiment)}
-        return tuple(fold.name for fold in experiment.folds if fold.name not in found)
+        stored = {record.fold for record in self.records(experiment)}
+        return tuple(fold.name for fold in experiment.folds if fold.name not in stored)
 
     def put(self, experiment: Experiment, record: FoldRecord) -> bool:
         """Store a finished fold, once and atomically.
@@ -150,14 +149,14 @@ class Ledger:
             DadnetError: if there is none, or several; it lists them.
         """
         experiments = self.experiments()
-        found = [e for e in experiments if e.digest.startswith(digest or "")]
-        if len(found) != 1:
-            names = [f"{e.digest} ({e.method}, {e.dataset})" for e in (found or experiments)[:8]]
+        matches = [e for e in experiments if e.digest.startswith(digest or "")]
+        if len(matches) != 1:
+            names = [f"{e.digest} ({e.method}, {e.dataset})" for e in (matches or experiments)[:8]]
             raise DadnetError(
                 f"expected the digest of one experiment, got: {digest!r}; "
                 f"there: {', '.join(names) or 'none'}"
             )
-        return found[0]
+        return matches[0]
 
     def experiments(self) -> tuple[Experiment, ...]:
         """Return every experiment, sorted by dataset, method, seed and digest."""
@@ -273,9 +272,9 @@ def check_record(experiment: Experiment, record: FoldRecord) -> None:
         "test subjects": (sorted(planned.test_subjects), sorted(record.test_subjects)),
         "number of clips": (planned.num_test_clips, len(record.predictions)),
     }
-    for name, (expected, given) in pairs.items():
-        if expected != given:
-            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {given}")
+    for name, (expected, actual) in pairs.items():
+        if expected != actual:
+            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {actual}")
     _check_classes(experiment, record)
 
 

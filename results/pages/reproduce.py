@@ -76,7 +76,7 @@ def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:
             counts = seen.setdefault(str(name), {})
             counts[str(value)] = counts.get(str(value), 0) + 1
     return [
-        (name, ", ".join(f"{value} ({n})" if len(found) > 1 else value for value, n in rows))
-        for name, found in sorted(seen.items())
-        for rows in [sorted(found.items(), key=lambda item: (-item[1], item[0]))[:4]]
+        (name, ", ".join(f"{value} ({n})" if len(numbers) > 1 else value for value, n in rows))
+        for name, numbers in sorted(seen.items())
+        for rows in [sorted(numbers.items(), key=lambda item: (-item[1], item[0]))[:4]]
     ]
