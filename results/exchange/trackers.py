@@ -86,7 +86,7 @@ class MLflow:
         run = self._client.create_run(experiment_id, run_name=experiment.method, tags=tags)
         self._run: str = run.info.run_id
         self._numbers = {fold.name: number for number, fold in enumerate(experiment.folds)}
-        for name, value in _flat(dict(experiment.config)):
+        for name, value in experiment.settings:
             self._client.log_param(self._run, name, value)
 
     def fold(self, record: FoldRecord) -> None:
@@ -156,14 +156,6 @@ def _figures(summary: Summary) -> dict[str, float]:
     values = {name: getattr(summary, name).value for name in ("uf1", "uar", "accuracy")}
     values.update({"mcc": summary.mcc, "log_loss": summary.log_loss, "ece": summary.ece})
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in sorted(config.items()):
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", str(value)
 
 
 def _imported(name: str) -> Any:

@@ -101,17 +101,9 @@ def _score(
 
         return value
 
+    value = part(lambda s: s.value)
     return (
-        Column(
-            key,
-            title,
-            part(lambda s: s.value),
-            lambda row: score_text(of(row)),
-            True,
-            True,
-            help,
-            of_labels,
-        ),
+        Column(key, title, value, lambda row: score_text(of(row)), True, True, help, of_labels),
         _plain(f"{key}_low", f"{title} low", part(lambda s: s.interval.low), shown=False),
         _plain(f"{key}_high", f"{title} high", part(lambda s: s.interval.high), shown=False),
         _plain(

@@ -6,9 +6,9 @@ import csv
 import io
 import json
 import re
-from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from results.leaderboard.columns import COLUMNS, uf1_name
@@ -114,7 +114,7 @@ def _reported(item: Reported) -> dict[str, Any]:
         "gap": None if item.gap is None else round(item.gap, 6),
     }
     return {
-        **asdict(item.published),
+        **msgspec.structs.asdict(item.published),
         **ours,
         "experiment": item.digest,
         "reasons": list(item.reasons),

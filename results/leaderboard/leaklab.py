@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from results.leaderboard.rows import Group, Row
-from results.statistics.resampling import marginal_figures
+from results.statistics.resampling import marginal_figures, marginals, point_figures
 from results.statistics.summary import fold_averaged
 
 IntArray = npt.NDArray[np.int64]
@@ -116,10 +116,8 @@ def luck(labels: Labels, draws: int, repeats: int) -> Luck:
     kept = np.zeros((repeats, len(labels.subjects), size, size), dtype=np.int64)
     for number, clips in enumerate(labels.clips):
         kept[:, number] = _best(clips, prior, draws, repeats, draw)
-    pooled = kept.sum(axis=1)  # (repeats, K, K)
-    hits = np.diagonal(pooled, axis1=1, axis2=2)
-    sums = np.concatenate([hits, pooled.sum(axis=2), pooled.sum(axis=1)], axis=1).T
-    uf1 = marginal_figures(sums.astype(np.float64))[0]
+    pooled = marginals(kept.sum(axis=1))  # (repeats, 3K)
+    uf1 = marginal_figures(pooled.T.astype(np.float64))[0]
     folds = [fold_averaged(stack)[0] for stack in kept[:50]]
     low, high = np.quantile(uf1, [0.025, 0.975])
     return Luck(draws, float(uf1.mean()), float(low), float(high), float(np.mean(folds)))
@@ -177,7 +175,4 @@ def own_gains(rows: Sequence[Row]) -> list[Row]:
 
 
 def _pooled(stack: IntArray) -> float:
-    pooled = stack.sum(axis=0)
-    parts = [np.diagonal(pooled), pooled.sum(axis=1), pooled.sum(axis=0)]
-    sums = np.concatenate(parts).astype(np.float64)[:, None]
-    return float(marginal_figures(sums)[0, 0])
+    return float(point_figures(stack)[0])

@@ -16,7 +16,8 @@ import msgspec
 from dadnet.base.errors import DadnetError
 from dadnet.flow.corruptions import KINDS, VERSION
 from dadnet.labels.tasks import Names
-from results.ledger.ledger import Ledger, bytes_of, file_name, quarantine, write_once
+from results.ledger.files import read_whole
+from results.ledger.ledger import Ledger, file_name, write_once
 from results.ledger.records import Experiment, FoldRecord, Prediction
 from results.ledger.sealed import Digest, JsonObject, Sealed, Text
 
@@ -87,19 +88,16 @@ class RobustnessLedger:
 
         A damaged one, or one of other weights, clips or definitions, is moved aside.
         """
-        path = self.path(experiment, record.fold, corruption)
-        data = bytes_of(path)
-        if data is None:
-            return None
-        try:
+
+        def read(data: bytes) -> CorruptedFold:
             scored = CorruptedFold.from_json(data)
             _check(record, scored)
             if scored.corruption != corruption:
                 raise DadnetError(f"expected {corruption}, got: {scored.corruption}")
-        except DadnetError as error:
-            quarantine(path, self.ledger.folder(experiment), data, str(error))
-            return None
-        return scored
+            return scored
+
+        path = self.path(experiment, record.fold, corruption)
+        return read_whole(path, self.ledger.folder(experiment), read)
 
     def kinds(self, experiment: Experiment) -> tuple[str, ...]:
         """Return the kinds of corruption of which anything was scored."""

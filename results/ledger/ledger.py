@@ -29,6 +29,7 @@ from results.ledger.files import (
     file_name,
     quarantine,
     read_quickly,
+    read_whole,
     write_once,
 )
 from results.ledger.quick import read_experiment
@@ -108,7 +109,7 @@ class Ledger:
         path = self.fold_path(experiment, record.fold)
         text = record.to_json() + "\n"
         while not write_once(path, text):
-            if self._read(experiment, record.fold) is not None:
+            if self.record(experiment, record.fold) is not None:
                 return False
         return True
 
@@ -122,16 +123,32 @@ class Ledger:
             with ThreadPoolExecutor(_REQUESTS) as pool:
                 read = pool.map(bytes_of, [self.fold_path(experiment, name) for name in there])
                 found = [
-                    self._read(experiment, name, data)
+                    self.record(experiment, name, data)
                     for name, data in zip(there, read, strict=True)
                 ]
         else:
-            found = [self._read(experiment, name) for name in names]
+            found = [self.record(experiment, name) for name in names]
         return tuple(record for record in found if record is not None)
 
-    def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
-        """Return one fold's valid record, or None; a damaged one is moved aside."""
-        return self._read(experiment, fold)
+    def record(
+        self, experiment: Experiment, fold: str, data: bytes | None = None
+    ) -> FoldRecord | None:
+        """Return one fold's valid record, or None; a damaged one is moved aside.
+
+        Args:
+            experiment, fold: of the record.
+            data: the content of its file, if it was read already.
+        """
+
+        def read(data: bytes) -> FoldRecord:
+            record = FoldRecord.from_json(data)
+            if record.fold != fold:
+                raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
+            check_record(experiment, record)
+            return record
+
+        path = self.fold_path(experiment, fold)
+        return read_whole(path, self.folder(experiment), read, data)
 
     def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
         """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
@@ -225,35 +242,14 @@ class Ledger:
             for dataset in (path for path in datasets if path.is_dir()):
                 yield from sorted(path for path in dataset.iterdir() if path.is_dir())
 
-    def _read(
-        self, experiment: Experiment, fold: str, data: bytes | None = None
-    ) -> FoldRecord | None:
-        path = self.fold_path(experiment, fold)
-        data = bytes_of(path) if data is None else data
-        if data is None:
-            return None
-        try:
-            record = FoldRecord.from_json(data)
-            if record.fold != fold:
-                raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
-            check_record(experiment, record)
-        except DadnetError as error:
-            quarantine(path, self.folder(experiment), data, str(error))
-            return None
-        return record
-
     def _read_experiment(self, path: Location) -> Experiment | None:
-        data = bytes_of(path)
-        if data is None:
-            return None
-        try:
+        def read(data: bytes) -> Experiment:
             experiment = read_experiment(data) or Experiment.from_json(data)
             if self.folder(experiment) != path.parent:
                 raise DadnetError(f"it describes {experiment.dataset}/{experiment.digest}")
-        except DadnetError as error:
-            quarantine(path, path.parent, data, str(error))
-            return None
-        return experiment
+            return experiment
+
+        return read_whole(path, path.parent, read)
 
 
 def check_record(experiment: Experiment, record: FoldRecord) -> None:

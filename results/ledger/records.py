@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -87,6 +87,11 @@ class Experiment(Sealed, frozen=True, omit_defaults=True, dict=True):
     def task(self) -> Task:
         """Whether a clip has one class or several labels."""
         return task_of(self.multi_label)
+
+    @property
+    def settings(self) -> list[tuple[str, str]]:
+        """The config as pairs of text, sorted, with dots between the names of the levels."""
+        return list(_flat(self.config))
 
     @property
     def decisions_per_clip(self) -> int:
@@ -209,3 +214,11 @@ def comparable(record: FoldRecord) -> dict[str, Any]:
     payload = {**record.to_dict(), "schema": SCHEMA}
     del payload["host"]
     return payload
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in sorted(config.items()):
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", str(value)

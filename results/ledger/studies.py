@@ -15,8 +15,7 @@ from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location, write_over
 from dadnet.base.remote import RemotePath
-from results.ledger.files import STUDIES, file_name
-from results.ledger.ledger import bytes_of, quarantine
+from results.ledger.files import STUDIES, file_name, read_whole
 from results.ledger.records import Experiment
 from results.ledger.sealed import (
     Count,
@@ -166,16 +165,8 @@ class StudyLedger:
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """Every study with a valid record, sorted by name; a damaged one is moved aside."""
-        found = []
-        for path in self._paths():
-            data = bytes_of(path)
-            if data is None:
-                continue
-            try:
-                found.append(StudyRecord.from_json(data))
-            except DadnetError as error:
-                quarantine(path, path.parent, data, str(error))
-        return tuple(sorted(found, key=lambda study: study.name))
+        read = [read_whole(path, path.parent, StudyRecord.from_json) for path in self._paths()]
+        return tuple(sorted(filter(None, read), key=lambda study: study.name))
 
     def _paths(self) -> Iterator[Location]:
         folder = self.root / STUDIES

@@ -26,7 +26,8 @@ import numpy.typing as npt
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, write_over
 from dadnet.base.remote import RemotePath
-from results.ledger.ledger import Ledger, bytes_of, file_name, quarantine, write_once
+from results.ledger.files import read_whole
+from results.ledger.ledger import Ledger, file_name, write_once
 from results.ledger.records import Experiment
 from results.ledger.sealed import (
     Count,
@@ -140,19 +141,15 @@ class ValLedger:
 
     def get(self, experiment: Experiment, fold: str) -> ValSide | None:
         """The fold's val side; None if there is none. A damaged one is moved aside."""
-        path = self.path(experiment, fold)
-        data = bytes_of(path)
-        if data is None:
-            return None
-        try:
+
+        def read(data: bytes) -> ValSide:
             side = ValSide.from_json(data)
             if side.fold != fold:
                 raise DadnetError(f"expected fold {fold!r}, got: {side.fold!r}")
             _check(experiment, side)
-        except DadnetError as error:
-            quarantine(path, self._ledger.folder(experiment), data, str(error))
-            return None
-        return side
+            return side
+
+        return read_whole(self.path(experiment, fold), self._ledger.folder(experiment), read)
 
     def missing(self, experiment: Experiment, folds: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the folds that have no val side, in their order."""

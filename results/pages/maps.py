@@ -1,10 +1,4 @@
-"""What a run page and a comparison show beside the leaderboard's figures, read from the records.
-
-Beside the records, all optional; a page says where one is missing:
-- curves named ``alignment_stage_<n>`` in a record: the alignment loss of stage n by epoch;
-- ``features/<fold>.json`` beside ``folds``: see `Features`;
-- ``events.jsonl``: one JSON object per line with ``at`` (ISO 8601) and ``event``.
-"""
+"""Where clips lie between the corners of their classes, and which clips were hardest."""
 
 from __future__ import annotations
 

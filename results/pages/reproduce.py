@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,13 +22,16 @@ def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
     config: Mapping[str, Any] = experiment.config
     if config.get("source") == "import":
         return (
-            f"python -m results import FILE.csv --method {_quoted(experiment.method)} "
-            f"--dataset {_quoted(experiment.dataset)} --protocol {experiment.protocol} "
+            f"python -m results import FILE.csv --method {shlex.quote(experiment.method)} "
+            f"--dataset {shlex.quote(experiment.dataset)} --protocol {experiment.protocol} "
             f"--selection {experiment.selection}"
         )
     search, config = config.get("search"), base_config(config)
     program = "run_loso" if search is None else "tune"
-    words = [f"python -m orchestration.{program}", f"--flows flows/{_quoted(experiment.dataset)}"]
+    words = [
+        f"python -m orchestration.{program}",
+        f"--flows flows/{shlex.quote(experiment.dataset)}",
+    ]
     if search is not None:
         words.append(f"--selection nested --outer-groups {len(search['outer_groups'])}")
         named = {name: search[name] for name in ("space", "pruning", "folds_per_trial")}
@@ -55,12 +59,7 @@ def _flag(name: str, value: object) -> str:
         return f"--{flag}" if value else f"--no-{flag}"
     if isinstance(value, list):
         value = ",".join(map(str, value))
-    return f"--{flag} {_quoted(str(value))}"
-
-
-def _quoted(text: str) -> str:
-    plain = text and all(c.isascii() and (c.isalnum() or c in "-_./,+:") for c in text)
-    return text if plain else "'" + text.replace("'", "'\"'\"'") + "'"
+    return f"--{flag} {shlex.quote(str(value))}"
 
 
 def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dadnet.base.errors import DadnetError
 from results.leaderboard.rows import Row
@@ -111,7 +111,7 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         has_flows=flows is not None,
         robustness_page=robust,
         environment=environment(records),
-        config=_flat(experiment.config),
+        config=experiment.settings,
         command=reproduce(experiment, max((len(s.trials) for s in row.studies), default=None)),
         audits=sorted({record.audit for record in records}),
     )
@@ -205,14 +205,3 @@ def _hardest_rows(
         source = base64.b64encode(picture).decode() if picture else None
         shown.append((row, share, source))
     return shown
-
-
-def _flat(config: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    settings: list[tuple[str, str]] = []
-    for name in sorted(config):
-        value = config[name]
-        if isinstance(value, Mapping):
-            settings += _flat(value, f"{before}{name}.")
-        else:
-            settings.append((f"{before}{name}", str(value)))
-    return settings

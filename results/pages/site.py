@@ -14,16 +14,6 @@ from results.ledger.studies import StudyRecord
 from results.pages.rendering import page_name, render, study_page_name
 from results.pages.run import render_own_robustness, render_run, robustness_page_name, run_page_name
 
-__all__ = [
-    "FORMATS",
-    "page_name",
-    "render_dataset",
-    "render_index",
-    "render_study",
-    "study_page_name",
-    "write_site",
-]
-
 # suffix of the file, title of the link, maker of the text
 _EXPORTS: dict[str, tuple[str, str, Callable[[Leaderboard], str]]] = {
     "csv": ("csv", "CSV", to_csv),
