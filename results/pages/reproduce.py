@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from results.ledger.records import Experiment, FoldRecord
@@ -22,15 +22,15 @@ def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
     config: Mapping[str, Any] = experiment.config
     if config.get("source") == "import":
         return (
-            f"python -m results import FILE.csv --method {shlex.quote(experiment.method)} "
-            f"--dataset {shlex.quote(experiment.dataset)} --protocol {experiment.protocol} "
+            f"python -m results import FILE.csv --method {quote(experiment.method)} "
+            f"--dataset {quote(experiment.dataset)} --protocol {experiment.protocol} "
             f"--selection {experiment.selection}"
         )
     search, config = config.get("search"), base_config(config)
     program = "run_loso" if search is None else "tune"
     words = [
         f"python -m orchestration.{program}",
-        f"--flows flows/{shlex.quote(experiment.dataset)}",
+        f"--flows flows/{quote(experiment.dataset)}",
     ]
     if search is not None:
         words.append(f"--selection nested --outer-groups {len(search['outer_groups'])}")
@@ -59,7 +59,7 @@ def _flag(name: str, value: object) -> str:
         return f"--{flag}" if value else f"--no-{flag}"
     if isinstance(value, list):
         value = ",".join(map(str, value))
-    return f"--{flag} {shlex.quote(str(value))}"
+    return f"--{flag} {quote(str(value))}"
 
 
 def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:
