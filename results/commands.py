@@ -100,7 +100,7 @@ def import_predictions(arguments: argparse.Namespace) -> int:
 
 
 def predictions(arguments: argparse.Namespace) -> int:
-    """Give the per-clip predictions of one experiment, in a form that challenges ask for."""
+    """Write the per-clip predictions of one experiment, in a format that challenges ask for."""
     ledger = readable(Ledger(arguments.ledger))
     experiment = ledger.find(arguments.experiment)
     records = ledger.records(experiment)

@@ -1,8 +1,8 @@
 """Bundles: complete experiments packed into one file, checked on the other side, and merged.
 
-A bundle is a zip file of `manifest.json` (sealed) and the files of the ledger as they are. Whoever
-checks it trusts nothing in it: every file's digest, every record, the experiment's own digest, the
-sides of every fold, and the figures are made again (see `results.exchange.bundle`).
+A bundle is a zip file of `manifest.json` (sealed) and the files of the ledger as they are. Its
+check trusts nothing: the digest of every file, every record, the digest of the experiment, the
+sides of every fold and the figures are made again (see `results.exchange.bundle`).
 """
 
 from __future__ import annotations

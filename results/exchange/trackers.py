@@ -1,7 +1,7 @@
-"""TensorBoard and MLflow beside the ledger, fed from the event log: extras that may be missing.
+"""TensorBoard and MLflow, fed from the event log; both are optional packages.
 
 Each `finished` event makes its fold's curves and counts appear there; when the last fold is in,
-the pooled figures do. The writers only ever read the ledger, which stays the truth.
+the pooled figures do. The writers only read the ledger.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from results.statistics.summary import Summary, count_records, summarise
 
 
 class Tracker(Protocol):
-    """Somewhere else where people look."""
+    """A service that shows the progress of an experiment."""
 
     def fold(self, record: FoldRecord) -> None:
         """Show a finished fold."""
@@ -28,7 +28,7 @@ class Tracker(Protocol):
         """Show the pooled figures of the complete experiment."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 class TensorBoard:

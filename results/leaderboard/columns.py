@@ -147,7 +147,7 @@ COLUMNS: tuple[Column, ...] = (
     _plain("dataset", "Dataset", lambda row: row.experiment.dataset, shown=False),
     _plain("protocol", "Protocol", lambda row: row.experiment.protocol, shown=False),
     _plain("class_set", "Class set", lambda row: row.experiment.class_set, shown=False),
-    _plain("part", "Part", lambda row: row.part or None, shown=False),
+    _plain("part", "Part", lambda row: row.subset or None, shown=False),
     _plain("rank", "Rank", lambda row: row.rank, numeric=True, help="By UF1, complete rows only"),
     Column(
         "ranks",
@@ -162,7 +162,7 @@ COLUMNS: tuple[Column, ...] = (
         "tie",
         "Tie",
         lambda row: row.tie,
-        help="Rows with one letter are not told apart by the test",
+        help="The test finds no difference between rows with the same letter",
     ),
     _plain("method", "Method", lambda row: row.experiment.method),
     _plain("status", "Status", lambda row: row.status, shown=False),

@@ -61,7 +61,7 @@ def _group(group: Group) -> str:
         "dataset": group.dataset,
         "protocol": group.protocol,
         "class_set": group.class_set,
-        "part": group.part or None,
+        "part": group.subset or None,
         "classes": list(group.classes),
         "detectable_gap": None if group.gap is None else round(group.gap[0], 6),
         "seeds": [_seeds(item) for item in group.seeds],

@@ -2,7 +2,7 @@
 
 A coin draws its predictions from the class prior. Per subject the best of K draws is kept, as a
 training does that keeps the epoch with the most right test clips. Real epochs resemble each other,
-so this is the ceiling of the effect; but a coin it stays.
+so this is an upper bound of the effect.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from results.ledger.ledger import Ledger
 from results.ledger.mirror import readable
 from results.ledger.records import Experiment
 from results.ledger.studies import StudyLedger, StudyRecord
-from results.statistics.compare import detectable_gap, over_seeds, places
+from results.statistics.compare import detectable_gap, over_seeds, standings
 
 __all__ = ["Filters", "leaderboard", "text_table"]
 
@@ -100,7 +100,7 @@ def _key(row: Row) -> _Key:
         experiment.protocol,
         experiment.class_set,
         experiment.classes,
-        row.part,
+        row.subset,
         experiment.multi_label,
     )
 
@@ -108,7 +108,7 @@ def _key(row: Row) -> _Key:
 def _rows(
     experiment: Experiment, tallies: Tallies, studies: Sequence[StudyRecord]
 ) -> Iterator[Row]:
-    """Give the experiment's row and, once it is complete, one per part of its predictions."""
+    """Yield the experiment's row and, once it is complete, one per subset of its predictions."""
     whole = Row(
         experiment=experiment,
         num_done=tallies.num_done,
@@ -118,20 +118,20 @@ def _rows(
         studies=tuple(study for study in studies if experiment.digest in study.scored),
     )
     yield whole
-    for name, part in tallies.parts.items():
-        yield replace(whole, part=name, summary=part.summary, counts=part.counts)
+    for name, subset in tallies.subsets.items():
+        yield replace(whole, subset=name, summary=subset.summary, counts=subset.counts)
 
 
 def _group(key: _Key, members: list[Row]) -> Group:
     rows = _with_twins(_ranked(members))
     ranked = [row for row in rows if row.status == "ranked"]
     ours = [(row.experiment.method, row.experiment.digest, row.counts) for row in ranked]
-    dataset, protocol, _, classes, part, multi_label = key
+    dataset, protocol, _, classes, subset, multi_label = key
     return Group(
         *key[:5],
         rows=rows,
         seeds=_seeds(rows),
-        reported=() if part or multi_label else beside(dataset, protocol, len(classes), ours),
+        reported=() if subset or multi_label else beside(dataset, protocol, len(classes), ours),
         gap=detectable_gap([row.counts for row in ranked], MOST_ROWS),
     )
 
@@ -142,7 +142,7 @@ def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
     Rows with equal UF1 share a rank.
     """
     ordered = sorted(rows, key=_order)
-    positions = places([row.counts for row in ordered if row.status == "ranked"], MOST_ROWS)
+    positions = standings([row.counts for row in ordered if row.status == "ranked"], MOST_ROWS)
     placed: list[Row] = []
     for row in ordered:
         if row.status != "ranked":

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from results.ledger.ledger import Ledger, LedgerWarning
 from results.ledger.quick import read_clips
 from results.ledger.records import Experiment
-from results.statistics.counts import Counts, count, count_parts
+from results.statistics.counts import Counts, count, count_subsets
 from results.statistics.summary import Summary, summarise_many
 
 # Fewer folds than this are read by this process alone.
@@ -30,14 +30,14 @@ class Tallies:
         num_done: finished folds.
         counts: of their clips.
         summary: the pooled figures; None as long as a fold is missing.
-        parts: subset -> its tallies, where the protocol has several; none until all folds are
+        subsets: name -> its tallies, where the protocol has several; none until all folds are
             finished.
     """
 
     num_done: int
     counts: Counts
     summary: Summary | None
-    parts: Mapping[str, Tallies] = field(default_factory=dict)
+    subsets: Mapping[str, Tallies] = field(default_factory=dict)
 
 
 def read_tallies(
@@ -67,8 +67,8 @@ def _read_one(ledger: Ledger, experiment: Experiment) -> tuple[int, Counts, dict
     counts = count(clips, experiment.classes)
     if num_done < len(experiment.folds):
         return num_done, counts, {}
-    parts = count_parts(experiment.protocol, clips, experiment.classes, counts.subjects)
-    return num_done, counts, parts
+    subsets = count_subsets(experiment.protocol, clips, experiment.classes, counts.subjects)
+    return num_done, counts, subsets
 
 
 def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Tallies]:
@@ -76,9 +76,9 @@ def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Tallie
     complete = [len(e.folds) == done for e, (done, _, _) in zip(experiments, read, strict=True)]
     wanted = [
         counts
-        for whole, (_, pooled, parts) in zip(complete, read, strict=True)
+        for whole, (_, pooled, subsets) in zip(complete, read, strict=True)
         if whole
-        for counts in (pooled, *parts.values())
+        for counts in (pooled, *subsets.values())
     ]
     # Taken again in the same order: of the whole, then of its subsets.
     summaries = iter(summarise_many(wanted))
@@ -87,9 +87,9 @@ def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Tallie
             num_done,
             counts,
             next(summaries) if whole else None,
-            {name: Tallies(num_done, part, next(summaries)) for name, part in parts.items()},
+            {name: Tallies(num_done, subset, next(summaries)) for name, subset in subsets.items()},
         )
-        for whole, (num_done, counts, parts) in zip(complete, read, strict=True)
+        for whole, (num_done, counts, subsets) in zip(complete, read, strict=True)
     ]
 
 

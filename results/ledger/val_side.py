@@ -165,12 +165,12 @@ class ValLedger:
         )
 
     def keep_weights(self, experiment: Experiment, study: str) -> None:
-        """Note that a study wants the experiment's weights."""
+        """Mark the experiment's weights as needed by a study."""
         marker = self._marker(experiment, study)
         write_over(marker, b"")
 
     def release_weights(self, experiment: Experiment, study: str) -> None:
-        """Remove the weights, unless another study wants them."""
+        """Remove the weights, unless another study needs them."""
         marker = self._marker(experiment, study)
         marker.unlink(missing_ok=True)
         if isinstance(marker, RemotePath):

@@ -63,7 +63,7 @@ def _flag(name: str, value: object) -> str:
 
 
 def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:
-    """Return what the folds say of where they were made: name and values with counts."""
+    """Return the machines and versions of the folds: name, and values with counts."""
     seen: dict[str, dict[str, int]] = {}
     for record in records:
         host = dict(record.host)

@@ -52,7 +52,7 @@ def robustness_page_name(experiments: Sequence[Experiment]) -> str:
 
 def _has_robustness(ledger: Ledger, row: Row) -> bool:
     uf1 = None if row.summary is None else row.summary.uf1.value
-    # Of nothing, nothing can be kept.
+    # With a UF1 of 0 there is no ratio to show.
     return bool(uf1) and any(ledger.local_folder(row.experiment).glob("robustness/*/*.json"))
 
 

@@ -60,8 +60,8 @@ def write_site(
         replace_file(folder / name, text)
         paths.append(folder / name)
 
-    # The rows of a part are of an experiment that has its page already.
-    shown = [row for g in leaderboard.groups if not g.part for row in g.rows[:run_pages]]
+    # The rows of a subset are of an experiment that has its page already.
+    shown = [row for g in leaderboard.groups if not g.subset for row in g.rows[:run_pages]]
     if ledger is None or "html" not in formats:
         shown = []
     digests = {row.experiment.digest for row in shown}

@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from results.ledger.studies import StudyRecord, TrialRow
 
 _DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize")
-# Two trials make no picture of a parameter.
+# Two trials are too few for a plot of a parameter.
 _FEWEST = 3
 
 
@@ -44,7 +44,7 @@ def figures(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
 
 def _figures(record: StudyRecord, study: optuna.Study) -> list[tuple[str, Callable[[], Any]]]:
     shares, names = parameter_importances(record), _varied(record)
-    # With one objective Optuna knows which way is up; with two it has to be told which one.
+    # With two objectives Optuna has to know which one to show.
     target = _uf1 if len(record.objectives) > 1 else None
     chosen: dict[str, Any] = {"target": target, "target_name": "val UF1"}
     makers: list[tuple[str, Callable[[], Any]]] = []

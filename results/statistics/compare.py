@@ -111,7 +111,7 @@ def holm(values: Sequence[float]) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class Place:
+class Standing:
     """Where a row stands among others.
 
     Attributes:
@@ -125,16 +125,16 @@ class Place:
     ranks: tuple[int, int] | None
 
 
-def places(rows: Sequence[Counts], at_most: int) -> tuple[Place, ...]:
+def standings(rows: Sequence[Counts], at_most: int) -> tuple[Standing, ...]:
     """Return the tie groups, corrected p values and rank intervals of ranked rows.
 
-    The best row leads the first group, which takes in every row that the swap test, corrected by
-    Holm over the rows tested against this leader, does not tell from it. The best of the rest
-    leads the next group.
+    The best row leads the first group. Its members are the rows that the swap test, corrected by
+    Holm over the rows tested against this leader, does not distinguish from it. The best of the
+    other rows leads the next group.
 
     Args:
         rows: best first.
-        at_most: rows to test; with more, no correction would leave anything to see.
+        at_most: rows to test; with more, no corrected p could be small.
     """
     ties: dict[int, int] = {}
     against_best: dict[int, float] = {}
@@ -151,7 +151,7 @@ def places(rows: Sequence[Counts], at_most: int) -> tuple[Place, ...]:
         group += 1
     ranks = rank_intervals(rows)
     return tuple(
-        Place(ties.get(number), against_best.get(number), ranks[number])
+        Standing(ties.get(number), against_best.get(number), ranks[number])
         for number in range(len(rows))
     )
 

@@ -170,8 +170,8 @@ def _summed(index: IntArray, values: FloatArray, number: int) -> IntArray:
     return np.bincount(index, weights=steps, minlength=number).astype(np.int64)
 
 
-def part_of(protocol: str, clip: ScoredClip) -> str:
-    """Return the part that a clip is reported under beside all test clips, or "".
+def subset_of(protocol: str, clip: ScoredClip) -> str:
+    """Return the subset that a clip is reported under beside all test clips, or "".
 
     Composites are reported by the dataset of the subject, official splits by their test parts.
     """
@@ -181,12 +181,12 @@ def part_of(protocol: str, clip: ScoredClip) -> str:
     return clip.part if protocol == "official" else ""
 
 
-def count_parts(
+def count_subsets(
     protocol: str, rows: Sequence[ScoredClip], classes: Sequence[str], subjects: Sequence[str]
 ) -> dict[str, Counts]:
-    """Return the counts of each part, sorted by name; nothing where there are not several.
+    """Return the counts of each subset, sorted by name; nothing where there are not several.
 
-    The folds are pooled first, so a part's figures are of models that were trained on all parts.
+    The folds are pooled first: the models behind a subset's figures were trained on all subsets.
 
     Args:
         protocol: of the experiment.
@@ -198,9 +198,9 @@ def count_parts(
         return {}
     if protocol != "official" and len({name.partition("/")[0] for name in subjects}) < 2:
         return {}
-    by_part: dict[str, list[ScoredClip]] = {}
+    by_subset: dict[str, list[ScoredClip]] = {}
     for row in rows:
-        by_part.setdefault(part_of(protocol, row), []).append(row)
-    if len(by_part) < 2:
+        by_subset.setdefault(subset_of(protocol, row), []).append(row)
+    if len(by_subset) < 2:
         return {}
-    return {part: count(by_part[part], classes) for part in sorted(by_part)}
+    return {name: count(by_subset[name], classes) for name in sorted(by_subset)}

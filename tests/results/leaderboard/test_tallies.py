@@ -102,7 +102,7 @@ def test_an_experiment_without_a_fold_keeps_the_shape_of_its_counts(ledger, fill
 def test_the_subsets_of_a_composite_have_groups_of_their_own(ledger, fill):
     composite = {"smic/a": TABLE["a"], "samm/b": TABLE["b"], "samm/c": TABLE["c"]}
     fill(composite, dataset="megc2019", protocol="cde")
-    assert [(g.part, g.rows[0].num_subjects) for g in leaderboard(ledger).groups] == [
+    assert [(g.subset, g.rows[0].num_subjects) for g in leaderboard(ledger).groups] == [
         ("", 3),
         ("samm", 2),
         ("smic", 1),
