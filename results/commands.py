@@ -20,7 +20,7 @@ from results.exchange.trackers import MLflow, TensorBoard, Tracker, feed
 from results.leaderboard import leaklab
 from results.leaderboard.ranking import Filters, leaderboard
 from results.leaderboard.rows import Group
-from results.leaderboard.stamp import write_stamp
+from results.leaderboard.stamp import write_site_stamp
 from results.leaderboard.text import text_table
 from results.ledger.ledger import Ledger, LedgerWarning
 from results.ledger.mirror import readable
@@ -71,7 +71,7 @@ def leaderboard_site(
         print(f"warning: {line}", file=sys.stderr)
     print(f"wrote {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""))
     status = INCOMPLETE if orphans or not made.complete else DONE
-    write_stamp(arguments.out, made_from, paths, text, lines, status)
+    write_site_stamp(arguments.out, made_from, paths, text, lines, status)
     return status
 
 

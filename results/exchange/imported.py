@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
@@ -172,29 +173,24 @@ def _experiment(
         "3class" if classes == THREE_CLASSES else f"own-{len(classes)}class"
     )
     rows = [row for rows in by_subject.values() for row in rows]
-    plan = {
-        "source": "import",
+    shared: dict[str, Any] = {
         "method": table.method,
         "dataset": table.dataset,
         "protocol": table.protocol,
         "class_set": class_set,
         "classes": list(classes),
         "selection": table.selection,
-        "predictions": digest16([row.to_dict() for row in rows]),
     }
+    predictions = digest16([row.to_dict() for row in rows])
+    config = {"source": "import", **shared, "predictions": predictions}
     return Experiment(
-        digest=digest16(plan),
-        method=table.method,
-        dataset=table.dataset,
-        protocol=table.protocol,
-        class_set=class_set,
-        classes=classes,
-        selection=table.selection,
+        **shared,
+        digest=digest16(config),
         seed=None,
         # Flows are not known here: the labels of the clips stand for the data.
         data_digest=digest16([[row.clip_id, row.label] for row in rows]),
         teacher_digest=None,
-        config=plan,
+        config=config,
         folds=tuple(
             PlannedFold(subject, (subject,), len(rows)) for subject, rows in by_subject.items()
         ),

@@ -14,7 +14,7 @@ STAMP = ".stamp.json"
 
 
 @dataclass(frozen=True)
-class Stamp:
+class SiteStamp:
     """A site that was made.
 
     Attributes:
@@ -40,20 +40,20 @@ def source_of(ledger: Path, options: Mapping[str, str | None], processes: int = 
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def unchanged(out: Path, made_from: str | None) -> Stamp | None:
+def unchanged(out: Path, made_from: str | None) -> SiteStamp | None:
     """Return the stamp of a site, if the site would be made again as it is.
 
     Every file of the site is read and hashed.
     """
     try:
-        stamp = Stamp(**json.loads((out / STAMP).read_bytes()))
+        stamp = SiteStamp(**json.loads((out / STAMP).read_bytes()))
     except (OSError, ValueError, TypeError):  # no stamp, or a damaged one: make the site
         return None
     whole = all(_hash(out / name) == digest for name, digest in stamp.files.items())
     return stamp if whole and stamp.made_from == made_from else None
 
 
-def write_stamp(
+def write_site_stamp(
     out: Path,
     made_from: str | None,
     paths: Sequence[Path],
@@ -66,7 +66,7 @@ def write_stamp(
     if made_from is not None:
         files = {path.relative_to(out).as_posix(): _hash(path) or "" for path in paths}
         first = paths[0].relative_to(out).as_posix()
-        stamp = Stamp(made_from, files, first, text, warnings, status)
+        stamp = SiteStamp(made_from, files, first, text, warnings, status)
         (out / STAMP).write_text(json.dumps(asdict(stamp)) + "\n", encoding="utf-8")
 
 

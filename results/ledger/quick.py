@@ -27,7 +27,7 @@ _RECORD: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
     unchecked(
         FoldRecord,
         predictions=GenericAlias(list, unchecked(Prediction)),
-        host=msgspec.Raw,
+        host=dict[str, msgspec.Raw],
         **_SEAL,
     )
 )
