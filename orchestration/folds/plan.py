@@ -201,8 +201,7 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
     if plan.teacher is not None:
         plan.teacher.check(config.model)
     old = plan.experiment
-    experiment = replace(
-        old,
+    experiment = old.replace(
         digest=experiment_digest(config, old.data_digest, old.teacher_digest),
         method=config.method(),
         config=config.to_json(),
@@ -212,7 +211,7 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
 
 def with_digest(plan: Plan, digest: str) -> Experiment:
     """The plan's experiment under another digest: enough to find its folder."""
-    return replace(plan.experiment, digest=digest)
+    return plan.experiment.replace(digest=digest)
 
 
 def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:

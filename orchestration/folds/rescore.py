@@ -258,7 +258,7 @@ def corrupted_fold(
     ):
         said = task.named(decision, scoring.experiment.classes)
         rows.append(
-            replace(stored[clip_id], prediction=said, probabilities=tuple(map(float, given)))
+            stored[clip_id].replace(prediction=said, probabilities=tuple(map(float, given)))
         )
     return CorruptedFold(
         experiment=record.experiment,

@@ -6,7 +6,7 @@ trial that did not win) is trained again to the same numbers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -128,8 +128,7 @@ def nested_experiment(
     winners = {fold: winner_of[fold].plan.experiment.digest for fold in folds}
     config = {**old.config, "search": search, "winners": winners}
     planned = {fold.name: fold for fold in old.folds}
-    return replace(
-        old,
+    return old.replace(
         digest=nested_digest(config, old.data_digest, old.teacher_digest),
         method=searched_method(old.method),
         selection="nested",
@@ -150,7 +149,7 @@ def score_nested(
         host = {**record.host, "trained_as": record.experiment}
         records.put(
             experiment,
-            replace(record, experiment=experiment.digest, selection="nested", host=host),
+            record.replace(experiment=experiment.digest, selection="nested", host=host),
         )
     for winner in winner_of.values():
         ValLedger(ledger).release_weights(winner.plan.experiment, winner.study)

@@ -6,10 +6,13 @@ import hashlib
 import os
 import secrets
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
+from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, no_space_told
 from dadnet.base.remote import RemotePath
 
@@ -20,6 +23,8 @@ STUDIES = ".studies"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
 
 _READ_AT_ONCE = 2**16
+
+T = TypeVar("T")
 
 
 class LedgerWarning(UserWarning):
@@ -109,6 +114,27 @@ def read_quickly(path: str) -> bytes:
     finally:
         os.close(descriptor)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def read_whole(
+    path: Location, folder: Location, read: Callable[[bytes], T], data: bytes | None = None
+) -> T | None:
+    """Return what a file holds; None if there is none, or if it is damaged and was moved aside.
+
+    Args:
+        path: the file.
+        folder: a damaged file goes to ``quarantine/`` below it.
+        read: returns the content's meaning; its `DadnetError` means damage.
+        data: the content, if it was read already.
+    """
+    data = bytes_of(path) if data is None else data
+    if data is None:
+        return None
+    try:
+        return read(data)
+    except DadnetError as error:
+        quarantine(path, folder, data, str(error))
+        return None
 
 
 def quarantine(path: Location, folder: Location, damaged: bytes, reason: str) -> None:

@@ -9,7 +9,6 @@
                               events/<run>.jsonl       (the same on object storage)
                               claims/                  (which run makes which fold)
                               quarantine/              (damaged files, kept for a look)
-    <root>/.index.jsonl       (cached counts of the leaderboard; may be deleted at any time)
 
 The folder may lie on object storage (`dadnet.base.remote`): a record is then one conditional put.
 Names become file names by percent-encoding, so that any printable name is safe and no two meet.
@@ -30,6 +29,7 @@ from results.ledger.files import (
     file_name,
     quarantine,
     read_quickly,
+    read_whole,
     write_once,
 )
 from results.ledger.quick import read_experiment
@@ -93,8 +93,8 @@ class Ledger:
 
         A damaged record is moved to ``quarantine/`` with a `LedgerWarning`.
         """
-        found = {record.fold for record in self.records(experiment)}
-        return tuple(fold.name for fold in experiment.folds if fold.name not in found)
+        stored = {record.fold for record in self.records(experiment)}
+        return tuple(fold.name for fold in experiment.folds if fold.name not in stored)
 
     def put(self, experiment: Experiment, record: FoldRecord) -> bool:
         """Store a finished fold, once and atomically.
@@ -109,7 +109,7 @@ class Ledger:
         path = self.fold_path(experiment, record.fold)
         text = record.to_json() + "\n"
         while not write_once(path, text):
-            if self._read(experiment, record.fold) is not None:
+            if self.record(experiment, record.fold) is not None:
                 return False
         return True
 
@@ -123,16 +123,32 @@ class Ledger:
             with ThreadPoolExecutor(_REQUESTS) as pool:
                 read = pool.map(bytes_of, [self.fold_path(experiment, name) for name in there])
                 found = [
-                    self._read(experiment, name, data)
+                    self.record(experiment, name, data)
                     for name, data in zip(there, read, strict=True)
                 ]
         else:
-            found = [self._read(experiment, name) for name in names]
+            found = [self.record(experiment, name) for name in names]
         return tuple(record for record in found if record is not None)
 
-    def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
-        """Return one fold's valid record, or None; a damaged one is moved aside."""
-        return self._read(experiment, fold)
+    def record(
+        self, experiment: Experiment, fold: str, data: bytes | None = None
+    ) -> FoldRecord | None:
+        """Return one fold's valid record, or None; a damaged one is moved aside.
+
+        Args:
+            experiment, fold: of the record.
+            data: the content of its file, if it was read already.
+        """
+
+        def read(data: bytes) -> FoldRecord:
+            record = FoldRecord.from_json(data)
+            if record.fold != fold:
+                raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
+            check_record(experiment, record)
+            return record
+
+        path = self.fold_path(experiment, fold)
+        return read_whole(path, self.folder(experiment), read, data)
 
     def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
         """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
@@ -150,14 +166,14 @@ class Ledger:
             DadnetError: if there is none, or several; it lists them.
         """
         experiments = self.experiments()
-        found = [e for e in experiments if e.digest.startswith(digest or "")]
-        if len(found) != 1:
-            names = [f"{e.digest} ({e.method}, {e.dataset})" for e in (found or experiments)[:8]]
+        matches = [e for e in experiments if e.digest.startswith(digest or "")]
+        if len(matches) != 1:
+            names = [f"{e.digest} ({e.method}, {e.dataset})" for e in (matches or experiments)[:8]]
             raise DadnetError(
                 f"expected the digest of one experiment, got: {digest!r}; "
                 f"there: {', '.join(names) or 'none'}"
             )
-        return found[0]
+        return matches[0]
 
     def experiments(self) -> tuple[Experiment, ...]:
         """Return every experiment, sorted by dataset, method, seed and digest."""
@@ -226,35 +242,14 @@ class Ledger:
             for dataset in (path for path in datasets if path.is_dir()):
                 yield from sorted(path for path in dataset.iterdir() if path.is_dir())
 
-    def _read(
-        self, experiment: Experiment, fold: str, data: bytes | None = None
-    ) -> FoldRecord | None:
-        path = self.fold_path(experiment, fold)
-        data = bytes_of(path) if data is None else data
-        if data is None:
-            return None
-        try:
-            record = FoldRecord.from_json(data)
-            if record.fold != fold:
-                raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
-            check_record(experiment, record)
-        except DadnetError as error:
-            quarantine(path, self.folder(experiment), data, str(error))
-            return None
-        return record
-
     def _read_experiment(self, path: Location) -> Experiment | None:
-        data = bytes_of(path)
-        if data is None:
-            return None
-        try:
+        def read(data: bytes) -> Experiment:
             experiment = read_experiment(data) or Experiment.from_json(data)
             if self.folder(experiment) != path.parent:
                 raise DadnetError(f"it describes {experiment.dataset}/{experiment.digest}")
-        except DadnetError as error:
-            quarantine(path, path.parent, data, str(error))
-            return None
-        return experiment
+            return experiment
+
+        return read_whole(path, path.parent, read)
 
 
 def check_record(experiment: Experiment, record: FoldRecord) -> None:
@@ -273,9 +268,9 @@ def check_record(experiment: Experiment, record: FoldRecord) -> None:
         "test subjects": (sorted(planned.test_subjects), sorted(record.test_subjects)),
         "number of clips": (planned.num_test_clips, len(record.predictions)),
     }
-    for name, (expected, given) in pairs.items():
-        if expected != given:
-            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {given}")
+    for name, (expected, actual) in pairs.items():
+        if expected != actual:
+            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {actual}")
     _check_classes(experiment, record)
 
 

@@ -39,7 +39,7 @@ class NanService(LandscapeService):
     def side(self, plan, name):
         side = super().side(plan, name)
         if int(plan.experiment.digest, 16) % 2:
-            return replace(side, log_losses=dict.fromkeys(side.log_losses))
+            return side.replace(log_losses=dict.fromkeys(side.log_losses))
         return side
 
 
@@ -251,7 +251,7 @@ def test_weights_are_kept_for_the_best_trial_alone(plan, tmp_path):
     class WithWeights(LandscapeService):
         def wait(self, job, fold, on_epoch):
             super().wait(job, fold, on_epoch)
-            experiment = replace(plan.experiment, digest=job.experiment)
+            experiment = plan.experiment.replace(digest=job.experiment)
             path = self._vals.weights_path(experiment, fold)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"weights")
@@ -261,7 +261,7 @@ def test_weights_are_kept_for_the_best_trial_alone(plan, tmp_path):
     kept = {path.parent.parent.name for path in tmp_path.rglob("*.safetensors")}
     assert kept == {record.best.experiment}
     # Another study's wish keeps them when this one lets go.
-    experiment = replace(plan.experiment, digest=record.best.experiment)
+    experiment = plan.experiment.replace(digest=record.best.experiment)
     vals = ValLedger(tmp_path)
     vals.keep_weights(experiment, "other")
     vals.release_weights(experiment, record.digest)
