@@ -103,7 +103,7 @@ def _align(flags: IngestFlags) -> str:
     if flags.landmarks is not None:
         return f"points:{file_digest(flags.landmarks)}"
     if flags.landmark_model is not None:
-        load_landmarker(flags.landmark_model)  # its absence is told before hours of work
+        load_landmarker(flags.landmark_model)  # a missing file is reported before hours of work
         return f"model:{file_digest(flags.landmark_model)}"
     return "none"
 
@@ -195,17 +195,17 @@ def _report(card: dict[str, Any], store: Path, console: Console) -> None:
         f"{len(card['rejected'])} rejected, digest {card['digest']}"
     )
     source = card.get("source", {})
-    for said in source.get("corrections", []):
-        console.print(f"  corrected {said}", markup=False)
-    for said in source.get("notes", []):
-        console.print(f"  note: {said}", markup=False)
+    for correction in source.get("corrections", []):
+        console.print(f"  corrected {correction}", markup=False)
+    for note in source.get("notes", []):
+        console.print(f"  note: {note}", markup=False)
     for row in card["rejected"]:
         word = "left out" if row.get("expected") else "rejected"
         console.print(f"  {word} {row['clip_id']}: {row['reason']}", markup=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
 
     def command(words: Sequence[str]) -> int:
         flags = cli.parse(

@@ -31,7 +31,7 @@ from dadnet.base.location import Location, absolute
 from dadnet.base.remote import RemotePath
 from dadnet.models.precision import check_precision
 from dadnet.training.loop import StoppedError
-from orchestration.folds.claims import Presence, claims_folder
+from orchestration.folds.claims import Heartbeat, claims_folder
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.flags import RunFlags, parse_flags
 from orchestration.folds.here import make_folds_here
@@ -63,13 +63,13 @@ def run(flags: RunFlags, console: Console) -> int:
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
-        with Presence(claims_folder(ledger, experiment)) as claims:
+        with Heartbeat(claims_folder(ledger, experiment)) as claims:
             if others := claims.others():
                 raise DadnetError(
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
                 )
         remove_folder(ledger.folder(experiment))
-    missing = _asked_for(flags, plan, ledger)
+    missing = _requested(flags, plan, ledger)
     done = len(plan.folds) - len(ledger.missing(experiment))
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
     if flags.dry_run:
@@ -80,7 +80,7 @@ def run(flags: RunFlags, console: Console) -> int:
     if missing:
         check_device(flags)
     ledger.open(experiment)
-    _tell_of_weights(flags, plan, ledger.missing(experiment), console)
+    _warn_of_missing_weights(flags, plan, ledger.missing(experiment), console)
     if missing:
         make_missing(flags, plan, missing, console)
         missing = ledger.missing(experiment)
@@ -139,7 +139,7 @@ def cost_here(
     return measure_cost(plan, missing, options, workers=workers), workers
 
 
-def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
+def _requested(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
     """Return the missing folds, or those of them that `--only` names."""
     missing, names = ledger.missing(plan.experiment), [fold.name for fold in plan.folds]
     if unknown := sorted(set(flags.only) - set(names)):
@@ -151,7 +151,7 @@ def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
 
 
 def check_device(flags: RunFlags) -> None:
-    """Refuse what no worker of this run could do, before anything is written."""
+    """Refuse a precision that no worker of this run has, before anything is written."""
     on_ray, shared = flags.workers != 0, flags.gpus_per_worker is not None
     if on_ray and (flags.experiment.optim.precision == "tf32" or shared):
         from orchestration.workers.capacity import cluster_has_gpus, worker_resources
@@ -192,10 +192,10 @@ def _print_plan(plan: Plan, console: Console) -> None:
         console.print(line, markup=False)
 
 
-def _tell_of_weights(
+def _warn_of_missing_weights(
     flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
 ) -> None:
-    """Say how many finished folds have no weights: they are not trained again for them."""
+    """Warn how many finished folds have no weights: they are not trained again for them."""
     if flags.keep_weights == "none":
         return
     ledger = Ledger(flags.ledger)
@@ -213,21 +213,21 @@ def _tell_of_weights(
 
 
 def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
-    """Make folds of a plan, in this process or on Ray; a person may interrupt it."""
+    """Make folds of a plan, in this process or on Ray; Ctrl-C stops it."""
     options = WorkOptions(
         absolute(flags.ledger),
         flags.checkpoint_every,
-        device=local_device() if flags.workers == 0 else "cpu",  # a worker knows its own
+        device=local_device() if flags.workers == 0 else "cpu",  # each worker chooses its own
         stack=flags.stack,
         keep_weights=flags.keep_weights,
         keep_features=flags.keep_features,
     )
-    presence = Presence(claims_folder(Ledger(options.ledger), plan.experiment))
+    heartbeat = Heartbeat(claims_folder(Ledger(options.ledger), plan.experiment))
     events = Ledger(flags.ledger).events_path(plan.experiment)
     epochs = flags.experiment.num_epochs
-    with StopRequest() as stop, presence as claims:
+    with StopRequest() as stop, heartbeat as claims:
         if others := claims.others():
-            console.print(f"at work on it too: {', '.join(others)}", markup=False)
+            console.print(f"other runs of this experiment: {', '.join(others)}", markup=False)
         options = replace(options, claims=claims)
         try:
             with Progress(events, epochs, plan.experiment.method, console) as progress:
@@ -264,9 +264,10 @@ def _on_ray(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
-    said = __doc__ or ""
-    return cli.run_command(lambda words: run(parse_flags(words, said), cli.console()), argv)
+    """Run from the command line; returns the exit status."""
+    return cli.run_command(
+        lambda words: run(parse_flags(words, __doc__ or ""), cli.console()), argv
+    )
 
 
 if __name__ == "__main__":

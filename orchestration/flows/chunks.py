@@ -38,7 +38,7 @@ def make_chunk(chunk: Chunk) -> int:
     cv2.setNumThreads(1)  # the parallelism is over chunks
     # A frame that cannot be decoded is reported once, by us.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    flows, kept, rejected, pictures = [], [], [], []
+    flows, rows, rejected, pictures = [], [], [], []
     for row in chunk.rows:
         try:
             made = make_clip_flow(row, chunk.options, chunk.landmark_model)
@@ -47,13 +47,13 @@ def make_chunk(chunk: Chunk) -> int:
             rejected.append({"clip_id": row["clip_id"], "reason": str(error)})
             continue
         flows.append(flow)
-        kept.append({**row, "apex": made.apex, "flow_digest": flow_digest(flow)})
+        rows.append({**row, "apex": made.apex, "flow_digest": flow_digest(flow)})
         if chunk.preview:
-            pictures.append(clip_picture(kept[-1], made))
+            pictures.append(clip_picture(rows[-1], made))
     for stale in (chunk.path, chunk.sheet_path):
         stale.unlink(missing_ok=True)
-    if kept:
-        clips = pd.DataFrame(kept)[META_COLUMNS]
+    if rows:
+        clips = pd.DataFrame(rows)[META_COLUMNS]
         write_flow_file(chunk.path, [flow_table(clips, np.stack(flows))])
     if pictures:
         write_sheet(chunk.sheet_path, pictures)
@@ -81,7 +81,7 @@ def finish_store(
         rejected: every clip that was left out.
         options: how flows were made.
         index: what was read of the dataset; its files, corrections and notes go into the card.
-        normalisation: what given flows were normalised on.
+        normalisation: what precomputed flows were normalised on.
         request: digest of what was asked for.
 
     Returns:

@@ -19,7 +19,7 @@ def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -
 
     Args:
         plan: the experiment's plan.
-        fold: who was trained on, validated on, tested.
+        fold: its subjects.
         trained: the outcome.
         ledger: where the record will lie.
 
@@ -38,12 +38,12 @@ def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -
 
 
 def adapters_path(ledger: Ledger, experiment: Experiment, fold: str) -> Location:
-    """Where the adapters of a fold's kept weights lie, if its streams differ in width."""
+    """Path of the adapters of a fold's kept weights, if its streams differ in width."""
     return ledger.folder(experiment) / "adapters" / f"{file_name(fold)}.safetensors"
 
 
 def student_alone(model: ModelConfig) -> ModelConfig:
-    """What is left of a dual stream to predict with; all others are as they are."""
+    """The model that predicts: of a dual stream its student, else the model itself."""
     return replace(model, model_type="baseline") if model.model_type == "dad_net" else model
 
 

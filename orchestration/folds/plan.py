@@ -19,7 +19,7 @@ from dadnet.folds.protocols import Fold, make_folds
 from dadnet.training.teacher import Teacher
 from results.ledger.records import Experiment, PlannedFold
 
-# Names of datasets that are several together, sorted; others are joined by "+".
+# Names of composites and their datasets, sorted; other composites are joined by "+".
 COMPOSITES = {"megc2019": ("casme2", "samm", "smic")}
 
 
@@ -30,7 +30,7 @@ class Plan:
     Attributes:
         config: the user's choices.
         dataset: the labelled clips.
-        folds: who is trained on, validated on, tested.
+        folds: the subjects of their sides.
         teacher: the frozen stream, None for a baseline.
         experiment: identity and planned folds, as the ledger stores them.
         audit: the audit's line.
@@ -78,11 +78,11 @@ class Inputs:
 
     def without(self, subjects: tuple[str, ...]) -> "Inputs":
         """The inputs without the clips of these subjects: they are not there, not only unused."""
-        kept = ~self.dataset.clips["subject"].isin(list(subjects)).to_numpy()
-        rows = torch.from_numpy(np.flatnonzero(kept))
+        remaining = ~self.dataset.clips["subject"].isin(list(subjects)).to_numpy()
+        rows = torch.from_numpy(np.flatnonzero(remaining))
         dataset = replace(
             self.dataset,
-            clips=self.dataset.clips.loc[kept].reset_index(drop=True),
+            clips=self.dataset.clips.loc[remaining].reset_index(drop=True),
             flows=self.dataset.flows[rows],
             labels=self.dataset.labels[rows],
         )
@@ -158,7 +158,7 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
 
 
 def default_flows(dataset: str) -> Path:
-    """Where the flows of a dataset or of a known composite are looked for."""
+    """Default path of the flows of a dataset or of a known composite."""
     names = COMPOSITES.get(dataset, (dataset,))
     return Path(",".join(str(Path("flows") / name) for name in names))
 
@@ -171,10 +171,10 @@ def _load_stores(flows: str | Path, size: int) -> FlowStore:
     return join_stores([load_flow_store(name) for name in names], size)
 
 
-def _check_dataset(name: str, found: set[str], flows: str | Path) -> None:
-    members = tuple(sorted(found))
-    known = {composite for composite, sets in COMPOSITES.items() if sets == members}
-    allowed = {"+".join(members), *known}
+def _check_dataset(name: str, stored: set[str], flows: str | Path) -> None:
+    datasets = tuple(sorted(stored))
+    known = {composite for composite, sets in COMPOSITES.items() if sets == datasets}
+    allowed = {"+".join(datasets), *known}
     if name not in allowed:
         raise DadnetError(
             f"dataset: expected {' or '.join(sorted(allowed))}, which is what {flows} holds, "

@@ -65,15 +65,15 @@ def _write_test_side(
     circumstances: Mapping[str, Any],
 ) -> None:
     """Write weights, features and the record, which says that the fold is done."""
-    device, ledger, kept = torch.device(options.device), Ledger(options.ledger), {}
+    device, ledger, digests = torch.device(options.device), Ledger(options.ledger), {}
     if options.keep_weights == "best":
-        kept["weights_digest"] = keep_weights(plan, fold, trained, ledger)
-    # What is fitted in one go has no features of its own.
+        digests["weights_digest"] = keep_weights(plan, fold, trained, ledger)
+    # A fitted model has no features of its own.
     if options.keep_features == "test" and plan.config.model.model_type not in FITTED:
         features = fold_features(plan, fold, trained, device)
         if features is not None:
             put_features(ledger, plan.experiment, features)
-    record = fold_record(plan, fold, trained, device, {**circumstances, **kept})
+    record = fold_record(plan, fold, trained, device, {**circumstances, **digests})
     if not ledger.put(plan.experiment, record):
         warnings.warn(
             f"fold {fold.name} was finished by another worker meanwhile; its record stays",

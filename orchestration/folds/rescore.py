@@ -64,7 +64,7 @@ def load_scoring(
     device: str = "cpu",
     frames_root: Path | None = None,
 ) -> Scoring:
-    """Load an experiment's clips, and see that all its folds and weights are there.
+    """Load an experiment's clips, and check that all its folds and weights exist.
 
     Args:
         root: the ledger's folder.
@@ -74,7 +74,7 @@ def load_scoring(
         frames_root: folder of the dataset in its official layout, for corruptions of frames.
 
     Raises:
-        DadnetError: if a fold or its weights are missing, or flows or frames are others.
+        DadnetError: if a fold or its weights are missing, or flows or frames differ.
     """
     ledger, records = Ledger(root), Ledger(root).records(experiment)
     if len(records) < len(experiment.folds):
@@ -130,8 +130,8 @@ def find_frames(root: Path, flows: Path, dataset: str, parameters: Mapping[str, 
     rows = {str(row["clip_id"]): row for row in index.clips.to_dict("records")}
     stored = load_flow_store(flows).clips
     apexes = zip(stored["clip_id"], stored["apex"], strict=True)
-    found = {clip: {**rows[clip], "apex": int(apex)} for clip, apex in apexes if clip in rows}
-    return ClipFrames(found, FlowOptions(**options))  # type: ignore[arg-type]
+    frames = {clip: {**rows[clip], "apex": int(apex)} for clip, apex in apexes if clip in rows}
+    return ClipFrames(frames, FlowOptions(**options))  # type: ignore[arg-type]
 
 
 def load_fold(scoring: Scoring, record: FoldRecord) -> TrainedModel:
@@ -153,15 +153,15 @@ def load_fold(scoring: Scoring, record: FoldRecord) -> TrainedModel:
 
 
 def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corruption, ...]) -> int:
-    """Score a fold's test clips under corruptions and store each; gives their number.
+    """Score a fold's test clips under corruptions and store each; returns their number.
 
     Before anything is stored the clean clips are scored, and must give the record's predictions.
 
     Raises:
-        DadnetError: if they do not, or the weights are others.
+        DadnetError: if they do not, or the weights are not those of the record.
     """
     torch.set_num_threads(1)  # as in training: results do not depend on the machine's cores
-    model, kept = load_fold(scoring, record), RobustnessLedger(scoring.ledger)
+    model, ledger = load_fold(scoring, record), RobustnessLedger(scoring.ledger)
     network = model.network().to(scoring.device)
     rows = scoring.dataset.rows(record.test_subjects)
     flows, clips = (
@@ -184,14 +184,14 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
     check_clean(record, clips, probabilities(None), scoring.experiment)
     for corruption in corruptions:
         started = time.perf_counter()
-        found = probabilities(corruption)
+        scores = probabilities(corruption)
         host = {
             "device": scoring.device,
             "hostname": platform.node(),
             "seconds": round(time.perf_counter() - started, 3),
         }
-        scored = corrupted_fold(scoring, record, corruption, clips, found, host)
-        kept.put(scoring.experiment, record, scored)
+        scored = corrupted_fold(scoring, record, corruption, clips, scores, host)
+        ledger.put(scoring.experiment, record, scored)
     return len(corruptions)
 
 

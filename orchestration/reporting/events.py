@@ -56,8 +56,8 @@ class LoggedRun:
             now: seconds since the epoch.
 
         Returns:
-            `dead` where its process is known to be gone, `silent` where that cannot be known and
-            nothing was heard of it; `unknown` for logs of before runs told of themselves.
+            `dead` where its process is known to have ended, `silent` where that cannot be known and
+            the log has no new event; `unknown` for logs of versions without a `run` event.
         """
         if not self.started_at:
             return "unknown"
@@ -79,7 +79,7 @@ class LoggedRun:
             for name in ("title", "epochs", "hostname", "pid"):
                 setattr(self, name, event[name])
             self.started_at, self.working_at, self.ended, self.finished = at, 0.0, None, 0
-            for fold in self.folds.values():  # a run before this one has not said how they ended
+            for fold in self.folds.values():  # left open by an earlier run
                 fold.state = "waiting" if fold.state in ("running", "failed") else fold.state
         elif kind == "ended":
             self.ended = event["why"]

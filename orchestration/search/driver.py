@@ -45,9 +45,9 @@ class StudyProgress(Progress):
         self._last_line = line
         self.console.print(line, markup=False)
 
-    def _tell(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
+    def _print(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
         if event["event"] != "finished":
-            super()._tell(event, snapshot)
+            super()._print(event, snapshot)
 
     def _table(self, snapshot: Mapping[str, Any]) -> Group:
         running, waiting = snapshot["running"], snapshot["counts"]["waiting"]

@@ -20,7 +20,7 @@ __all__ = ["build_address", "parse_address"]  # host and port, also of IPv6, wri
 
 Backend = TypeVar("Backend", bound=type)
 
-# Ray's own switch, meant for macOS and Windows: without it a node takes the address of the
+# Ray's switch, meant for macOS and Windows: without it a node takes the address of the
 # outside network, whatever address it is given, and listens on all of them.
 _ON_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # Of `ray.init`, which has no public argument for the address of a new node.
@@ -53,8 +53,8 @@ def head_of(address: str) -> str:
     Raises:
         ConnectionError: if no cluster runs on this machine.
     """
-    found: str = services.get_ray_address_from_environment(address, None)
-    return found
+    head: str = services.get_ray_address_from_environment(address, None)
+    return head
 
 
 def use_token() -> None:

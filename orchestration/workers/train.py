@@ -46,17 +46,17 @@ class IndependentConfig(BackendConfig):  # type: ignore[misc]
 
 
 def make_trainer(
-    loop: Callable[[dict[str, Any]], None], config: Mapping[str, Any], **given: Any
+    loop: Callable[[dict[str, Any]], None], config: Mapping[str, Any], **arguments: Any
 ) -> DataParallelTrainer:
     """A trainer of independent workers.
 
     Args:
         loop: what each worker runs.
         config: its argument.
-        given: other arguments of Ray's trainer.
+        arguments: others of Ray's trainer.
     """
     trainer = DataParallelTrainer(
-        loop, train_loop_config=dict(config), backend_config=IndependentConfig(), **given
+        loop, train_loop_config=dict(config), backend_config=IndependentConfig(), **arguments
     )
     leave_out_idle_helpers(trainer)
     return trainer

@@ -143,8 +143,8 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
             )
         serve(queue, plans, options, config.get("make", make_folds))
     if WORKER_STOP.by_signal:
-        # The machine may be about to go, and Ray is to put a new worker elsewhere; it would
-        # take a return for the end of this worker's part.
+        # The machine may be about to go, and Ray is to start a new worker elsewhere; it would
+        # regard a return as the end of this worker's part.
         os._exit(128 + signal.SIGTERM)
 
 

@@ -59,7 +59,7 @@ def half_done(run: Run) -> None:
     run.queue.inform("w1", two, {"epoch": 5, "val_uf1": 0.625})
     run.queue.claim("w2", 1)
     run.queue.put_back("w2", three, "SIGTERM")
-    run.progress._told = float("-inf")  # it is time for news
+    run.progress._news_at = float("-inf")  # it is time for news
     run.show()
 
 
@@ -122,7 +122,7 @@ def test_the_ledger_counts_whatever_the_log_says(run, tmp_path, capsys):
     run.log.unlink()
     status, text = told(capsys, tmp_path, "--experiment", run.plan.experiment.digest[:6])
     assert status == 3
-    assert "no run has told of itself" in text
+    assert "no run has reported yet" in text
 
 
 def test_a_search_is_seen_by_its_own_log(run, tmp_path, capsys):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dadnet.folds.view import FoldView
-from orchestration.folds.cost import Cost, company, measure_cost
+from orchestration.folds.cost import Cost, busy_neighbours, measure_cost
 from orchestration.folds.flags import parse_flags
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import make_plan
@@ -45,7 +45,7 @@ def test_steps_are_timed_beside_as_many_processes_as_will_train(site, tmp_path):
     plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
     names = [fold.name for fold in plan.folds[:4]]
     view = FoldView.of(plan.dataset, plan.fold(names[0]), torch.device("cpu"))
-    with company(plan.config, [view], plan.teacher, 1):
+    with busy_neighbours(plan.config, [view], plan.teacher, 1):
         [other] = multiprocessing.active_children()
         assert other.is_alive()
     assert not other.is_alive()
