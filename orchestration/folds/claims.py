@@ -30,6 +30,7 @@ from dadnet.base.location import Location, write_over
 from dadnet.base.remote import RemotePath, StorageError
 from orchestration.folds.queue import Claim
 from orchestration.folds.worker_queue import FoldQueue
+from orchestration.reporting.events import is_alive
 from results.ledger.ledger import Ledger, bytes_of, file_name, write_once
 from results.ledger.records import Experiment
 
@@ -162,15 +163,8 @@ def _machine() -> dict[str, str]:
 def _died_here(process: dict[str, Any]) -> bool:
     """Whether it is a process of this machine that has ended: then no run has to wait."""
     here = _machine()
-    if not here or {name: process.get(name) for name in here} != here:
-        return False
-    try:
-        os.kill(int(process["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it lives, of another user
-        return False
-    return False
+    same = bool(here) and {name: process.get(name) for name in here} == here
+    return same and not is_alive(int(process["pid"]))
 
 
 def _json_of(data: bytes) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from dadnet.inference.model_file import TrainedModel, load_model_file
 from dadnet.inference.predictor import prepare
 from dadnet.inference.retiming import ClipFrames
 from dadnet.inference.score import EVAL_BATCH, Probabilities, score_inputs
+from orchestration.folds.kept_weights import student_alone
 from orchestration.folds.plan import load_inputs
 from results.ledger.corrupted import CorruptedFold, RobustnessLedger
 from results.ledger.ledger import Ledger
@@ -92,8 +93,7 @@ def load_scoring(
             "them"
         )
     config = ExperimentConfig.from_json(experiment.config)
-    if config.model.model_type == "dad_net":  # the student predicts without its teacher
-        config = replace(config, model=replace(config.model, model_type="baseline"))
+    config = replace(config, model=student_alone(config.model))  # it predicts without its teacher
     inputs = load_inputs(config, flows, None)
     if inputs.data_digest != experiment.data_digest:
         raise DadnetError(
@@ -190,7 +190,16 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
             "hostname": platform.node(),
             "seconds": round(time.perf_counter() - started, 3),
         }
-        scored = corrupted_fold(scoring, record, corruption, clips, scores, host)
+        scored = CorruptedFold(
+            experiment=record.experiment,
+            fold=record.fold,
+            weights_digest=str(record.host["weights_digest"]),
+            kind=corruption.kind,
+            severity=corruption.severity,
+            version=VERSION,
+            predictions=_predictions(record, clips, scores, scoring.experiment),
+            host=host,
+        )
         ledger.put(scoring.experiment, record, scored)
     return len(corruptions)
 
@@ -220,53 +229,38 @@ def retimed_flows(
 def check_clean(
     record: FoldRecord, clips: list[str], probabilities: Probabilities, experiment: Experiment
 ) -> None:
-    """Raise unless clean clips give the predictions of the record."""
+    """Raise unless clean clips have the predictions of the record."""
     stored = {row.clip_id: row for row in record.predictions}
     if set(stored) != set(clips):
         raise DadnetError(
             f"fold {record.fold}: the record has other clips than the flow store: "
             f"{', '.join(sorted(set(stored) ^ set(clips))[:3])}"
         )
-    decided = experiment.task.decide(probabilities)
-    for clip_id, given, decision in zip(clips, probabilities, decided, strict=True):
-        row = stored[clip_id]
-        said = experiment.task.named(decision, experiment.classes)
-        known = row.probabilities
-        apart = 0.0 if known is None else float(np.abs(given - np.array(known)).max())
-        if said != row.prediction or apart > TOLERANCE:
+    for row in _predictions(record, clips, probabilities, experiment):
+        expected = stored[row.clip_id]
+        known = expected.probabilities or row.probabilities or ()  # imported ones may have none
+        pairs = zip(row.probabilities or (), known, strict=True)
+        apart = max((abs(a - b) for a, b in pairs), default=0.0)
+        if row.prediction != expected.prediction or apart > TOLERANCE:
             raise DadnetError(
-                f"fold {record.fold}: without any corruption {clip_id} is not what the record "
+                f"fold {record.fold}: without any corruption {row.clip_id} is not what the record "
                 f"says (a probability differs by {apart:.2g}); weights or flows are not those of "
                 "the run"
             )
 
 
-def corrupted_fold(
-    scoring: Scoring,
-    record: FoldRecord,
-    corruption: Corruption,
-    clips: list[str],
-    probabilities: Probabilities,
-    host: Mapping[str, Any],
-) -> CorruptedFold:
+def _predictions(
+    record: FoldRecord, clips: list[str], probabilities: Probabilities, experiment: Experiment
+) -> tuple[Prediction, ...]:
     """The record's clips with new predictions."""
-    stored = {row.clip_id: row for row in record.predictions}
-    rows: list[Prediction] = []
-    task = scoring.experiment.task
-    for clip_id, given, decision in zip(
-        clips, probabilities, task.decide(probabilities), strict=True
-    ):
-        said = task.named(decision, scoring.experiment.classes)
-        rows.append(
-            replace(stored[clip_id], prediction=said, probabilities=tuple(map(float, given)))
+    stored, task = {row.clip_id: row for row in record.predictions}, experiment.task
+    return tuple(
+        replace(
+            stored[clip_id],
+            prediction=task.named(decision, experiment.classes),
+            probabilities=tuple(map(float, row)),
         )
-    return CorruptedFold(
-        experiment=record.experiment,
-        fold=record.fold,
-        weights_digest=str(record.host["weights_digest"]),
-        kind=corruption.kind,
-        severity=corruption.severity,
-        version=VERSION,
-        predictions=tuple(rows),
-        host=host,
+        for clip_id, row, decision in zip(
+            clips, probabilities, task.decide(probabilities), strict=True
+        )
     )

@@ -67,7 +67,7 @@ class LoggedRun:
                 return "interrupted"
             return "broken" if self.ended else "ended"
         if self.hostname == socket.gethostname():
-            return "running" if _is_alive(self.pid) else "dead"
+            return "running" if is_alive(self.pid) else "dead"
         return "running" if now - self.last_at < SILENT_S else "silent"
 
     def take(self, event: dict[str, Any]) -> None:
@@ -132,12 +132,13 @@ class EventLog:
         return self.run
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # it is another user's
         return True
     return True
 
