@@ -109,9 +109,8 @@ def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
 
     with ThreadPoolExecutor(1) as pool:
         plan = pool.submit(plan_of, config, inputs)
-        pool.submit(
-            import_module, "orchestration.workers.group"
-        )  # Ray Train takes half a second to load
+        # Ray Train takes half a second to load.
+        pool.submit(import_module, "orchestration.workers.group")
         connect(flags.workers or 1)
         return plan.result()
 
@@ -128,12 +127,11 @@ def cost_here(
     flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
 ) -> tuple[Cost, int]:
     """What the missing folds take on this machine, and by how many workers."""
-    options = WorkOptions(
-        flags.ledger, flags.checkpoint_every, device=local_device(), stack=flags.stack
-    )
-    workers = flags.workers or torch.cuda.device_count() or os.cpu_count() or 1
-    if flags.workers == 0:
-        workers = 1
+    options = WorkOptions(flags.ledger, flags.checkpoint_every, local_device(), flags.stack)
+    workers = flags.workers
+    if workers is None:
+        workers = torch.cuda.device_count() or os.cpu_count()
+    workers = workers or 1  # 0: this process
     at_most = -(-len(missing) // workers)
     options = with_measured_stack(plan, missing, options, at_most, console.print)
     return measure_cost(plan, missing, options, workers=workers), workers
@@ -152,16 +150,14 @@ def _requested(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
 
 def check_device(flags: RunFlags) -> None:
     """Refuse a precision that no worker of this run has, before anything is written."""
-    on_ray, shared = flags.workers != 0, flags.gpus_per_worker is not None
-    if on_ray and (flags.experiment.optim.precision == "tf32" or shared):
+    on_ray, precision = flags.workers != 0, flags.experiment.optim.precision
+    if on_ray and (precision == "tf32" or flags.gpus_per_worker is not None):
         from orchestration.workers.capacity import cluster_has_gpus, worker_resources
 
         worker = worker_resources(cluster_has_gpus(), flags.gpus_per_worker)
-        check_precision(
-            flags.experiment.optim.precision, torch.device("cuda" if worker.gpus else "cpu")
-        )
+        check_precision(precision, torch.device("cuda" if worker.gpus else "cpu"))
     elif not on_ray:
-        check_precision(flags.experiment.optim.precision, torch.device(local_device()))
+        check_precision(precision, torch.device(local_device()))
 
 
 def find_inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | None]:
@@ -234,33 +230,15 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
                 if flags.workers == 0:
                     make_folds_here(plan, missing, options, progress.show, stop)
                 else:
-                    _on_ray(plan, missing, options, flags, progress, stop)
+                    from orchestration.workers.connection import connect  # Ray only when needed
+                    from orchestration.workers.group import run_group
+
+                    connect(flags.workers or 1)
+                    stop.install()
+                    workers, gpus = flags.workers, flags.gpus_per_worker
+                    run_group(plan, missing, options, progress.show, stop, workers, gpus)
         except (KeyboardInterrupt, StoppedError):
             console.print("interrupted; finished folds and checkpoints are kept")
-
-
-def _on_ray(
-    plan: Plan,
-    missing: tuple[str, ...],
-    options: WorkOptions,
-    flags: RunFlags,
-    progress: Progress,
-    stop: StopRequest,
-) -> None:
-    from orchestration.workers.connection import connect  # Ray only when needed
-    from orchestration.workers.group import run_group
-
-    connect(flags.workers or 1)
-    stop.install()
-    run_group(
-        plan,
-        missing,
-        options,
-        workers=flags.workers,
-        gpus_per_worker=flags.gpus_per_worker,
-        on_snapshot=progress.show,
-        stop=stop,
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

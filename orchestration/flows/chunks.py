@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def finish_store(
     written: list[pd.DataFrame] = []
 
     def tables() -> Iterator[Any]:
-        for _, group in _by_subject(chunks):
+        for _, group in groupby(chunks, key=lambda chunk: chunk.rows[0]["subject"]):
             parts = [read_flow_file(chunk.path) for chunk in group if chunk.path.exists()]
             if parts:
                 clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
@@ -102,35 +103,18 @@ def finish_store(
 
     write_flow_file(store / FLOW_FILE, tables())
     clips = pd.concat(written, ignore_index=True)
-    card = make_card(clips, rejected, options, normalisation, request)
-    card["source"] = {
-        "files": list(index.files),
-        "corrections": list(index.corrections),
-        "notes": list(index.notes),
-    }
+    card = _card(clips, index, options, normalisation)
+    card |= {"request": request, "rejected": [asdict(r) for r in rejected]}
     write_card(store, card)
     return card
 
 
-def _by_subject(chunks: list[Chunk]) -> Iterator[tuple[str, list[Chunk]]]:
-    groups: dict[str, list[Chunk]] = {}
-    for chunk in chunks:
-        groups.setdefault(str(chunk.rows[0]["subject"]), []).append(chunk)
-    yield from groups.items()
-
-
-def make_card(
-    clips: pd.DataFrame,
-    rejected: Sequence[Rejected],
-    options: FlowOptions,
-    normalisation: str,
-    request: str,
+def _card(
+    clips: pd.DataFrame, index: ClipIndex, options: FlowOptions, normalisation: str
 ) -> dict[str, Any]:
-    """The content of `card.json`."""
     return {
         "schema": 1,
         "digest": store_digest(clips, normalisation),
-        "request": request,
         "files": [FLOW_FILE],
         "columns": [*META_COLUMNS, "flow"],
         "parameters": {
@@ -146,5 +130,9 @@ def make_card(
             "per_emotion": {str(k): int(v) for k, v in clips["emotion"].value_counts().items()},
             "per_subject": {str(k): int(v) for k, v in clips["subject"].value_counts().items()},
         },
-        "rejected": [asdict(r) for r in rejected],
+        "source": {
+            "files": list(index.files),
+            "corrections": list(index.corrections),
+            "notes": list(index.notes),
+        },
     }

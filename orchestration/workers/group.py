@@ -61,11 +61,10 @@ def run_group(
     plan: Plan,
     missing: tuple[str, ...],
     options: WorkOptions,
-    *,
-    workers: int | None,
     on_snapshot: OnSnapshot,
+    stop: Callable[[], bool],
+    workers: int | None,
     gpus_per_worker: float | None = None,
-    stop: Callable[[], bool] = lambda: False,
     make: MakeFolds = make_folds,
 ) -> None:
     """Make the missing folds on workers; returns when each is done or has failed.
@@ -74,11 +73,11 @@ def run_group(
         plan: the experiment's plan.
         missing: names of the folds to make.
         options: where and how.
+        on_snapshot: called about twice a second with the queue's state and its new events.
+        stop: asked as often; when it returns True, the workers keep the states of their folds.
         workers: at most; None: as many as the cluster ever has capacity for. Each takes a GPU
             where the cluster has some, else a CPU.
         gpus_per_worker: share of a GPU that each worker takes; None: one where there are some.
-        on_snapshot: called about twice a second with the queue's state and its new events.
-        stop: asked as often; when it returns True, the workers keep the states of their folds.
         make: what makes folds, see :func:`orchestration.workers.worker.serve`.
 
     Raises:
