@@ -154,10 +154,10 @@ def test_fresh_starts_again(finished, site, tmp_path):
 
 def test_dry_run_writes_nothing(site, tmp_path, capsys):
     assert run_loso.main(run_words(site, tmp_path / "runs", "--dry-run")) == 0
-    said = capsys.readouterr().out
-    assert "0 of 5 folds" in said
-    assert "5 folds," in said
-    assert "hours of work in all" in said
+    output = capsys.readouterr().out
+    assert "0 of 5 folds" in output
+    assert "5 folds," in output
+    assert "hours of work in all" in output
     assert not (tmp_path / "runs").exists()
 
 
@@ -215,8 +215,8 @@ class TestPlantedLeaks:
 
     def test_a_class_missing_from_fit(self, site, tmp_path, capsys):
         clips = make_clips(5, 6)
-        lone = clips["subject"] == "synthetic/sub01"
-        clips.loc[(clips["emotion"] == "surprise") & ~lone, "emotion"] = "disgust"
+        one = clips["subject"] == "synthetic/sub01"
+        clips.loc[(clips["emotion"] == "surprise") & ~one, "emotion"] = "disgust"
         assert "fit has no clip of surprise" in self.refused(site, tmp_path, capsys, clips)
 
 
@@ -232,7 +232,7 @@ def test_it_runs_as_a_lone_copy_where_the_package_is_installed(site, tmp_path):
     assert "0 of 5 folds" in done.stdout
 
 
-def test_without_the_package_a_lone_copy_says_so(tmp_path):
+def test_without_the_package_a_lone_copy_explains_it(tmp_path):
     script = tmp_path / "run_loso.py"
     shutil.copy(Path(run_loso.__file__), script)
     # -S: no site-packages, so no package; nor by PYTHONPATH.
@@ -276,7 +276,9 @@ def test_ray_starts_with_the_plan_only_where_workers_are_surely_needed(site, tmp
     assert started == [2]  # some or all of its folds may be there
 
 
-def test_ctrl_c_before_the_plan_is_made_says_so_and_exits_3(site, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_before_the_plan_is_made_is_reported_and_exits_3(
+    site, tmp_path, monkeypatch, capsys
+):
     def interrupted(*_):
         raise KeyboardInterrupt
 
