@@ -90,8 +90,8 @@ class Inputs:
         return replace(self, dataset=dataset, data_digest=digest)
 
 
-def make_plan(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Plan:
-    """Load, label, fold and audit.
+def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Inputs:
+    """Load clips and teacher.
 
     Args:
         config: the user's choices.
@@ -100,13 +100,7 @@ def make_plan(config: ExperimentConfig, flows: str | Path, macro_weights: Path |
 
     Raises:
         DadnetError: if the store, the teacher or the combination cannot be used.
-        AuditError: if the plan would leak.
     """
-    return plan_of(config, load_inputs(config, flows, macro_weights))
-
-
-def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Inputs:
-    """Load clips and teacher; arguments and errors as `make_plan`."""
     store = _load_stores(flows, config.model.input_size)
     _check_dataset(config.data.dataset, set(store.clips["dataset"]), flows)
     dataset = MicroExpressionDataset.from_store(
@@ -123,7 +117,7 @@ def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path
 
 
 def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
-    """Fold and audit loaded inputs; errors as `make_plan`."""
+    """Carve folds and audit them; raises `AuditError` if the plan would leak."""
     dataset, teacher = inputs.dataset, inputs.teacher
     if dataset.task.multi_label and config.model.model_type == "prior-draw":
         raise DadnetError(
@@ -208,11 +202,6 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
         config=config.to_json(),
     )
     return replace(plan, config=config, experiment=experiment)
-
-
-def with_digest(plan: Plan, digest: str) -> Experiment:
-    """The plan's experiment under another digest: enough to find its folder."""
-    return replace(plan.experiment, digest=digest)
 
 
 def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:

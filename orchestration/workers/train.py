@@ -2,7 +2,6 @@
 without need of it, and a run waits for the controller."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ray.train.backend import Backend, BackendConfig
@@ -35,14 +34,10 @@ class IndependentBackend(Backend):  # type: ignore[misc]
         worker_group.execute(install_in_worker)
 
 
-@dataclass
 class IndependentConfig(BackendConfig):  # type: ignore[misc]
     """Chooses `IndependentBackend`."""
 
-    @property
-    def backend_cls(self) -> type[Backend]:
-        """The backend."""
-        return IndependentBackend
+    backend_cls = IndependentBackend
 
 
 def make_trainer(

@@ -9,7 +9,7 @@ from orchestration.folds.flags import parse_flags
 from orchestration.folds.here import LocalQueue
 from orchestration.folds.make import make_folds
 from orchestration.folds.options import WorkOptions
-from orchestration.folds.plan import make_plan
+from orchestration.folds.plan import load_inputs, plan_of
 from results.ledger.ledger import Ledger
 from tests.build.runs import ledger_content, run_words
 
@@ -17,7 +17,9 @@ from tests.build.runs import ledger_content, run_words
 @pytest.fixture
 def plan(site, tmp_path):
     flags = parse_flags(run_words(site, tmp_path / "runs"))
-    return make_plan(flags.experiment, flags.flows, flags.macro_weights)
+    return plan_of(
+        flags.experiment, load_inputs(flags.experiment, flags.flows, flags.macro_weights)
+    )
 
 
 def test_a_stack_that_runs_out_of_memory_is_halved_and_goes_on(plan, tmp_path, monkeypatch):
