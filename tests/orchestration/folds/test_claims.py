@@ -7,7 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from orchestration.folds.claims import Heartbeat, claims_folder
+from orchestration.folds.claims import ClaimedQueue, Heartbeat, claims_folder
+from orchestration.folds.here import LocalQueue
 from orchestration.folds.queue import ELSEWHERE_S, LeaseQueue
 from results.ledger.ledger import Ledger
 from tests.build.records import build_experiment
@@ -111,3 +112,17 @@ def _claims(ledger: Ledger) -> list[str]:
     if hasattr(folder, "entries"):
         return [entry.name for entry in folder.entries()]
     return [path.name for path in folder.iterdir()]
+
+
+def test_a_fold_of_another_run_is_passed_over_and_ours_is_released_when_it_is_done(ledger):
+    folder = claims_folder(ledger, EXPERIMENT)
+    with Heartbeat(folder) as other, Heartbeat(folder) as ours:
+        assert other.take("sub00")
+        leases = LocalQueue(("sub00", "sub01"))
+        queue = ClaimedQueue(leases, ours)
+        assert queue.take().fold == "sub01"
+        assert queue.take() is None
+        assert not leases.ask(LeaseQueue.is_over)  # the other run may fail
+        assert not other.take("sub01")
+        queue.finish("sub01")
+        assert other.take("sub01")
