@@ -39,7 +39,7 @@ CHUNK_CLIPS = 8
 
 
 def ingest(flags: IngestFlags, console: Console) -> int:
-    """Make the store, or go on with it, or find that it is there.
+    """Make the store, or continue it, or report that it is complete.
 
     Returns:
         Exit status 0.
@@ -99,7 +99,7 @@ def ingest(flags: IngestFlags, console: Console) -> int:
 
 
 def _align(flags: IngestFlags) -> str:
-    """What the landmarks are, by content: it is a part of what the flows are."""
+    """The landmarks by their content, which is a part of the flows' identity."""
     if flags.landmarks is not None:
         return f"points:{file_digest(flags.landmarks)}"
     if flags.landmark_model is not None:
@@ -109,7 +109,7 @@ def _align(flags: IngestFlags) -> str:
 
 
 def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -> str:
-    """What an ingest was asked for: clips, labels and parameters, but no paths."""
+    """Digest of what is requested: clips, labels and parameters, but no paths."""
     clips = index.clips.drop(
         columns=["onset_path", "apex_path", "flow_path", "points"], errors="ignore"
     )

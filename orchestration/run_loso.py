@@ -97,7 +97,7 @@ def run(flags: RunFlags, console: Console) -> int:
 
 
 def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
-    """Carve the folds, while Ray starts where workers will surely be needed."""
+    """Carve the folds; if workers will be needed, Ray starts at the same time."""
     config, ledger = flags.experiment, Ledger(flags.ledger)
     if (
         flags.dry_run
@@ -126,7 +126,7 @@ def remove_folder(folder: Location) -> None:
 def cost_here(
     flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
 ) -> tuple[Cost, int]:
-    """What the missing folds take on this machine, and by how many workers."""
+    """Cost of the missing folds on this machine, and the number of workers."""
     options = WorkOptions(flags.ledger, flags.checkpoint_every, local_device(), flags.stack)
     workers = flags.workers
     if workers is None:

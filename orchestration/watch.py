@@ -80,7 +80,7 @@ class Watched:
         )
 
     def look(self, now: float) -> None:
-        """Read log and ledger; a record that lies there counts whatever the log says."""
+        """Read log and ledger; a record counts, whatever the log says."""
         self.run = self._log.look()
         goes_on = self.run.state(now) in ("running", "silent")
         names = tuple(self.run.folds) if self._planned is None else self._planned
@@ -90,7 +90,7 @@ class Watched:
             for fold in self.folds:
                 if f"{file_name(fold.name)}.json" in here:
                     fold.state = "done"
-                elif fold.state == "done":  # its record was taken away
+                elif fold.state == "done":  # its record was removed
                     fold.state = "waiting"
         for fold in self.folds:
             if fold.state == "running" and not goes_on:
@@ -103,14 +103,14 @@ class Watched:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned fold has a record, or the search has come to its end."""
+        """Whether every planned fold has a record, or the search has ended."""
         if self._planned is None:
             return self.run.ended == ""
         return self.count["done"] == len(self.folds)
 
     def eta(self, now: float) -> float:
         """Seconds until all folds are done, at the speed of this run; infinite if unknown."""
-        # Nobody knows how many folds a search will ask for.
+        # The number of folds of a search is not known before its end.
         if self._planned is None or not self.run.working_at:
             return math.inf
         run = self.run
@@ -243,7 +243,7 @@ def watch(flags: WatchFlags, console: Console) -> int:
         return any(each.run.state(time.time()) == "running" for each in watched)
 
     if not flags.once and console.is_terminal:
-        # Ctrl-C ends the looking; the last table is drawn below.
+        # Ctrl-C ends this loop; the last table is drawn below.
         with (
             suppress(KeyboardInterrupt),
             Live(picture(), console=console, auto_refresh=False, transient=True) as live,

@@ -89,7 +89,7 @@ def publish_sheets(
 
 
 def preview_store(store: Path, chunks: Sequence["Chunk"], console: Console) -> None:
-    """Contact sheets of a store that was made without them, from its flows and the frames."""
+    """Make the contact sheets of a store that has none, from its flows and the frames."""
     loaded = load_flow_store(store)
     rows = {str(clip_id): k for k, clip_id in enumerate(loaded.clips["clip_id"])}
     rejected = [Rejected(**row) for row in loaded.card.get("rejected", [])]

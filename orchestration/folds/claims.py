@@ -9,8 +9,8 @@ can do. Claims are removed only when the fold's record is written, and a run tha
 for the record before it starts. Ages are measured by the storage's clock: a run is regarded as dead
 when its heartbeat is much older than ours, which was written by the same clock.
 
-The records do not depend on any of this: they are written once. A run that was cut off from the
-storage for longer than the lease may only have worked in vain.
+The records do not depend on any of this: they are written once. If a run is cut off from the
+storage for longer than the lease, its work may be repeated by another run.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Claims:
 
 
 def claims_folder(ledger: Ledger, experiment: Experiment) -> Location:
-    """Where the claims on an experiment's folds lie."""
+    """The folder of the claims on an experiment's folds."""
     return ledger.folder(experiment) / "claims"
 
 
@@ -161,7 +161,7 @@ def _machine() -> dict[str, str]:
 
 
 def _died_here(process: dict[str, Any]) -> bool:
-    """Whether it is a process of this machine that has ended: then no run has to wait."""
+    """Whether it is a process of this machine that has ended; then its lease need not end first."""
     here = _machine()
     same = bool(here) and {name: process.get(name) for name in here} == here
     return same and not is_alive(int(process["pid"]))

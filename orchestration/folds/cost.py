@@ -46,11 +46,11 @@ class Cost:
         fold_s: seconds of every fold, if none stops early.
         device: where it was measured.
         begin_s: seconds until a fold's first step.
-        epoch_s: seconds of an epoch besides its clips: its part of keeping the fold's state, and by
-            what a real epoch takes longer than its steps, such as batches of unequal number in a
-            stack.
-        first_s: seconds by which a worker's very first step is longer: memory is touched, and the
-            teacher's maps are made.
+        epoch_s: seconds of an epoch besides its clips: its part of writing the fold's state, and
+            what an epoch takes besides its steps, such as waiting for the fold of a stack with the
+            most batches.
+        first_s: additional seconds of a worker's first step, which allocates memory and computes
+            the teacher's maps.
     """
 
     step_s: float
@@ -63,7 +63,7 @@ class Cost:
     first_s: float = 0.0
 
     def of(self, plan: Plan, names: Sequence[str]) -> Cost:
-        """The same speed on these folds."""
+        """The cost of these folds at the same speed."""
         epochs, fold_s = plan.config.num_epochs, []
         for name in names:
             fold = plan.fold(name)
@@ -147,7 +147,7 @@ def measure_cost(
 
 
 def _epoch_seconds(plan: Plan, views: Sequence[FoldView], device: torch.device) -> float | None:
-    """Of an epoch of these folds together, the first one not counted; None if there is no other."""
+    """Seconds of an epoch of these folds together, without the first; None if there is only one."""
     ends: list[float] = []
 
     def stop() -> bool:
@@ -178,7 +178,7 @@ def _save_seconds(member: Member, device: torch.device) -> float:
 def busy_neighbours(
     config: ExperimentConfig, views: Sequence[FoldView], teacher: Teacher | None, number: int
 ) -> Iterator[None]:
-    """Let so many other processes train the first step of these folds, over and over."""
+    """Run other processes that train the first step of these folds again and again."""
     context = multiprocessing.get_context("spawn")  # threads and locks must not be inherited
     stop = context.Event()
     begun = [context.Event() for _ in range(number)]
@@ -227,7 +227,7 @@ def _keep_busy(
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Mean seconds of a piece of work, over some time: a median would hide what disturbs it."""
+    """Mean seconds of one call; a median would hide disturbances."""
     work()
     number, started = 0, time.perf_counter()
     while number < _LEAST or time.perf_counter() - started < _TIMED_S:

@@ -56,12 +56,12 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a plan is made of, loaded.
+    """The loaded inputs of a plan.
 
     Attributes:
         dataset: the labelled clips.
-        data_digest: of the flow store; other where subjects were left out, or where the labels are
-            of what the store's does not cover.
+        data_digest: of the flow store; a different one where subjects were left out, or where the
+            labels come from another source.
         flow: parameters of the flow store, its normalisation among them.
         teacher: the frozen stream, None for a baseline.
     """
@@ -72,12 +72,12 @@ class Inputs:
     teacher: Teacher | None
 
     def digest(self, config: ExperimentConfig) -> str:
-        """The digest of the experiment that this configuration is on these inputs."""
+        """Digest of the experiment with this configuration on these inputs."""
         teacher_digest = None if self.teacher is None else self.teacher.digest
         return experiment_digest(config, self.data_digest, teacher_digest)
 
     def without(self, subjects: tuple[str, ...]) -> "Inputs":
-        """The inputs without the clips of these subjects: they are not there, not only unused."""
+        """Copy of the inputs that does not contain the clips of these subjects."""
         remaining = ~self.dataset.clips["subject"].isin(list(subjects)).to_numpy()
         rows = torch.from_numpy(np.flatnonzero(remaining))
         dataset = replace(

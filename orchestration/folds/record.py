@@ -1,6 +1,6 @@
-"""What is written of a trained fold: val side, weights, features and, last, its record.
+"""The files of a trained fold: val side, weights, features and, last, its record.
 
-A search does without the test side: its val side and its weights are what a winner is scored from.
+A search writes no test side: the test clips of its winner are scored later, from its weights.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def is_written(plan: Plan, name: str, options: WorkOptions) -> bool:
 def score_trained(
     plan: Plan, name: str, options: WorkOptions, circumstances: Mapping[str, Any]
 ) -> bool:
-    """Score a fold that a search has trained, from its weights; whether there is one."""
+    """Score a fold that a search has trained, from its weights; False if there is none."""
     device, vals = torch.device(options.device), ValLedger(options.ledger)
     trained, side = load_trained(plan, name, vals, device), vals.get(plan.experiment, name)
     if trained is None or side is None:
@@ -152,7 +152,7 @@ def save_trained(plan: Plan, trained: TrainedFold, vals: ValLedger) -> None:
 def load_trained(
     plan: Plan, fold: str, vals: ValLedger, device: torch.device
 ) -> TrainedFold | None:
-    """A fold as its training left it, from val side and weights; None if one is missing."""
+    """The trained fold, read from val side and weights; None if one is missing."""
     side, path = vals.get(plan.experiment, fold), vals.weights_path(plan.experiment, fold)
     if side is None or not path.exists():
         return None
@@ -228,8 +228,8 @@ def fold_features(plan: Plan, trained: TrainedFold, device: torch.device) -> Fea
     """The pooled features of a fold's test clips, and the mean ones of its fit clips by class.
 
     Returns:
-        None where clips have several labels, and so no class to lie beside; with a warning, where
-        a class has no fit clip to be shown beside.
+        None where clips have several labels, since there is no mean of one class; None with a
+        warning where a class has no fit clip.
     """
     dataset, fold = plan.dataset, plan.fold(trained.name)
     if dataset.task.multi_label:

@@ -40,7 +40,7 @@ class Scoring:
     Attributes:
         experiment: from the ledger.
         records: one per planned fold.
-        dataset: its clips; labels are read for the records alone.
+        dataset: its clips; its labels are used for the records only.
         ledger: root of the ledger.
         device: torch's name of the device.
         frames: for corruptions that act on them.
@@ -107,7 +107,7 @@ def load_scoring(
 
 
 def find_frames(root: Path, flows: Path, dataset: str, parameters: Mapping[str, Any]) -> ClipFrames:
-    """Where the frames are that a flow store was made from.
+    """Find the frames from which a flow store was made.
 
     Args:
         root: folder of the dataset in its official layout.
@@ -207,7 +207,7 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
 def retimed_flows(
     scoring: Scoring, clips: list[str], corruption: Corruption, input_size: int
 ) -> Tensor:
-    """Flows of clips under a corruption of their frames, as training would have got them.
+    """Flows of clips under a corruption of their frames, prepared as for training.
 
     Returns:
         Shape (N, 2, S, S), float16, pixels.

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM as a request that loops ask for.
 
-Python raises `KeyboardInterrupt` wherever the main thread happens to be. In a destructor, in a
-callback of the garbage collector or of Ray's C++ core it is printed and forgotten, and the run
-goes on. A flag cannot be lost, and it leaves time to write checkpoints.
+Python raises `KeyboardInterrupt` at any point of the main thread. In a destructor, in a callback of
+the garbage collector or of Ray's C++ core it is only printed, and the run continues. A flag cannot
+be lost, and it leaves time to write checkpoints.
 """
 
 import signal
@@ -67,5 +67,5 @@ WORKER_STOP = StopRequest()
 
 
 def install_in_worker() -> None:
-    """Let SIGTERM ask this worker process to keep its folds' states and end."""
+    """Handle SIGTERM in this worker process: it writes the states of its folds and ends."""
     WORKER_STOP.install((signal.SIGTERM,))

@@ -50,7 +50,7 @@ class LoggedRun:
     folds: dict[str, LoggedFold] = field(default_factory=dict)
 
     def state(self, now: float) -> RunState:
-        """Whether the run goes on.
+        """The state of the run.
 
         Args:
             now: seconds since the epoch.
@@ -71,7 +71,7 @@ class LoggedRun:
         return "running" if now - self.last_at < SILENT_S else "silent"
 
     def take(self, event: dict[str, Any]) -> None:
-        """Take in one event."""
+        """Process one event."""
         at = datetime.fromisoformat(event["at"]).timestamp()
         self.last_at = at
         kind = event["event"]
@@ -144,10 +144,10 @@ def is_alive(pid: int) -> bool:
 
 
 class EventWriter:
-    """An event log that lines are added to.
+    """Appends lines to an event log.
 
     On object storage every run has a log of its own, ``events/<start>-<name>.jsonl`` beside
-    ``events.jsonl``, which is put again as a whole; readers join them (`results.ledger.mirror`).
+    ``events.jsonl``, written again as a whole each time; readers join them (`results.ledger.mirror`).
 
     Args:
         path: the experiment's ``events.jsonl``.
@@ -163,7 +163,7 @@ class EventWriter:
             self._path = path.parent / "events" / f"{start}-{secrets.token_hex(4)}.jsonl"
 
     def append(self, line: str) -> None:
-        """Add a line; on object storage it is seen after some seconds."""
+        """Add a line; on object storage it is visible after some seconds."""
         if isinstance(self._path, Path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as stream:
@@ -174,7 +174,7 @@ class EventWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Let all lines be seen."""
+        """Write the lines that are not yet visible."""
         if isinstance(self._path, RemotePath) and self._lines:
             self._path.replace_with("".join(self._lines).encode())
             self._put_at = self._clock()

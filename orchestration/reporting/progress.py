@@ -34,7 +34,7 @@ def fraction_done(snapshot: Mapping[str, Any], epochs: int) -> float:
 
 
 def remaining(elapsed: float, done: float) -> float:
-    """Seconds left, if the rest takes as long as what is done; infinite before anything is."""
+    """Seconds left at the speed so far; infinite before any progress."""
     return elapsed * (1 - done) / done if done > 0 else math.inf
 
 

@@ -293,7 +293,7 @@ class WorkerGroup:
             self._wait()
 
     def _wait(self) -> None:
-        """For the next look, or for the last group's end."""
+        """Wait for the next snapshot, or for the end of the last group."""
         alive = [fit for fit in self._fits if fit.is_alive()]
         if len(alive) == 1:
             alive[0].join(POLL_S)

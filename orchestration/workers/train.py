@@ -29,8 +29,8 @@ class IndependentBackend(Backend):  # type: ignore[misc]
     """Workers that share no process group, so a dead one is replaced alone."""
 
     def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
-        """Let every new worker keep its state on SIGTERM: of Ray's calls, this one is in the main
-        thread, where alone signals can be taken over."""
+        """Let every new worker write its state on SIGTERM: Ray makes this call in the main thread,
+        and only there signal handlers can be set."""
         worker_group.execute(install_in_worker)
 
 

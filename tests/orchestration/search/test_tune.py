@@ -83,7 +83,7 @@ def test_given_again_nothing_is_trained_or_scored(searched, site, monkeypatch):
 
     before = {p: p.stat().st_mtime_ns for p in searched.rglob("runs/synthetic/**/*.json")}
     monkeypatch.setattr(work, "FoldTask", refuse)
-    monkeypatch.setattr(work, "fold_record", refuse)
+    monkeypatch.setattr(record, "fold_record", refuse)
     assert tune.main(tune_words(site, searched)) == 0
     assert {p: p.stat().st_mtime_ns for p in searched.rglob("runs/synthetic/**/*.json")} == before
 
