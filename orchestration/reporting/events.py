@@ -147,7 +147,7 @@ class EventWriter:
     """Appends lines to an event log.
 
     On object storage every run has a log of its own, ``events/<start>-<name>.jsonl`` beside
-    ``events.jsonl``, written again as a whole each time; readers join them (`results.ledger.mirror`).
+    ``events.jsonl``, written as a whole each time; readers join them (`results.ledger.mirror`).
 
     Args:
         path: the experiment's ``events.jsonl``.
