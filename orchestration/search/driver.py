@@ -4,12 +4,14 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from dadnet.base.location import absolute
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, plan_of
@@ -45,9 +47,9 @@ class StudyProgress(Progress):
         self._last_line = line
         self.console.print(line, markup=False)
 
-    def _tell(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
+    def _print(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
         if event["event"] != "finished":
-            super()._tell(event, snapshot)
+            super()._print(event, snapshot)
 
     def _table(self, snapshot: Mapping[str, Any]) -> Group:
         running, waiting = snapshot["running"], snapshot["counts"]["waiting"]
@@ -81,16 +83,17 @@ class SearchWorkers:
         """The service that makes folds; the first call starts the worker group."""
         if self._service is None:
             flags = self._flags
-            options = WorkOptions(flags.ledger, flags.checkpoint_every, test_side=False)
+            options = WorkOptions(
+                absolute(flags.ledger), flags.checkpoint_every, stack=flags.stack, test_side=False
+            )
             if flags.workers == 0:
-                self._service = LocalService(options)
+                self._service = LocalService(replace(options, stack=1))
             else:
                 self._group = OpenGroup(
                     self._name,
                     options,
                     epochs=flags.base.optim.epochs,
                     workers=flags.workers,
-                    stack=flags.stack,
                     on_snapshot=self._progress.show,
                 )
                 self._service = self._group.service
@@ -105,7 +108,7 @@ class SearchWorkers:
             else:
                 from orchestration.search.ray_trials import search_on_ray  # slow to import
 
-                search_on_ray(study, self._group.board, self._concurrent(study))
+                search_on_ray(study, self._group.service.queue.actor, self._concurrent(study))
             service.drop_base(study.plan)
         return study.finished
 

@@ -8,10 +8,8 @@ times slower, and hangs when the trials hold the CPUs that their trainers wait f
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
-from dadnet.base.location import absolute
 from orchestration.folds.here import LocalQueue
 from orchestration.folds.make import make_folds
 from orchestration.folds.options import WorkOptions
@@ -86,7 +84,6 @@ class OpenGroup:
         options: where and how folds are made.
         epochs: of a fold at most, for the metrics.
         workers: at most; None for one per GPU, else per CPU, also of nodes that join later.
-        stack: folds that a worker trains at once.
         on_snapshot: as of `run_group`.
     """
 
@@ -97,7 +94,6 @@ class OpenGroup:
         *,
         epochs: int,
         workers: int | None,
-        stack: int,
         on_snapshot: Callable[[dict[str, Any]], None],
     ) -> None:
         from orchestration.workers.capacity import default_workers, offered, worker_resources
@@ -110,15 +106,14 @@ class OpenGroup:
             name,
             StudyQueue,
             (),
-            replace(options, ledger=absolute(options.ledger), stack=stack, test_side=False),
+            options,
             epochs=epochs,
             # The trials need some of the CPUs.
             worker=worker_resources(offered().get("GPU", 0), cpus=0.9),
             at_most=workers or sys.maxsize,
             max_failures=1000,
         )
-        self.board = self._group.queue.actor
-        self.service = RayService(self.board)
+        self.service = RayService(self._group.queue.actor)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._follow, args=(on_snapshot,), daemon=True)
         self._thread.start()

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Literal
 
 import optuna
@@ -22,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.presets import get_preset
-from orchestration.folds.plan import Plan, with_config, with_digest
+from orchestration.folds.plan import Plan, with_config
 from orchestration.search.settings import (
     SearchSettings,
     SeededTPESampler,
@@ -256,7 +257,8 @@ class Study:
         for trial in self.trials():
             digest = trial.user_attrs.get("experiment")
             if digest and digest not in wanted:
-                self.vals.release_weights(with_digest(self.plan, digest), self.digest)
+                trial_experiment = replace(self.plan.experiment, digest=digest)
+                self.vals.release_weights(trial_experiment, self.digest)
 
     def best(self) -> FrozenTrial | None:
         """The complete trial with the highest UF1; among equals the first."""

@@ -1,4 +1,4 @@
-"""A trial in a process of its own, and the board as it sees it. Imports no torch: that is slow."""
+"""A trial in a process of its own, and the queue that it uses. Imports no torch: that is slow."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -26,48 +26,48 @@ ASK_S = 0.1
 
 
 class RayService:
-    """The board of an open group, as the driver or a trial sees it.
+    """The queue of an open group, as the driver or a trial uses it.
 
     Args:
-        actor: the board.
+        actor: Ray's handle of the queue.
         ask_s: seconds between two questions while waiting.
     """
 
     def __init__(self, actor: Any, ask_s: float = ASK_S) -> None:
-        self._queue, self._ask_s = QueueHandle(actor), ask_s
+        self.queue, self._ask_s = QueueHandle(actor), ask_s
 
     def add_base(self, plan: "Plan") -> None:
         """Make a base plan known; jobs name it by its experiment's digest."""
-        self._queue.ask(StudyQueue.add_base, plan.experiment.digest, [ray.put(plan)])
+        self.queue.ask(StudyQueue.add_base, plan.experiment.digest, [ray.put(plan)])
 
     def drop_base(self, plan: "Plan") -> None:
         """Let go of a base plan."""
-        self._queue.ask(StudyQueue.drop_base, plan.experiment.digest)
+        self.queue.ask(StudyQueue.drop_base, plan.experiment.digest)
 
     def submit(self, job: Job, folds: Sequence[str]) -> None:
-        """Put folds on the board."""
-        self._queue.ask(StudyQueue.submit, job, list(folds))
+        """Add folds to the queue."""
+        self.queue.ask(StudyQueue.submit, job, list(folds))
 
     def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Wait until a worker has made the fold."""
         epoch = 1
         while True:
-            found = self._queue.ask(StudyQueue.state, job.experiment, fold, epoch)
-            for number, loss in found["epochs"].items():
+            state = self.queue.ask(StudyQueue.state, job.experiment, fold, epoch)
+            for number, loss in state["epochs"].items():
                 epoch = number + 1
-                if on_epoch is not None and found["state"] != "done":
+                if on_epoch is not None and state["state"] != "done":
                     on_epoch(number, loss)
-            if found["state"] == "done":
+            if state["state"] == "done":
                 return
-            if found["state"] == "failed":
-                raise TrialFailedError(f"fold {fold} was given up: {found['why']}")
-            if found["state"] == "broken":
-                raise ServiceLostError(found["why"])
+            if state["state"] == "failed":
+                raise TrialFailedError(f"fold {fold} was given up: {state['why']}")
+            if state["state"] == "broken":
+                raise ServiceLostError(state["why"])
             time.sleep(self._ask_s)
 
     def cancel(self, job: Job) -> None:
-        """Take what is not made yet off the board."""
-        self._queue.ask(StudyQueue.cancel, job.trial)
+        """Remove the folds that are not made yet."""
+        self.queue.ask(StudyQueue.cancel, job.trial)
 
 
 def trial_function(config: Mapping[str, Any], ledger: str, queue: Any) -> None:

@@ -102,7 +102,7 @@ def score_fold(plan: Plan, fold: str, ledger: Location, study: str) -> FoldRecor
     assert side is not None, fold
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     host = {**side.host, "study": study, "scored_at": now}
-    return fold_record(plan, plan.fold(fold), trained, device, host)
+    return fold_record(plan, trained, device, host)
 
 
 def score_winner(plan: Plan, ledger: Location, study: str) -> None:
