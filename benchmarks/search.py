@@ -2,9 +2,9 @@
 
 `python -m benchmarks.search` runs 40 trials of 30 folds for each of 25 seeds, with pruning by fold
 and without, on `landscape`: the studies are real, the trainings are not, and Optuna's storage is
-held in memory. Two searches of one seed part ways at the first stopped trial, and what one seed
-loses by pruning is noise of some 0.03 UF1; so means are given with their standard errors. The
-rule's threshold was chosen on seeds 0 to 4; the default seeds are others.
+in memory. Two searches of one seed diverge at the first pruned trial, and the loss of one seed by
+pruning is noise of about 0.03 UF1; so means are reported with their standard errors. The rule's
+threshold was chosen on seeds 0 to 4; the default seeds are others.
 """
 
 import argparse
@@ -39,21 +39,21 @@ SEEDS = (*range(11, 16), *range(200, 220))
 
 
 def run_study(
-    plan: Plan, pruning: Pruning, ledger: Path, given: Sequence[FrozenTrial] = ()
+    plan: Plan, pruning: Pruning, ledger: Path, replayed: Sequence[FrozenTrial] = ()
 ) -> tuple[Study, int]:
-    """A study that has ended, and the number of folds that were made for it.
+    """A finished study, and the number of folds that were made for it.
 
     Args:
         plan: of a landscape.
         pruning: the rule.
-        ledger: where its folds are kept; folds that are there are not made again.
-        given: trials whose settings it takes in place of proposals.
+        ledger: for its folds; finished folds are not made again.
+        replayed: trials whose settings it runs in place of proposals.
     """
     settings = SearchSettings(SPACES["alignment"], TRIALS, pruning)
     storage = optuna.storages.InMemoryStorage()
     study = Study(plan, settings, ledger, storage, say=lambda _: None)
     study.open()
-    for trial in given:
+    for trial in replayed:
         if trial.number:  # the recipe is enqueued already
             study.enqueue(trial.params)
     service = LandscapeService(study.vals)
@@ -78,25 +78,25 @@ def random_uf1(plan: Plan) -> float:
 
 
 def measure(seed: int) -> dict[str, Any]:
-    """One seed: both ways, and the winner of each judged without noise.
+    """One seed: with and without pruning, and the true UF1 of each winner.
 
-    Two searches of one seed part ways at the first stopped trial. So the rule is also judged
-    alone, in a replay: the trials of the study without pruning, given to it in the same order.
+    Two searches of one seed diverge at the first pruned trial. So the rule is also judged alone, in
+    a replay: a study with pruning that runs the trials of the one without, in the same order.
     """
     plan = make_landscape_plan(seed)
     row: dict[str, Any] = {"seed": seed, "median_random_uf1": random_uf1(plan)}
-    ways: tuple[Pruning, ...] = ("none", "folds")
+    rules: tuple[Pruning, ...] = ("none", "folds")
     with tempfile.TemporaryDirectory() as folder:
-        found = {}
-        for pruning in ways:
-            found[pruning], made = run_study(plan, pruning, Path(folder, pruning))
+        studies = {}
+        for pruning in rules:
+            studies[pruning], made = run_study(plan, pruning, Path(folder, pruning))
             row[f"{pruning}_folds"] = made
-            row |= {f"{pruning}_{name}": v for name, v in _judge(winner(found[pruning])).items()}
-        replay, _ = run_study(plan, "folds", Path(folder, "none"), found["none"].trials())
-    seen = sum(trial.user_attrs["num_folds"] for trial in replay.trials())
+            row |= {f"{pruning}_{name}": v for name, v in _judge(winner(studies[pruning])).items()}
+        replay, _ = run_study(plan, "folds", Path(folder, "none"), studies["none"].trials())
+    num_folds = sum(trial.user_attrs["num_folds"] for trial in replay.trials())
     row["saved"] = 1 - row["folds_folds"] / row["none_folds"]
     row["lost_uf1"] = row["none_uf1"] - row["folds_uf1"]
-    row["replay_saved"] = 1 - seen / (TRIALS * len(plan.folds))
+    row["replay_saved"] = 1 - num_folds / (TRIALS * len(plan.folds))
     row["replay_lost_uf1"] = row["none_uf1"] - true_uf1(winner(replay))
     return row
 
@@ -113,7 +113,7 @@ def _judge(config: ExperimentConfig) -> dict[str, Any]:
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means over seeds with their standard errors; of `in_region` the mean is a rate."""
-    found: dict[str, Any] = {"seeds": len(rows)}
+    result: dict[str, Any] = {"seeds": len(rows)}
     for name in (
         "none_uf1",
         "folds_uf1",
@@ -125,10 +125,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "replay_lost_uf1",
     ):
         values = [float(row[name]) for row in rows]
-        found[f"mean_{name}"] = statistics.fmean(values)
+        result[f"mean_{name}"] = statistics.fmean(values)
         if len(values) > 1:
-            found[f"se_{name}"] = statistics.stdev(values) / math.sqrt(len(values))
-    return found
+            result[f"se_{name}"] = statistics.stdev(values) / math.sqrt(len(values))
+    return result
 
 
 def main() -> None:
@@ -136,9 +136,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    given = parser.parse_args()
-    rows = [measure(seed) for seed in given.seeds]
-    report("search", [*rows, summary(rows)], given.json)
+    flags = parser.parse_args()
+    rows = [measure(seed) for seed in flags.seeds]
+    report("search", [*rows, summary(rows)], flags.json)
 
 
 if __name__ == "__main__":

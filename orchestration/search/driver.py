@@ -97,7 +97,7 @@ class SearchWorkers:
         return self._service
 
     def search(self, study: Study) -> bool:
-        """Run the trials that a study lacks; returns whether it is finished."""
+        """Run the missing trials of a study; returns whether it is finished."""
         if not study.finished:
             service = self.service()
             if self._group is None:

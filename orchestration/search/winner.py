@@ -123,7 +123,7 @@ def nested_experiment(
     Args:
         base: of the whole set.
         winner_of: for every fold the winner of the study that never saw its test subject.
-        search: how the winners were found.
+        search: the settings of the studies.
     """
     old, folds = base.experiment, sorted(winner_of)
     winners = {fold: winner_of[fold].plan.experiment.digest for fold in folds}

@@ -1,6 +1,8 @@
 """The bookkeeping of a study, with an engine that makes the folds of a known landscape at once."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import optuna
@@ -278,6 +280,15 @@ def test_a_study_comes_back_from_the_ledger_and_damage_is_set_aside(plan, tmp_pa
     path.write_text(path.read_text().replace("COMPLETE", "PRUNED", 1))
     with pytest.warns(UserWarning, match="damaged"):
         assert ledger.studies() == ()
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [("searches", "ray.tune"), ("trial_process", "torch"), ("trial_process", "optuna")],
+)
+def test_slow_imports_wait_until_they_are_needed(module, absent):
+    code = f"import sys, orchestration.search.{module}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize("url", ["sqlite:////proc/nowhere/x.db", "nothing://x"])
