@@ -4,17 +4,17 @@ BIN := $(VENV)/bin
 
 .PHONY: demo demo-datasets test test-science test-machinery check fast bench
 
-# The whole way on synthetic faces, from frames to the leaderboard.
+# The whole pipeline on synthetic faces, from frames to the leaderboard.
 demo: $(VENV)/installed
 	$(BIN)/python -m orchestration.demo --out demo
 
-# Small copies of the real datasets in their official layouts, and what the doctor says of them.
+# Small copies of the real datasets in their official layouts, and the doctor's report on each.
 demo-datasets: $(VENV)/installed
 	$(BIN)/python -m dadnet.datasets.copies --out data/copies
 	-for copy in casme2 casme3 fourdme dfme samm smic ckplus; do \
 	  $(BIN)/python -m dadnet.doctor --dataset $$copy --root data/copies/$$copy; done
 
-# Every test, the slow ones too: those that start clusters mostly wait, so the others run meanwhile.
+# Every test, also the slow ones. Tests that start clusters mostly wait, so the others run meanwhile.
 test: $(VENV)/installed
 	$(MAKE) --jobs=2 --output-sync=target --keep-going test-science test-machinery
 
@@ -36,14 +36,14 @@ check: $(VENV)/installed
 	$(BIN)/codespell
 	$(BIN)/python .ci/audit.py constraints.txt
 
-# torch first and by its exact version, so that no other package pulls in another build of it.
+# torch first, with its exact version, so that no other package installs another build of it.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,export]"
 	touch $@
 
-# The short measurements; the others are run by hand (see benchmarks/).
+# The short measurements; run the others by hand (see benchmarks/README.md).
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.fold_step --repeats 5

@@ -1,8 +1,8 @@
 """Known vulnerabilities among the pinned packages: `python .ci/audit.py constraints.txt`.
 
-pip-audit asks PyPI. Where that service cannot be reached it calls every package "skipped" and ends
-well, which would read as "nothing found"; here what was not looked at is counted and said.
-Exit status: 0, with a warning if some were not looked at; 1 if something is known.
+pip-audit queries PyPI. If the service cannot be reached, it reports every package as "skipped" and
+exits with 0, as if nothing had been found. This script counts the packages that were not audited.
+Exit status: 0, with a warning if some were not audited; 1 if a vulnerability is known.
 """
 
 import json
@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Known ones that do not touch us, each with its reason: {"PYSEC-...": "why"}.
+# Known vulnerabilities that do not affect us, each with its reason: {"PYSEC-...": "why"}.
 ACCEPTED: dict[str, str] = {}
 
 
 def judge(packages: list[dict[str, Any]]) -> tuple[int, list[str]]:
-    """Exit status and lines for a person, from pip-audit's list of packages."""
+    """Return the exit status and the lines of the report for pip-audit's list of packages."""
     lines, status = [], 0
     for package in packages:
         for known in package.get("vulns", []):
@@ -38,7 +38,7 @@ def judge(packages: list[dict[str, Any]]) -> tuple[int, list[str]]:
 
 
 def main() -> int:
-    """Run pip-audit on a file of pins and judge what it says."""
+    """Run pip-audit on a file of pins and judge its report."""
     flags = ["--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
     done = subprocess.run(
         [sys.executable, "-m", "pip_audit", "-r", sys.argv[1], *flags],
@@ -48,12 +48,12 @@ def main() -> int:
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except ValueError:
-        said = done.stderr.strip().splitlines() or ["nothing"]
+        errors = done.stderr.strip().splitlines() or ["nothing"]
         pinned = sum("==" in line for line in Path(sys.argv[1]).read_text().splitlines())
         if not any(word in done.stderr for word in ("ServiceError", "Connection", "timed out")):
             print(done.stderr, file=sys.stderr)
             return 1
-        print(f"warning: {pinned} of {pinned} packages were not audited ({said[-1]})")
+        print(f"warning: {pinned} of {pinned} packages were not audited ({errors[-1]})")
         return 0
     status, lines = judge(packages)
     print("\n".join(lines))

@@ -1,4 +1,4 @@
-"""Ratios measured side by side: ways take turns, medians and spread are kept with the machine."""
+"""Ratios measured side by side: ways take turns; medians and spread are stored with the machine."""
 
 import argparse
 import json
@@ -26,10 +26,10 @@ class Timing:
 
 
 def measure(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
-    """Time several ways in turn, so that a noisy minute hits all of them.
+    """Time several ways in turn, so that a noisy minute affects all of them.
 
     Args:
-        ways: name and the work to time; each is run once before, untimed.
+        ways: name and the work to time; each runs once before, without timing.
         repeats: rounds.
     """
     for work in ways.values():
@@ -76,7 +76,7 @@ def arguments(
     Args:
         description: of the script.
         repeats: default of `--repeats`.
-        switches: name and help of switches of its own.
+        switches: name and help of further switches.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -88,7 +88,7 @@ def arguments(
 
 
 def report(name: str, rows: list[dict[str, Any]], out: Path | None) -> None:
-    """Print rows, and write them with the machine where asked."""
+    """Print rows; write them with the machine if a file is given."""
     for row in rows:
         print("  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
                         for k, v in row.items()))  # fmt: skip

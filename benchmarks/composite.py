@@ -1,9 +1,9 @@
-"""The composite of the Micro-Expressions Grand Challenge 2019 in its shape: 68 folds, 442 clips.
+"""The composite of the Micro-Expressions Grand Challenge 2019 by shape: 68 folds, 442 clips.
 
-`python -m benchmarks.composite --json benchmarks/results/composite.json`. Noise in the place of the
-flows, subjects and classes of the published log. Micro student, ultralight teacher, batch 8, 100
-epochs, `run_loso --stack auto` as a user gives it: seconds of the command, and of its folds. Meant
-for a GPU, where it takes minutes; `--subjects 8 --epochs 3` tries it elsewhere.
+`python -m benchmarks.composite --json benchmarks/results/composite.json`. Flows are noise;
+subjects and classes are those of the published log. Micro student, ultralight teacher, batch 8, 100
+epochs, the command `run_loso --stack auto`: seconds of the command, and of its folds. Meant for a
+GPU, where it takes minutes; `--subjects 8 --epochs 3` is a short version for other machines.
 """
 
 import argparse
@@ -25,7 +25,7 @@ DATASETS = ("casme2", "samm", "smic")
 
 
 def write_stores(folder: Path, subjects: int, size: int) -> int:
-    """Write a store of noise for each of the datasets; the number of clips."""
+    """Write a store of noise for each dataset; return the number of clips."""
     with LABELS.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     # Some of the subjects of all datasets, where not all are wanted.

@@ -1,4 +1,4 @@
-"""The work of a step: its floating-point operations, and the bytes that its operations touch."""
+"""The work of a step: its floating-point operations, and the bytes that they read and write."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Work:
-    """What one call computes and touches.
+    """Operations and memory traffic of one call.
 
     Attributes:
         flop: operations of convolutions and products; a multiplication and an addition are two.
-        nbyte: bytes that the operations read and write one by one, as an eager step runs them; a
-            fused program and a cache that holds its operands touch fewer.
+        nbyte: bytes that the single operations of an eager step read and write; a fused program, or
+            operands in a cache, need fewer.
     """
 
     flop: int
@@ -52,10 +52,10 @@ def _convolution_backward(
     output_mask: Sequence[bool],
     **_: object,
 ) -> int:
-    """Each of the two gradients is as much as the forward pass, whatever the groups.
+    """Each of the two gradients costs as much as the forward pass, for any number of groups.
 
-    torch's own formula takes the weight's gradient of grouped convolutions for a dense one, which
-    for a depthwise one is too much by the number of channels.
+    torch's own formula counts the weight gradient of a grouped convolution as dense, which for a
+    depthwise one is too much by a factor of the number of channels.
     """
     positions = math.prod((input_shape if transposed else grad_shape)[2:])
     # (C_out, C_in / groups, *kernel), or (C_in, C_out / groups, *kernel) where transposed

@@ -1,10 +1,10 @@
 """How often the intervals hold the truth, and how often the swap test errs.
 
-Studies are simulated on the subjects of a label table: each draws its subjects with replacement,
-gives each an ability (logit, normal with standard deviation `--sd`), and answers clip by clip;
-a wrong answer follows the prior of the other classes. The truth is the figure over very many
-subjects. Subjects drawn whole should give 95 %; clips drawn one by one give less, because the
-clips of one person resemble each other.
+Studies are simulated on the subjects of a label table: each study draws its subjects with
+replacement and an ability for each (logit, normal with standard deviation `--sd`), and predicts
+clip by clip; a wrong prediction follows the prior of the other classes. The truth is the figure
+over very many subjects. A bootstrap over subjects should cover 95 %; one over single clips covers
+less, because the clips of one person are similar.
 
 `python -m benchmarks.coverage --simulations 1000 --json benchmarks/results/coverage.json`
 """
@@ -72,7 +72,7 @@ def true_uf1(profiles: np.ndarray, mean: float, sd: float) -> float:
 
 
 def prior_of(profiles: np.ndarray) -> np.ndarray:
-    """Share of each class, (K,)."""
+    """Fraction of each class, (K,)."""
     return profiles.sum(axis=0) / profiles.sum()
 
 
@@ -126,7 +126,7 @@ def coverage(profiles: np.ndarray, sd: float, simulations: int, mean: float) -> 
 def alike(
     profiles: np.ndarray, mean: float, sd: float, draw: np.random.Generator
 ) -> tuple[Counts, Counts]:
-    """Two methods that are equally good on the same clips and share half of the ability."""
+    """Two methods of equal quality on the same clips that have half of the ability in common."""
     number = len(profiles)
     clips = profiles[draw.integers(0, number, number)]
     names = tuple(f"s{n:03d}" for n in range(number))

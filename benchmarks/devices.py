@@ -1,4 +1,4 @@
-"""The device that is measured: its ceilings, and the memory of a step."""
+"""The measured device: its ceilings, and the memory of a step."""
 
 import statistics
 import time
@@ -29,16 +29,16 @@ class Ceilings:
         return {"matrix_gflops": self.flops / 1e9, "copy_gbytes_s": self.nbytes / 1e9}
 
     def beside(self, name: str, seconds: float, work: Work) -> dict[str, Any]:
-        """The rates that a way of so many seconds reached."""
+        """The rates of a way that took this many seconds."""
         return {
             f"{name}_gflops": work.flop / seconds / 1e9,
             f"{name}_gbytes_s": work.nbyte / seconds / 1e9,
         }
 
     def floors(self, work: Work) -> dict[str, Any]:
-        """Milliseconds that the work takes at the ceilings.
+        """Milliseconds of the work at the ceilings.
 
-        `traffic_ms` is no floor of a fused program, see `Work.nbyte`.
+        `traffic_ms` is not a floor for a fused program, see `Work.nbyte`.
         """
         return {
             "gflop": work.flop / 1e9,
@@ -52,7 +52,7 @@ def choose(name: str | None) -> torch.device:
     """The device of that name, or the best one for None.
 
     Raises:
-        DadnetError: if it is not there.
+        DadnetError: if there is none.
     """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -62,7 +62,7 @@ def choose(name: str | None) -> torch.device:
 
 
 def wait(device: torch.device) -> None:
-    """Let everything that was queued finish."""
+    """Wait until all queued work is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -72,7 +72,7 @@ def ceilings(device: torch.device, repeats: int = 5) -> Ceilings:
 
     Args:
         device: which; on a CPU with the threads that torch has.
-        repeats: medians of so many.
+        repeats: repetitions of each median.
     """
     side = 2048 if device.type == "cpu" else 8192
     a, b = (torch.randn(side, side, device=device) for _ in range(2))
@@ -101,10 +101,10 @@ def _median(call: Callable[[], object], device: torch.device, repeats: int) -> f
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
-    """Most memory that tensors held during a call beyond what they held before it.
+    """Peak memory of tensors during a call, minus their memory before it.
 
-    Weights, moments and clips were there before, those of other ways too. None on a CPU, where
-    torch does not count.
+    Weights, moments and clips existed before, also those of the other ways. None on a CPU, where
+    torch does not count memory.
     """
     if device.type != "cuda":
         return None

@@ -1,4 +1,4 @@
-"""A run that is to be disturbed, and what must hold of its ledger afterwards."""
+"""A run to disturb, and what its ledger must satisfy afterwards."""
 
 import json
 import os
@@ -24,18 +24,18 @@ LAST_S = 600.0  # a command that takes longer hangs
 
 
 def free_port() -> int:
-    """A port of loopback that nobody uses now."""
+    """A free port of loopback."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 class NotHeldError(AssertionError):
-    """Something that had to hold did not."""
+    """A condition of a round did not hold."""
 
 
 class SkippedError(RuntimeError):
-    """The round cannot be made on this machine."""
+    """The round is not possible on this machine."""
 
 
 def check(holds: bool, what: str) -> None:
@@ -58,7 +58,7 @@ class Round:
         ledger: where the folds are: a folder, or a URI.
         files: whole files below it, by name; the default reads the folder.
         damaged: folds whose records the round has damaged.
-        found: the ledger's content, of a round whose storage is gone afterwards.
+        found: the ledger's content, for a round whose storage is gone afterwards.
         notes: for the report.
     """
 
@@ -96,7 +96,7 @@ class Round:
 
     @contextmanager
     def command(self, workers: int | None = WORKERS) -> Iterator[subprocess.Popen[bytes]]:
-        """The run's command, in a process group that is gone afterwards."""
+        """The run's command, in a process group that is killed afterwards."""
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 self.words(workers),
@@ -113,12 +113,12 @@ class Round:
                 process.wait()
 
     def finish(self, workers: int = WORKERS) -> None:
-        """Give the command and wait for its good end."""
+        """Run the command and wait until it succeeds."""
         with self.command(workers) as process:
             self.wait(process)
 
     def wait(self, process: subprocess.Popen[bytes], *statuses: int) -> int:
-        """Wait for a command's end; its status, which must be one of these, or 0."""
+        """Wait for the end of a command; return its status, which must be one of these, or 0."""
         try:
             found = process.wait(LAST_S)
         except subprocess.TimeoutExpired:
@@ -128,7 +128,7 @@ class Round:
         return found
 
     def until(self, condition: Callable[[], Any], process: subprocess.Popen[bytes]) -> Any:
-        """Wait for something; its value."""
+        """Wait until a condition has a value; return the value."""
         end = time.monotonic() + LAST_S
         while not (found := condition()):
             check(process.poll() is None, f"ended too early: {self.tail()}")
@@ -137,7 +137,7 @@ class Round:
         return found
 
     def log(self) -> str:
-        """What the commands said."""
+        """Output of the commands."""
         return (self.folder / "log").read_text(errors="replace")
 
     def tail(self) -> str:
@@ -171,7 +171,7 @@ class Round:
         return int(worker.split("-")[1]), fold
 
     def content(self) -> dict[str, str]:
-        """What two ledgers must agree on, by fold."""
+        """What must be equal in two ledgers, by fold."""
         ledger = Ledger(self.ledger)
         [experiment] = ledger.experiments()
         return {r.fold: canonical_json(comparable(r)) for r in ledger.records(experiment)}

@@ -1,7 +1,7 @@
 """Folds that only take time, and write real records: for measuring what is around the training."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,13 +11,14 @@ from dadnet.config.experiment import ExperimentConfig, experiment_digest
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.protocols import Fold
 from dadnet.folds.view import CURVES
-from orchestration.folds.make import WorkOptions
+from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
+from orchestration.folds.worker_queue import FoldQueue
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, FoldRecord, PlannedFold, Prediction
 
 CLASSES = ("negative", "positive", "surprise")
-CLIPS_EACH, EPOCHS, TOLD_EPOCHS = 7, 30, 2
+CLIPS_EACH, EPOCHS, REPORTED_EPOCHS = 7, 30, 2
 
 
 def dry_plan(num_folds: int, seconds: float) -> Plan:
@@ -62,27 +63,20 @@ def dry_plan(num_folds: int, seconds: float) -> Plan:
 
 
 def make_dry_folds(
-    plan: Plan,
-    names: Sequence[str],
-    options: WorkOptions,
-    *,
-    more: Callable[[], str | None],
-    on_record: Callable[[str], None],
-    on_epoch: Callable[[str, int, Mapping[str, float]], None],
-    host: Callable[[str], Mapping[str, Any]],
-    **_: Any,
+    plan: Plan, queue: FoldQueue, options: WorkOptions, stop: Callable[[], bool]
 ) -> None:
-    """Take the time of the folds, tell of two epochs, write the records; see
-    :func:`orchestration.folds.make.make_folds_of_plan`."""
-    waiting, ledger = list(names), Ledger(options.ledger)
-    while (name := waiting.pop(0) if waiting else more()) is not None:
-        started = time.time()
-        for number in range(1, TOLD_EPOCHS + 1):
-            time.sleep(float(plan.audit) / TOLD_EPOCHS)
-            on_epoch(name, number * EPOCHS // TOLD_EPOCHS, {"val_uf1": 0.5, "train_loss": 1.0})
-        circumstances = {"started_at": started, "seconds": time.time() - started, **host(name)}
-        ledger.put(plan.experiment, dry_record(plan, plan.fold(name), circumstances))
-        on_record(name)
+    """Take the time of the folds, report two epochs, write the records; see
+    :func:`orchestration.folds.make.make_folds`."""
+    ledger = Ledger(options.ledger)
+    while not stop() and (claim := queue.take()) is not None:
+        started, name = time.time(), claim.fold
+        for number in range(1, REPORTED_EPOCHS + 1):
+            time.sleep(float(plan.audit) / REPORTED_EPOCHS)
+            epoch = number * EPOCHS // REPORTED_EPOCHS
+            queue.inform(name, epoch, {"val_uf1": 0.5, "train_loss": 1.0})
+        made = {"started_at": started, "seconds": time.time() - started, **claim.circumstances}
+        ledger.put(plan.experiment, dry_record(plan, plan.fold(name), made))
+        queue.finish(name)
 
 
 def dry_record(plan: Plan, fold: Fold, host: Mapping[str, Any]) -> FoldRecord:

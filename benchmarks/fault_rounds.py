@@ -104,7 +104,7 @@ def kill_raylet(this: Round) -> None:
         this.until(this.running, process)
         time.sleep(this.draw.uniform(0, 6))
         used = {worker.split("-")[0] for worker in this.until(this.running, process).values()}
-        # The driver and its board are on the head; two workers are not both there.
+        # The driver and its queue are on the head; two workers are not both there.
         nodes = [node for node in found.worker_nodes if node._node_id[:6] in used]
         this.draw.choice(nodes).kill_raylet(False)
         this.wait(process)

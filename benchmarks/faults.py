@@ -1,10 +1,10 @@
 """What a run survives: faults at random points, and the ledger afterwards.
 
-`python -m benchmarks.faults --rounds 5 --faults worker driver storage`. Every round is a run of its
-own on real processes, disturbed (see `fault_rounds` and `storage_rounds`), and given again where
-it ended. Its ledger must equal that of a run that nobody disturbed, byte for byte but for times,
-hosts and tries; every fold must have been finished once and by nobody in vain. Exit status 1 if a
-round did not hold.
+`python -m benchmarks.faults --rounds 5 --faults worker driver storage`. Each round is a
+separate run on real processes, which is disturbed (see `fault_rounds` and `storage_rounds`) and, if
+it ended, repeated. Its ledger must equal that of an undisturbed run byte for byte, except for
+times, hosts and tries; each fold must have been finished exactly once. Exit status 1 if a round
+failed.
 """
 
 import argparse
@@ -38,7 +38,7 @@ FAULTS = {**PROCESS_FAULTS, "storage": fail_storage}
 
 @contextmanager
 def bench() -> Iterator[tuple[Path, dict[str, str]]]:
-    """A folder with inputs, and the ledger's content of a run that nobody disturbs."""
+    """A folder with inputs, and the content of the ledger of an undisturbed run."""
     root = Path(tempfile.mkdtemp())
     try:
         write_inputs(root, SUBJECTS, CLIPS_EACH, SIZE)
@@ -69,7 +69,7 @@ def rounds_of(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def commit() -> str:
-    """The tree that is tried."""
+    """The commit of the tested tree."""
     words = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -31,7 +31,7 @@ from dadnet.flow.store import (
 from dadnet.folds.dataset import MicroExpressionDataset
 from orchestration.folds.plan import Plan
 from orchestration.workers.connection import connect
-from orchestration.workers.group import share
+from orchestration.workers.handle import publish
 from tests.build.flows import make_clips
 
 BATCH = 32
@@ -116,7 +116,7 @@ def main() -> None:
         plan = load(store, flags.size)
         load_s = time.perf_counter() - started
     one_copy = plan.dataset.flows.numel() * plan.dataset.flows.element_size()
-    reference = share(plan)
+    reference = publish(plan)
     seconds = ray.get([reader.read.remote([reference]) for reader in readers])
     found = ray.get([reader.after.remote() for reader in readers])
     driver = pss_bytes()

@@ -1,9 +1,9 @@
 """Milliseconds per training step: the ordinary loop against the engine.
 
 `python -m benchmarks.fold_step --json benchmarks/results/fold_step.json`. Micro student, ultralight
-teacher, batch 8, one thread (`--device cuda`: one GPU). Beside each time stands the floor: the
-step's floating-point operations over the matrix rate measured in the same run; and the rates that
-the step reached. `--compile` adds the network through torch.compile, on a GPU as CUDA graphs.
+teacher, batch 8, one thread (`--device cuda`: one GPU). Each time has its floor beside it: the
+step's floating-point operations divided by the matrix rate measured in the same run. The rates of
+the step are reported too. `--compile` adds the network with torch.compile, on a GPU as CUDA graphs.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ CLIPS = 64
 
 
 def teacher(input_size: int) -> Teacher:
-    """An untrained teacher: its arithmetic is that of a trained one."""
+    """An untrained teacher; its arithmetic is that of a trained one."""
     model = ModelConfig(model_type="baseline", micro_size="ultralight", input_size=input_size)
     network = build_model(ExperimentConfig(model=model), 3, None, generator("bench-teacher"))
     names = ("negative", "positive", "surprise")
@@ -35,7 +35,7 @@ def teacher(input_size: int) -> Teacher:
 
 
 def fold(input_size: int, device: torch.device) -> FoldView:
-    """A fold of noise, all of it to train on."""
+    """A fold of noise; all clips are for training."""
     draws = torch.Generator().manual_seed(0)
     flows = torch.randn(CLIPS, 2, input_size, input_size, generator=draws).half()
     rows = torch.arange(CLIPS)

@@ -2,9 +2,9 @@
 
 `python -m benchmarks.gswd --json benchmarks/results/gswd.json`. Features of the aligned stages of a
 micro student at 224 and 56, batch 8, one thread. POT (`pip install dadnet-loso[bench]`) sorts the
-projected points and so measures the exact sliced distance of the samples; ours compares the two
-first moments, in two forms. Beside the times stands the value of each on two Gaussian samples,
-where both estimate the same number, and the closed form they estimate.
+projected points and so measures the exact sliced distance of the samples; ours compares the first
+two moments, in two forms. The report also has the value of each on two Gaussian samples, where both
+estimate the same number, and the closed form of that number.
 """
 
 import math

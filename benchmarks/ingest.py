@@ -23,6 +23,7 @@ from rich.console import Console
 from benchmarks.common import arguments, as_row, measure, report
 from dadnet.datasets.official.registry import read_dataset
 from dadnet.datasets.synthetic.__main__ import write_dataset
+from dadnet.datasets.synthetic.plan import Parameters
 from dadnet.flow.compute import compute_flow
 from dadnet.flow.request import IngestFlags
 from orchestration.ingest import ingest
@@ -55,7 +56,8 @@ def ours(root: Path, out: Path, size: int, workers: int, preview: bool) -> Calla
 def one_size(folder: Path, size: int, clips: int, repeats: int) -> dict[str, Any]:
     """The row of one side of the stored flow."""
     root = folder / f"faces{size}"
-    write_dataset(root, num_subjects=6, num_clips=clips, image_size=size, num_workers=2)
+    parameters = Parameters(num_subjects=6, num_clips=clips, image_size=size)
+    write_dataset(root, parameters, num_workers=2)
     ways: dict[str, Callable[[], object]] = {"plain": lambda: plain(root, size)}
     for name, workers, preview in (
         ("here", 0, False),

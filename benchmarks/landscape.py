@@ -1,13 +1,13 @@
-"""A landscape of settings with a known best, and a service that makes val sides from it.
+"""A landscape of settings with a known best, and an engine that makes val sides from it.
 
 Claims about the search (does it find the best, what does pruning save) need thousands of folds, so
-the training is replaced and nothing else: the service writes real records into a real ledger, and
-the study, the rule and the part of Ray Tune are those of `python -m orchestration.tune`.
+only the training is replaced: the engine writes real records into a real ledger, and study,
+stopping rule and Ray's parts are those of `python -m orchestration.tune`.
 
 A trial's skill falls with the squared distance of lambda (in decades) from 0.4 and with every
 stage switched other than 2 and 3 on, 0 and 1 off; the number of projections hardly matters. A
-clip's margin is skill + its subject's ease + noise: the ease is common to all trials (folds are of
-unequal difficulty), the noise is drawn for each (experiment, fold, clip).
+clip's margin is skill + its subject's ease + noise: the ease is the same for all trials (folds
+differ in difficulty), the noise is drawn for each (experiment, fold, clip).
 """
 
 import math
@@ -44,7 +44,7 @@ def skill(config: ExperimentConfig) -> float:
 
 
 def in_region(config: ExperimentConfig) -> bool:
-    """Whether settings are of the known best: its stages, and lambda within half a decade."""
+    """Whether settings are in the known region: best stages, and lambda within half a decade."""
     return (
         config.loss.alignment_stages == BEST_STAGES
         and abs(math.log10(config.loss.alignment_weight / BEST_WEIGHT)) <= 0.5
@@ -61,7 +61,7 @@ def true_uf1(config: ExperimentConfig) -> float:
 
 
 def make_landscape_plan(seed: int, subjects: int = 30, clips: int = 8) -> Plan:
-    """LOSO over invented subjects; the flows are not used."""
+    """LOSO over simulated subjects; nothing reads the flows."""
     draws = np.random.default_rng(seed_hash("landscape", seed))
     rows = [
         {

@@ -1,12 +1,12 @@
 """Folds per hour, end to end: an ordinary sequential script against `run_loso`.
 
 `python -m benchmarks.loso --json benchmarks/results/loso.json`. 24 subjects, input 56, the recipe
-`smoke` (`--short`: with half of its epochs, so that starting up weighs twice as much), each way a
-command of its own, start-up included: the ordinary script on all cores, as torch does by itself;
-the same with one process per fold, as many at a time as there are cores, one thread each;
-`run_loso` with one fold at a time per worker, and with stacks. Of the latter two the overhead is
-given too: seconds outside of the folds, and the workers' idle share. `--lean` leaves out all but
-the ordinary script and stacks.
+`smoke` (`--short`: half of its epochs, so that the start-up counts twice as much). Each way is a
+separate command, with its start-up: the ordinary script on all cores (torch's default); the same
+with one process per fold, as many at a time as there are cores, one thread each; `run_loso` with
+one fold at a time per worker, and with stacks. For `run_loso` the overhead is reported too: seconds
+outside the folds, and the fraction of time in which workers are idle. `--lean` measures only the
+ordinary script and stacks.
 """
 
 import os
@@ -51,7 +51,7 @@ EMOTIONS = ("disgust", "happiness", "surprise")
 def write_inputs(
     folder: Path, subjects: int = SUBJECTS, clips_each: int = CLIPS_EACH, size: int = SIZE
 ) -> None:
-    """A flow store of noise, and an untrained teacher: only the time matters here."""
+    """A flow store of noise and an untrained teacher: only the time matters."""
     number = subjects * clips_each
     subject = [f"s{i // clips_each:02d}" for i in range(number)]
     emotions = [EMOTIONS[i % 3] for i in range(number)]
@@ -62,7 +62,7 @@ def write_inputs(
 def write_noise(
     store: Path, dataset: str, subjects: Sequence[str], emotions: Sequence[str], size: int
 ) -> None:
-    """A flow store of noise; subject and emotion of every clip."""
+    """Write a flow store of noise; return subject and emotion of each clip."""
     rng = np.random.default_rng(list(dataset.encode()))  # the audit knows equal flows
     number = len(subjects)
     flows = rng.normal(size=(number, 2, size, size)).astype(np.float16)
@@ -88,7 +88,7 @@ def write_noise(
 
 
 def ordinary_script(folder: Path, epochs: int, numbers: list[int]) -> None:
-    """Train these folds in turn, all where none is named, and predict their test subjects."""
+    """Train these folds in turn (default: all) and predict their test subjects."""
     config = get_preset("smoke", DataConfig())
     dataset = MicroExpressionDataset.from_store(load_flow_store(folder / "flows"), "3class", SIZE)
     frozen = Teacher.load(folder / "teacher.safetensors")
@@ -108,12 +108,12 @@ def ordinary_script(folder: Path, epochs: int, numbers: list[int]) -> None:
 
 
 def ordinary_command(folder: Path, epochs: int) -> list[str]:
-    """The ordinary script; followed by numbers of folds, of those alone."""
+    """The command of the ordinary script, for all folds or for those with these numbers."""
     return [sys.executable, "-m", "benchmarks.loso", "--fold", str(folder), str(epochs)]
 
 
 def process_per_fold(command: list[str]) -> None:
-    """Run every fold of the ordinary script in a process of its own, one per core at a time."""
+    """Run each fold of the ordinary script in a separate process, one per core at a time."""
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         calls = [
@@ -140,7 +140,7 @@ def span(ledger: Path) -> tuple[float, float]:
 
 
 def overhead(ledger: Path, wall_s: float) -> dict[str, float]:
-    """Seconds of a run outside of its folds, and the share of the workers' time between them."""
+    """Seconds of a run outside its folds, and the fraction of the workers' time between folds."""
     [experiment] = Ledger(ledger).experiments()
     hosts = [record.host for record in Ledger(ledger).records(experiment)]
     since = [datetime.fromisoformat(host["started_at"]).timestamp() for host in hosts]

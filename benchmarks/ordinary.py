@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.plain import make_plain
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig
-from dadnet.folds.dataset import normalise
+from dadnet.flow.normalisation import normalise
 from dadnet.models import DADNet, classification_loss, dad_net_loss
 from dadnet.training.augment import POLICIES, OpticalFlowAugmentation
 from dadnet.training.build import build_model

@@ -1,7 +1,7 @@
 """The network as a careful user would write it from the paper, for the ordinary loop.
 
 The same weights and the same mathematics as `dadnet.models` (a test compares them), without the
-reordering and the gradients of our own that make the engine fast.
+reordered operations and custom gradients that make the engine fast.
 """
 
 import torch.nn.functional as F

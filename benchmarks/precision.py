@@ -1,9 +1,9 @@
-"""What a precision costs and gives: validation UF1 and milliseconds per step of a few folds.
+"""Effect of a precision: validation UF1 and milliseconds per step of a few folds.
 
 `python -m benchmarks.precision --flows demo/flows/synthetic --macro-weights
-demo/teacher.safetensors --json benchmarks/results/precision.json`. Every precision of the device
-trains the same folds from the same seeds. The UF1 is the best on the validation subjects; no test
-subject is scored.
+demo/teacher.safetensors --json benchmarks/results/precision.json`. Each precision of the device
+trains the same folds from the same seeds. The UF1 is the best one on the validation subjects; no
+test subject is scored.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from orchestration.folds.plan import Plan, make_plan
 
 
 def one_precision(plan: Plan, names: list[str], device: torch.device) -> dict[str, Any]:
-    """The row of one precision: each fold trained alone."""
+    """The row of one precision; each fold is trained alone."""
     uf1, losses, seconds, steps = [], [], [], []
     for name in names:
         view = FoldView.of(plan.dataset, plan.fold(name), device)

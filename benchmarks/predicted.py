@@ -1,9 +1,9 @@
-"""How long a run is said to take, and how long it takes.
+"""Predicted and actual time of a run.
 
 `python -m benchmarks.predicted --folder demo --json benchmarks/results/predicted.json`. The demo's
-LOSO of DAD-Net (its faces and its teacher are made in the folder where they are missing): the
-seconds that `--dry-run` prints, then the run itself, from the start of its first fold to the end of
-its last, and the total that its ETA amounted to after a quarter and after half of the folds.
+LOSO of DAD-Net (faces and teacher are created in the folder if they are missing): the seconds that
+`--dry-run` prints; then the run itself, from the start of its first fold to the end of its last,
+and the total that its ETA predicted after a quarter and after half of the folds.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _ETA = re.compile(r"done \((\d+)/(\d+), ETA (?:(\d+):)?(\d+):(\d+)")
 
 
 def told(command: Sequence[str]) -> list[tuple[float, float, float]]:
-    """Run a command; clock, share of folds done and seconds left of each line with an ETA."""
+    """Run a command; return clock, fraction of folds done and seconds left of each ETA line."""
     found = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,7 +1,7 @@
 """The machinery without the training: many folds on many workers, and what a group costs.
 
 `python -m benchmarks.scale --json benchmarks/results/scale.json`. First 10,000 folds that sleep and
-write real records, over 64 workers that are threads of two processes: the board's actor, the
+write real records, over 64 workers that are threads of two processes: the queue's actor, the
 workers' loop, the driver's loop with its event log and the ledger are those of a run. Then the
 ledger of them is read. Last a real worker group of two, 12 folds of two seconds: seconds of its
 start, and core-seconds per fold that are not in a fold.
@@ -15,7 +15,6 @@ import statistics
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,15 @@ from rich.console import Console
 
 from benchmarks.common import report
 from benchmarks.dry import EPOCHS, dry_plan, make_dry_folds
-from orchestration.folds.make import WorkOptions
+from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
-from orchestration.folds.queue import Board, FoldBoard
+from orchestration.folds.queue import Claim, LeaseQueue
 from orchestration.reporting.events import EventLog
 from orchestration.reporting.progress import Progress
 from orchestration.workers.connection import connect
 from orchestration.workers.group import POLL_S, run_group
-from orchestration.workers.worker import BoardClient, Plans, serve
+from orchestration.workers.handle import QueueHandle
+from orchestration.workers.worker import Plans, RemoteQueue, serve
 from results.leaderboard.ranking import leaderboard
 from results.ledger.ledger import Ledger
 
@@ -39,26 +39,26 @@ PROCESSES = 2
 GROUP_FOLDS, GROUP_SECONDS, GROUP_WORKERS = 12, 2.0, 2
 
 
-@dataclass
-class TimedClient(BoardClient):
+class TimedQueue(RemoteQueue):
     """Keeps how long each claim waited for its answer, in seconds."""
 
-    waits: list[float] = field(default_factory=list)
+    def __init__(self, actor: Any, worker: str, rank: int) -> None:
+        super().__init__(actor, worker, rank)
+        self.waits: list[float] = []
 
-    def call(self, method: str, *args: Any) -> Any:
-        """Call a method of the board and wait for its answer."""
+    def claim(self, plan: str | None) -> Claim | None:
+        """Take a fold of a plan, or of any."""
         started = time.perf_counter()
-        answer = super().call(method, *args)
-        if method == "claim":
-            self.waits.append(time.perf_counter() - started)
-        return answer
+        claim = super().claim(plan)
+        self.waits.append(time.perf_counter() - started)
+        return claim
 
 
-class TimedBoard(FoldBoard):
-    """Tells what it took."""
+class MeasuredQueue(LeaseQueue):
+    """Reports what it took."""
 
     async def cpu_s(self) -> float:
-        """Processor seconds of the board's process."""
+        """Processor seconds of the queue's process."""
         return time.process_time()
 
 
@@ -66,21 +66,20 @@ class TimedBoard(FoldBoard):
 class ManyWorkers:
     """Threads that each do what a worker's process does."""
 
-    def run(
-        self, board: Any, plan: list[ray.ObjectRef], options: WorkOptions, ranks: list[int]
-    ) -> dict[str, Any]:
-        """Serve the board until it is empty; gives waits and memory."""
-        clients = [TimedClient(board, f"{os.getpid()}-{rank}") for rank in ranks]
-        plans = Plans(clients[0], plan[0])
+    def run(self, actor: Any, options: WorkOptions, ranks: list[int]) -> dict[str, Any]:
+        """Make folds until the queue is empty; returns waits and memory."""
+        queues = [TimedQueue(actor, f"{os.getpid()}-{rank}", rank) for rank in ranks]
+        plans = Plans(queues[0].handle)
+        plans.of("")  # fetched once, before the threads
         threads = [
-            threading.Thread(target=serve, args=(c, r, plans, options, 1, make_dry_folds))
-            for c, r in zip(clients, ranks, strict=True)
+            threading.Thread(target=serve, args=(queue, plans, options, make_dry_folds))
+            for queue in queues
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        waits = [wait for client in clients for wait in client.waits]
+        waits = [wait for queue in queues for wait in queue.waits]
         return {"waits": waits, "cpu_s": time.process_time()}
 
 
@@ -95,28 +94,24 @@ def drive(folds: int, workers: int, seconds: float, root: Path) -> dict[str, Any
     names = tuple(fold.name for fold in plan.folds)
     Ledger(root).open(plan.experiment)
     before_mib, before_cpu_s = peak_mib(), time.process_time()
-    board: Any = (
-        ray.remote(TimedBoard)
-        .options(num_cpus=0, max_concurrency=1000)
-        .remote("scale", Board(names), EPOCHS)
-    )
-    reference = ray.put(plan)
+    actor = ray.remote(MeasuredQueue).options(num_cpus=0, max_concurrency=1000)
+    queue = QueueHandle(actor.remote(names, title="scale"))
+    queue.ask(LeaseQueue.add_base, "", [ray.put(plan)])
+    queue.send(LeaseQueue.export_metrics, EPOCHS)
     events = Ledger(root).events_path(plan.experiment)
     polls: list[float] = []
     with Progress(events, EPOCHS, "scale", Console(file=io.StringIO())) as progress:
         started = time.perf_counter()
         calls = [
             ManyWorkers.remote().run.remote(
-                board, [reference], options, list(range(k, workers, PROCESSES))
+                queue.actor, options, list(range(k, workers, PROCESSES))
             )
             for k in range(PROCESSES)
         ]
         seen, over = 0, False
         while not over:
             asked = time.perf_counter()
-            snapshot = ray.get(
-                board.call.options(enable_task_events=False).remote("snapshot", seen)
-            )
+            snapshot = queue.ask(LeaseQueue.snapshot, seen)
             polls.append(time.perf_counter() - asked)
             seen += len(snapshot["events"])
             progress.show(snapshot)
@@ -136,7 +131,7 @@ def drive(folds: int, workers: int, seconds: float, root: Path) -> dict[str, Any
         "records_per_s": folds / wall_s,
         "overhead_per_fold_ms": (wall_s - slept_s) / folds * 1000,
         "driver_cpu_per_fold_ms": cpu_s / folds * 1000,
-        "board_cpu_per_fold_ms": ray.get(board.cpu_s.remote()) / folds * 1000,
+        "board_cpu_per_fold_ms": queue.ask(MeasuredQueue.cpu_s) / folds * 1000,
         "workers_cpu_per_fold_ms": sum(a["cpu_s"] for a in answers) / folds * 1000,
         "claim_median_ms": statistics.median(waits) * 1000,
         "claim_p99_ms": waits[int(0.99 * len(waits))] * 1000,
@@ -184,7 +179,6 @@ def group(root: Path) -> dict[str, Any]:
         names,
         WorkOptions(root),
         workers=GROUP_WORKERS,
-        stack=1,
         on_snapshot=on_snapshot,
         make=make_dry_folds,
     )

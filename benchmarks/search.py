@@ -1,10 +1,10 @@
 """Does the search find a known best, and what does pruning save and lose?
 
 `python -m benchmarks.search` runs 40 trials of 30 folds for each of 25 seeds, with pruning by fold
-and without, on `landscape`: the studies are real, the trainings are not, and Optuna's storage is
-in memory. Two searches of one seed diverge at the first pruned trial, and the loss of one seed by
-pruning is noise of about 0.03 UF1; so means are reported with their standard errors. The rule's
-threshold was chosen on seeds 0 to 4; the default seeds are others.
+and without, on `landscape`: the studies are real, the trainings are simulated, and Optuna's storage
+is in memory. The two searches of a seed differ from the first stopped trial on, so the loss of one
+seed has a noise of about 0.03 UF1; the report has means with standard errors. The threshold of the
+rule was chosen on seeds 0 to 4; the default seeds are different ones.
 """
 
 import argparse
@@ -41,13 +41,13 @@ SEEDS = (*range(11, 16), *range(200, 220))
 def run_study(
     plan: Plan, pruning: Pruning, ledger: Path, replayed: Sequence[FrozenTrial] = ()
 ) -> tuple[Study, int]:
-    """A finished study, and the number of folds that were made for it.
+    """Run a study to its end; return it with the number of folds that it needed.
 
     Args:
         plan: of a landscape.
         pruning: the rule.
-        ledger: for its folds; finished folds are not made again.
-        replayed: trials whose settings it runs in place of proposals.
+        ledger: of its folds; existing folds are not computed again.
+        replayed: trials whose settings replace the proposals.
     """
     settings = SearchSettings(SPACES["alignment"], TRIALS, pruning)
     storage = optuna.storages.InMemoryStorage()
@@ -69,7 +69,7 @@ def winner(study: Study) -> ExperimentConfig:
 
 
 def random_uf1(plan: Plan) -> float:
-    """Median over random settings of their UF1 without noise."""
+    """Median UF1 without noise over random settings."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler(seed=plan.config.seed)
     study = optuna.create_study(sampler=sampler)
@@ -78,10 +78,10 @@ def random_uf1(plan: Plan) -> float:
 
 
 def measure(seed: int) -> dict[str, Any]:
-    """One seed: with and without pruning, and the true UF1 of each winner.
+    """Search with one seed, with and without pruning, and judge each winner without noise.
 
-    Two searches of one seed diverge at the first pruned trial. So the rule is also judged alone, in
-    a replay: a study with pruning that runs the trials of the one without, in the same order.
+    The two searches differ from the first stopped trial on. So the rule is also judged alone, in a
+    replay of the trials of the study without pruning, in the same order.
     """
     plan = make_landscape_plan(seed)
     row: dict[str, Any] = {"seed": seed, "median_random_uf1": random_uf1(plan)}
@@ -112,7 +112,7 @@ def _judge(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over seeds with their standard errors; of `in_region` the mean is a rate."""
+    """Means over seeds with standard errors; the mean of `in_region` is a rate."""
     result: dict[str, Any] = {"seeds": len(rows)}
     for name in (
         "none_uf1",

@@ -1,8 +1,8 @@
 """Milliseconds per fold and step against the number of folds that train as one program.
 
-`python -m benchmarks.stack --json benchmarks/results/stack.json`. Beside the lone step of the
-engine, on one CPU thread or one GPU (`--device cuda`). `masked` is the largest stack with every
-second batch one clip short. Rates are those of the fastest whole stack.
+`python -m benchmarks.stack --json benchmarks/results/stack.json`. The step of a single fold
+is measured beside it, on one CPU thread or one GPU (`--device cuda`). `masked` is the largest stack
+with one clip missing in every second batch. Rates are those of the fastest full stack.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
-"""Two workers of one thread each against one worker of two: folds that a machine trains.
+"""Two workers with one thread each against one worker with two: steps per second of a machine.
 
 `python -m benchmarks.threads --json benchmarks/results/threads.json`. Micro student, ultralight
-teacher, batch 8, on as many cores as the machine has. `workers` is the rate of as many processes
-as there are cores, each training its own fold on one thread; `threads` that of one process with
-all of them. Ways take turns.
+teacher, batch 8, on as many cores as the machine has. `workers` is the rate of one process per
+core, each training one fold on one thread; `threads` that of one process with all cores. The two
+ways take turns.
 """
 
 import os
@@ -22,7 +22,7 @@ TIMED_S = 3.0
 
 
 def rate(input_size: int, threads: int, others: int) -> float:
-    """Steps a second of one process while others train beside it."""
+    """Steps per second of one process while others train beside it."""
     device = torch.device("cpu")
     view, frozen = fold(input_size, device), teacher(input_size)
     made = config(input_size, "hflip")

@@ -1,6 +1,6 @@
 """DAD-Net for micro-expressions: model, data and training, without any orchestration.
 
-Importing this package loads nothing heavy; the public names are fetched on first use.
+Importing this package is cheap; the public names are imported on first use.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "MicroExpressionDataset": "dadnet.folds.dataset",
     "OpticalFlowAugmentation": "dadnet.training.augment",
     "get_dad_net": "dadnet.models",
@@ -27,6 +27,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'dadnet' has no attribute {name!r}; it has {sorted(_HOMES)}")
-    return getattr(import_module(_HOMES[name]), name)
+    if name not in _MODULES:
+        raise AttributeError(
+            f"module 'dadnet' has no attribute {name!r}; it has {sorted(_MODULES)}"
+        )
+    return getattr(import_module(_MODULES[name]), name)

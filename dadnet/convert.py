@@ -1,8 +1,8 @@
-"""Convert a foreign checkpoint, once: `python -m dadnet.convert FILE.pth OUT.safetensors`.
+"""Convert a checkpoint of DAD-Net: `python -m dadnet.convert FILE.pth OUT.safetensors`.
 
-Takes both public layouts of DAD-Net's weights, of one stream or of two, and prints what was taken,
-what was not and why. The file is read by an unpickler that builds tensors and plain containers and
-refuses everything else, so a malicious pickle does not run. Exit status: 0 done, 2 bad input.
+Reads both public layouts of the weights, with one stream or two, and prints which weights were used
+and why the others were not. The unpickler accepts only tensors and plain containers, so a malicious
+pickle does not run. Exit status: 0 done, 2 bad input.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from torch import Tensor
 
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
-from dadnet.inference.imported_weights import describe_foreign
+from dadnet.inference.imported_weights import describe_weights
 from dadnet.inference.model_file import ALL_SUBJECTS, ModelCard, TrainedModel, build_network
 from dadnet.models import LoadReport, load_reference_state
 
-# Under which a training script may put the state dict, besides what else it keeps.
+# Keys under which training scripts save the state dict.
 _WRAPPERS = ("model_state_dict", "state_dict", "model", "student", "net")
-_ASKED = re.compile(r"GLOBAL ([\w.]+)")
-# Scores of numpy may lie beside the weights; to build a number runs nothing.
+_REQUESTED = re.compile(r"GLOBAL ([\w.]+)")
+# numpy numbers may be saved beside the weights; building one runs no code.
 _SCALAR = np.float64(0).__reduce__()[0]
 _NUMBERS: list[Any] = [
     np.dtype,
@@ -42,7 +42,7 @@ _NUMBERS: list[Any] = [
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertFlags:
-    """What to convert, and what the checkpoint itself does not say."""
+    """The checkpoint, and facts that it does not contain."""
 
     file: Annotated[Path, tyro.conf.Positional]
     """The checkpoint (.pth, .pt)."""
@@ -53,15 +53,14 @@ class ConvertFlags:
     branch: Literal["student", "teacher"] | None = None
     """Which stream to take from a checkpoint of two."""
     dataset: str = ""
-    """Dataset whose subjects it was trained on: the audit keeps all of them out of the test, and
-    without it the file cannot be a teacher."""
+    """Dataset of its training subjects: the audit refuses to test on them. Without it the file
+    cannot be a teacher."""
     input_size: int | None = None
-    """Side of its flow field in pixels; default: what its spatial transformer tells."""
+    """Side of its flow field in pixels; default: derived from its spatial transformer."""
     flow_correction: Literal["inverse", "similarity"] | None = None
-    """How it corrects vectors; default: similarity in the first public layout, else inverse."""
+    """Correction of the vectors; default: similarity for the first public layout, else inverse."""
     stn: bool = True
-    """Whether its spatial transformer was in use: the second layout stores it even where it was
-    pruned."""
+    """Whether its spatial transformer was in use: the second layout stores also an unused one."""
 
 
 def convert(flags: ConvertFlags) -> int:
@@ -76,24 +75,24 @@ def convert(flags: ConvertFlags) -> int:
     if flags.out.suffix != ".safetensors":
         raise DadnetError(f"out: expected a name that ends in .safetensors, got {flags.out}")
     if flags.out.exists():
-        raise DadnetError(f"out: {flags.out} is there already; give another name")
+        raise DadnetError(f"out: {flags.out} exists already; choose another name")
     weights, beside = read_checkpoint(flags.file)
-    found = describe_foreign(
+    imported = describe_weights(
         weights,
         branch=flags.branch,
         input_size=flags.input_size,
         flow_correction=flags.flow_correction,
         stn=flags.stn,
     )
-    if len(flags.classes) != found.num_classes:
+    if len(flags.classes) != imported.num_classes:
         raise DadnetError(
-            f"classes: expected {found.num_classes} names, since its head has as many outputs; "
+            f"classes: expected {imported.num_classes} names, since its head has as many outputs; "
             f"got {len(flags.classes)}: {', '.join(flags.classes)}"
         )
-    network = build_network(found.model, found.num_classes, torch.Generator())
+    network = build_network(imported.model, imported.num_classes, torch.Generator())
     try:
         report = load_reference_state(network, weights, branch=flags.branch)
-    except DadnetError as error:  # there is no such option here: half a network is no model
+    except DadnetError as error:  # this command has no such option: it needs all weights
         raise DadnetError(f"convert: {str(error).split('; allow_missing')[0]}") from error
     state = network.state_dict()
     for name, value in state.items():
@@ -101,32 +100,33 @@ def convert(flags: ConvertFlags) -> int:
             raise DadnetError(f"convert: {name} holds values that are not finite")
     card = ModelCard(
         kind="converted",
-        model=found.model,
+        model=imported.model,
         classes=flags.classes,
         subjects=(f"{flags.dataset}/{ALL_SUBJECTS}",) if flags.dataset else (),
         made_from=_digest(flags.file),
-        origin={"file": flags.file.name, "layout": found.layout, "dataset": flags.dataset},
+        origin={"file": flags.file.name, "layout": imported.layout, "dataset": flags.dataset},
     )
     TrainedModel(state, card).save(flags.out)
-    print(_report(flags, found.layout, card, report, beside))
+    print(_report(flags, imported.layout, card, report, beside))
     return cli.DONE
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors of a checkpoint, read without running anything in it.
+    """The tensors of a checkpoint, read without running code in it.
 
     Returns:
-        Name: tensor; and the names of what lies beside the weights.
+        Tensors by name, and the names of the other entries.
 
     Raises:
-        DadnetError: if it cannot be read, holds more than tensors and plain values, or no weights.
+        DadnetError: if it cannot be read, or has other objects than tensors and plain values, or
+            no weights.
     """
     if not path.is_file():
         raise DadnetError(f"convert: there is no file {path}")
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
-            warnings.simplefilter("ignore")  # about pickle's protocol; the refusal says more
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            warnings.simplefilter("ignore")  # about pickle's protocol; our error explains more
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DadnetError(_refusal(path, str(error))) from error
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
@@ -134,35 +134,35 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         raise DadnetError(
             f"convert: {path} is no checkpoint of torch, or a damaged one ({type(error).__name__})"
         ) from error
-    return _state_of(found, path)
+    return _state_of(content, path)
 
 
 def _refusal(path: Path, message: str) -> str:
-    asked = _ASKED.search(message)
-    wanted = f"asks for {asked[1]}" if asked else "holds more than tensors and plain values"
+    requested = _REQUESTED.search(message)
+    wanted = f"asks for {requested[1]}" if requested else "holds more than tensors and plain values"
     return (
         f"convert: {path} {wanted}; it was refused, and nothing in it was run (expected a state "
         "dict: tensors by name)"
     )
 
 
-def _state_of(found: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def _state_of(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     beside: tuple[str, ...] = ()
-    if isinstance(found, Mapping):
+    if isinstance(content, Mapping):
         for wrapper in _WRAPPERS:
-            if isinstance(found.get(wrapper), Mapping):
-                beside = tuple(str(key) for key in found if key != wrapper)
-                found = found[wrapper]
+            if isinstance(content.get(wrapper), Mapping):
+                beside = tuple(str(key) for key in content if key != wrapper)
+                content = content[wrapper]
                 break
-    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
-        kind = type(found).__name__
-        inside = ", ".join(map(str, found)) if isinstance(found, Mapping) else kind
+    if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
+        kind = type(content).__name__
+        inside = ", ".join(map(str, content)) if isinstance(content, Mapping) else kind
         raise DadnetError(
             f"convert: expected a state dict in {path}, bare or as one of "
             f"{', '.join(_WRAPPERS)}; got {inside or 'nothing'}"
         )
-    weights = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
-    return weights, (*beside, *(str(k) for k in found if str(k) not in weights))
+    weights = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    return weights, (*beside, *(str(k) for k in content if str(k) not in weights))
 
 
 def _digest(path: Path) -> str:
@@ -192,7 +192,7 @@ def _report(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
 
     def command(words: Sequence[str]) -> int:
         prog = "python -m dadnet.convert"

@@ -1,10 +1,9 @@
-"""What was found of a dataset against what the literature counts, line by line.
+"""Compare a dataset on disk with the counts of the literature.
 
     python -m dadnet.doctor --dataset casme2 --root /data/CASME2
 
-It reads tables and folders and one frame per subject, writes nothing, and never crashes: whatever
-is wrong becomes a line. Exit status: 0 all as in the literature, 3 something differs, 2 nothing
-can be read.
+It reads tables, folders and one frame per subject, and writes nothing. Every problem is a line of
+the report. Exit status: 0 all as in the literature, 3 something differs, 2 nothing can be read.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.datasets.literature import LITERATURE, Known
 from dadnet.datasets.official.layout import Options
-from dadnet.datasets.official.registry import READERS, read_dataset
+from dadnet.datasets.official.registry import LAYOUTS, read_dataset
 from dadnet.flow.compute import decode_image
 from dadnet.labels.class_sets import class_sets_of, get_class_set
 from dadnet.labels.tasks import names_in
@@ -37,9 +36,9 @@ class Finding:
     Attributes:
         verdict: ``ok``, ``differs`` from the literature, ``note`` (nothing to compare with) or
             ``fail``.
-        what: what was looked at.
-        found: what there is.
-        expected: what the literature has, with its source, or "".
+        what: subject of the line.
+        found: value on disk.
+        expected: value in the literature, with its source, or "".
         reason: the likely reason of a difference, or "".
     """
 
@@ -57,11 +56,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What the doctor says.
-
-    Attributes:
-        findings: in the order of the way from files to classes.
-    """
+    """The findings, in order from files to classes."""
 
     findings: tuple[Finding, ...] = field(default=())
 
@@ -78,10 +73,10 @@ def examine(dataset: str, root: Path, options: Options | None = None) -> Report:
     """Compare a dataset on disk with the literature.
 
     Args:
-        dataset: a key of ``READERS``.
+        dataset: a key of ``LAYOUTS``.
         root: its folder.
-        options: as for the ingest; an apex that is not annotated is taken from the middle here, so
-            that it hides no row.
+        options: as for the ingest; default: the middle frame if the apex is not annotated, so that
+            no row is rejected for it.
     """
     try:
         index = read_dataset(dataset, root, options or Options(apex="midpoint"))
@@ -106,10 +101,10 @@ def _tables(index: ClipIndex, known: Known) -> Iterator[Finding]:
         yield Finding("ok" if known.rows else "note", "rows", str(rows), releases)
     else:
         yield Finding("differs", "rows", str(rows), releases, _why_rows(rows, known))
-    for said in index.corrections:
-        yield Finding("note", "corrected", said)
-    for said in index.notes:
-        yield Finding("note", "while reading", said)
+    for correction in index.corrections:
+        yield Finding("note", "corrected", correction)
+    for note in index.notes:
+        yield Finding("note", "while reading", note)
 
 
 def _why_rows(rows: int, known: Known) -> str:
@@ -132,9 +127,9 @@ def _counts(index: ClipIndex, known: Known, dataset: str) -> Iterator[Finding]:
     yield _compare("usable clips", len(clips), None, "", why)
     yield _compare("subjects", clips["subject"].nunique(), known.subjects, "", why)
     if known.parts:
-        found = Counter(clips["part"])
+        parts = Counter(clips["part"])
         for part, number in known.parts.items():
-            yield _compare(f"part {part}", found[part], number, "the official split", why)
+            yield _compare(f"part {part}", parts[part], number, "the official split", why)
     emotions = Counter(clips["emotion"])
     for name in sorted({*emotions, *known.emotions}):
         expected = known.emotions.get(name, 0) if known.emotions else None
@@ -157,10 +152,10 @@ def _compare(
 ) -> Finding:
     if expected is None:
         return Finding("note", what, str(found))
-    said = f"{expected} ({source})" if source else str(expected)
+    text = f"{expected} ({source})" if source else str(expected)
     if found == expected:
-        return Finding("ok", what, str(found), said)
-    return Finding("differs", what, str(found), said, why(expected - found))
+        return Finding("ok", what, str(found), text)
+    return Finding("differs", what, str(found), text, why(expected - found))
 
 
 def _class_set(
@@ -174,28 +169,28 @@ def _class_set(
     column = chosen.column
     usable = [r for r in records if not chosen.unknown([r[column]])]
     labels = [(r["subject"], chosen.label(r[column], r["clip_id"])) for r in usable]
-    kept = [(subject, label) for subject, label in labels if label is not None]
-    counts = Counter(name for _, label in kept for name in names_in(label))
-    subjects = len({subject for subject, _ in kept})
-    found = _list({c: counts[c] for c in chosen.classes}, len(kept), subjects)
+    used = [(subject, label) for subject, label in labels if label is not None]
+    counts = Counter(name for _, label in used for name in names_in(label))
+    subjects = len({subject for subject, _ in used})
+    found = _list({c: counts[c] for c in chosen.classes}, len(used), subjects)
     if len(usable) < len(records):
         what = column.replace("_", " ").removesuffix("s")
         found += f" ({_number(len(records) - len(usable), 'clip')} of unknown {what})"
     if expected is None:
-        # Without figures to compare with, a set that this dataset cannot fill is of no interest;
-        # of several labels, one that is rare here is.
+        # Without counts in the literature, a class set that lacks clips here is not reported; a
+        # label set with rare labels is.
         whole = len(usable) == len(records) and all(counts[c] for c in chosen.classes)
         if counts if chosen.multi_label else whole:
             yield Finding("note", f"class set {name}", found)
         return
     number = sum(expected.counts.values())
-    said = f"{_list(expected.counts, number, expected.subjects)} ({expected.source})"
+    text = f"{_list(expected.counts, number, expected.subjects)} ({expected.source})"
     same = dict(expected.counts) == {c: counts[c] for c in chosen.classes}
     if same and expected.subjects in (None, subjects):
-        yield Finding("ok", f"class set {name}", found, said)
+        yield Finding("ok", f"class set {name}", found, text)
     else:
         missing = number - counts.total()
-        yield Finding("differs", f"class set {name}", found, said, why(missing))
+        yield Finding("differs", f"class set {name}", found, text, why(missing))
 
 
 def _list(counts: Mapping[str, int], clips: int, subjects: int | None) -> str:
@@ -215,12 +210,12 @@ def _frames(index: ClipIndex) -> Iterator[Finding]:
         else:
             sizes[f"{width} x {height}"] += 1
     if sizes:
-        said = ", ".join(f"{size} of {n} subjects" for size, n in sizes.most_common(5))
+        text = ", ".join(f"{size} of {n} subjects" for size, n in sizes.most_common(5))
         more = f" and {len(sizes) - 5} other sizes" if len(sizes) > 5 else ""
-        yield Finding("ok", "frames", f"{said}{more}")
+        yield Finding("ok", "frames", f"{text}{more}")
 
 
-# What a reason says -> what is likely behind it.
+# Part of a reason for rejection -> likely cause.
 _LIKELY = (
     ("no folder of frames", "an archive that was not unpacked, or another copy of the frames"),
     ("no frame ", "frames that were lost, or the frames of another release"),
@@ -233,7 +228,7 @@ _LIKELY = (
 
 
 def _rejections(rejected: Sequence[Rejected]) -> Iterator[Finding]:
-    """Rejections of one kind together, with the first as the example."""
+    """One line per kind of rejection, with the first clip as example."""
     kinds: dict[tuple[bool, str], list[Rejected]] = {}
     for one in rejected:
         kind = re.sub(r"[0-9]+|'.*?'|\S*/\S*", "*", one.reason).split(";")[0]
@@ -248,16 +243,16 @@ def _rejections(rejected: Sequence[Rejected]) -> Iterator[Finding]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dadnet.doctor", description=__doc__)
-    parser.add_argument("--dataset", required=True, help=f"one of {', '.join(READERS)}")
+    parser.add_argument("--dataset", required=True, help=f"one of {', '.join(LAYOUTS)}")
     parser.add_argument("--root", type=Path, required=True, help="folder of the dataset")
     parser.add_argument("--annotation", type=Path, help="annotation file, if there are several")
     parser.add_argument("--frames", default="auto", help="folder of the frames below the root")
     given = parser.parse_args(argv)
-    if given.dataset not in READERS:
+    if given.dataset not in LAYOUTS:
         print(
-            f"error: dataset: expected one of {', '.join(READERS)}, got {given.dataset!r}",
+            f"error: dataset: expected one of {', '.join(LAYOUTS)}, got {given.dataset!r}",
             file=sys.stderr,
         )
         return CANNOT_READ

@@ -1,10 +1,9 @@
 """Export a trained model: `python -m dadnet.export --weights W --format onnx --out model.onnx`.
 
-The exported program takes flows in PIXELS, float32 (B, 2, S, S) with any B, and gives `logits` and
-`probabilities`, each (B, K): the normalisation is inside, so it cannot be forgotten. The card
-travels with it (ONNX: the metadata `dadnet_card` and `classes`; torch: the extra file `card.json`).
-Every export is run and compared with the network before the file appears. Exit status: 0 done, 2
-bad input.
+The exported program takes flows in PIXELS, float32 (B, 2, S, S) with any B, and returns `logits`
+and `probabilities`, each (B, K); it contains the normalisation. The card is in the file (ONNX: the
+metadata `dadnet_card` and `classes`; torch: the extra file `card.json`). Every export is run and
+compared with the network before the file appears. Exit status: 0 done, 2 bad input.
 """
 
 import contextlib
@@ -44,14 +43,14 @@ Program = Callable[[Logits], Logits]  # flows (B, 2, S, S) to logits (B, K)
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFlags:
-    """What to export and to what."""
+    """The model, the file and the format."""
 
     weights: Path
     """Model file (.safetensors)."""
     out: Path
     """File to write: .onnx, or .pt2 for torch-export."""
     format: Literal["onnx", "torch-export"] = "onnx"
-    """ONNX for onnxruntime and others, or torch's own exported program."""
+    """ONNX for onnxruntime and others, or torch's exported program."""
 
     def __post_init__(self) -> None:
         if self.out.suffix != (suffix := SUFFIXES[self.format]):
@@ -59,7 +58,7 @@ class ExportFlags:
 
 
 class Deployed(nn.Module):
-    """A trained network with its normalisation in front."""
+    """A trained network with its normalisation."""
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
@@ -87,7 +86,7 @@ def export(flags: ExportFlags) -> int:
 
     Raises:
         DadnetError: if the weights cannot be used, a package is missing, or the exported program
-            computes something else; nothing is written then.
+            differs from the network; nothing is written then.
     """
     model = load_model_file(flags.weights)
     if (kind := model.card.model.model_type) in RIVALS:
@@ -96,7 +95,7 @@ def export(flags: ExportFlags) -> int:
             "comparison and are not exported"
         )
     if flags.out.exists():
-        raise DadnetError(f"out: {flags.out} is there already; give another name")
+        raise DadnetError(f"out: {flags.out} exists already; choose another name")
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     temporary = flags.out.with_name(f".{flags.out.stem}.{os.getpid()}{flags.out.suffix}")
     try:
@@ -120,7 +119,7 @@ def check_program(program: Program, model: TrainedModel) -> float:
 
     Args:
         program: flows (B, 2, S, S) float32 in pixels to logits (B, K).
-        model: what it was made from.
+        model: the exported model.
 
     Returns:
         The largest difference of a logit, as a share of the largest logit where that exceeds 1.
@@ -164,13 +163,13 @@ def write_onnx(model: TrainedModel, path: Path) -> Program:
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             verbose=False,
-            # The optimiser takes the 1e-8 under the root of the gradient magnitude for 0 and drops
-            # it; onnxruntime has an optimiser of its own.
+            # The optimiser treats the 1e-8 under the root of the gradient magnitude as 0 and drops
+            # it; onnxruntime optimises anyway.
             optimize=False,
         )
     assert program is not None
     for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()  # stack traces with the paths of this machine
+        node.metadata_props.clear()  # stack traces with local paths
     program.model.metadata_props[CARD] = model.card.to_json()
     program.model.metadata_props["classes"] = json.dumps(model.card.classes, ensure_ascii=False)
     program.save(path, external_data=False)
@@ -203,7 +202,7 @@ def _example(model: TrainedModel) -> Tensor:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages that are not needed."""
+    """Suppress the exporter's messages about optional packages."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -215,7 +214,7 @@ def _quiet() -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
 
     def command(words: Sequence[str]) -> int:
         prog = "python -m dadnet.export"

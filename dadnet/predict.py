@@ -1,8 +1,8 @@
 """Classify clips with trained weights: `python -m dadnet.predict --weights W --input clip.npy`.
 
-The weights' card gives class names, input size and normalisation, so none of them can be wrong.
-Several weights, or the folder of an experiment in the ledger, are an ensemble: the mean of their
-probabilities. Exit status: 0 done, 2 bad input.
+Class names, input size and normalisation come from the weights' card. Several weights, or the
+folder of an experiment in the ledger, form an ensemble with averaged probabilities. Exit status: 0
+done, 2 bad input.
 """
 
 import json
@@ -22,7 +22,7 @@ from dadnet.inference.predictor import Prediction, Predictor, find_weights
 
 @dataclass(frozen=True, kw_only=True)
 class PredictFlags:
-    """Which weights, which clips, and how to print."""
+    """The weights, the clips, and the form of the output."""
 
     weights: tuple[Path, ...]
     """Model files (.safetensors), or the folder of an experiment in the ledger: runs/SET/DIGEST."""
@@ -55,26 +55,31 @@ def predict(flags: PredictFlags) -> int:
     """
     models = [load_model_file(file) for path in flags.weights for file in find_weights(path)]
     if flags.card:
-        print(json.dumps([_described(model) for model in models], indent=1, ensure_ascii=False))
+        described = [{"file": model.name, **json.loads(model.card.to_json())} for model in models]
+        print(json.dumps(described, indent=1, ensure_ascii=False))
         return cli.DONE
     predictor = Predictor(models, flags.device)
     cards = [model.card for model in models]
     flow, size = _flow_parameters(models), cards[0].model.input_size
     inputs = read_inputs(flags.input, flow, size)
-    found = list(predictor.predict_many(clip.flow for clip in inputs.clips))
+    predictions = list(predictor.predict_many(clip.flow for clip in inputs.clips))
     warnings = (*inputs.warnings, *_warnings(flags, cards, inputs))
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if flags.json:
-        print(json.dumps(_document(models, inputs, found, warnings), indent=1, ensure_ascii=False))
+        print(
+            json.dumps(
+                _document(models, inputs, predictions, warnings), indent=1, ensure_ascii=False
+            )
+        )
     else:
-        for clip, prediction in zip(inputs.clips, found, strict=True):
+        for clip, prediction in zip(inputs.clips, predictions, strict=True):
             print(_line(clip.name, prediction, flags.probs))
     return cli.DONE
 
 
 def _flow_parameters(models: Sequence[TrainedModel]) -> dict[str, Any]:
-    """How frames become flow; by the first model's card, where all agree."""
+    """Parameters of the flows from the models' cards, if all agree."""
     first = dict(models[0].card.flow)
     for model in models:
         if dict(model.card.flow) != first:
@@ -90,23 +95,20 @@ def _warnings(flags: PredictFlags, cards: Sequence[ModelCard], inputs: Inputs) -
             if number < planned[experiment]:
                 yield (
                     f"{number} of {planned[experiment]} folds of experiment {experiment} have kept "
-                    "weights; the ensemble is theirs"
+                    "weights; the ensemble has only these"
                 )
     if len({card.made_from for card in cards}) > 1:
         yield f"weights of {len({card.made_from for card in cards})} different origins are averaged"
     if any(card.origin.get("selection") == "oracle" for card in cards):
         yield "the epoch of these weights was chosen on the test subjects (selection oracle)"
     seen = {subject for card in cards for subject in card.subjects}
-    known = [c for c in inputs.clips if c.subject and {c.subject, _all_of(c.subject)} & seen]
+    subjects = [clip.subject for clip in inputs.clips]
+    known = sum(name in seen or f"{name.split('/')[0]}/*" in seen for name in subjects if name)
     if known:
         yield (
-            f"{len(known)} of {len(inputs.clips)} clips are of subjects that these weights were "
-            "trained or validated on; what is said of them is no test"
+            f"{known} of {len(inputs.clips)} clips are of subjects that these weights were "
+            "trained or validated on; these predictions are no test"
         )
-
-
-def _all_of(subject: str) -> str:
-    return f"{subject.split('/')[0]}/*"
 
 
 def _line(name: str, prediction: Prediction, probs: bool) -> str:
@@ -116,15 +118,10 @@ def _line(name: str, prediction: Prediction, probs: bool) -> str:
     return line
 
 
-def _described(model: TrainedModel) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads(model.card.to_json())
-    return {"file": model.name, **card}
-
-
 def _document(
     models: Sequence[TrainedModel],
     inputs: Inputs,
-    found: Sequence[Prediction],
+    predictions: Sequence[Prediction],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     return {
@@ -147,13 +144,13 @@ def _document(
                 "confidence": prediction.confidence,
                 "probabilities": prediction.probabilities,
             }
-            for clip, prediction in zip(inputs.clips, found, strict=True)
+            for clip, prediction in zip(inputs.clips, predictions, strict=True)
         ],
     }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
 
     def command(words: Sequence[str]) -> int:
         prog = "python -m dadnet.predict"

@@ -23,7 +23,7 @@ from dadnet.base.location import replace_file
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.flow.corrupted_inputs import corrupted_inputs
-from dadnet.inference.explain import Look, look, projected_densities, theta_numbers
+from dadnet.inference.explain import Inspection, inspect_network, projected_densities, theta_numbers
 from dadnet.inference.score import score_inputs
 from dadnet.labels.tasks import Names, has
 from dadnet.models import DADNet, load_weights
@@ -94,7 +94,7 @@ def run(flags: ExplainFlags, console: Console) -> int:
     return cli.DONE
 
 
-def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Look]:
+def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Inspection]:
     """Run a fold's network on its test clips and check that it gives the record's predictions.
 
     Returns:
@@ -110,12 +110,12 @@ def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Look]
     inputs = corrupted_inputs(scoring.dataset.flows[rows], clips, None, model.statistics())
     scores = score_inputs(network, [inputs], task=scoring.dataset.task)
     check_clean(record, clips, scores, scoring.experiment)
-    return clips, look(network, inputs)
+    return clips, inspect_network(network, inputs)
 
 
 def explain(
     scoring: Scoring,
-    looks: Sequence[tuple[FoldRecord, tuple[list[str], Look]]],
+    looks: Sequence[tuple[FoldRecord, tuple[list[str], Inspection]]],
     densities: Sequence[dict[str, Any]],
     density_fold: str,
 ) -> Explanation:
@@ -159,7 +159,7 @@ def _ranked(folds: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
 
 
 def _gradient(
-    stage: int, every: Sequence[Look], labels: Sequence[Names], classes: Sequence[str]
+    stage: int, every: Sequence[Inspection], labels: Sequence[Names], classes: Sequence[str]
 ) -> dict[str, Any]:
     maps = np.concatenate([seen.maps[stage] for seen in every])  # (N, H, W)
     shares = np.concatenate([seen.shares[:, stage] for seen in every])

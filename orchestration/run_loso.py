@@ -35,7 +35,8 @@ from orchestration.folds.claims import Presence, claims_folder
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.flags import RunFlags, parse_flags
 from orchestration.folds.here import make_folds_here
-from orchestration.folds.make import WorkOptions, local_device, stack_size
+from orchestration.folds.make import with_measured_stack
+from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, default_flows, load_inputs, plan_of
 from orchestration.folds.stopping import StopRequest
 from orchestration.reporting.leave import leave
@@ -127,18 +128,15 @@ def cost_here(
     flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
 ) -> tuple[Cost, int]:
     """What the missing folds take on this machine, and by how many workers."""
-    options = WorkOptions(flags.ledger, flags.checkpoint_every, device=local_device())
+    options = WorkOptions(
+        flags.ledger, flags.checkpoint_every, device=local_device(), stack=flags.stack
+    )
     workers = flags.workers or torch.cuda.device_count() or os.cpu_count() or 1
     if flags.workers == 0:
         workers = 1
-    share = -(-len(missing) // workers)
-    stack = flags.stack
-    if stack == "auto":
-        choice = stack_size(plan, missing, options, share)
-        console.print(str(choice))
-        stack = choice.size
-    cost = measure_cost(plan, missing, options, workers=workers, stack=min(stack, share))
-    return cost, workers
+    at_most = -(-len(missing) // workers)
+    options = with_measured_stack(plan, missing, options, at_most, console.print)
+    return measure_cost(plan, missing, options, workers=workers), workers
 
 
 def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
@@ -156,11 +154,11 @@ def check_device(flags: RunFlags) -> None:
     """Refuse what no worker of this run could do, before anything is written."""
     on_ray, shared = flags.workers != 0, flags.gpus_per_worker is not None
     if on_ray and (flags.experiment.optim.precision == "tf32" or shared):
-        from orchestration.workers.capacity import cluster_has_gpus, worker_share
+        from orchestration.workers.capacity import cluster_has_gpus, worker_resources
 
-        share = worker_share(cluster_has_gpus(), flags.gpus_per_worker)
+        worker = worker_resources(cluster_has_gpus(), flags.gpus_per_worker)
         check_precision(
-            flags.experiment.optim.precision, torch.device("cuda" if share.gpus else "cpu")
+            flags.experiment.optim.precision, torch.device("cuda" if worker.gpus else "cpu")
         )
     elif not on_ray:
         check_precision(flags.experiment.optim.precision, torch.device(local_device()))
@@ -220,6 +218,7 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
         absolute(flags.ledger),
         flags.checkpoint_every,
         device=local_device() if flags.workers == 0 else "cpu",  # a worker knows its own
+        stack=flags.stack,
         keep_weights=flags.keep_weights,
         keep_features=flags.keep_features,
     )
@@ -233,7 +232,7 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
         try:
             with Progress(events, epochs, plan.experiment.method, console) as progress:
                 if flags.workers == 0:
-                    make_folds_here(plan, missing, options, flags.stack, progress.show, stop)
+                    make_folds_here(plan, missing, options, progress.show, stop)
                 else:
                     _on_ray(plan, missing, options, flags, progress, stop)
         except (KeyboardInterrupt, StoppedError):
@@ -259,7 +258,6 @@ def _on_ray(
         options,
         workers=flags.workers,
         gpus_per_worker=flags.gpus_per_worker,
-        stack=0 if flags.stack == "auto" else flags.stack,
         on_snapshot=progress.show,
         stop=stop,
     )

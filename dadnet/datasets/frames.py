@@ -1,4 +1,4 @@
-"""Frames on disk: the last integer in a file's name is the number of the frame."""
+"""Frames on disk: the last integer in a file name is the frame number."""
 
 import os
 import re
@@ -8,35 +8,32 @@ from pathlib import Path
 from dadnet.base.errors import DadnetError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
-# A folder with more folders than this holds subjects or clips, and no annotation.
+# The subfolders of a folder with more than these are subjects or clips, without annotations.
 MANY_FOLDERS = 24
 
 
 def frame_number(path: Path) -> int | None:
-    """Number of the frame in an image file, or None.
+    """The frame number of an image file, or None.
 
     >>> frame_number(Path("sub01/EP02_01f/reg_img46.jpg"))
     46
 
-    Args:
-        path: file; its name without the ending is read.
-
     Returns:
-        The last integer in the name; None for a hidden file, one that is no image (such as
-        ``Thumbs.db`` or a ``.lnk``), and a name without a number.
+        The last integer in the name without its ending; None for a hidden file, a file that is not
+        an image (such as ``Thumbs.db``), and a name without a number.
     """
     if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
         return None
-    # ASCII only: \d would take the digits of every script, and int() could refuse some.
+    # ASCII only: \d matches the digits of every script, some of which int() rejects.
     numbers = re.findall(r"[0-9]{1,18}", path.stem)
     return int(numbers[-1]) if numbers else None
 
 
 class FrameFolders:
-    """Listings of folders, each read once however many clips lie in it.
+    """Listings of folders, each read once.
 
-    A video of CAS(ME)^3 has thousands of frames and several clips; names are matched without
-    regard to case, since annotation and folders differ in it (``spNO.1`` and ``spNo.1``).
+    A video of CAS(ME)^3 has thousands of frames and several clips. Names are matched without case,
+    since annotation and folders differ in it (``spNO.1`` and ``spNo.1``).
     """
 
     def __init__(self) -> None:
@@ -49,11 +46,11 @@ class FrameFolders:
         return [folder / name for name in self._listing(folder)[0]]
 
     def children(self, folder: Path) -> dict[str, Path]:
-        """Folders in a folder by lower-case name, without hidden ones."""
+        """Subfolders by lower-case name, without hidden ones."""
         return self._listing(folder)[1]
 
     def below(self, folder: Path, names: Sequence[str]) -> Path | None:
-        """The folder reached by these names, in any case; None if there is none."""
+        """The folder at this path of names, in any case; None if there is none."""
         for name in names:
             child = self.children(folder).get(name.lower())
             if child is None:
@@ -62,18 +59,18 @@ class FrameFolders:
         return folder
 
     def named(self, root: Path, name: str) -> list[Path]:
-        """Every folder of that name at most three levels below the root."""
+        """All folders of this name, at most three levels below the root."""
         if root not in self._named:
-            found: dict[str, list[Path]] = {}
+            by_name: dict[str, list[Path]] = {}
             waiting = [(root, 1)]
             while waiting:
                 folder, level = waiting.pop()
                 inner = self.children(folder)
                 for key, child in inner.items():
-                    found.setdefault(key, []).append(child)
+                    by_name.setdefault(key, []).append(child)
                 if level < 3 and len(inner) <= MANY_FOLDERS:
                     waiting += [(child, level + 1) for child in inner.values()]
-            self._named[root] = found
+            self._named[root] = by_name
         return sorted(self._named[root].get(name.lower(), []))
 
     def frames(self, folder: Path) -> Mapping[int, Sequence[str]]:
@@ -93,13 +90,13 @@ class FrameFolders:
             DadnetError: if the frame is missing, or several files have the number.
         """
         frames = self.frames(folder)
-        found = frames.get(number, [])
-        if not found:
+        names = frames.get(number, [])
+        if not names:
             has = f"it has {min(frames)} to {max(frames)}" if frames else "it has no frames"
             raise DadnetError(f"no frame {number} in {folder}; {has}")
-        if len(found) > 1:
-            raise DadnetError(f"several files are frame {number} in {folder}: {', '.join(found)}")
-        return folder / found[0]
+        if len(names) > 1:
+            raise DadnetError(f"several files are frame {number} in {folder}: {', '.join(names)}")
+        return folder / names[0]
 
     def _listing(self, folder: Path) -> tuple[list[str], dict[str, Path]]:
         if folder not in self._listings:

@@ -31,13 +31,13 @@ FRAME_COLUMNS = ("onset", "apex", "offset")
 
 @dataclass(frozen=True)
 class Rejected:
-    """A clip that cannot be used, and why.
+    """A clip that cannot be used, with the reason.
 
     Attributes:
-        clip_id: id of the clip, or where it was found if it has none.
+        clip_id: id of the clip, or its location if it has none.
         reason: one line for the user.
-        expected: whether the dataset's authors or the literature leave it out as well, so that it
-            is no defect of this copy.
+        expected: the dataset's authors or the literature leave it out as well, so it is not a
+            defect of this copy.
     """
 
     clip_id: str
@@ -47,15 +47,15 @@ class Rejected:
 
 @dataclass(frozen=True)
 class ClipIndex:
-    """The clips of a dataset that can be used, and those that cannot.
+    """The usable clips of a dataset, and the rejected ones.
 
     Attributes:
         clips: one row per clip with the columns ``INDEX_COLUMNS``; ``onset``, ``apex`` and
-            ``offset`` are integers (-1: unknown), all else is text ("": not used).
-        rejected: every clip left out, each with its reason.
-        files: the annotation files that were read, relative to the root.
-        corrections: every correction of a known error that was applied.
-        notes: what else a user should know, with counts.
+            ``offset`` are integers (-1: unknown), the others text ("": not used).
+        rejected: all other clips, with reasons.
+        files: the annotation files, relative to the root.
+        corrections: the applied corrections of known errors.
+        notes: further remarks for the user, with counts.
     """
 
     clips: pd.DataFrame
@@ -65,7 +65,13 @@ class ClipIndex:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_columns(self.clips)
+        missing = [c for c in INDEX_COLUMNS if c not in self.clips.columns]
+        unknown = [str(c) for c in self.clips.columns if c not in INDEX_COLUMNS]
+        if missing or unknown:
+            raise DadnetError(
+                f"index: missing columns: {', '.join(missing) or 'none'}; unknown columns: "
+                f"{', '.join(unknown) or 'none'}; expected {', '.join(INDEX_COLUMNS)}"
+            )
         if repeated := sorted(set(self.clips.loc[self.clips["clip_id"].duplicated(), "clip_id"])):
             raise DadnetError(f"index: clip ids are given twice: {', '.join(repeated[:5])}")
 
@@ -73,54 +79,32 @@ class ClipIndex:
 def build_index(
     rows: Iterable[Mapping[str, str | int]], rejected: Iterable[Rejected] = ()
 ) -> ClipIndex:
-    """The checked index of rows that hold every column.
+    """The index of rows with the keys ``INDEX_COLUMNS``, after clips that were rejected before.
 
-    Args:
-        rows: one mapping per clip with the keys ``INDEX_COLUMNS``.
-        rejected: clips that were left out before.
+    Of several rows with one clip id all are rejected, since the right one is unknown.
     """
     clips = pd.DataFrame(list(rows), columns=list(INDEX_COLUMNS))
     clips = clips.astype({c: "int64" if c in FRAME_COLUMNS else "str" for c in INDEX_COLUMNS})
-    checked = check_index(clips)
-    return ClipIndex(checked.clips, (*rejected, *checked.rejected))
-
-
-def check_index(clips: pd.DataFrame) -> ClipIndex:
-    """The index without the clips that cannot be told apart.
-
-    Of several rows with one clip id none is kept: which of them is right cannot be known.
-
-    Args:
-        clips: table with exactly the columns ``INDEX_COLUMNS``, in any order.
-
-    Returns:
-        The rows whose clip id is unique; one ``Rejected`` for each of the other rows.
-
-    Raises:
-        DadnetError: if columns are missing or unknown.
-    """
-    _check_columns(clips)
-    clips = clips[list(INDEX_COLUMNS)]
     repeated = clips["clip_id"].duplicated(keep=False)
     counts = clips["clip_id"].value_counts()
-    rejected = tuple(
+    duplicates = (
         Rejected(clip_id, f"duplicate clip: {counts[clip_id]} rows have this id")
         for clip_id in clips.loc[repeated, "clip_id"]
     )
-    return ClipIndex(clips[~repeated].reset_index(drop=True), rejected)
+    return ClipIndex(clips[~repeated].reset_index(drop=True), (*rejected, *duplicates))
 
 
 def read_index_csv(path: str | os.PathLike[str], dataset: str | None = None) -> ClipIndex:
-    """The index of a table of one's own.
+    """The index of a user's table.
 
     Columns: ``subject``, ``label`` (becomes the emotion) and either ``flow_path`` (.npy) or
     ``onset_path`` and ``apex_path``; optional ``dataset``, ``clip_id``, ``part`` and
-    ``action_units``. Other columns are ignored. Relative paths start at the folder of the CSV.
+    ``action_units``. Other columns are ignored. Relative paths start at the CSV's folder.
 
     Args:
         path: CSV file, UTF-8, with a header line.
-        dataset: name of the dataset where the CSV has no such column; without both, the name of
-            the file without its ending.
+        dataset: name of the dataset if the CSV has no such column; default: the file name without
+            its ending.
 
     Returns:
         The index; a row without subject or label, or whose file is missing, is rejected.
@@ -137,22 +121,12 @@ def read_index_csv(path: str | os.PathLike[str], dataset: str | None = None) -> 
     for number, record in enumerate(table.to_dict("records"), start=2):
         row = {str(k): str(v).strip() for k, v in record.items()}
         try:
-            rows.append(_foreign_row(row, path.parent))
+            rows.append(_user_row(row, path.parent))
         except DadnetError as error:
             where = row.get("clip_id") or f"{row['dataset']}: line {number} of {path.name}"
             rejected.append(Rejected(where, str(error)))
     _name_clips(rows)
     return build_index(rows, rejected)
-
-
-def _check_columns(clips: pd.DataFrame) -> None:
-    missing = [c for c in INDEX_COLUMNS if c not in clips.columns]
-    unknown = [str(c) for c in clips.columns if c not in INDEX_COLUMNS]
-    if missing or unknown:
-        raise DadnetError(
-            f"index: missing columns: {', '.join(missing) or 'none'}; unknown columns: "
-            f"{', '.join(unknown) or 'none'}; expected {', '.join(INDEX_COLUMNS)}"
-        )
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -165,14 +139,14 @@ def _read_table(path: Path) -> pd.DataFrame:
         reason = str(error).splitlines()[0]
         raise DadnetError(f"{path}: not a CSV file in UTF-8: {reason}") from error
     table.columns = [str(c).strip().lower() for c in table.columns]
-    found = set(table.columns)
-    has_paths = "flow_path" in found or {"onset_path", "apex_path"} <= found
-    if not ({"subject", "label"} <= found and has_paths):
+    columns = set(table.columns)
+    has_paths = "flow_path" in columns or {"onset_path", "apex_path"} <= columns
+    if not ({"subject", "label"} <= columns and has_paths):
         raise DadnetError(
             f"{path}: expected the columns subject, label and either flow_path or onset_path "
             f"and apex_path; found {', '.join(table.columns)}"
         )
-    if len(found) != len(table.columns):
+    if len(columns) != len(table.columns):
         raise DadnetError(f"{path}: a column is given twice: {', '.join(table.columns)}")
     return table
 
@@ -188,7 +162,7 @@ def _dataset_names(table: pd.DataFrame, path: Path, dataset: str | None) -> list
     return names
 
 
-def _foreign_row(row: dict[str, str], folder: Path) -> dict[str, str | int]:
+def _user_row(row: dict[str, str], folder: Path) -> dict[str, str | int]:
     for column in ("subject", "label"):
         if not row[column]:
             raise DadnetError(f"{column} is blank")
@@ -231,7 +205,7 @@ def _existing(folder: Path, name: str, column: str) -> Path:
 
 
 def _name_clips(rows: list[dict[str, str | int]]) -> None:
-    """Give an id to the clips without one: the file name, with the onset where that repeats."""
+    """Add the missing clip ids: the file name, with the onset if the name repeats."""
     unnamed = [row for row in rows if not row["clip_id"]]
     counts = Counter(f"{row['subject']}/{row['filename']}" for row in unnamed)
     for row in unnamed:

@@ -1,4 +1,4 @@
-"""What the literature counts in each dataset, with its sources, for the doctor to compare with."""
+"""Counts of each dataset in the literature, with sources; the doctor compares with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ class ClassCounts:
 
     Attributes:
         counts: clips by class.
-        source: who counts so.
+        source: origin of the counts.
         subjects: subjects with a clip of the set, if known.
     """
 
@@ -24,13 +24,13 @@ class Known:
     """One dataset.
 
     Attributes:
-        rows: number of rows of the annotation -> which release has it.
-        subjects: subjects with clips; None if not known.
+        rows: number of rows of the annotation -> release.
+        subjects: subjects with clips; None if unknown.
         emotions: clips by emotion.
-        emotions_source: who counts so.
-        class_sets: by the name of the class set.
+        emotions_source: origin of these counts.
+        class_sets: counts by name of the class set.
         parts: clips by part of an official split.
-        remarks: what to know about the numbers in print.
+        remarks: notes on published numbers.
     """
 
     rows: Mapping[int, str]

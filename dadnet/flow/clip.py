@@ -1,4 +1,4 @@
-"""From the frames of one clip to its flow: read once, cropped or aligned, the apex found."""
+"""The flow of one clip from its frames, which are cropped or aligned; search of the apex."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from dadnet.flow.faces import face_matrix, load_landmarker, warp
 
 @dataclass(frozen=True)
 class FlowOptions:
-    """How flows are made.
+    """Parameters of the flows of a store.
 
     Attributes:
         method: a key of `dadnet.flow.compute.FLOW_METHODS`.
         size: side of the flow in pixels.
         crop: left, top, width, height in pixels of the frame, or None.
-        align: ``none``, or what the landmarks come from: ``points:`` or ``model:`` and the digest
-            of their file.
+        align: ``none``, or the source of the landmarks: ``points:`` or ``model:`` and the digest of
+            its file.
     """
 
     method: str
@@ -42,12 +42,12 @@ class FlowOptions:
 
 @dataclass(frozen=True)
 class ClipFlow:
-    """The flow of a clip and what it was made from.
+    """The flow of a clip and its frames.
 
     Attributes:
         flow: shape (2, size, size), float32, pixels.
         apex: number of the apex frame, -1 if unknown.
-        onset_image, apex_image: grey, shape (size, size); None for a given flow.
+        onset_image, apex_image: grey, shape (size, size); None for a flow from a file.
     """
 
     flow: Flow
@@ -62,8 +62,8 @@ def make_clip_flow(
     """The flow of one clip, computed from its frames or read from its .npy file.
 
     Args:
-        row: row of the index; ``points`` holds given landmarks of the onset frame, shape (5, 2).
-        options: how.
+        row: row of the index; ``points`` has landmarks of the onset frame, shape (5, 2).
+        options: parameters of the flow.
         landmark_model: file of MediaPipe's Face Landmarker, for ``align`` by a model.
 
     Raises:
@@ -79,11 +79,7 @@ def make_clip_flow(
 def read_clip_frames(
     row: dict[str, Any], options: FlowOptions, landmark_model: Path | None = None
 ) -> tuple[Image, Image, int]:
-    """Onset and apex as grey squares, and the apex' number; every frame is read once.
-
-    Raises:
-        DadnetError: as in :func:`make_clip_flow`.
-    """
+    """Onset and apex as grey squares, and the number of the apex; see :func:`make_clip_flow`."""
     onset_path = Path(row["onset_path"])
     colour = options.align.startswith("model")
     raw = decode_image(onset_path, colour=colour)
@@ -98,7 +94,7 @@ def read_clip_frames(
         matrix = face_matrix(points, options.size)
 
     def prepare(image: Image) -> Image:
-        if image.ndim == 3:  # the weights of the grey that is decoded elsewhere (BT.601)
+        if image.ndim == 3:  # the weights of grey decoding (BT.601)
             image = np.rint(image @ np.array([0.114, 0.587, 0.299])).astype(np.uint8)
         if matrix is not None:
             return warp(image, matrix, options.size)

@@ -16,11 +16,13 @@ from dadnet.base.errors import DadnetError
 Flow = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
-# TV-L1 (Zach, Pock, Bischof 2007) as OpenCV implements it; these are OpenCV's defaults, written
-# out so that a change of the library cannot change our numbers silently. It seeks the flow v that
-# minimises  lambda * |I1(x + v) - I0(x)| + |grad v|  (both summed over the pixels).
+_HALF_MAX = float(np.finfo(np.float16).max)
+
+# TV-L1 (Zach, Pock, Bischof 2007) in OpenCV; these are OpenCV's defaults, explicit here so that a
+# change of the library cannot change our numbers silently. The flow v minimises
+# lambda * |I1(x + v) - I0(x)| + |grad v|  (both summed over the pixels).
 TVL1_PARAMETERS: dict[str, float | int | bool] = {
-    "tau": 0.25,  # step of the dual ascent; 0.25 is the largest that is known to converge
+    "tau": 0.25,  # step of the dual ascent; 0.25 is the largest known to converge
     "lambda": 0.15,  # weight of the data: smaller is smoother
     "theta": 0.3,  # how tightly data and smoothness are coupled
     "nscales": 5,  # levels of the pyramid
@@ -99,6 +101,17 @@ def check_flow(flow: npt.NDArray[np.floating]) -> Flow:
     return np.ascontiguousarray(flow, dtype=np.float32)
 
 
+def to_half(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:
+    """A flow in half precision, as the flow store has it.
+
+    Raises:
+        DadnetError: if a value is beyond half precision.
+    """
+    if np.abs(flow).max() > _HALF_MAX:
+        raise DadnetError(f"flow holds values above {_HALF_MAX:g}")
+    return np.asarray(flow, dtype=np.float16)
+
+
 def resize_flow(flow: npt.NDArray[np.floating], size: int) -> Flow:
     """A flow of side ``size``; the vectors are rescaled with the field.
 
@@ -122,25 +135,8 @@ def resize_flow(flow: npt.NDArray[np.floating], size: int) -> Flow:
     return np.ascontiguousarray(field * scale)
 
 
-def read_frame(path: str | os.PathLike[str], size: int, crop: tuple[int, ...] | None) -> Image:
-    """A frame as a grey square.
-
-    Args:
-        path: image file.
-        size: side of the result in pixels.
-        crop: left, top, width and height in pixels of the image, or None for the whole of it.
-
-    Returns:
-        Grey levels, shape (size, size).
-
-    Raises:
-        DadnetError: if the file cannot be decoded or the crop reaches outside the image.
-    """
-    return square(decode_image(path), size, crop)
-
-
 def decode_image(path: str | os.PathLike[str], *, colour: bool = False) -> Image:
-    """An image file as it is: grey (H, W), or (H, W, 3) blue, green, red.
+    """An image file as grey (H, W), or as (H, W, 3) blue, green, red.
 
     Raises:
         DadnetError: if the file cannot be read or decoded.
@@ -152,7 +148,7 @@ def decode_image(path: str | os.PathLike[str], *, colour: bool = False) -> Image
     kind = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
     try:
         image = cv2.imdecode(data, kind) if data.size else None
-    except cv2.error:  # such as a size that no image can have
+    except cv2.error:  # for example an impossible size
         image = None
     if image is None:
         raise DadnetError(f"frame cannot be decoded: {Path(path).name}")
@@ -180,16 +176,16 @@ def square(image: Image, size: int, crop: tuple[int, ...] | None) -> Image:
 def flow_peak(
     onset: Image, later: Iterable[tuple[int, Image]], onset_number: int = 0
 ) -> tuple[int, Image]:
-    """The frame that moved most since the onset: a stand-in for an apex that is not annotated.
+    """The frame with the largest motion since the onset: a replacement for a missing apex.
 
-    Over a clip the head drifts, often further than the face moves. Its drift is taken as even:
-    from the flow onset -> frame (DIS, at a side of at most 112 pixels) that of the last frame is
-    taken off in the share of the time gone by. What is left rises and falls with the expression;
-    its mean length decides. Of equal frames the first counts; a lone frame is taken as it is.
+    Over a clip the head drifts, often further than the face moves. The drift is assumed to be
+    linear in time: a share of the last frame's flow, by the elapsed time, is subtracted from the
+    flow onset -> frame (DIS, at a side of at most 112 pixels). The rest rises and falls with the
+    expression; the frame with the largest mean length is chosen, the first one of equal frames.
 
     Args:
         onset: grey, shape (S, S).
-        later: number and image of the frames after the onset, in order; each is looked at once.
+        later: number and image of the frames after the onset, in order; read once.
         onset_number: number of the onset.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a network is given of corrupted clips. On its own, so that `results` can know the kinds.
+"""The inputs of a network for corrupted clips; a separate file, since `results` imports no torch.
 
 Axes: N clips, S side of the network's input in pixels.
 """
@@ -19,7 +19,7 @@ def corrupted_inputs(
     corruption: Corruption | None,
     statistics: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """What the network is given of corrupted clips.
+    """The inputs of the network for corrupted clips.
 
     Args:
         flows: pixels at the input size, shape (N, 2, S, S).

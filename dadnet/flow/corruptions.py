@@ -1,9 +1,9 @@
-"""Corruptions of flows: how far do a trained network's figures hold when its input gets worse?
+"""Corruptions of flows, to measure the robustness of a trained network.
 
-Six kinds with five severities each. A kind acts on the flow in pixels, as a worse camera, aligner
-or annotator would, or on the z-scored input, where the z-score would take it out again. Every draw
-is seeded by kind and clip and is shared by the severities of the kind, so that a clip's curve is
-one thing getting worse and not five.
+Six kinds with five severities each, and `retiming` from frames. A kind acts on the flow in pixels,
+like a worse camera, aligner or annotator, or on the z-scored input if the z-score would undo it.
+Draws are seeded by kind and clip and shared by the severities of a kind, so that a clip's curve
+shows one corruption that grows.
 
 Axes: S side of the network's input in pixels.
 """
@@ -20,22 +20,22 @@ from dadnet.base.seeding import seed_hash
 from dadnet.flow.compute import Flow
 from dadnet.flow.faces import TEMPLATE, similarity
 
-# Raised when a kind comes to do something else: what was scored before is then not mixed with it.
+# Raised when a kind changes, so that old and new scores are not mixed.
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class CorruptionKind:
-    """What can go wrong, and how far.
+    """A kind of corruption with its severities.
 
     Attributes:
         severities: from mild to severe.
-        clean: the severity at which nothing happens.
-        worst: beyond the last severity, where the kind stops to mean anything.
-        unit: what a severity counts.
-        acts_on: the flow in pixels at the input size, the z-scored input, or the frames that the
-            flow is computed from (`dadnet.inference.retiming`).
-        meaning: one sentence for a person.
+        clean: the severity without any effect.
+        worst: exclusive limit of the severities.
+        unit: unit of the severity.
+        acts_on: the flow in pixels at the input size, the z-scored input, or the frames of the
+            flow (`dadnet.inference.retiming`).
+        meaning: one sentence of description.
         apply: (field (2, S, S), severity, draws) to (2, S, S); None where frames are needed.
     """
 
@@ -50,7 +50,7 @@ class CorruptionKind:
 
 @dataclass(frozen=True)
 class Corruption:
-    """One kind at one severity; checked when it is made."""
+    """One kind at one severity."""
 
     kind: str
     severity: float
@@ -76,7 +76,7 @@ def suite(kinds: Sequence[str] = ()) -> tuple[Corruption, ...]:
     """The standard corruptions: every severity of the kinds.
 
     Args:
-        kinds: by default all that need no frames.
+        kinds: default: all that need no frames.
 
     Raises:
         DadnetError: if a kind is unknown or named twice.
@@ -94,8 +94,8 @@ def corrupt(field: Flow, corruption: Corruption, clip_id: str) -> Flow:
     """Corrupt one clip.
 
     Args:
-        field: what the kind acts on, shape (2, S, S).
-        corruption: kind and severity; at the kind's clean one the very field is returned.
+        field: flow or input, as `acts_on` of the kind says, shape (2, S, S).
+        corruption: kind and severity; at the clean severity the field itself is returned.
         clip_id: seeds the draws, with the kind.
 
     Returns:
@@ -104,7 +104,7 @@ def corrupt(field: Flow, corruption: Corruption, clip_id: str) -> Flow:
     kind = KINDS[corruption.kind]
     if corruption.severity == kind.clean:
         return field
-    assert kind.apply is not None, "a kind that acts on frames"
+    assert kind.apply is not None, "the kind acts on frames"
     draws = np.random.default_rng(seed_hash("corruption", corruption.kind, clip_id))
     return np.asarray(kind.apply(field, corruption.severity, draws), dtype=np.float32)
 
@@ -139,20 +139,20 @@ def _downsample(field: Flow, severity: float, draws: np.random.Generator) -> Flo
 
 
 def _jitter(field: Flow, severity: float, draws: np.random.Generator) -> Flow:
-    """Onset and apex each missed by `severity` of the time between them, early or late.
+    """Onset and apex, each early or late by `severity` of the time between them.
 
-    The expression is taken to rise from rest at the onset (time 0) to the apex (1) and back (2) as
-    a raised cosine, the head to drift evenly; the drift is the affine part of the flow.
+    Model: the expression is a raised cosine from the onset (time 0) over the apex (1) to the offset
+    (2); the head drifts linearly; the drift is the affine part of the flow.
     """
-    onset, apex = missed(severity, draws)
+    onset, apex = timing_errors(severity, draws)
     drift = affine_part(field)
     expressed = _raised(1 + apex) - _raised(onset)
     jittered: Flow = np.float32(expressed) * (field - drift) + np.float32(1 + apex - onset) * drift
     return jittered
 
 
-def missed(severity: float, draws: np.random.Generator) -> tuple[float, float]:
-    """By how much onset and apex are missed, late above 0, in times from onset to apex."""
+def timing_errors(severity: float, draws: np.random.Generator) -> tuple[float, float]:
+    """Timing errors of onset and apex in times from onset to apex; above 0: late."""
     onset, apex = draws.choice((-severity, severity), 2)
     return float(onset), float(apex)
 
@@ -162,14 +162,7 @@ def _raised(time: float) -> float:
 
 
 def affine_part(field: Flow) -> Flow:
-    """The affine field nearest to a flow in the least squares: shift, turn, zoom and shear.
-
-    Args:
-        field: shape (2, S, S).
-
-    Returns:
-        Shape (2, S, S).
-    """
+    """The least-squares affine field of a flow (2, S, S): shift, turn, zoom and shear."""
     side = field.shape[-1]
     line = np.linspace(-1, 1, side, dtype=np.float64)
     y, x = np.meshgrid(line, line, indexing="ij")
@@ -181,9 +174,9 @@ def affine_part(field: Flow) -> Flow:
 
 
 def _misalignment(field: Flow, severity: float, draws: np.random.Generator) -> Flow:
-    """The five landmarks of the aligner missed by `severity` of the side (standard deviation).
+    """The aligner's five landmarks with errors of `severity` of the side (standard deviation).
 
-    The similarity that the wrong points lead to moves the field and turns its vectors.
+    The resulting wrong similarity moves the field and turns its vectors.
     """
     side = field.shape[-1]
     wrong = TEMPLATE + severity * draws.standard_normal(TEMPLATE.shape)

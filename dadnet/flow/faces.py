@@ -1,8 +1,8 @@
-"""Faces brought to one place and size by five points, forehead kept.
+"""Alignment of faces to one position and size by five points, with the forehead.
 
 One similarity (shift, turn, scale) per clip, from the onset frame, moves all its frames: the
-expression and the head's motion within the clip stay as they are. Points are in pixels: the eyes,
-the tip of the nose and the corners of the mouth, each time the one on the left of the image first.
+expression and the head's motion within the clip do not change. Points are in pixels: the eyes,
+the tip of the nose and the corners of the mouth; of two, the one on the left of the image first.
 """
 
 import csv
@@ -22,8 +22,8 @@ Matrix = npt.NDArray[np.float64]  # (2, 3)
 Image = npt.NDArray[np.uint8]
 Landmarker = Callable[[Image], Points]
 
-# Where the points go, as shares of the side. With eyes a third of the side apart and above the
-# middle, the brows and the forehead, whose units 1, 2 and 4 matter, are inside, and so is the chin.
+# Target positions as shares of the side. With the eyes a third of the side apart and above the
+# middle, the square contains the chin and also brows and forehead, which matter for units 1, 2, 4.
 TEMPLATE: Points = np.array(
     [[0.33, 0.42], [0.67, 0.42], [0.50, 0.64], [0.375, 0.795], [0.625, 0.795]]
 )
@@ -38,17 +38,13 @@ _MESH: tuple[tuple[int, ...], ...] = ((33, 133), (362, 263), (1,), (61,), (291,)
 
 
 def similarity(points: Points, target: Points) -> Matrix:
-    """The similarity that brings points nearest to a target, in the least squares.
-
-    Args:
-        points: shape (N, 2).
-        target: shape (N, 2).
+    """The least-squares similarity from points (N, 2) to a target (N, 2).
 
     Returns:
         Shape (2, 3): rotation with scale, and shift.
 
     Raises:
-        DadnetError: if the points are not finite or all in one place.
+        DadnetError: if the points are not finite or all equal.
 
     Reference: Umeyama, "Least-squares estimation of transformation parameters between two point
     patterns", PAMI 1991, in the plane and without reflection.
@@ -66,7 +62,7 @@ def similarity(points: Points, target: Points) -> Matrix:
 
 
 def face_matrix(points: Points, size: int) -> Matrix:
-    """The similarity from a frame to the aligned square of a side.
+    """The similarity from a frame to the aligned square.
 
     Args:
         points: shape (5, 2), pixels of the frame.
@@ -86,18 +82,15 @@ def face_matrix(points: Points, size: int) -> Matrix:
 
 
 def warp(image: Image, matrix: Matrix, size: int) -> Image:
-    """A frame brought to the square; what lies outside of it repeats its border.
+    """Warp a grey frame (H, W) to the square (size, size); outside, its border is repeated.
 
     Args:
-        image: grey, shape (H, W).
-        matrix: of :func:`face_matrix`.
+        image: the frame.
+        matrix: from :func:`face_matrix`.
         size: side of the square in pixels.
-
-    Returns:
-        Shape (size, size).
     """
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale < 1:  # soften first: fine detail would alias
+    if scale < 1:  # blur first, since fine detail aliases
         sigma = 0.5 * np.sqrt(1 / scale**2 - 1)
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.1)), dtype=np.uint8)
     moved = cv2.warpAffine(
@@ -107,10 +100,7 @@ def warp(image: Image, matrix: Matrix, size: int) -> Image:
 
 
 def read_points(path: Path) -> Mapping[str, Points]:
-    """Given points: a CSV with the columns ``clip_id`` and ``POINT_COLUMNS``.
-
-    Returns:
-        Points of the onset frame by clip id.
+    """Points of the onset frames by clip id, from a CSV of ``clip_id`` and ``POINT_COLUMNS``.
 
     Raises:
         DadnetError: if the file cannot be read, or a line does not fit; it names the line.
@@ -126,9 +116,9 @@ def read_points(path: Path) -> Mapping[str, Points]:
         raise DadnetError(f"landmarks: {path} is no CSV in UTF-8: {error}") from error
     if missing := [c for c in ("clip_id", *POINT_COLUMNS) if c not in header]:
         raise DadnetError(f"landmarks: {path} lacks the columns {', '.join(missing)}")
-    found: dict[str, Points] = {}
+    points: dict[str, Points] = {}
     for line, row in enumerate(rows, start=2):
-        if row["clip_id"] in found:
+        if row["clip_id"] in points:
             raise DadnetError(f"landmarks: {row['clip_id']} is given twice, line {line} of {path}")
         try:
             numbers = [float(row[name]) for name in POINT_COLUMNS]
@@ -136,8 +126,8 @@ def read_points(path: Path) -> Mapping[str, Points]:
             raise DadnetError(
                 f"landmarks: expected ten numbers in line {line} of {path}"
             ) from error
-        found[row["clip_id"]] = np.array(numbers).reshape(5, 2)
-    return found
+        points[row["clip_id"]] = np.array(numbers).reshape(5, 2)
+    return points
 
 
 @lru_cache(maxsize=1)
@@ -145,7 +135,7 @@ def load_landmarker(model: Path) -> Landmarker:
     """MediaPipe's Face Landmarker with a model file; once per process.
 
     Args:
-        model: ``face_landmarker.task`` as MediaPipe offers it; it is never fetched from here.
+        model: MediaPipe's ``face_landmarker.task``; it is never downloaded by this package.
 
     Returns:
         A function from an image (H, W, 3), blue, green, red, to its five points; it raises
@@ -180,10 +170,10 @@ def load_landmarker(model: Path) -> Landmarker:
 
     def landmarks(image: Image) -> Points:
         colours = np.ascontiguousarray(image[..., ::-1])
-        found = detector.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=colours))
-        if not found.face_landmarks:
+        result = detector.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=colours))
+        if not result.face_landmarks:
             raise DadnetError("no face was found in the onset frame")
-        return mesh_points(found.face_landmarks[0], *image.shape[:2])
+        return mesh_points(result.face_landmarks[0], *image.shape[:2])
 
     return landmarks
 
@@ -193,8 +183,7 @@ def mesh_points(mesh: Any, height: int, width: int) -> Points:
 
     Args:
         mesh: 478 points with `x` and `y` as shares of width and height.
-        height: of the image in pixels.
-        width: of the image in pixels.
+        height, width: size of the image in pixels.
     """
-    places = [np.mean([[mesh[i].x, mesh[i].y] for i in group], axis=0) for group in _MESH]
-    return np.asarray(np.array(places) * np.array([width, height]), dtype=np.float64)
+    points = [np.mean([[mesh[i].x, mesh[i].y] for i in group], axis=0) for group in _MESH]
+    return np.asarray(np.array(points) * np.array([width, height]), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The z-score of flows. On its own, so that a prediction need not load what reads datasets."""
+"""The z-score of flows; a separate file, so that a prediction loads no dataset readers."""
 
 from torch import Tensor
 
@@ -10,8 +10,8 @@ def normalise(flow: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> 
 
     Args:
         flow: shape (B, 2, H, W), pixels.
-        statistics: mean and standard deviation, each of shape (2,), or None to take every clip's
-            own over its H*W positions.
+        statistics: mean and standard deviation, each of shape (2,), or None for those of each clip
+            over its H*W positions.
 
     Returns:
         Shape (B, 2, H, W).

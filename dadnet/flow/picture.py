@@ -1,6 +1,6 @@
-"""Contact sheets: onset, apex, flow as a colour wheel and its length, so that a person sees it.
+"""Contact sheets: onset, apex, flow in colours and its length, for visual inspection.
 
-A bad crop, a wrong apex or a flow that is all head motion shows at a glance.
+They show a bad crop, a wrong apex, or a flow that is only head motion.
 """
 
 import cv2
@@ -23,13 +23,13 @@ def colour_wheel(flow: Flow, scale: float) -> Colour:
 
     Args:
         flow: shape (2, H, W), pixels.
-        scale: length in pixels that has full colour; longer ones are shown as it.
+        scale: length in pixels of full colour; longer vectors have it too.
 
     Returns:
-        Shape (H, W, 3): red to the right, and on through yellow-green (down), cyan, violet (up).
+        Shape (H, W, 3): red to the right, yellow-green down, cyan to the left, violet up.
     """
     u, v = flow.astype(np.float32)
-    angle = (np.arctan2(v, u) / (2 * np.pi)) % 1.0  # from the right, on downwards
+    angle = (np.arctan2(v, u) / (2 * np.pi)) % 1.0  # 0 to the right, then downwards
     strength = np.clip(np.hypot(u, v) / max(scale, 1e-9), 0, 1)
     hsv = np.stack([angle * 360, strength, np.ones_like(u)], axis=-1).astype(np.float32)
     bgr = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
@@ -37,7 +37,7 @@ def colour_wheel(flow: Flow, scale: float) -> Colour:
 
 
 def wheel(side: int = TILE) -> Colour:
-    """The key to the colours: each at the place that it points to from the middle."""
+    """The key to the colours: each in its direction from the middle."""
     axis = np.linspace(-1, 1, side, dtype=np.float32)
     u, v = np.meshgrid(axis, axis)
     picture = colour_wheel(np.stack([u, v]), 1.0)
@@ -46,20 +46,15 @@ def wheel(side: int = TILE) -> Colour:
 
 
 def sheet_row(
-    title: str,
-    detail: str,
-    flow: Flow,
-    onset: Image | None = None,
-    apex: Image | None = None,
+    title: str, detail: str, flow: Flow, onset: Image | None = None, apex: Image | None = None
 ) -> Colour:
-    """One clip: onset, apex, flow, length of the flow; a flow that was given has no frames.
+    """One clip: onset, apex, flow, length of the flow.
 
     Args:
-        title: first line, such as the clip's id; printable ASCII is shown, the rest as "?".
+        title: first line, such as the clip's id; characters outside printable ASCII become "?".
         detail: second line.
         flow: shape (2, H, W), pixels.
-        onset: grey, shape (H, W).
-        apex: grey, shape (H, W).
+        onset, apex: grey, shape (H, W); None for a flow from a file.
 
     Returns:
         Shape (TILE + caption, 4 tiles wide, 3).
@@ -84,14 +79,13 @@ def sheet_row(
 
 
 def sheet(rows: list[Colour]) -> Colour:
-    """Rows under one another, below the names of the columns and with the key to the colours."""
+    """The rows of a sheet, below the names of the columns and the key to the colours."""
     head = np.full((2 * _GAP + 72, rows[0].shape[1], 3), 255, dtype=np.uint8)
     for k, name in enumerate(_HEADS):
         left = _GAP + k * (TILE + _GAP)
         cv2.putText(head, name, (left, 74), _FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-    key = wheel(64)
     left = _GAP + 2 * (TILE + _GAP) + TILE - 64
-    head[_GAP : _GAP + 64, left : left + 64] = key
+    head[_GAP : _GAP + 64, left : left + 64] = wheel(64)
     return np.concatenate([head, *rows])
 
 

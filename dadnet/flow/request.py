@@ -1,4 +1,4 @@
-"""What an ingest is asked for, and the index that it works on."""
+"""The flags of an ingest, and its index of clips."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,27 +10,28 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
 from dadnet.datasets.official.layout import ApexRule, Options
-from dadnet.datasets.official.registry import READERS, read_dataset
-from dadnet.datasets.synthetic import __main__ as synthetic
+from dadnet.datasets.official.registry import LAYOUTS, read_dataset
+from dadnet.datasets.synthetic.__main__ import write_dataset
+from dadnet.datasets.synthetic.plan import Parameters
 from dadnet.flow.faces import read_points
 from dadnet.labels.class_sets import known_emotions
 
 
 @dataclass(frozen=True, kw_only=True)
 class IngestFlags:
-    """Where the clips come from and how their flow is made."""
+    """The source of the clips and the parameters of their flow."""
 
     dataset: str | None = None
     """casme2, casme3, casme3c, fourdme, dfme, samm, smic, ckplus, synthetic, synthetic-macro, or
-    with --index the name to give to the dataset."""
+    with --index the name of the dataset."""
     root: Path | None = None
     """Folder of the dataset in its official layout; default data/synthetic for synthetic."""
     annotation: Path | None = None
-    """Annotation file; default: the only one found under --root."""
+    """Annotation file; default: the only one under --root."""
     frames: str = "auto"
     """Folder of the frames, relative to --root; auto looks for the official names."""
     index: Path | None = None
-    """Own table instead: columns subject,label and either flow_path or onset_path,apex_path."""
+    """Table of your clips instead: subject,label and either flow_path or onset_path,apex_path."""
     out: Location | None = None
     """Folder of the flow store; default flows/DATASET. A copy of flows/NAME for a URI s3://.../NAME."""
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1"
@@ -40,25 +41,25 @@ class IngestFlags:
     crop: tuple[int, ...] = ()
     """Cut this box out of every frame first: left,top,width,height in pixels."""
     align: Literal["none", "landmarks"] = "none"
-    """Bring every face to one place and size by five points of its onset frame, forehead kept."""
+    """Align every face to one position and size by five points of its onset frame."""
     landmarks: Path | None = None
     """For --align: a table of the points, columns clip_id,left_eye_x,left_eye_y,right_eye_x,...,
     nose_x,...,mouth_left_x,...,mouth_right_y in pixels of the frame."""
     landmark_model: Path | None = None
     """For --align: the file face_landmarker.task of MediaPipe (the extra `align`) instead."""
     apex: ApexRule = "drop"
-    """A clip whose apex is not annotated is rejected (drop), or the frame in the middle of onset
-    and offset is taken (midpoint), or the one that moved most since the onset (flow-peak)."""
+    """Without an annotated apex: reject the clip (drop), take the frame in the middle of onset and
+    offset (midpoint), or the frame with the largest motion since the onset (flow-peak)."""
     flow_normalisation: Literal["none", "clip", "dataset"] = "none"
-    """For --index with flow_path: what the given flows were normalised on. The audit refuses
-    `dataset`, since test clips shaped it."""
+    """For --index with flow_path: the normalisation of these flows. The audit refuses `dataset`,
+    which depends on test clips."""
     max_rejected: int = 0
-    """Stop with exit status 2 if more clips than this are rejected; those that the dataset's
-    authors leave out as well are not counted."""
+    """Stop with exit status 2 if more clips than this are rejected, without those that the
+    dataset's authors leave out as well."""
     preview: bool = False
     """Also make contact sheets in STORE/preview: onset, apex, flow as colour wheel, its length."""
     workers: int | None = None
-    """Ray Data tasks at once; default all CPUs; 0: in this process, without Ray."""
+    """Number of parallel Ray Data tasks; default all CPUs; 0: in this process, without Ray."""
 
     def __post_init__(self) -> None:
         if self.crop and (len(self.crop) != 4 or min(self.crop) < 0 or min(self.crop[2:]) < 1):
@@ -80,11 +81,11 @@ class IngestFlags:
 
 
 def with_points(index: ClipIndex, path: Path | None) -> ClipIndex:
-    """The index with the column ``points``; a clip without given points is rejected."""
+    """The index with the column ``points``; a clip without points is rejected."""
     if path is None:
         return index
-    given = read_points(path)
-    has = index.clips["clip_id"].isin(list(given)).to_numpy()
+    points = read_points(path)
+    has = index.clips["clip_id"].isin(list(points)).to_numpy()
     clips = index.clips[has].reset_index(drop=True)
     if clips.empty:
         raise DadnetError(f"landmarks: {path} has points of none of the {len(has)} clips")
@@ -93,12 +94,12 @@ def with_points(index: ClipIndex, path: Path | None) -> ClipIndex:
         for clip_id in index.clips.loc[~has, "clip_id"]
     )
     index = replace(index, clips=clips, rejected=(*index.rejected, *without))
-    index.clips["points"] = [given[str(clip_id)].tolist() for clip_id in clips["clip_id"]]
+    index.clips["points"] = [points[str(clip_id)].tolist() for clip_id in clips["clip_id"]]
     return index
 
 
 def read_index(flags: IngestFlags) -> ClipIndex:
-    """The index that the flags ask for.
+    """The index of the clips that the flags select.
 
     Raises:
         DadnetError: if the flags contradict each other or nothing usable is found.
@@ -111,15 +112,15 @@ def read_index(flags: IngestFlags) -> ClipIndex:
         root = flags.root
         if root is None and flags.dataset == "synthetic":
             root = Path("data") / "synthetic"
-            synthetic.write_dataset(root)
-        if root is None and flags.dataset in READERS:
+            write_dataset(root, Parameters())
+        if root is None and flags.dataset in LAYOUTS:
             raise DadnetError(f"root: expected the folder of {flags.dataset}, got none")
         options = Options(flags.apex, flags.frames, flags.annotation)
         index = read_dataset(flags.dataset, root or Path(), options)
     else:
         raise DadnetError(
             f"expected --dataset NAME --root DIR or --index FILE.csv; datasets are "
-            f"{', '.join(READERS)}"
+            f"{', '.join(LAYOUTS)}"
         )
     index = _known_labels(index)
     if index.clips.empty:
@@ -131,7 +132,7 @@ def read_index(flags: IngestFlags) -> ClipIndex:
 
 
 def _known_labels(index: ClipIndex) -> ClipIndex:
-    """Reject the clips whose label no class set of their dataset knows."""
+    """Reject clips whose label is unknown to every class set of their dataset."""
     known = {name: sorted(known_emotions(name)) for name in set(index.clips["dataset"])}
     named = zip(index.clips["dataset"], index.clips["emotion"], strict=True)
     # A clip may have several emotions, joined by "+".

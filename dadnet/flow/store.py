@@ -1,7 +1,7 @@
 """The flow store: a folder of Parquet with one row per clip, and `card.json`.
 
-The flow column is Arrow's canonical fixed-shape tensor of float16, so that pyarrow, pandas and
-duckdb read the files without this package. There is one row group per subject.
+The flow column is Arrow's fixed-shape tensor of float16: pyarrow, pandas and duckdb read the files
+without this package. There is one row group per subject.
 """
 
 import hashlib
@@ -19,10 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location
+from dadnet.base.location import Location, location, write_over
 from dadnet.base.remote import RemotePath, StorageError
 from dadnet.flow.compute import resize_flow
-from dadnet.flow.memory import free_memory
 
 CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
@@ -32,6 +31,9 @@ META_COLUMNS = [
 ]  # fmt: skip
 _FRAME_COLUMNS = {"onset", "apex", "offset"}
 
+_MEMINFO = Path("/proc/meminfo")
+_GROUP = Path("/sys/fs/cgroup")
+
 Flows = npt.NDArray[np.float16]
 
 
@@ -40,7 +42,7 @@ class FlowStore:
     """A loaded store.
 
     Attributes:
-        card: what went in and what was rejected; parameters; digest.
+        card: counts, rejected clips, parameters, digest.
         clips: one row per clip, columns `META_COLUMNS`, sorted by subject and clip.
         flows: shape (N, 2, H, W), float16, pixels; row i belongs to clip i.
     """
@@ -61,7 +63,7 @@ def flow_digest(flow: Flows) -> str:
 
 
 def store_digest(clips: pd.DataFrame, normalisation: str) -> str:
-    """Hash of what a store means: its clips with labels, parts and flows, in any order."""
+    """Hash of a store's content: its clips with labels, parts and flows, in any order."""
     columns = ["clip_id", "subject", "emotion", "part", "flow_digest"]
     rows = sorted("\t".join(row) for row in clips[columns].astype(str).itertuples(index=False))
     text = json.dumps({"schema": 1, "normalisation": normalisation, "clips": rows})
@@ -69,12 +71,7 @@ def store_digest(clips: pd.DataFrame, normalisation: str) -> str:
 
 
 def flow_table(clips: pd.DataFrame, flows: Flows) -> pa.Table:
-    """Arrow table of clips and flows.
-
-    Args:
-        clips: columns `META_COLUMNS`, N rows.
-        flows: shape (N, 2, H, W), float16.
-    """
+    """Arrow table of clips (columns `META_COLUMNS`, N rows) and flows (N, 2, H, W), float16."""
     arrays = [
         pa.array(clips[c].to_numpy(), pa.int64())
         if c in _FRAME_COLUMNS
@@ -89,12 +86,7 @@ def flow_table(clips: pd.DataFrame, flows: Flows) -> pa.Table:
 
 
 def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
-    """Write one Parquet file, one row group per table, atomically.
-
-    Args:
-        path: file that appears whole or not at all.
-        tables: tables of :func:`flow_table`; at least one.
-    """
+    """Write one Parquet file atomically, with one row group per table of :func:`flow_table`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     writer: pq.ParquetWriter | None = None
     try:
@@ -119,13 +111,9 @@ def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
 
 
 def write_card(store: Path, card: Mapping[str, Any]) -> None:
-    """Write `card.json` atomically: with it, the store is complete."""
-    temporary = store / f".{CARD}.{os.getpid()}.tmp"
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(card, stream, indent=1, sort_keys=True, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(store / CARD)
+    """Write `card.json`, which makes the store complete, atomically."""
+    text = json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False)
+    write_over(store / CARD, text.encode())
 
 
 def read_card(store: str | Location) -> dict[str, Any]:
@@ -160,11 +148,11 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
         Table with columns `META_COLUMNS`, and flows of shape (N, 2, H, W).
 
     Raises:
-        DadnetError: if the file is not a whole Parquet file of ours.
+        DadnetError: if the file is damaged or not a flow file.
     """
     try:
         with pq.ParquetFile(_source(path)) as file:
-            # Row group by row group into one array: a set is not in memory twice while it is read.
+            # One row group after the other into one array, so that the set is in memory once.
             kind = file.schema_arrow.field("flow").type
             flows = np.empty((file.metadata.num_rows, *kind.shape), np.float16)
             tables, start = [], 0
@@ -186,12 +174,24 @@ def _source(path: Location) -> Any:
     return pa.BufferReader(path.read_bytes()) if isinstance(path, RemotePath) else path
 
 
-def _check_memory(store: Location, names: Sequence[str]) -> None:
-    """Refuse a store that does not fit, before hours are lost to swapping.
+def free_memory() -> int | None:
+    """Bytes available without swapping, within the container's limit; None if unknown."""
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return None
+    fields = {name: rest.split()[0] for name, _, rest in (line.partition(":") for line in lines)}
+    free = int(fields["MemAvailable"]) * 1024
+    try:
+        limit = (_GROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_GROUP / "memory.current").read_text(encoding="ascii"))
+    except OSError:  # the container has no limit
+        return free
+    return free if limit == "max" else min(free, max(0, int(limit) - used))
 
-    Raises:
-        DadnetError: if it is larger than the memory that is free here.
-    """
+
+def _check_memory(store: Location, names: Sequence[str]) -> None:
+    """Refuse a store that is larger than the free memory, before hours of swapping."""
     free = free_memory()
     if free is None:
         return
@@ -206,7 +206,7 @@ def _check_memory(store: Location, names: Sequence[str]) -> None:
             shape = file.schema_arrow.field("flow").type.shape
             needed += 2 * file.metadata.num_rows * int(np.prod(shape))
         except (OSError, KeyError, AttributeError, pa.ArrowException):
-            return  # reading it says what is wrong
+            return  # the reader reports the error
     if needed > free:
         raise DadnetError(
             f"flow store: {store} takes {needed / 1e9:.1f} GB of memory as float16, "
@@ -222,10 +222,10 @@ def load_flow_store(store: str | Location) -> FlowStore:
         DadnetError: if it is incomplete, unreadable, or not what its card says.
     """
     card = read_card(store)
-    place, names = location(store), list(card["files"])
-    _check_names(place, names)
-    _check_memory(place, names)
-    parts = [read_flow_file(place / name) for name in names]
+    folder, names = location(store), list(card["files"])
+    _check_names(folder, names)
+    _check_memory(folder, names)
+    parts = [read_flow_file(folder / name) for name in names]
     clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
     flows = np.concatenate([flows for _, flows in parts]) if len(parts) > 1 else parts[0][1]
     for clip_id, expected, flow in zip(clips["clip_id"], clips["flow_digest"], flows, strict=True):
@@ -237,13 +237,13 @@ def load_flow_store(store: str | Location) -> FlowStore:
 
 
 def publish_store(store: Path, target: RemotePath) -> bool:
-    """Copy a complete store to object storage, its card last: with it, the copy is complete.
+    """Copy a complete store to object storage; the card comes last and completes the copy.
 
     Returns:
-        False if the same store is there already.
+        False if the target has the same store already.
 
     Raises:
-        DadnetError: if another store is there.
+        DadnetError: if the target has another store.
     """
     card = read_card(store)
     if (target / CARD).exists():
@@ -258,11 +258,11 @@ def publish_store(store: Path, target: RemotePath) -> bool:
 
 
 def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
-    """Several stores as one, for protocols over several datasets.
+    """One store from several, for protocols over several datasets.
 
     Args:
-        stores: of different clips; one alone is given back as it is.
-        size: side in pixels that flows of different sizes are brought to.
+        stores: stores without common clips; a single one is returned unchanged.
+        size: side in pixels to which flows of different sizes are resized.
 
     Raises:
         DadnetError: if a clip is in two of them, or there is none.
@@ -276,7 +276,7 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     if len({array.shape[1:] for array in arrays}) > 1:
         arrays = [np.stack([resize_flow(f, size) for f in a]).astype(np.float16) for a in arrays]
     kinds = {str(store.card["parameters"]["normalisation"]) for store in stores}
-    # The audit looks at one word: the first of them that it refuses, if there is any.
+    # The audit reads one word: the first one that it refuses, if there is any.
     normalisation = next((k for k in sorted(kinds) if k not in ("none", "clip")), min(kinds))
     digests = sorted(store.digest for store in stores)
     digest = hashlib.sha256(json.dumps({"joined": digests}).encode()).hexdigest()[:16]
@@ -292,7 +292,7 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
 
 def _check_names(store: Location, names: Sequence[str]) -> None:
     for name in names:
-        if Path(name).name != name or name in ("", ".."):  # not a way out of its folder
+        if Path(name).name != name or name in ("", ".."):  # no path out of the folder
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
         path = store / name
         if isinstance(path, Path) and path.resolve().parent != path.parent.resolve():

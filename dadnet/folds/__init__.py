@@ -1,1 +1,1 @@
-"""Clips with labels, the protocols' folds, the audit, and what a fold may see."""
+"""Clips with labels, the folds of the protocols, the audit, and the data of one fold."""

@@ -1,4 +1,4 @@
-"""The audit: refuses to train where test information could reach a decision (invariant 1)."""
+"""The audit: it refuses a plan in which test information could reach a decision (invariant 1)."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -28,15 +28,14 @@ def audit(
         folds: the plan.
         classes: every class of the class set.
         config: selection and normalisation.
-        store_normalisation: what the flows of the store were normalised on before they came here:
-            ``none``, ``clip`` or ``dataset``.
+        store_normalisation: normalisation of the stored flows: ``none``, ``clip`` or ``dataset``.
         teacher_subjects: subjects that the teacher was trained on; ``dataset/*`` for all of a set.
 
     Returns:
-        One line that says what was checked; it goes into every record.
+        One line about the checks, for every record.
 
     Raises:
-        AuditError: at the first leak; one line that names the fold and the subjects.
+        AuditError: at the first leak; one line with the fold and the subjects.
     """
     _normalisation(store_normalisation)
     _one_clip_two_subjects(clips, "clip_id", "one clip id")
@@ -64,15 +63,15 @@ def _key(subject: str) -> str:
 
 
 def _some(names: Iterable[str]) -> str:
-    found = sorted(names)
-    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    names = sorted(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _normalisation(store_normalisation: str) -> None:
     if store_normalisation not in ("none", "clip"):
         raise AuditError(
             "audit: the flows of this store were normalised on "
-            f"'{store_normalisation}', so test clips shaped them; expected none or clip"
+            f"'{store_normalisation}', so they depend on test clips; expected none or clip"
         )
 
 
@@ -101,7 +100,7 @@ def _two_sides(folds: tuple[Fold, ...], selection: str) -> None:
 
 
 def _coverage(clips: pd.DataFrame, folds: tuple[Fold, ...], protocol: str) -> None:
-    """Every subject is tested once, by the rule of the protocol."""
+    """Every subject is tested exactly once, as the protocol requires."""
     if protocol == "official":
         parts = clips[clips["part"].str.startswith("test")].groupby("subject")["part"].nunique()
         if len(both := parts[parts > 1]):
@@ -111,7 +110,7 @@ def _coverage(clips: pd.DataFrame, folds: tuple[Fold, ...], protocol: str) -> No
     wrong = {s for s in clips["subject"].unique() if tested[_key(s)] != 1}
     if wrong:
         raise AuditError(
-            f"audit: protocol {protocol} tests every subject once; not so {_some(wrong)}"
+            f"audit: protocol {protocol} tests every subject once, but here not {_some(wrong)}"
         )
     for fold in folds if protocol == "cross-dataset" else ():
         sides = [{dataset_of(_key(s)) for s in side} for side in (fold.test, fold.fit)]
@@ -152,5 +151,5 @@ def _missing_class(clips: pd.DataFrame, folds: tuple[Fold, ...], classes: tuple[
             what = "no clip of" if nowhere else "no clip without"
             raise AuditError(
                 f"audit: fold {fold.name}: fit has {what} {_some(nowhere or everywhere)}; "
-                "a class set without it, or another protocol, is needed"
+                "expected a class set without it, or another protocol"
             )

@@ -24,25 +24,23 @@ from dadnet.labels.class_sets import get_class_set
 from dadnet.labels.targets import multi_label
 from dadnet.labels.tasks import Task, names_in, task_of
 
-__all__ = ["MicroExpressionDataset", "normalise"]
-
 
 @dataclass(frozen=True, eq=False)
 class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
     """All clips of a class set, resident in memory.
 
     ``dataset[i]`` is the normalised flow of clip i, shape (2, S, S) float32, and its class index
-    (of several labels: 0 and 1 of each), so that an ordinary ``DataLoader`` works on it. The
+    (with several labels: 0 or 1 of each), so that an ordinary ``DataLoader`` works with it. The
     training engine reads `flows` and `labels`.
 
     Attributes:
-        clips: one row per clip: clip_id, subject, part, label (class name, or those of its labels
-            as in `dadnet.labels.tasks`), flow_digest.
+        clips: one row per clip: clip_id, subject, part, label (as text, see
+            `dadnet.labels.tasks`), flow_digest.
         flows: shape (N, 2, S, S), float16, pixels.
-        labels: shape (N,), int64, index into `classes`; of several labels (N, K), float32.
-        classes: class or label names in their fixed order, K.
-        dropped: clips that the class set leaves out, counted per emotion or reason.
-        source: hash of what the labels were read from, where the store's own does not cover it.
+        labels: shape (N,), int64, index into `classes`; with several labels (N, K), float32.
+        classes: K class or label names in fixed order.
+        dropped: number of clips that the class set leaves out, by emotion or reason.
+        source: hash of the labels' column, if the digest of the store does not cover it.
     """
 
     clips: pd.DataFrame
@@ -62,7 +60,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
             store: the loaded store.
             class_set: name of the class set.
             input_size: side S in pixels; vectors are rescaled with the field.
-            shuffle_seed: permute the labels over the clips (a control at chance), or None.
+            shuffle_seed: seed of a permutation of the labels (a control at chance), or None.
 
         Raises:
             DadnetError: if the class set is unknown, an emotion is unknown to it, or no clip is
@@ -77,17 +75,17 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         texts = store.clips[chosen.column]
         named = zip(store.clips["dataset"], texts, store.clips["clip_id"], strict=True)
         label = pd.Series([sets[d].label(e, c) for d, e, c in named], dtype=object)
-        kept = label.notna().to_numpy()
-        if not kept.any():
-            raise DadnetError(f"class set {class_set} leaves none of the {len(kept)} clips")
-        clips = store.clips.loc[kept, ["clip_id", "subject", "part", "flow_digest"]]
-        clips = clips.assign(label=label[kept]).reset_index(drop=True)
+        used = label.notna().to_numpy()
+        if not used.any():
+            raise DadnetError(f"class set {class_set} leaves none of the {len(used)} clips")
+        clips = store.clips.loc[used, ["clip_id", "subject", "part", "flow_digest"]]
+        clips = clips.assign(label=label[used]).reset_index(drop=True)
         if shuffle_seed is not None:
             order = np.random.default_rng(seed_hash("shuffle-labels", shuffle_seed))
             clips["label"] = clips["label"].to_numpy()[order.permutation(len(clips))]
-        same = bool(kept.all()) and store.flows.shape[1:] == (2, input_size, input_size)
-        flows = store.flows if same else _resized(store.flows, np.flatnonzero(kept), input_size)
-        reasons = texts[~kept].map(chosen.why_dropped)
+        same = bool(used.all()) and store.flows.shape[1:] == (2, input_size, input_size)
+        flows = store.flows if same else _resized(store.flows, np.flatnonzero(used), input_size)
+        reasons = texts[~used].map(chosen.why_dropped)
         return cls(
             clips=clips,
             flows=torch.from_numpy(flows),
@@ -106,23 +104,23 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         return len(self.clips)
 
     def share_flows_of(self, other: "MicroExpressionDataset") -> None:
-        """Take the equal flows of a copy for ours, such as those in a node's shared memory."""
+        """Use the equal flows of a copy, for example in a node's shared memory."""
         assert self.flows_digest == other.flows_digest
         object.__setattr__(self, "flows", other.flows)
 
     @cached_property
     def flows_digest(self) -> str:
-        """Hash of the flows, by those of the stored ones: 16 hexadecimal digits."""
+        """Hash of the flows, from the digests of the stored ones: 16 hexadecimal digits."""
         parts = [*self.clips["flow_digest"], str(self.flows.shape[-1])]
         return hashlib.sha256(",".join(parts).encode()).hexdigest()[:16]
 
     def __getstate__(self) -> dict[str, Any]:
-        # As an array the flows travel out of band: all processes of a node share one copy.
+        # An array is sent out of band, so all processes of a node share one copy.
         return {**self.__dict__, "flows": self.flows.numpy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         with warnings.catch_warnings():
-            # The shared array is read-only, and so is the use we make of it.
+            # The shared array is read-only; it is never written.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             flows = torch.from_numpy(state["flows"])
         self.__dict__.update({**state, "flows": flows})
@@ -133,14 +131,14 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         return flow[0], label if label.ndim else int(label)
 
     def rows(self, subjects: tuple[str, ...]) -> Tensor:
-        """Indices of the clips of these subjects, rising, shape (n,), int64."""
+        """Sorted indices of the clips of these subjects, shape (n,), int64."""
         mask = self.clips["subject"].isin(list(subjects)).to_numpy()
         return torch.from_numpy(np.flatnonzero(mask))
 
     def counts(self) -> dict[str, Any]:
-        """Clips per class or label, in class order, for a person to read."""
-        found = Counter(name for text in self.clips["label"] for name in names_in(text))
-        return {name: found[name] for name in self.classes}
+        """Number of clips per class or label, in class order."""
+        counts = Counter(name for text in self.clips["label"] for name in names_in(text))
+        return {name: counts[name] for name in self.classes}
 
 
 def _labels(texts: pd.Series, classes: tuple[str, ...], several: bool) -> Tensor:
@@ -155,8 +153,8 @@ def _hash_of(clip_ids: pd.Series, texts: pd.Series) -> str:
 
 
 def _resized(flows: Flows, rows: npt.NDArray[np.intp], size: int) -> Flows:
-    """Some flows at another size, one at a time: no second copy, and none at full precision."""
-    found = np.empty((len(rows), 2, size, size), np.float16)
-    for place, row in enumerate(rows):
-        found[place] = resize_flow(flows[row], size)
-    return found
+    """Some flows at another size, resized one by one to save memory."""
+    resized = np.empty((len(rows), 2, size, size), np.float16)
+    for position, row in enumerate(rows):
+        resized[position] = resize_flow(flows[row], size)
+    return resized

@@ -1,8 +1,8 @@
-"""A dataset whose test clips cannot be reached: what a search is given (invariant 1).
+"""A dataset without the labels of its test clips: the dataset of a search (invariant 1).
 
-The labels are not only out of use, they are not there: `hidden_label` in the tensor, which no loss
-survives, and in the table a value that raises when it is looked at. Choosing the rows raises too,
-so that not even a prediction of a test clip can be made.
+The labels are removed: the tensor has `hidden_label` in their place, with which no loss can be
+computed, and the table has a value that raises an error on any use. Selecting the rows raises as
+well, so a search cannot even predict a test clip.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.labels.targets import hidden_label
 
 
-class VeiledLabel:
-    """Stands where the label of a test clip was; every look at it raises `TestLabelError`."""
+class HiddenLabel:
+    """Replaces the label of a test clip in the table; every use raises `TestLabelError`."""
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise TestLabelError("the label of a test clip was read during a search")
+        raise TestLabelError("a search read the label of a test clip")
 
     __str__ = __repr__ = __format__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
@@ -28,43 +28,34 @@ class VeiledLabel:
 
 
 @dataclass(frozen=True, eq=False)
-class VeiledDataset(MicroExpressionDataset):
-    """A dataset without the labels of some subjects.
+class HiddenLabelsDataset(MicroExpressionDataset):
+    """A dataset without the labels of `hidden_subjects`."""
 
-    Attributes:
-        veiled: the subjects.
-    """
-
-    veiled: frozenset[str] = frozenset()
+    hidden_subjects: frozenset[str] = frozenset()
 
     def rows(self, subjects: tuple[str, ...]) -> Tensor:
-        """Indices of the clips of these subjects; raises `TestLabelError` for a veiled one."""
-        if hidden := sorted(self.veiled & set(subjects)):
-            raise TestLabelError(
-                f"test clips of {', '.join(hidden[:3])} were asked for in a search"
-            )
+        """Indices of the clips of these subjects; raises `TestLabelError` for a hidden one."""
+        if hidden := sorted(self.hidden_subjects & set(subjects)):
+            raise TestLabelError(f"a search requested test clips of {', '.join(hidden[:3])}")
         return super().rows(subjects)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         subject = str(self.clips["subject"].iloc[index])
-        if subject in self.veiled:
-            raise TestLabelError(f"a test clip of {subject} was asked for in a search")
+        if subject in self.hidden_subjects:
+            raise TestLabelError(f"a search requested a test clip of {subject}")
         return super().__getitem__(index)
 
 
-def veil(dataset: MicroExpressionDataset, subjects: Iterable[str]) -> VeiledDataset:
-    """The dataset without the labels of these subjects; flows are shared, not copied.
-
-    Args:
-        dataset: with all labels.
-        subjects: the test subjects of a fold.
-    """
+def hide_labels(dataset: MicroExpressionDataset, subjects: Iterable[str]) -> HiddenLabelsDataset:
+    """The dataset without the labels of these subjects; flows are shared, not copied."""
     hidden = frozenset(subjects)
-    mask = dataset.clips["subject"].isin(hidden).to_numpy(copy=True)  # torch wants to own it
+    mask = dataset.clips["subject"].isin(hidden).to_numpy(copy=True)  # torch needs a writable array
     named = dataset.clips["label"].astype(object).to_numpy(copy=True)
-    named[mask] = VeiledLabel()
+    named[mask] = HiddenLabel()
     labels = dataset.labels.clone()
     labels[mask] = hidden_label(labels)
-    kept = {field.name: getattr(dataset, field.name) for field in fields(MicroExpressionDataset)}
+    others = {field.name: getattr(dataset, field.name) for field in fields(MicroExpressionDataset)}
     clips = dataset.clips.drop(columns="label").assign(label=named)
-    return VeiledDataset(**{**kept, "labels": labels, "clips": clips}, veiled=hidden)
+    return HiddenLabelsDataset(
+        **{**others, "labels": labels, "clips": clips}, hidden_subjects=hidden
+    )

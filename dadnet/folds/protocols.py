@@ -1,4 +1,4 @@
-"""Protocols: rules from the clips of a dataset to folds of disjoint subjects."""
+"""Protocols: rules that split the clips of a dataset into folds of disjoint subjects."""
 
 import warnings
 from collections.abc import Callable
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from sklearn.model_selection import StratifiedGroupKFold
 
 Subjects = tuple[str, ...]
-# Tries at a validation part that holds every class; each gives round(1 / val_fraction) candidates.
-_VAL_TRIES = 10
+# Draws of a validation part with every class; each has round(1 / val_fraction) candidates.
+_VAL_DRAWS = 10
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One training: who is trained on, who may choose the epoch, who is tested.
+    """The subjects of one training: for fitting, for the choice of the epoch, for the test.
 
     Attributes:
         name: the test subject (`loso`, `cde`), ``official``, the test dataset (`cross-dataset`) or
             the number of the group (`group-kfold`).
-        fit: subjects that are trained on.
-        val: subjects that may choose the epoch; empty with selection `last`; the test subjects
+        fit: training subjects.
+        val: subjects for the choice of the epoch; empty with selection `last`; the test subjects
             with `oracle`.
-        test: subjects that are scored once, afterwards.
+        test: subjects that are scored once, after training.
     """
 
     name: str
@@ -46,7 +46,7 @@ def make_folds(clips: pd.DataFrame, config: DataConfig, seed: int) -> tuple[Fold
     Args:
         clips: one row per clip: subject, label, part.
         config: protocol, selection and val_fraction.
-        seed: the experiment's seed; a fold depends on it and on its own name alone.
+        seed: the experiment's seed; a fold depends only on it and on the fold's name.
 
     Raises:
         DadnetError: if the clips cannot be folded by this protocol.
@@ -79,14 +79,14 @@ def _official(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
         raise DadnetError(
             f"protocol official: expected train and test clips, got {len(train)} and {len(test)}"
         )
-    given = _subjects(clips[parts == "val"])
-    return [_fold("official", train, _subjects(test), config, seed, given_val=given)]
+    val = _subjects(clips[parts == "val"])
+    return [_fold("official", train, _subjects(test), config, seed, official_val=val)]
 
 
 def _cde(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
     """Composite database evaluation: LOSO over the union (Micro-Expressions Grand Challenge 2019).
 
-    In each fold all clips of all datasets but the one subject's are trained on.
+    Each fold trains on all clips of all datasets except those of one subject.
     """
     _need_datasets(clips, "cde")
     return _loso(clips, config, seed)
@@ -102,7 +102,7 @@ def _cross_dataset(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[F
 
 
 def _group_kfold(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
-    """Groups of subjects with about the same shares of the classes, drawn by the seed."""
+    """Random groups of subjects with about equal class shares."""
     clips = clips.sort_values(["subject", "label"], kind="stable")
     number = clips["subject"].nunique()
     if number <= config.num_folds:
@@ -121,7 +121,7 @@ def _group_kfold(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fol
     folds = []
     for k, (train, test) in enumerate(splits, start=1):
         subjects = _subjects(clips.iloc[test])
-        if not subjects:  # an unlucky draw: the classes are dealt so that a group stays empty
+        if not subjects:  # possible with an unlucky distribution of the classes
             raise DadnetError(
                 f"protocol group-kfold: group {k} is empty; expected fewer num_folds than "
                 f"{config.num_folds}"
@@ -159,24 +159,24 @@ def _fold(
     test: Subjects,
     config: DataConfig,
     seed: int,
-    given_val: Subjects = (),
+    official_val: Subjects = (),
 ) -> Fold:
     val: Subjects = ()
     if config.selection == "oracle":
         val = test
     elif config.selection == "inner":
-        val = given_val or carve_val(train, config.val_fraction, seed_hash("val", seed, name))
+        val = official_val or carve_val(train, config.val_fraction, seed_hash("val", seed, name))
     held_out = () if config.selection == "oracle" else val
     fit = tuple(s for s in _subjects(train) if s not in set(held_out))
     return Fold(name, fit, val, test)
 
 
 def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
-    """Subjects of the training side for validation: about `fraction` of its clips.
+    """Training subjects for validation, with about `fraction` of the clips.
 
-    Out of seeded stratified group splits it takes the one that leaves every class (of several
-    labels: each one, and clips without it) on both sides if there is one, and among those the one
-    whose share of clips is nearest to `fraction`.
+    Among seeded stratified group splits, those with every class on both sides come first (with
+    several labels: each label, and clips without it), then the one with a share of clips nearest
+    to `fraction`.
 
     Args:
         train: one row per training clip: subject, label.
@@ -197,10 +197,10 @@ def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
     if splits < 2:
         raise DadnetError("selection inner: expected at least 2 training subjects per fold")
     best: tuple[tuple[int, int, float], Subjects] | None = None
-    for attempt in range(_VAL_TRIES):
+    for attempt in range(_VAL_DRAWS):
         splitter = _stratified_groups(splits, seed + attempt)
         with warnings.catch_warnings():
-            # A class with fewer clips than splits: `_rank` sees to it as far as it can be.
+            # A class with fewer clips than splits: `_rank` handles it as far as possible.
             warnings.filterwarnings("ignore", "The least populated class")
             candidates = list(splitter.split(train, labels, subjects))
         for fit_rows, val_rows in candidates:
@@ -212,7 +212,7 @@ def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
 
 
 def _stratified_groups(splits: int, seed: int) -> "StratifiedGroupKFold":
-    # scikit-learn takes a second to load, and a worker, which is sent its folds, never needs it.
+    # scikit-learn takes a second to load, and workers receive finished folds.
     from sklearn.model_selection import StratifiedGroupKFold
 
     return StratifiedGroupKFold(splits, shuffle=True, random_state=seed % (2**32))

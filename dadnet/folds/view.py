@@ -1,4 +1,4 @@
-"""What goes into the training of a fold and what comes out: its view of the clips, its outcome."""
+"""Input and output of a fold's training: its view of the clips, and the trained fold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ CURVES = ("train_loss", "alignment", "learning_rate", "val_uf1", "val_uar", "val
 
 @dataclass(frozen=True, eq=False)
 class FoldView:
-    """What the trainer may see of a fold.
+    """The data of a fold that the trainer receives.
 
     Attributes:
         name: the fold's name.
         flows: all clips' flows, shape (N, 2, S, S), float16; shared by all folds.
-        labels: shape (N,), int64; of several labels (N, K), float32. `hidden_label` for every
+        labels: shape (N,), int64; with several labels (N, K), float32. `hidden_label` for every
             clip outside fit and val.
-        fit: rows trained on, shape (n,).
-        val: rows that may choose the epoch, shape (m,); empty with selection `last`.
+        fit: rows for training, shape (n,).
+        val: rows for the choice of the epoch, shape (m,); empty with selection `last`.
         num_classes: number of classes or labels.
         flows_digest: hash of the flows.
     """
@@ -69,7 +69,7 @@ def _resident(dataset: MicroExpressionDataset, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class TrainedFold:
-    """The outcome of a fold's training.
+    """The result of a fold's training.
 
     Attributes:
         name: the fold's name.
@@ -77,7 +77,7 @@ class TrainedFold:
         statistics: mean and standard deviation of the fit clips where the experiment normalises
             by them, else None.
         chosen_epoch: the epoch of the weights, counted from 1.
-        epochs_run: epochs trained.
+        epochs_run: number of trained epochs.
         curves: one value per epoch for each of `CURVES` and, where stages are aligned, each of
             `alignment_stage_<n>`; NaN where there is none.
     """

@@ -1,5 +1,5 @@
-"""What a trained network does with its clips: where it looks, which channels it weighs, what its
-gradient branches see, and how near its features have come to the teacher's.
+"""Inspection of a trained network: its spatial transformer, channel attention, gradient branches,
+and the distance of its features from the teacher's.
 
 Axes: N clips, S input size, C channels, H, W rows and columns, L directions, P points, J bins.
 """
@@ -26,15 +26,16 @@ _BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What a network does with some clips.
+class Inspection:
+    """Internal values of a network for some clips.
 
     Attributes:
-        theta: of the spatial transformer, shape (N, 2, 3); None without it.
+        theta: matrices of the spatial transformer, shape (N, 2, 3); None without it.
         channels: weights of each channel attention, from the first, shape (N, C) each.
-        maps: the gradient branch of the last block of each stage: its absolute value, mean over
-            channels, shape (N, H, W) each.
-        shares: how much of the block's depthwise output it is, by root mean squares, (N, stages).
+        maps: absolute output of the gradient branch of each stage's last block, mean over channels,
+            shape (N, H, W) each.
+        shares: share of this branch in the block's depthwise output, by root mean squares,
+            (N, stages).
     """
 
     theta: FloatArray | None
@@ -44,55 +45,55 @@ class Look:
 
 
 @torch.no_grad()
-def look(network: nn.Module, inputs: Tensor) -> Look:
-    """Watch a network as it classifies clips.
+def inspect_network(network: nn.Module, inputs: Tensor) -> Inspection:
+    """Record the internal values of a network as it classifies clips.
 
     Args:
-        network: a MicroFlowNeXt; it is put into evaluation mode.
+        network: a MicroFlowNeXt; it is set to evaluation mode.
         inputs: z-scored, shape (N, 2, S, S), on the network's device.
 
     Raises:
-        DadnetError: if it is another network.
+        DadnetError: if the network is of another type.
     """
     if not isinstance(network, MicroFlowNeXt):
         raise DadnetError(f"explain: expected a MicroFlowNeXt, got a {type(network).__name__}")
     network.eval()
-    watched: dict[str, list[Tensor]] = {}
+    outputs: dict[str, list[Tensor]] = {}
     hooks = [
-        module.register_forward_hook(_watch_channels(watched, f"channels {number}"))
+        module.register_forward_hook(_record_channels(outputs, f"channels {number}"))
         for number, module in enumerate(
             m for m in network.modules() if isinstance(m, ChannelAttention)
         )
     ]
     for number, stage in enumerate(network.stages):
         block = list(stage.children())[-1]
-        hooks.append(block.register_forward_hook(_watch_gradient(watched, str(number))))
+        hooks.append(block.register_forward_hook(_record_gradient(outputs, str(number))))
     try:
         thetas = [network(batch).theta for batch in torch.split(inputs, _BATCH)]
     finally:
         for hook in hooks:
             hook.remove()
-    found = {name: torch.cat(parts).double().cpu().numpy() for name, parts in watched.items()}
+    values = {name: torch.cat(parts).double().cpu().numpy() for name, parts in outputs.items()}
     stages = range(len(network.stages))
-    return Look(
+    return Inspection(
         None if thetas[0] is None else torch.cat(thetas).double().cpu().numpy(),
-        tuple(found[name] for name in sorted(found) if name.startswith("channels")),
-        tuple(found[f"map {stage}"] for stage in stages),
-        np.stack([found[f"share {stage}"] for stage in stages], axis=1),
+        tuple(values[name] for name in sorted(values) if name.startswith("channels")),
+        tuple(values[f"map {stage}"] for stage in stages),
+        np.stack([values[f"share {stage}"] for stage in stages], axis=1),
     )
 
 
-def _watch_channels(watched: dict[str, list[Tensor]], name: str) -> Any:
-    def hook(module: ChannelAttention, given: tuple[Tensor, ...], _: Tensor) -> None:
-        summary = torch.cat([given[0].mean((2, 3)), given[0].amax((2, 3))], dim=1)
-        watched.setdefault(name, []).append(module.fc(summary))
+def _record_channels(outputs: dict[str, list[Tensor]], name: str) -> Any:
+    def hook(module: ChannelAttention, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        summary = torch.cat([inputs[0].mean((2, 3)), inputs[0].amax((2, 3))], dim=1)
+        outputs.setdefault(name, []).append(module.fc(summary))
 
     return hook
 
 
-def _watch_gradient(watched: dict[str, list[Tensor]], stage: str) -> Any:
-    def hook(module: GradientAwareBlock, given: tuple[Tensor, ...], _: Tensor) -> None:
-        x = given[0]
+def _record_gradient(outputs: dict[str, list[Tensor]], stage: str) -> Any:
+    def hook(module: GradientAwareBlock, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        x = inputs[0]
         plain, branch = module.dwconv, module.grad_conv
         assert plain.bias is not None
         assert branch.bias is not None
@@ -101,8 +102,8 @@ def _watch_gradient(watched: dict[str, list[Tensor]], stage: str) -> Any:
             gradient_magnitude(x), branch.weight, branch.bias
         )
         sizes = [part.square().mean((1, 2, 3)).sqrt() for part in (edges, smooth)]
-        watched.setdefault(f"map {stage}", []).append(edges.abs().mean(1))
-        watched.setdefault(f"share {stage}", []).append(sizes[0] / (sizes[0] + sizes[1] + 1e-12))
+        outputs.setdefault(f"map {stage}", []).append(edges.abs().mean(1))
+        outputs.setdefault(f"share {stage}", []).append(sizes[0] / (sizes[0] + sizes[1] + 1e-12))
 
     return hook
 
@@ -110,7 +111,8 @@ def _watch_gradient(watched: dict[str, list[Tensor]], stage: str) -> Any:
 def theta_numbers(theta: FloatArray) -> FloatArray:
     """Angle, zoom and shift of affine matrices.
 
-    The sampling grid maps target to source: a zoom above 1 looks at a larger part of the field.
+    The sampling grid maps target to source: with a zoom above 1 it covers a larger part of the
+    field.
 
     Args:
         theta: shape (N, 2, 3).
@@ -148,18 +150,18 @@ class Density:
 def projected_densities(
     before: DADNet, after: DADNet, inputs: Tensor, seed: int
 ) -> tuple[Density, ...]:
-    """Project the features of every aligned stage along the direction that was most apart.
+    """Densities of the features of every aligned stage, along the direction of largest distance.
 
     Args:
-        before: with its initial weights.
-        after: with its trained ones.
+        before: the network with its initial weights.
+        after: the network with its trained weights.
         inputs: z-scored, shape (N, 2, S, S).
-        seed: of the directions.
+        seed: seed of the directions.
     """
-    # A new adapter has no statistics yet: it takes the clips', as in the first step of training.
-    first = _features(before, inputs, own_statistics=True)
-    last = _features(after, inputs, own_statistics=False)
-    found = []
+    # A new adapter has no statistics yet: it uses those of the clips, as in the first step.
+    first = _features(before, inputs, batch_statistics=True)
+    last = _features(after, inputs, batch_statistics=False)
+    densities = []
     for stage in before.alignment_stages:
         sides = (*first[stage], *last[stage])  # (P, C) each: student, teacher, student, teacher
         draws = generator("explain-directions", seed, stage)
@@ -168,7 +170,7 @@ def projected_densities(
             float(gswd(student, teacher, directions=directions))
             for student, teacher in (sides[:2], sides[2:])
         )
-        lines = [(side @ directions.T) for side in sides[:2]]  # (P, L)
+        lines = [side @ directions.T for side in sides[:2]]  # (P, L)
         apart = (lines[0].mean(0) - lines[1].mean(0)).square()
         apart += (lines[0].std(0, correction=0) - lines[1].std(0, correction=0)).square()
         along = directions[int(apart.argmax())]
@@ -177,7 +179,7 @@ def projected_densities(
         high = max(float(np.quantile(p, 0.999, method="higher")) for p in points)
         edges = np.linspace(low, max(high, low + 1e-9), NUM_BINS + 1)
         heights = [np.histogram(p, bins=edges)[0] / (len(p) * np.diff(edges)) for p in points]
-        found.append(
+        densities.append(
             Density(
                 stage,
                 (distances[0], distances[1]),
@@ -186,15 +188,15 @@ def projected_densities(
                 (heights[2], heights[3]),
             )
         )
-    return tuple(found)
+    return tuple(densities)
 
 
 def _features(
-    model: DADNet, inputs: Tensor, *, own_statistics: bool
+    model: DADNet, inputs: Tensor, *, batch_statistics: bool
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """Points of student and adapted teacher of every aligned stage, shape (P, C) each."""
     model.eval()
-    model.adapters.train(own_statistics)
+    model.adapters.train(batch_statistics)
     student: dict[int, list[Tensor]] = {}
     teacher: dict[int, list[Tensor]] = {}
     for batch in torch.split(inputs, _BATCH):

@@ -1,4 +1,4 @@
-"""What a foreign checkpoint is: layout, size and switches, read off names and shapes."""
+"""Layout, size and switches of an imported checkpoint, from the names and shapes of its weights."""
 
 import math
 from collections.abc import Mapping
@@ -15,33 +15,33 @@ FIRST, SECOND, OURS = "first public layout", "second public layout", "layout of 
 _LOCALISATION = 16  # channels in front of the spatial transformer's first linear layer
 
 
-class ForeignModel(NamedTuple):
-    """The network that a checkpoint was saved from."""
+class ImportedModel(NamedTuple):
+    """The network of a checkpoint."""
 
     model: ModelConfig
     num_classes: int
     layout: str
 
 
-def describe_foreign(
+def describe_weights(
     weights: Mapping[str, Tensor],
     *,
     branch: Branch | None,
     input_size: int | None,
     flow_correction: FlowCorrection | None,
     stn: bool,
-) -> ForeignModel:
-    """Find the architecture of one stream of a checkpoint.
+) -> ImportedModel:
+    """The architecture of one stream of a checkpoint.
 
     Args:
-        weights: name: tensor.
-        branch: the stream, where there are two.
-        input_size: side of the input in pixels; None: by the spatial transformer.
+        weights: tensors by name.
+        branch: the stream, if there are two.
+        input_size: side of the input in pixels; None: from the spatial transformer.
         flow_correction: None: that of the layout.
-        stn: False leaves a stored spatial transformer out.
+        stn: False ignores a stored spatial transformer.
 
     Raises:
-        DadnetError: if it is no MicroFlowNeXt of a known size, or something is not told.
+        DadnetError: if it is no MicroFlowNeXt of a known size, or the input size is unknown.
     """
     stream = stream_of(weights, branch)
     shapes = {name: tuple(value.shape) for name, value in stream.items()}
@@ -58,16 +58,16 @@ def describe_foreign(
         micro_size=_size(shapes),  # type: ignore[arg-type]
         input_size=_input_size(shapes, input_size),
         flow_correction=flow_correction or ("similarity" if layout == FIRST else "inverse"),
-        # The public head attends to pooled features; alone, a clip is one token.
+        # The public head attends to pooled features, with one token for a single clip.
         head="pooled" if attention else "linear",
         stn=has_stn,
         channel_attention="downsample_layers.1.1.fc.0.weight" in shapes,
     )
-    return ForeignModel(model, shapes["head.weight"][0], layout)
+    return ImportedModel(model, shapes["head.weight"][0], layout)
 
 
 def _layout(weights: Mapping[str, Tensor]) -> str:
-    """By names that only one layout has."""
+    """The layout, from names that only one layout has."""
     names = " ".join(weights)
     if ".sobel_" in names:
         return FIRST
@@ -90,18 +90,18 @@ def _size(shapes: Mapping[str, tuple[int, ...]]) -> str:
     )
 
 
-def _input_size(shapes: Mapping[str, tuple[int, ...]], given: int | None) -> int:
-    told = None
+def _input_size(shapes: Mapping[str, tuple[int, ...]], size: int | None) -> int:
+    stored = None
     if "fc_loc.0.weight" in shapes:
-        told = 4 * math.isqrt(shapes["fc_loc.0.weight"][1] // _LOCALISATION)
-    if given is None and told is None:
+        stored = 4 * math.isqrt(shapes["fc_loc.0.weight"][1] // _LOCALISATION)
+    if size is None and stored is None:
         raise DadnetError(
-            "convert: expected --input-size PIXELS, since there is no spatial transformer that "
-            "would tell it"
+            "convert: expected --input-size PIXELS, since the checkpoint has no spatial "
+            "transformer that determines it"
         )
-    if given is not None and told is not None and given // 4 * 4 != told:
+    if size is not None and stored is not None and size // 4 * 4 != stored:
         raise DadnetError(
-            f"convert: input_size {given} contradicts the spatial transformer, which was made for "
-            f"{told} to {told + 3}"
+            f"convert: input_size {size} contradicts the spatial transformer, which is for sizes "
+            f"from {stored} to {stored + 3}"
         )
-    return given or told or 0
+    return size or stored or 0

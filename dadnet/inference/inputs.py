@@ -1,4 +1,4 @@
-"""What `predict` can read: a flow, two frames, a folder of either, or a flow store."""
+"""The inputs of `predict`: a flow, two frames, a folder of either, or a flow store."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,23 +10,29 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
-from dadnet.flow.compute import TVL1_PARAMETERS, check_flow, compute_flow, read_frame
-from dadnet.inference.predictor import to_half
+from dadnet.flow.compute import (
+    TVL1_PARAMETERS,
+    check_flow,
+    compute_flow,
+    decode_image,
+    square,
+    to_half,
+)
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _STORE_CARD = "card.json"
-# What is known here of the parameters of a store; frames are refused where there is more to them.
+# Supported parameters of a store; with other ones frames are refused.
 _KNOWN = {"method", "size", "crop", "normalisation", "tvl1", "opencv"}
 _ABSENT: tuple[object, ...] = (None, "none", False, "", [], {})
 
 
 @dataclass(frozen=True, eq=False)
 class InputClip:
-    """One clip to be classified.
+    """One clip to classify.
 
     Attributes:
-        name: its clip id, or its path as it was given.
-        subject: whose it is; empty: not known.
+        name: its clip id, or its path.
+        subject: its subject; empty: unknown.
         flow: shape (2, H, W), pixels.
     """
 
@@ -37,22 +43,22 @@ class InputClip:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """All clips of one call, and what was left out."""
+    """All clips of one call, and warnings about files that were left out."""
 
     clips: tuple[InputClip, ...]
     warnings: tuple[str, ...] = ()
 
 
 def read_inputs(paths: Sequence[Path], flow: Mapping[str, Any], input_size: int) -> Inputs:
-    """Read what was given on the command line.
+    """Read the paths of the command line.
 
     Args:
         paths: one or more .npy files, the onset and the apex frame, a folder, or a flow store.
-        flow: parameters by which frames become flow, from the model's card; empty: not known.
-        input_size: side of the flow of frames where the card does not tell it.
+        flow: parameters of the flows, from the model's card; empty: unknown.
+        input_size: side of the flow of frames if the card has none.
 
     Raises:
-        DadnetError: if it is none of these, or a file cannot be used.
+        DadnetError: if a path is none of these, or a file cannot be used.
     """
     for path in paths:
         if not path.exists():
@@ -74,7 +80,7 @@ def read_inputs(paths: Sequence[Path], flow: Mapping[str, Any], input_size: int)
 
 
 def _from_store(path: Path) -> Inputs:
-    from dadnet.flow.store import load_flow_store  # pyarrow, only where it is needed
+    from dadnet.flow.store import load_flow_store  # pyarrow, only when needed
 
     store = load_flow_store(path)
     rows = zip(store.clips["clip_id"], store.clips["subject"], store.flows, strict=True)
@@ -122,13 +128,13 @@ def _pairs(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 def _from_array(path: Path, name: str) -> InputClip:
     try:
-        found = np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DadnetError(f"input: {path} cannot be read as a .npy array: {reason}") from error
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise DadnetError(f"input: expected an array of numbers in {path}")
-    return InputClip(name, "", _usable(found, path))
+    return InputClip(name, "", _usable(array, path))
 
 
 def _from_frames(
@@ -138,7 +144,7 @@ def _from_frames(
     size = int(flow.get("size") or input_size)
     crop = tuple(flow["crop"]) if flow.get("crop") else None
     try:
-        frames = [read_frame(path, size, crop) for path in (onset, apex)]
+        frames = [square(decode_image(path), size, crop) for path in (onset, apex)]
         field = compute_flow(frames[0], frames[1], str(flow.get("method") or "tvl1"))
     except DadnetError as error:
         raise DadnetError(f"input: {onset} and {apex}: {error}") from error
@@ -148,14 +154,14 @@ def _from_frames(
 def _usable(field: npt.NDArray[np.floating], path: Path) -> npt.NDArray[np.floating]:
     try:
         checked = check_flow(field)
-        to_half(checked)  # what is beyond half precision is named with its file
+        to_half(checked)  # to report values beyond half precision with their file
         return checked
     except DadnetError as error:
         raise DadnetError(f"input: {path}: {error}") from error
 
 
 def _check_parameters(flow: Mapping[str, Any]) -> None:
-    """Refuse frames whose flow would be made otherwise than that of the training."""
+    """Refuse frames if their flow would differ from that of the training."""
     more = {k: v for k, v in flow.items() if k not in _KNOWN and v not in _ABSENT}
     if flow.get("tvl1") not in (None, TVL1_PARAMETERS):
         more["tvl1"] = flow["tvl1"]
@@ -171,6 +177,6 @@ def _frame_warnings(flow: Mapping[str, Any], input_size: int) -> tuple[str, ...]
     if flow.get("method"):
         return ()
     return (
-        "the weights do not say how their flows were made: TV-L1 of the whole frames at "
-        f"{input_size} x {input_size} is taken",
+        "the weights have no parameters of their flows; used here: TV-L1 of the whole frames at "
+        f"{input_size} x {input_size}",
     )

@@ -1,15 +1,15 @@
-"""The model file: weights of one network, and a card with all that a prediction depends on.
+"""The model file: weights of one network, and a card with everything that a prediction needs.
 
-Teachers, kept folds and converted checkpoints share it: one safetensors file whose metadata holds
-the card as JSON. Class names, input size and normalisation come from the card, so a prediction
-cannot use others; nothing in the file can run code.
+Teachers, folds with kept weights and converted checkpoints share this format: one safetensors file
+with the card as JSON in its metadata. Class names, input size and normalisation come from the card,
+so a prediction cannot use wrong ones. Nothing in the file can run code.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 CARD = "dadnet_card"
 SCHEMA = 1
-ALL_SUBJECTS = "*"  # as in `ckplus/*`: which subjects of the set were seen is not known
-_LARGEST_INPUT = 4096  # pixels; beyond it a card is damaged, and would ask for terabytes
+ALL_SUBJECTS = "*"  # as in `ckplus/*`: the training subjects of the set are unknown
+_LARGEST_INPUT = 4096  # pixels; a larger value means a damaged card
 
 Kind = Literal["teacher", "fold", "converted"]
 Pair = tuple[float, float]
@@ -41,25 +41,24 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What is known of a network's weights.
+    """Description of a network's weights.
 
     Attributes:
-        kind: a macro teacher, a fold of an experiment, or a converted foreign checkpoint.
+        kind: a macro teacher, a fold of an experiment, or a converted checkpoint.
         model: the architecture, a dual one as a `baseline`.
         classes: class or label names, in the order of the outputs.
-        normalisation: statistics of the z-score: of each clip itself, or of the fit clips.
+        normalisation: statistics of the z-score: of each clip, or of the fit clips.
         statistics: mean and standard deviation of the fit clips, each (u, v) in pixels at the
-            input size; None where every clip has its own.
-        subjects: every subject that shaped the weights or chose the epoch; ``dataset/*`` for all
-            of a set; empty: not known.
-        data_digest: digest of the flow store; empty: not known.
-        made_from: digest of what the weights follow from: the experiment of a fold, data and
-            settings of a teacher, the bytes of a converted file.
-        flow: parameters of the flow store, by which frames become flow; empty: not known.
-        metrics: what was reached on the validation subjects.
+            input size; None with statistics of each clip.
+        subjects: all fit and val subjects; ``dataset/*`` for all of a set; empty: unknown.
+        data_digest: digest of the flow store; empty: unknown.
+        made_from: digest of the origin: the experiment of a fold, data and settings of a teacher,
+            the bytes of a converted file.
+        flow: parameters of the flow store; empty: unknown.
+        metrics: figures on the validation subjects.
         origin: further facts, such as dataset, class set, fold, epoch, versions.
         weights_digest: hash of the weights, 16 hexadecimal digits.
-        multi_label: whether each output is a label by itself.
+        multi_label: each output is a label by itself.
     """
 
     kind: Kind
@@ -89,7 +88,7 @@ class ModelCard:
             raise DadnetError("card: expected statistics with normalisation fit, and only there")
 
     def to_json(self) -> str:
-        """The card as JSON; what was not there at first is left out at its default."""
+        """The card as JSON; newer fields are left out at their default."""
         card = {"schema": SCHEMA, **asdict(self)}
         if not self.multi_label:
             del card["multi_label"]
@@ -136,7 +135,7 @@ class TrainedModel:
         Raises:
             DadnetError: if the weights do not fit the architecture of the card.
         """
-        with torch.device("meta"):  # neither memory nor draws for weights that are replaced
+        with torch.device("meta"):  # no memory or random draws for weights that are replaced
             network = build_network(self.card.model, len(self.card.classes), None)
         expected = network.state_dict()
         _check_shapes(self.weights, expected)
@@ -144,16 +143,15 @@ class TrainedModel:
         return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def statistics(self) -> tuple[Tensor, Tensor] | None:
-        """Mean and standard deviation as `dadnet.folds.dataset.normalise` takes them."""
+        """Mean and standard deviation as for `dadnet.flow.normalisation.normalise`."""
         if self.card.statistics is None:
             return None
         mean, std = self.card.statistics
         return torch.tensor(mean), torch.tensor(std)
 
     def save(self, path: Location) -> None:
-        """Write the file atomically; the card gets the hash of the weights."""
-        known = {**asdict(self.card), "model": self.card.model}
-        card = ModelCard(**{**known, "weights_digest": weights_digest(self.weights)})
+        """Write the file atomically; the hash of the weights is added to the card."""
+        card = replace(self.card, weights_digest=weights_digest(self.weights))
         save_weights(path, self.network(), {CARD: card.to_json()})
 
 
@@ -161,8 +159,8 @@ def load_model_file(path: Path) -> TrainedModel:
     """Read a file of :meth:`TrainedModel.save` and check it against its card.
 
     Raises:
-        DadnetError: if there is none, it is damaged, it has no card, or its weights are others
-            than the card says.
+        DadnetError: if it is missing or damaged, has no card, or has other weights than its card
+            says.
     """
     weights, metadata = load_weights(path)
     if CARD not in metadata:
@@ -174,7 +172,7 @@ def load_model_file(path: Path) -> TrainedModel:
     try:
         model = TrainedModel(weights, ModelCard.from_json(metadata[CARD]), str(path))
         if weights_digest(weights) != model.card.weights_digest:
-            raise DadnetError("the weights are not those that the card tells of")
+            raise DadnetError("the weights are not those of the card")
         model.network()
         if not all(bool(value.isfinite().all()) for value in weights.values()):
             raise DadnetError("the weights hold values that are not finite")
@@ -186,12 +184,12 @@ def load_model_file(path: Path) -> TrainedModel:
 def build_network(
     model: ModelConfig, num_classes: int, draws: torch.Generator | None
 ) -> MicroFlowNeXt | BaselineNetwork:
-    """The lone network of a configuration: of a dual one the student.
+    """The single network of a configuration; of a dual one, the student.
 
     Args:
         model: the architecture; `micro_size` is its size.
         num_classes: number of classes.
-        draws: source of the initial weights; None: torch's own.
+        draws: generator of the initial weights; None: torch's default.
 
     Raises:
         DadnetError: if the input size does not fit.
@@ -216,9 +214,9 @@ def build_network(
 def _check_shapes(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Raise unless names, shapes and kinds of number are exactly those expected."""
     for name in sorted({*weights, *expected}):
-        given, wanted = (_shape(tensors.get(name)) for tensors in (weights, expected))
-        if given != wanted:
-            raise DadnetError(f"expected {name} as {wanted}, got {given}")
+        actual, wanted = (_shape(tensors.get(name)) for tensors in (weights, expected))
+        if actual != wanted:
+            raise DadnetError(f"expected {name} as {wanted}, got {actual}")
 
 
 def _shape(tensor: Tensor | None) -> str:

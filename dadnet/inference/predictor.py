@@ -1,4 +1,4 @@
-"""Predicting with trained networks: one, or an ensemble whose probabilities are averaged."""
+"""Predictions of one trained network, or of an ensemble with averaged probabilities."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
-from dadnet.flow.compute import check_flow, resize_flow
+from dadnet.flow.compute import check_flow, resize_flow, to_half
 from dadnet.flow.normalisation import normalise
 from dadnet.inference.model_file import TrainedModel, load_model_file
 from dadnet.labels.targets import to_probabilities
@@ -19,19 +19,18 @@ from dadnet.labels.tasks import task_of, text_of
 Probabilities = npt.NDArray[np.float64]
 Field = npt.NDArray[np.floating]
 
-_HALF_MAX = float(np.finfo(np.float16).max)
-# In evaluation mode clips do not mix, so this changes memory and speed alone.
+# In evaluation mode clips are independent, so this changes only memory and speed.
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a clip was taken for.
+    """The prediction for a clip.
 
     Attributes:
-        label: name of the most probable class; of several labels, those that are more probable
-            than not, joined by "+", or ``none``.
-        confidence: its probability; of several labels, the smallest one of their decisions.
+        label: name of the most probable class; with several labels, those with a probability of at
+            least 0.5, joined by "+", or ``none``.
+        confidence: its probability; with several labels, the smallest one of their decisions.
         probabilities: probability of every class or label, by name, in the order of the outputs.
     """
 
@@ -44,8 +43,8 @@ class Predictor:
     """One or several trained networks with the same classes.
 
     Args:
-        models: the networks; each resizes and normalises the flows as its own card says.
-        device: where to compute.
+        models: the networks; each resizes and normalises the flows by its own card.
+        device: torch's name of the device.
 
     Raises:
         DadnetError: if there is none, or their classes differ.
@@ -88,7 +87,7 @@ class Predictor:
         return next(iter(self.predict_many([flow])))
 
     def predict_many(self, flows: Iterable[Field]) -> Iterator[Prediction]:
-        """Classify clips one after the other, in batches; a clip's figures are its own alone.
+        """Classify clips in batches; a clip's prediction does not depend on the other clips.
 
         Args:
             flows: as in :meth:`predict`; sizes may differ.
@@ -106,13 +105,13 @@ class Predictor:
             yield from self._named(self.probabilities(batch))
 
     def probabilities(self, flows: Sequence[Field]) -> Probabilities:
-        """Probabilities of classes or labels, the mean of the models'.
+        """Probabilities of classes or labels, the mean over the models.
 
         Args:
             flows: N flows as in :meth:`predict`.
 
         Returns:
-            Shape (N, K); of classes, rows sum to 1.
+            Shape (N, K); for classes, rows sum to 1.
         """
         prepared: dict[tuple[int, int], Tensor] = {}
         total = np.zeros((len(flows), len(self.classes)))
@@ -133,9 +132,9 @@ class Predictor:
             network(normalise(part.to(self.device).float(), statistics)).logits
             for part in torch.split(flows, _BATCH)
         ]
-        found: Probabilities
-        found = to_probabilities(torch.cat(logits).double(), self.task).cpu().numpy()
-        return found
+        probabilities: Probabilities
+        probabilities = to_probabilities(torch.cat(logits).double(), self.task).cpu().numpy()
+        return probabilities
 
     def _named(self, probabilities: Probabilities) -> Iterator[Prediction]:
         for row, decision in zip(probabilities, self.task.decide(probabilities), strict=True):
@@ -156,11 +155,11 @@ def _device(name: str) -> torch.device:
 
 
 def prepare(flow: Field, stored: int, input_size: int) -> npt.NDArray[np.float16]:
-    """A flow as training saw it: by way of the flow store's size and its half precision.
+    """A flow as in training: resized by way of the flow store's size and half precision.
 
     Args:
         flow: shape (2, H, W) or (H, W, 2), pixels.
-        stored: side of the flows in the store that the model was trained from; 0: not known.
+        stored: side of the flows in the model's flow store; 0: unknown.
         input_size: side S of the model's input.
 
     Returns:
@@ -175,19 +174,8 @@ def prepare(flow: Field, stored: int, input_size: int) -> npt.NDArray[np.float16
     return to_half(resize_flow(to_half(field), input_size))
 
 
-def to_half(field: Field) -> npt.NDArray[np.float16]:
-    """A field in half precision, as the flow store keeps it.
-
-    Raises:
-        DadnetError: if a value is beyond half precision.
-    """
-    if np.abs(field).max() > _HALF_MAX:
-        raise DadnetError(f"flow holds values above {_HALF_MAX:g}")
-    return np.asarray(field, dtype=np.float16)
-
-
 def stored_size(model: TrainedModel) -> int:
-    """Side of the flows in the store that the model was trained from; 0: not known."""
+    """Side of the flows in the model's flow store; 0: unknown."""
     return int(model.card.flow.get("size") or 0)
 
 
@@ -200,23 +188,23 @@ def load_model(weights: str | Path | Sequence[str | Path], *, device: str = "cpu
     'surprise'
 
     Args:
-        weights: a model file, several, or the folder of an experiment in the ledger whose folds
-            were kept: all of them are averaged.
+        weights: one or several model files, or the folder of an experiment in the ledger with kept
+            weights; all of them are averaged.
         device: torch's name of the device.
 
     Raises:
         DadnetError: if a file cannot be used, or the classes differ.
     """
-    given = [weights] if isinstance(weights, str | Path) else list(weights)
-    files = [file for path in given for file in find_weights(Path(path))]
+    paths = [weights] if isinstance(weights, str | Path) else list(weights)
+    files = [file for path in paths for file in find_weights(Path(path))]
     return Predictor([load_model_file(file) for file in files], device)
 
 
 def find_weights(path: Path) -> list[Path]:
-    """The model files that a path stands for: itself, or those of an experiment's folder.
+    """The model file of a path, or those of an experiment's folder.
 
     Raises:
-        DadnetError: if a folder holds none.
+        DadnetError: if a folder has none.
     """
     if not path.is_dir():
         return [path]

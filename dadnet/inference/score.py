@@ -1,4 +1,4 @@
-"""What a trained network says of clips: probabilities, and the student's pooled features."""
+"""Outputs of a trained network for clips: probabilities, and the student's pooled features."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from dadnet.folds.dataset import normalise
+from dadnet.flow.normalisation import normalise
 from dadnet.labels.targets import to_probabilities
 from dadnet.labels.tasks import Task
 from dadnet.models import DADNet
@@ -16,7 +16,7 @@ from dadnet.models.precision import matrix_units
 
 Probabilities = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float64]
-# Evaluation runs in batches of this many clips; in evaluation mode clips do not mix.
+# Clips per batch; in evaluation mode clips are independent.
 EVAL_BATCH = 64
 
 
@@ -27,43 +27,31 @@ def score(
     *,
     task: Task,
 ) -> Probabilities:
-    """Probabilities of the classes or labels of clips; a clip's do not depend on the others'.
+    """Probabilities of the classes or labels of clips, each independent of the other clips.
 
     Args:
-        model: a network of this package; it is put into evaluation mode. Of a dual one only the
-            student is run: the teacher has no say in a prediction.
+        model: a network of this package; it is set to evaluation mode. Of a dual network only the
+            student is run.
         flows: shape (N, 2, S, S), pixels, on the model's device.
-        statistics: as in :func:`dadnet.folds.dataset.normalise`.
-        task: what the network was trained for.
+        statistics: as in :func:`dadnet.flow.normalisation.normalise`.
+        task: task of the network.
 
     Returns:
-        Shape (N, K), float64; of classes, rows sum to 1.
+        Shape (N, K), float64; for classes, rows sum to 1.
     """
     return score_inputs(model, _inputs(flows, statistics), task=task)
 
 
 def score_inputs(model: nn.Module, inputs: Iterable[Tensor], *, task: Task) -> Probabilities:
-    """Probabilities of clips that are normalised already; see :func:`score`.
-
-    Args:
-        model: a network of this package.
-        inputs: batches of any size, shape (B, 2, S, S), on the model's device.
-        task: what the network was trained for.
-    """
+    """Probabilities of normalised clips, in batches (B, 2, S, S) of any size; see :func:`score`."""
     parts = [to_probabilities(out.logits.double(), task) for out in _outputs(model, inputs)]
     return torch.cat(parts).cpu().numpy()
 
 
 def pooled_features(
-    model: nn.Module,
-    flows: Tensor,
-    statistics: tuple[Tensor, Tensor] | None = None,
+    model: nn.Module, flows: Tensor, statistics: tuple[Tensor, Tensor] | None = None
 ) -> Features:
-    """The student's pooled features, before its linear layer; arguments as of :func:`score`.
-
-    Returns:
-        Shape (N, D), float64.
-    """
+    """The student's features before its linear layer, (N, D); arguments as in :func:`score`."""
     parts = [out.pooled.double() for out in _outputs(model, _inputs(flows, statistics))]
     return torch.cat(parts).cpu().numpy()
 

@@ -1,4 +1,4 @@
-"""Action units as text: the many spellings of the annotations in one."""
+"""Action units as text: one spelling for the many of the annotations."""
 
 import re
 
@@ -11,12 +11,9 @@ _STATIC = re.compile(r"\(k\)", re.IGNORECASE)
 def clean_units(text: str) -> str:
     """Units joined by "+": ``AU4, L12 (k)`` becomes ``4``.
 
-    Sides and levels are kept (``L12``, ``14A``); units marked ``(k)`` in 4DME were there before
-    the expression and are left out; alternatives (``12 or 14``) are joined by "|". Text that is
-    none of this is given back as it is.
-
-    Args:
-        text: the cell.
+    Sides and levels stay (``L12``, ``14A``); units marked ``(k)`` in 4DME existed before the
+    expression and are left out; alternatives (``12 or 14``) are joined by "|". Other text is
+    returned unchanged.
     """
     words = re.sub(r"\s*\bor\b\s*", "|", text.strip(), flags=re.IGNORECASE)
     words = re.sub(r"\s+\(", "(", words)
@@ -41,15 +38,10 @@ def _unit(word: str) -> str:
 
 
 def coded_units(text: str) -> tuple[frozenset[int], frozenset[int]] | None:
-    """Numbers of the units that moved, and of those of which one or the other did.
+    """Numbers of the units of a cell, and of its alternatives (``12|14``), of which one moved.
 
-    Sides and levels do not count. Both are empty where nothing was coded.
-
-    Args:
-        text: the cell, cleaned or not.
-
-    Returns:
-        None if the text is no list of units.
+    Sides and levels are ignored. Both sets are empty if nothing was coded; the result is None if
+    the text is not a list of units.
     """
     sure: set[int] = set()
     unsure: set[int] = set()

@@ -17,13 +17,12 @@ class ClassSet:
 
     Attributes:
         name: name of the set, such as ``3class``.
-        classes: class names in the order that the model's outputs have.
-        mapping: class of each emotion that is used.
-        dropped: emotions that are known and left out.
-        left_out: ids of clips that are left out whatever their emotion, each with the reason.
+        classes: class names in the order of the model's outputs.
+        mapping: class of each used emotion.
+        dropped: known emotions that are left out.
+        left_out: ids of clips that are left out for another reason, with this reason.
 
-    A clip with several emotions (``positive+surprise``) has no single class and is left out, if
-    all of them are known.
+    A clip with several known emotions (``positive+surprise``) has no single class and is left out.
     """
 
     name: str
@@ -41,16 +40,9 @@ class ClassSet:
             raise DadnetError(f"class set {self.name}: the mapping does not give the classes")
         if both := sorted(self.dropped & set(self.mapping)):
             raise DadnetError(f"class set {self.name}: mapped and dropped: {', '.join(both)}")
-        object.__setattr__(self, "mapping", MappingProxyType(dict(self.mapping)))
-        object.__setattr__(self, "left_out", MappingProxyType(dict(self.left_out)))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # A mapping proxy cannot be pickled, and class sets travel to workers.
-        parts = (self.name, self.classes, dict(self.mapping), self.dropped, dict(self.left_out))
-        return ClassSet, parts
 
     def label(self, emotion: str, clip_id: str = "") -> str | None:
-        """Class of an emotion; None if the set leaves it, or the clip, out.
+        """Class of an emotion; None if the set leaves the emotion or the clip out.
 
         Raises:
             DadnetError: if the emotion is neither mapped nor known to be left out.
@@ -61,7 +53,7 @@ class ClassSet:
         raise DadnetError(f"class set {self.name}: unknown emotion {emotion!r}; it knows {known}")
 
     def why_dropped(self, emotion: str) -> str:
-        """What a clip that is left out is counted under."""
+        """The reason under which a clip that is left out is counted."""
         return emotion
 
     def unknown(self, emotions: Iterable[str]) -> set[str]:
@@ -71,12 +63,12 @@ class ClassSet:
 
 
 class _Entry(NamedTuple):
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
         emotions: the emotions of each class, in class order.
-        dropped: those left out.
-        left_out: clips left out, with the reason.
+        dropped: emotions that are left out.
+        left_out: clips that are left out, with the reason.
     """
 
     emotions: Mapping[str, str]
@@ -119,9 +111,8 @@ _NOT_IN_MEGC = {
     for clip in ("sub04/EP12_01f", "sub24/EP02_07")
 }
 
-# Class set, then dataset; ``ANY`` serves the datasets that have no entry of their own.
-# A dataset's name is what the index has in the column ``dataset``. Counts are those of the
-# released annotations; `dadnet.datasets.literature` has them with their sources.
+# By class set, then dataset; ``ANY`` is for datasets without an entry. Datasets have the names of
+# the index. Counts are those of the released annotations, see `dadnet.datasets.literature`.
 CLASS_SETS: Mapping[str, Mapping[str, _Entry]] = {
     "3class": {
         "casme2": _CASME2_3CLASS,  # 147 clips
@@ -140,7 +131,7 @@ CLASS_SETS: Mapping[str, Mapping[str, _Entry]] = {
     "3class-156": {"casme2": _Entry(_three("disgust repression sadness fear"), "others")},
     "4class": {
         "casme2": _Entry({**_three("disgust repression"), "others": "others"}, "sadness fear"),
-        # The four most frequent but fear, as the public DAD-Net v2 has them.
+        # The four most frequent emotions except fear, as in the public DAD-Net v2.
         "dfme": _Entry(
             {name: _BASIC[name] for name in ("disgust", "surprise", "sadness", "happiness")},
             "fear anger contempt others",
@@ -164,13 +155,13 @@ CLASS_SETS: Mapping[str, Mapping[str, _Entry]] = {
         ANY: _Entry({**_BASIC, "contempt": "contempt"}, f"{_OTHERS} repression"),
     },
 }
-# Drawn with the emotions of CASME II.
+# The synthetic sets have the emotions of CASME II.
 _LIKE = {"synthetic": "casme2", "synthetic-macro": "casme2"}
 _DRAWN_SETS = ("3class", "4class", "5class", "7class")
 
 
 def get_class_set(name: str, dataset: str) -> ClassSet | LabelSet:
-    """The class set of a dataset; one of several labels is a `LabelSet`.
+    """The class set of a dataset; with several labels per clip it is a `LabelSet`.
 
     Args:
         name: such as ``3class`` (negative, positive, surprise), ``3class-megc``, ``7class`` or
@@ -178,8 +169,7 @@ def get_class_set(name: str, dataset: str) -> ClassSet | LabelSet:
         dataset: name of the dataset, as in the index.
 
     Raises:
-        DadnetError: if there is no such class set for the dataset; the message lists those
-            that there are.
+        DadnetError: if the dataset has no such class set; the message lists the available ones.
     """
     for labels in label_sets_of(dataset):
         if labels.name == name:

@@ -1,10 +1,10 @@
-"""Label sets: class sets in which a clip has any number of labels, each learnt by itself.
+"""Label sets: class sets in which a clip has any number of labels, each learnt separately.
 
-Labels are the emotions of a clip that may have several (4DME), or its action units. Side and level
-of a unit do not count: ``L4``, ``4`` and ``4B`` all are AU4, since micro-expressions are scored on
-which units move (MEB, tvaranka/meb; "Data Leakage and Evaluation Issues in Micro-Expression
-Analysis", Varanka et al. 2023). A clip with units, but with none of the set, is a clip without a
-label, as there; a clip whose cell is blank was not coded, and is dropped and counted.
+Labels are the emotions of a clip (4DME), or its action units. Side and level of a unit are ignored:
+``L4``, ``4`` and ``4B`` are AU4, since scores count which units move (MEB, tvaranka/meb; "Data
+Leakage and Evaluation Issues in Micro-Expression Analysis", Varanka et al. 2023). As there, a clip
+with no unit of the set is a clip without a label. A clip with a blank cell was not coded and is
+dropped.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,8 +24,8 @@ class LabelSet:
 
     Attributes:
         name: name of the set, such as ``action-units``.
-        classes: names of the labels in the order that the model's outputs have.
-        column: the column of the index that tells of them.
+        classes: names of the labels in the order of the model's outputs.
+        column: the column of the index with the labels.
     """
 
     name: str
@@ -43,7 +43,7 @@ class LabelSet:
         """The labels of a clip, joined by "+"; ``none`` without one; None if the clip is dropped.
 
         Raises:
-            DadnetError: if the text cannot be understood.
+            DadnetError: if the text is unknown.
         """
         read = self._read(text)
         if read is None:
@@ -54,15 +54,15 @@ class LabelSet:
         return text_of(tuple(name for name in self.classes if name in sure))
 
     def unknown(self, texts: Iterable[str]) -> set[str]:
-        """The texts that cannot be understood."""
+        """The texts that are not labels."""
         return {text for text in texts if self._read(text) is None}
 
     def why_dropped(self, text: str) -> str:
-        """Why a clip with this text is left out, for a person to read."""
+        """The reason for leaving out a clip with this text."""
         return f"alternatives {text}" if text.strip() else "no unit coded"
 
     def _read(self, text: str) -> tuple[set[str], set[str]] | None:
-        """The labels that a clip has, and those that it may have; None if it is not understood."""
+        """The labels of a clip, and its uncertain labels; None if the text is unknown."""
         if self.column == "emotion":
             emotions = set(text.split("+"))
             return (emotions, set()) if emotions <= set(self.classes) else None
@@ -77,30 +77,30 @@ def _units(numbers: str) -> tuple[str, ...]:
     return tuple(f"AU{number}" for number in numbers.split())
 
 
-# Units that MEB scores in each dataset; the others have too few clips there to be learnt and
-# tested on left-out subjects. "cross" is its list for all sets together (CD6ME).
+# Units that MEB scores in each dataset; the others have too few clips to be learnt and tested on
+# left-out subjects. "cross" is its list for all sets together (CD6ME).
 _CROSS = _units("1 2 4 5 6 7 9 10 12 14 15 17")
 _ACTION_UNITS: Mapping[str, tuple[str, ...]] = {
     "casme2": _units("1 2 4 7 12 14 15 17"),
     "samm": _units("2 4 7 12"),
     "fourdme": _units("1 2 4 6 7 12 17 45"),
-    # No list of their own: that of all sets together.
+    # Without a list for the set: that of all sets together.
     **dict.fromkeys(("casme3", "casme3c", "dfme"), _CROSS),
     # Each of these has about a fifth of the clips or more.
     **dict.fromkeys(("synthetic", "synthetic-macro"), _units("1 4 9 12 15")),
 }
-# Neither has units.
+# Sets without units.
 _WITHOUT_UNITS = ("smic", "ckplus")
 _EMOTIONS = {"fourdme": ("positive", "negative", "surprise", "repression", "others")}
 
 
 def label_sets_of(dataset: str) -> tuple[LabelSet, ...]:
     """The label sets of a dataset."""
-    found = []
+    sets = []
     if dataset in _EMOTIONS:
-        found.append(LabelSet("5class-multi", _EMOTIONS[dataset], "emotion"))
+        sets.append(LabelSet("5class-multi", _EMOTIONS[dataset], "emotion"))
     if dataset in _ACTION_UNITS:
-        found.append(LabelSet("action-units", _ACTION_UNITS[dataset], "action_units"))
+        sets.append(LabelSet("action-units", _ACTION_UNITS[dataset], "action_units"))
     if dataset not in (*_WITHOUT_UNITS, "synthetic", "synthetic-macro"):
-        found.append(LabelSet("action-units-12", _CROSS, "action_units"))
-    return tuple(found)
+        sets.append(LabelSet("action-units-12", _CROSS, "action_units"))
+    return tuple(sets)

@@ -1,10 +1,11 @@
-"""UF1, UAR, accuracy and log-loss, from confusion matrices in numpy.
+"""UF1, UAR and log-loss, from confusion matrices in numpy.
 
-``K`` classes, ``N`` clips; a confusion matrix has the truth in its rows. Functions named
-``batched_*`` take any leading shape, ``(..., K, K)``; the others take one ``(K, K)``.
+``K`` classes, ``N`` clips; a confusion matrix has the truth in its rows. `f1`, `recall` and
+`mean_of_defined` are the only definitions of these figures; the bootstrap of `results` uses them
+on arrays of resamples.
 
 Counts are pooled over all folds first and the figure is computed once: a mean of the figures of
-single subjects is another quantity, which most subjects distort because they lack a class.
+single subjects is another quantity, distorted because most subjects lack a class.
 
 Reference: See, Yap, Li, Hong, Wang, "MEGC 2019 - The Second Facial Micro-Expressions Grand
 Challenge", section on evaluation (UF1, UAR over the counts of all folds).
@@ -21,10 +22,11 @@ from dadnet.base.errors import DadnetError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+AnyFloats = npt.NDArray[Any]
 
 
 def confusion(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_classes: int) -> IntArray:
-    """Return how often each class was taken for each.
+    """Return how often each class was predicted as each class.
 
     Args:
         labels: the truth, (N,) class numbers in 0..K-1.
@@ -37,61 +39,21 @@ def confusion(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_classes: in
     Raises:
         DadnetError: if the shapes differ, are not (N,), or a number is no class.
     """
-    truth, given = _classes("labels", labels), _classes("predictions", predictions)
-    if truth.shape != given.shape:
+    truth, predicted = _classes("labels", labels), _classes("predictions", predictions)
+    if truth.shape != predicted.shape:
         raise DadnetError(
-            f"expected as many predictions as labels, got: {given.shape[0]} "
+            f"expected as many predictions as labels, got: {predicted.shape[0]} "
             f"predictions and {truth.shape[0]} labels"
         )
-    both = np.concatenate([truth, given])
+    both = np.concatenate([truth, predicted])
     if both.size and not 0 <= both.min() <= both.max() < num_classes:
         raise DadnetError(f"expected classes 0..{num_classes - 1}, got: {both.min()}..{both.max()}")
-    counts = np.bincount(truth * num_classes + given, minlength=num_classes**2)
+    counts = np.bincount(truth * num_classes + predicted, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes).astype(np.int64)
 
 
-def batched_class_f1(confusions: npt.ArrayLike) -> FloatArray:
-    """Return F1_c = 2 TP_c / (2 TP_c + FP_c + FN_c) of every class.
-
-    Args:
-        confusions: (..., K, K).
-
-    Returns:
-        (..., K); NaN for a class that is neither in the truth nor predicted.
-
-    Raises:
-        DadnetError: if the last two axes are not (K, K).
-    """
-    counts = _counts(confusions)
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    # 2 TP + FP + FN = (TP + FN) + (TP + FP) = row sum + column sum
-    return _ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
-
-
-def batched_recall(confusions: npt.ArrayLike) -> FloatArray:
-    """Return TP_c / n_c of every class, (..., K) from (..., K, K); NaN where n_c = 0."""
-    counts = _counts(confusions)
-    return _ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1))
-
-
-def batched_uf1(confusions: npt.ArrayLike) -> FloatArray:
-    """Return the mean F1 over the classes for which it is defined, (...) from (..., K, K)."""
-    return _mean_of_defined(batched_class_f1(confusions))
-
-
-def batched_uar(confusions: npt.ArrayLike) -> FloatArray:
-    """Return the mean recall over the classes that occur, (...) from (..., K, K)."""
-    return _mean_of_defined(batched_recall(confusions))
-
-
-def batched_accuracy(confusions: npt.ArrayLike) -> FloatArray:
-    """Return the share of right clips, (...) from (..., K, K); NaN without clips."""
-    counts = _counts(confusions)
-    return _ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
-
-
 def label_counts(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_labels: int) -> IntArray:
-    """Return, of each label, how often it was absent or present and was taken for either.
+    """Return, of each label, how often absence and presence were predicted as either.
 
     Args:
         labels: the truth, (N, K) of 0 and 1.
@@ -104,24 +66,24 @@ def label_counts(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_labels: 
     Raises:
         DadnetError: if the shapes differ or are not (N, K), or a value is neither 0 nor 1.
     """
-    truth, given = _switches(labels, num_labels), _switches(predictions, num_labels)
-    if truth.shape != given.shape:
+    truth, predicted = _switches(labels, num_labels), _switches(predictions, num_labels)
+    if truth.shape != predicted.shape:
         raise DadnetError(
-            f"expected as many predictions as labels, got: {len(given)}, {len(truth)}"
+            f"expected as many predictions as labels, got: {len(predicted)}, {len(truth)}"
         )
-    cells = np.arange(num_labels) * 4 + truth * 2 + given
+    cells = np.arange(num_labels) * 4 + truth * 2 + predicted
     counts = np.bincount(cells.ravel(), minlength=num_labels * 4)
     return counts.reshape(num_labels, 2, 2).astype(np.int64)
 
 
-def tallies(counts: npt.ArrayLike, *, stacked: int = 0) -> tuple[FloatArray, ...]:
+def totals(counts: npt.ArrayLike, *, stacked: int = 0) -> tuple[FloatArray, ...]:
     """Return hits, clips and predictions of each class, or of each label's presence, (..., K).
 
-    Every pooled figure follows from them, so this is where the two kinds of counts meet.
+    Every pooled figure follows from them, so this is the one place that knows both kinds of counts.
 
     Args:
         counts: (..., K, K) of classes or (..., K, 2, 2) of labels, rows = truth.
-        stacked: axes in front of them, which tell the two apart.
+        stacked: number of leading axes; the rank of the rest tells the two kinds apart.
 
     Raises:
         DadnetError: if the counts are neither.
@@ -136,14 +98,35 @@ def tallies(counts: npt.ArrayLike, *, stacked: int = 0) -> tuple[FloatArray, ...
     return np.diagonal(array, axis1=-2, axis2=-1), array.sum(axis=-1), array.sum(axis=-2)
 
 
-def class_f1(counts: npt.ArrayLike, *, stacked: int = 0) -> FloatArray:
-    """Return the F1 of each class or label, (..., K); NaN where it is neither there nor predicted.
+def f1(hits: AnyFloats, clips_and_predictions: AnyFloats) -> AnyFloats:
+    """Return F1 = 2 TP / (2 TP + FP + FN), elementwise and in the precision of the counts.
 
     Args:
-        counts, stacked: see `tallies`.
+        hits: TP.
+        clips_and_predictions: 2 TP + FP + FN = (TP + FN) + (TP + FP).
+
+    Returns:
+        The same shape; NaN for a class that is neither in the truth nor predicted.
     """
-    hits, clips, given = tallies(counts, stacked=stacked)
-    return _ratio(2 * hits, clips + given)
+    return _ratio(2 * hits, clips_and_predictions)
+
+
+def recall(hits: AnyFloats, clips: AnyFloats) -> AnyFloats:
+    """Return TP / (TP + FN), elementwise; NaN for a class that is not in the truth."""
+    return _ratio(hits, clips)
+
+
+def mean_of_defined(values: AnyFloats, axis: int = -1) -> AnyFloats:
+    """Return the mean over the classes for which a figure is defined (not NaN), else NaN."""
+    defined = ~np.isnan(values)
+    kept = values if defined.all() else np.where(defined, values, values.dtype.type(0))
+    return _ratio(kept.sum(axis=axis), defined.sum(axis=axis).astype(values.dtype))
+
+
+def class_f1(counts: npt.ArrayLike, *, stacked: int = 0) -> FloatArray:
+    """Return the F1 of each class or label, (..., K); arguments as of `totals`."""
+    hits, clips, predictions = totals(counts, stacked=stacked)
+    return f1(hits, clips + predictions)
 
 
 def uf1(confusion: npt.ArrayLike) -> float:
@@ -161,39 +144,23 @@ def uf1(confusion: npt.ArrayLike) -> float:
     Raises:
         DadnetError: if the counts are neither.
     """
-    return float(_mean_of_defined(class_f1(confusion)))
+    return float(mean_of_defined(class_f1(confusion)))
 
 
 def uar(confusion: npt.ArrayLike) -> float:
     """Return the unweighted average recall: the mean of TP_c / n_c over classes with n_c > 0.
 
-    Args:
-        confusion: (K, K) of classes or (K, 2, 2) of labels, rows = truth.
-
-    Returns:
-        In [0, 1]; NaN if there is no clip.
-
-    Raises:
-        DadnetError: if the counts are neither.
+    Arguments, result and errors are those of `uf1`.
     """
-    hits, clips, _ = tallies(confusion)
-    return float(_mean_of_defined(_ratio(hits, clips)))
-
-
-def accuracy(confusion: npt.ArrayLike) -> float:
-    """Return the share of right clips of a (K, K) matrix; NaN if there is no clip.
-
-    Raises:
-        DadnetError: if the matrix is not (K, K).
-    """
-    return float(batched_accuracy(_one(confusion)))
+    hits, clips, _ = totals(confusion)
+    return float(mean_of_defined(recall(hits, clips)))
 
 
 def log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Return the mean of -ln p(truth) in nats.
 
-    Probabilities are kept away from 0 by the smallest step of float32, so that one sure and
-    wrong clip gives a large figure and not an infinite one.
+    Probabilities have a floor, the smallest step of float32, so that a confident wrong prediction
+    costs much, but not infinitely much.
 
     Args:
         probabilities: (N, K), rows that sum to 1.
@@ -214,15 +181,14 @@ def log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         raise DadnetError(
             f"expected classes 0..{table.shape[1] - 1}, got: {truth.min()}..{truth.max()}"
         )
-    chosen = table[np.arange(truth.shape[0]), truth]
-    return float(-np.log(np.maximum(chosen, np.finfo(np.float32).eps)).mean())
+    return _mean_log_loss(table[np.arange(truth.shape[0]), truth])
 
 
 def label_log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Return the mean over clips and labels of -ln p(truth) in nats, with the floor of `log_loss`.
 
     Args:
-        probabilities: (N, K), of each label that it is there.
+        probabilities: (N, K), of the presence of each label.
         labels: (N, K) of 0 and 1.
 
     Raises:
@@ -234,8 +200,11 @@ def label_log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float
         raise DadnetError(f"expected probabilities {truth.shape}, got: {table.shape}")
     if not truth.size:
         return float("nan")
-    chosen = np.where(truth == 1, table, 1 - table)
-    return float(-np.log(np.maximum(chosen, np.finfo(np.float32).eps)).mean())
+    return _mean_log_loss(np.where(truth == 1, table, 1 - table))
+
+
+def _mean_log_loss(of_truth: FloatArray) -> float:
+    return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).eps)).mean())
 
 
 def _switches(values: npt.ArrayLike, num_labels: int) -> IntArray:
@@ -252,27 +221,7 @@ def _classes(name: str, values: npt.ArrayLike) -> IntArray:
     return array.astype(np.int64)
 
 
-def _one(confusion: npt.ArrayLike) -> npt.NDArray[Any]:
-    array = np.asarray(confusion)
-    if array.ndim != 2:
-        raise DadnetError(f"expected one confusion matrix (K, K), got: {array.shape}")
-    return array
-
-
-def _counts(confusions: npt.ArrayLike) -> FloatArray:
-    array = np.asarray(confusions, dtype=np.float64)
-    if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
-        raise DadnetError(f"expected confusion matrices (..., K, K), got: {array.shape}")
-    return array
-
-
-def _ratio(above: npt.ArrayLike, below: npt.ArrayLike) -> FloatArray:
-    top, bottom = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
-    quotient = np.full(top.shape, np.nan, dtype=np.float64)
-    np.divide(top, bottom, out=quotient, where=bottom > 0)
+def _ratio(above: AnyFloats, below: AnyFloats) -> AnyFloats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quotient: AnyFloats = above / below  # 0 / 0 is NaN
     return quotient
-
-
-def _mean_of_defined(values: FloatArray) -> FloatArray:
-    defined = np.isfinite(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))

@@ -1,10 +1,10 @@
 """The loss of a head: cross-entropy of one class, or binary cross-entropy of each label.
 
-The type of the labels says which, as in torch's own cross-entropy: int64 class numbers (...), or
-float (..., K) of 0 and 1, the mean over the K labels. A label that may not be seen is
-`hidden_label`: no loss can be made with it without an error or a NaN.
+The type of the labels decides, as in torch's cross-entropy: int64 class numbers (...), or float
+(..., K) of 0 and 1, with the mean over the K labels. A hidden label is `hidden_label`, with which
+every loss is an error or NaN.
 
-Axes: K classes or labels; leading axes are clips, of a stack members and clips.
+Axes: K classes or labels; leading axes are clips, in a stack folds and clips.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def multi_label(labels: Tensor) -> bool:
 
 
 def hidden_label(labels: Tensor) -> float:
-    """What stands where a label is hidden: -1, which the cross-entropy refuses, or NaN."""
+    """The value in place of a hidden label: -1, which the cross-entropy refuses, or NaN."""
     return math.nan if multi_label(labels) else -1
 
 
@@ -42,24 +42,24 @@ def mean_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
 
 
 def clip_losses(logits: Tensor, labels: Tensor, smoothing: float | Tensor) -> Tensor:
-    """Loss of each clip of each member, shape (M, B).
+    """Loss of each clip of each fold, shape (M, B).
 
     Args:
         logits: Shape (M, B, K).
-        labels: As of `mean_loss`, with members in front.
-        smoothing: Of all members, or of each, shape (M,).
+        labels: As in `mean_loss`, with the folds in front.
+        smoothing: One value, or one per fold, shape (M,).
     """
     share = torch.as_tensor(smoothing, dtype=logits.dtype, device=logits.device).reshape(-1, 1)
     if multi_label(labels):
         return _binary(logits, labels, share[..., None]).mean(2)
-    # torch's own takes one smoothing for all clips.
+    # torch's function takes one smoothing for all clips.
     log_probabilities = logits.log_softmax(2)
     likelihood = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none")
     return (1 - share) * likelihood.view(labels.shape) - share * log_probabilities.mean(2)
 
 
 def to_probabilities(logits: Tensor, task: Task) -> Tensor:
-    """Logits (..., K) to probabilities: of one class among all, or of each label by itself."""
+    """Logits (..., K) to probabilities: over the classes, or of each label separately."""
     return logits.sigmoid() if task.multi_label else logits.softmax(dim=-1)
 
 

@@ -1,16 +1,17 @@
-"""What a class set asks of a network: one class of each clip, or each of several labels by itself.
+"""The task of a class set: one class per clip, or several labels, each decided by itself.
 
-This is where the two differ in numbers: in what is decided, counted and lost. The loss in training
-is in `dadnet.labels.targets`, the counts of results in `dadnet.labels.metrics.tallies`.
+The two differ in decisions, counts and log-loss, which are here. The loss in training is in
+`dadnet.labels.targets`, the counts of results in `dadnet.labels.metrics.totals`.
 
 ``N`` clips, ``K`` classes or labels. A text names the labels of a clip in class order, joined by
-"+", and is `NO_LABEL` where there is none.
+"+"; it is `NO_LABEL` for a clip without labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,62 +30,40 @@ Numbers = npt.NDArray[Any]
 Names = str | tuple[str, ...]
 
 
-class Task(Protocol):
-    """The one or the other.
+@dataclass(frozen=True)
+class Task:
+    """Decisions, counts and losses of one class per clip, or of several labels.
 
-    `multi_label` says which; labels are (N,) class numbers or (N, K) of 0 and 1.
+    Attributes:
+        multi_label: labels are (N, K) of 0 and 1, instead of (N,) class numbers.
     """
 
     multi_label: bool
 
     def decide(self, probabilities: FloatArray) -> Numbers:
-        """What clips are taken for, by their probabilities (N, K); shaped as labels are."""
+        """Decisions by probabilities (N, K), in the shape of labels."""
+        decided: Numbers
+        decided = probabilities >= 0.5 if self.multi_label else probabilities.argmax(axis=1)
+        return decided.astype(np.int64)
 
     def counts(self, labels: Numbers, decided: Numbers, num_classes: int) -> IntArray:
         """Rows = truth: (K, K) over the classes, or (K, 2, 2) over absent and present of each."""
+        count = label_counts if self.multi_label else confusion
+        return count(labels, decided, num_classes)
 
     def log_loss(self, probabilities: FloatArray, labels: Numbers) -> float:
         """Mean of -ln p(truth) in nats, over clips or over the labels of clips."""
+        mean_loss = label_log_loss if self.multi_label else log_loss
+        return mean_loss(probabilities, labels)
 
     def named(self, decision: Numbers, classes: Sequence[str]) -> Names:
-        """The class of one clip, or the labels that it has."""
-
-
-class _SingleLabel:
-    multi_label = False
-
-    def decide(self, probabilities: FloatArray) -> Numbers:
-        decided: Numbers = probabilities.argmax(axis=1)
-        return decided
-
-    def counts(self, labels: Numbers, decided: Numbers, num_classes: int) -> IntArray:
-        return confusion(labels, decided, num_classes)
-
-    def log_loss(self, probabilities: FloatArray, labels: Numbers) -> float:
-        return log_loss(probabilities, labels)
-
-    def named(self, decision: Numbers, classes: Sequence[str]) -> Names:
-        return classes[int(decision)]
-
-
-class _MultiLabel:
-    multi_label = True
-
-    def decide(self, probabilities: FloatArray) -> Numbers:
-        return (probabilities >= 0.5).astype(np.int64)
-
-    def counts(self, labels: Numbers, decided: Numbers, num_classes: int) -> IntArray:
-        return label_counts(labels, decided, num_classes)
-
-    def log_loss(self, probabilities: FloatArray, labels: Numbers) -> float:
-        return label_log_loss(probabilities, labels)
-
-    def named(self, decision: Numbers, classes: Sequence[str]) -> Names:
+        """The class of one clip, or its labels."""
+        if not self.multi_label:
+            return classes[int(decision)]
         return tuple(name for name, has in zip(classes, decision, strict=True) if has)
 
 
-SINGLE_LABEL: Task = _SingleLabel()
-MULTI_LABEL: Task = _MultiLabel()
+SINGLE_LABEL, MULTI_LABEL = Task(multi_label=False), Task(multi_label=True)
 
 
 def task_of(multi_label: bool) -> Task:
@@ -108,13 +87,13 @@ def names_in(text: str) -> tuple[str, ...]:
 
 
 def lacking(texts: Iterable[str], classes: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Classes or labels that cannot be learnt from clips: those of no clip, and those of every one.
+    """Classes or labels that cannot be learnt from clips: of no clip, and of every clip.
 
     Args:
-        texts: of the clips.
-        classes: all of the class set.
+        texts: labels of each clip as text.
+        classes: all classes of the class set.
     """
     sets = [set(names_in(text)) for text in texts]
-    found = {name: sum(name in own for own in sets) for name in classes}
-    nowhere = [name for name in classes if found[name] == 0]
-    return nowhere, [name for name in classes if found[name] == len(sets) > 0]
+    counts = {name: sum(name in names for names in sets) for name in classes}
+    nowhere = [name for name in classes if counts[name] == 0]
+    return nowhere, [name for name in classes if counts[name] == len(sets) > 0]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from dadnet.base.seeding import seed_hash
-from dadnet.folds.dataset import normalise
+from dadnet.flow.normalisation import normalise
 from dadnet.models import LossParts, classification_loss
 from dadnet.models.baselines import FittedBaseline
 from dadnet.training.one_fold import Member

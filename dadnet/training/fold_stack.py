@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import SLICED
-from dadnet.folds.dataset import normalise
+from dadnet.flow.normalisation import normalise
 from dadnet.inference.score import EVAL_BATCH, Probabilities
 from dadnet.labels.targets import to_probabilities
 from dadnet.models import LossParts

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import SLICED, ExperimentConfig, OptimConfig
-from dadnet.folds.dataset import normalise
+from dadnet.flow.normalisation import normalise
 from dadnet.folds.view import CURVES, FoldView, TrainedFold
 from dadnet.inference.score import Probabilities, score
 from dadnet.labels.metrics import uar as uar_of

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dadnet.config.experiment import Precision
-from dadnet.folds.dataset import normalise
+from dadnet.flow.normalisation import normalise
 from dadnet.models import DADNet
 from dadnet.models.precision import half_products, matrix_units
 from dadnet.training.augment import mirror_flow

@@ -14,7 +14,7 @@ import pandas as pd
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.flow.clip import FlowOptions, make_clip_flow
-from dadnet.flow.compute import TVL1_PARAMETERS, Flow
+from dadnet.flow.compute import TVL1_PARAMETERS, to_half
 from dadnet.flow.store import (
     FLOW_FILE,
     META_COLUMNS,
@@ -27,8 +27,6 @@ from dadnet.flow.store import (
 )
 from orchestration.flows.chunk import Chunk
 from orchestration.flows.preview import clip_picture, write_sheet
-
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 def make_chunk(chunk: Chunk) -> int:
@@ -44,7 +42,7 @@ def make_chunk(chunk: Chunk) -> int:
     for row in chunk.rows:
         try:
             made = make_clip_flow(row, chunk.options, chunk.landmark_model)
-            flow = _to_float16(made.flow)
+            flow = to_half(made.flow)
         except DadnetError as error:
             rejected.append({"clip_id": row["clip_id"], "reason": str(error)})
             continue
@@ -63,12 +61,6 @@ def make_chunk(chunk: Chunk) -> int:
     temporary.write_text(json.dumps(rejected), encoding="utf-8")
     temporary.replace(chunk.done_path)
     return len(chunk.rows)
-
-
-def _to_float16(flow: Flow) -> np.ndarray[Any, np.dtype[np.float16]]:
-    if np.abs(flow).max() > _FLOAT16_MAX:
-        raise DadnetError(f"flow holds values above {_FLOAT16_MAX:g}")
-    return flow.astype(np.float16)
 
 
 def finish_store(

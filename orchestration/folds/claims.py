@@ -24,11 +24,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from dadnet.base.location import Location, write_over
 from dadnet.base.remote import RemotePath, StorageError
+from orchestration.folds.queue import Claim
+from orchestration.folds.worker_queue import FoldQueue
 from results.ledger.ledger import Ledger, bytes_of, file_name, write_once
 from results.ledger.records import Experiment
 
@@ -129,12 +130,7 @@ class Presence:
         self._thread.start()
         return self._claims
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
         self._path.unlink(missing_ok=True)  # with it, all that is still claimed is free
@@ -199,3 +195,27 @@ def _names(folder: Location) -> Iterator[str]:
         yield from (entry.name for entry in folder.entries())
     elif folder.is_dir():
         yield from (path.name for path in folder.iterdir())
+
+
+class ClaimedQueue:
+    """A queue whose folds are claimed in the ledger when they are taken.
+
+    Args:
+        queue: of this run; a fold that another run has claimed is reported to it.
+        claims: of this run.
+    """
+
+    def __init__(self, queue: FoldQueue, claims: Claims) -> None:
+        self._queue, self._claims = queue, claims
+        self.elsewhere, self.inform = queue.elsewhere, queue.inform
+
+    def take(self) -> Claim | None:
+        """As of `FoldQueue`."""
+        while (claim := self._queue.take()) is not None and not self._claims.take(claim.fold):
+            self._queue.elsewhere(claim.fold)
+        return claim
+
+    def finish(self, fold: str) -> None:
+        """As of `FoldQueue`."""
+        self._claims.release(fold)
+        self._queue.finish(fold)

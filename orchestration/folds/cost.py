@@ -23,7 +23,7 @@ from dadnet.training.loop import FoldTask, StoppedError, train_folds
 from dadnet.training.one_fold import Member
 from dadnet.training.stack_size import first_step
 from dadnet.training.teacher import Teacher
-from orchestration.folds.make import WorkOptions
+from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
 from orchestration.reporting.progress import duration
 
@@ -101,21 +101,20 @@ def measure_cost(
     options: WorkOptions,
     *,
     workers: int = 1,
-    stack: int = 1,
 ) -> Cost:
     """Time some steps and epochs of the first folds, as they will be run, and count those of all.
 
     Args:
         plan: the experiment's plan.
         names: the folds to make, at least one.
-        options: the device.
+        options: device and stack, a number.
         workers: how many will train side by side. On a CPU they share caches and memory, so that
             many processes work here as well while the steps are timed.
-        stack: folds that each of them trains as one program.
     """
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    stack = min(stack, len(names))
+    assert options.stack != "auto"
+    stack = min(options.stack, -(-len(names) // workers))  # no more than a worker makes
     views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:stack]]
     step = first_step(plan.config, views, plan.teacher, device)
     member = new_member(plan.config, views[0], plan.teacher, device)

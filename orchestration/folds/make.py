@@ -1,4 +1,4 @@
-"""Making folds: train them, score the test clips of each once, write its record."""
+"""Making folds: take them from the queue, train them, write what is kept of each."""
 
 from __future__ import annotations
 
@@ -9,205 +9,153 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from dadnet.base.location import Location
-from dadnet.config.experiment import FITTED
-from dadnet.folds.protocols import Fold
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
-from dadnet.training.loop import FoldTask, OnEpoch, train_folds
-from dadnet.training.stack_size import StackChoice, choose_stack_size, is_out_of_memory
-from orchestration.folds.claims import Claims
-from orchestration.folds.kept_weights import keep_weights
-from orchestration.folds.outcome import load_trained, make_val_side, save_trained, visible
+from dadnet.training.loop import FoldTask, train_folds
+from dadnet.training.stack_size import choose_stack_size, is_out_of_memory
+from orchestration.folds.claims import ClaimedQueue
+from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
-from orchestration.folds.record import fold_features, fold_record
-from results.ledger.features import put_features
+from orchestration.folds.queue import Claim
+from orchestration.folds.record import dataset_to_train, is_written, score_trained, write_fold
+from orchestration.folds.worker_queue import FoldQueue
 from results.ledger.ledger import Ledger
-from results.ledger.val_side import ValLedger
 
 _PACKAGES = ("dadnet-loso", "numpy", "opencv-contrib-python", "ray", "torch")
 
 
-@dataclass(frozen=True)
-class WorkOptions:
-    """How to work; none of it changes a number.
-
-    Attributes:
-        ledger: root of the ledger.
-        checkpoint_every: epochs between two states of a fold.
-        device: torch's name of the device.
-        keep_weights: best: every fold's chosen weights stay beside its record; none: they go.
-        keep_features: test: the student's pooled features of a fold's test clips stay beside its
-            record, for the map of clips on the run's page.
-        test_side: score the test clips and write the fold's record. A search does without: it
-            keeps the weights, and the test clips are veiled.
-        claims: of this run on the folds, where others may be at the same ledger.
-    """
-
-    ledger: Location
-    checkpoint_every: int = 5
-    device: str = "cpu"
-    keep_weights: Literal["best", "none"] = "none"
-    keep_features: Literal["test", "none"] = "test"
-    test_side: bool = True
-    claims: Claims | None = None
-
-
-def local_device() -> str:
-    """The device of work in this process: a GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def stack_size(plan: Plan, names: Sequence[str], options: WorkOptions, at_most: int) -> StackChoice:
-    """Measure how many of these folds to train at once on this device.
+def with_measured_stack(
+    plan: Plan,
+    names: Sequence[str],
+    options: WorkOptions,
+    at_most: int,
+    report: Callable[[str], None],
+) -> WorkOptions:
+    """The options with a number as stack: `auto` is measured on this device.
 
     Args:
         plan: the experiment's plan.
         names: folds to try with.
-        options: the device.
-        at_most: how many of them one worker makes: the largest stack to try.
+        options: where and how.
+        at_most: how many of them one worker makes: the largest stack.
+        report: called with what was measured.
     """
-    torch.set_num_threads(1)
-    device = torch.device(options.device)
-    views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:at_most]]
-    choice = choose_stack_size(
-        plan.config, views, teacher=plan.teacher, device=device, at_most=at_most
-    )
-    return choice.dealt(min(at_most, len(names)))
+    size = options.stack
+    if size == "auto":
+        torch.set_num_threads(1)
+        device = torch.device(options.device)
+        views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:at_most]]
+        choice = choose_stack_size(
+            plan.config, views, teacher=plan.teacher, device=device, at_most=at_most
+        ).dealt(min(at_most, len(names)))
+        report(str(choice))
+        size = choice.size
+    return replace(options, stack=size)
 
 
-def make_folds_of_plan(
-    plan: Plan,
-    names: Sequence[str],
-    options: WorkOptions,
-    *,
-    places: int | None = None,
-    more: Callable[[], str | None] = lambda: None,
-    on_record: Callable[[str], None] = lambda _: None,
-    on_elsewhere: Callable[[str], None] = lambda _: None,
-    on_epoch: OnEpoch | None = None,
-    host: Callable[[str], Mapping[str, Any]] = lambda _: {},
-    stop: Callable[[], bool] = lambda: False,
+def make_folds(
+    plan: Plan, queue: FoldQueue, options: WorkOptions, stop: Callable[[], bool] = lambda: False
 ) -> None:
-    """Train folds, several at once, and write the record of each as soon as it is there.
+    """Make folds until the queue has none: train several at once, write each when it is trained.
 
     A fold that a search has trained before, and whose weights it kept, is only scored. A stack
     that runs out of memory is halved, with a warning, and goes on.
 
     Args:
         plan: the experiment's plan.
-        names: folds to make.
-        options: where and how.
-        places: folds trained at once; all of `names` by default.
-        more: gives the name of one more fold for a place that is free, or None.
-        on_record: called with a fold's name when its record is written.
-        on_elsewhere: called with the name of a fold that another run has claimed.
-        on_epoch: as in :func:`dadnet.training.loop.train_folds`.
-        host: what the caller knows of a fold's circumstances, such as worker and tries.
-        stop: as in :func:`dadnet.training.loop.train_folds`.
+        queue: of folds of this plan.
+        options: where and how; its stack is a number.
+        stop: asked after every epoch.
 
     Raises:
-        StoppedError: because of `stop`.
+        StoppedError: because of `stop`; the states of the folds in training are written.
     """
-    waiting, begun = deque(names), dict[str, float]()
-    claims = options.claims
-    places = places or len(names)
+    assert options.stack != "auto"
+    if options.claims is not None:
+        queue = ClaimedQueue(queue, options.claims)
+    size, retried, begun = options.stack, deque[Claim](), dict[str, tuple[Claim, float]]()
 
-    def next_name() -> str | None:
-        while (name := waiting.popleft() if waiting else more()) is not None:
-            if claims is not None and not claims.take(name):
-                on_elsewhere(name)
-                continue
-            # Its worker may have died between writing the record and telling of it.
-            if not _is_made(plan, name, options) and not (
-                options.test_side and _score_trained(plan, name, options, host(name))
+    def next_claim() -> Claim | None:
+        while (claim := _next(queue, retried, stop)) is not None:
+            # Its worker may have died between writing the record and reporting it.
+            if not is_written(plan, claim.fold, options) and not (
+                options.test_side and score_trained(plan, claim.fold, options, claim.circumstances)
             ):
-                return name
-            made(name)
+                begun[claim.fold] = claim, time.time()
+                return claim
+            queue.finish(claim.fold)
         return None
-
-    def made(name: str) -> None:
-        if claims is not None:
-            claims.release(name)
-        on_record(name)
 
     while True:
         try:
-            for outcome, circumstances in _train(
-                plan, next_name, places, begun, options, on_epoch, stop
-            ):
-                name = outcome.name
-                _keep(plan, outcome, options, {**host(name), **circumstances, "stack": places})
-                del begun[name]
-                made(name)
+            for trained in _train(plan, next_claim, queue, replace(options, stack=size), stop):
+                claim, since = begun[trained.name]
+                circumstances = _circumstances(claim, since, options.device, size)
+                write_fold(plan, trained, options, circumstances)
+                _checkpoint(plan, trained.name, options).remove()
+                del begun[trained.name]
+                queue.finish(trained.name)
             return
         except RuntimeError as error:  # a StoppedError too, which is not about memory
-            if places == 1 or not is_out_of_memory(error):
+            if size == 1 or not is_out_of_memory(error):
                 raise
-        waiting.extendleft(reversed(begun))  # they go on from their checkpoints
+        # They go on from their checkpoints.
+        retried.extendleft(claim for claim, _ in reversed(begun.values()))
         begun.clear()
         warnings.warn(
-            f"a stack of {places} folds ran out of memory; going on with {places - places // 2} "
-            "at once",
+            f"a stack of {size} folds ran out of memory; going on with {size - size // 2} at once",
             stacklevel=2,
         )
-        places -= places // 2
+        size -= size // 2
+
+
+def _next(queue: FoldQueue, retried: deque[Claim], stop: Callable[[], bool]) -> Claim | None:
+    if retried:
+        return retried.popleft()
+    return None if stop() else queue.take()
 
 
 def _train(
     plan: Plan,
-    next_name: Callable[[], str | None],
-    places: int,
-    begun: dict[str, float],
+    next_claim: Callable[[], Claim | None],
+    queue: FoldQueue,
     options: WorkOptions,
-    on_epoch: OnEpoch | None,
     stop: Callable[[], bool],
-) -> Iterator[tuple[TrainedFold, dict[str, Any]]]:
-    """Outcomes with their circumstances; `begun` holds the folds in training and since when."""
+) -> Iterator[TrainedFold]:
     # One thread per fold: results are then equal for any number of workers, and on two cores two
     # folds side by side are 1.4 to 1.8 times as fast as two threads on one (benchmarks/threads.py).
     torch.set_num_threads(1)
-    device = torch.device(options.device)
+    device, clips = torch.device(options.device), dict[str, int]()
 
     def next_task() -> FoldTask | None:
-        if (name := next_name()) is None:
+        if (claim := next_claim()) is None:
             return None
-        begun[name] = time.time()
-        fold = plan.fold(name)
-        seen = visible(plan, fold, test_side=options.test_side)
-        view = FoldView.of(seen, fold, device)
-        return FoldTask(plan.config, view, _checkpoint(plan, name, options))
+        fold = plan.fold(claim.fold)
+        view = FoldView.of(dataset_to_train(plan, fold, options), fold, device)
+        clips[fold.name] = len(view.fit)
+        return FoldTask(plan.config, view, _checkpoint(plan, fold.name, options))
 
-    for outcome in train_folds(
+    def on_epoch(fold: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        queue.inform(fold, epoch, {"clips": clips[fold], **metrics})
+
+    assert options.stack != "auto"
+    return train_folds(
         next_task,
-        places,
+        options.stack,
         teacher=plan.teacher,
         device=device,
         checkpoint_every=options.checkpoint_every,
         on_epoch=on_epoch,
         stop=stop,
-    ):
-        since = begun[outcome.name]
-        started = datetime.fromtimestamp(since, timezone.utc)
-        yield (
-            outcome,
-            {
-                "started_at": started.isoformat(timespec="seconds"),
-                "seconds": round(time.time() - since, 3),
-                "device": options.device,
-                "hostname": socket.gethostname(),
-                "pid": os.getpid(),
-                "versions": _versions(),
-            },
-        )
+    )
 
 
 def _checkpoint(plan: Plan, name: str, options: WorkOptions) -> CheckpointFile:
@@ -215,59 +163,19 @@ def _checkpoint(plan: Plan, name: str, options: WorkOptions) -> CheckpointFile:
     return CheckpointFile(path, plan.experiment.digest, name)
 
 
-def _keep(
-    plan: Plan, outcome: TrainedFold, options: WorkOptions, circumstances: Mapping[str, Any]
-) -> None:
-    """Keep a fold's val side; score its test clips and write its record, unless in a search."""
-    fold, device = plan.fold(outcome.name), torch.device(options.device)
-    vals = ValLedger(options.ledger)
-    if not options.test_side:
-        save_trained(plan, outcome, vals)
-    if plan.config.data.selection == "inner":
-        seen = replace(plan, dataset=visible(plan, fold, test_side=options.test_side))
-        vals.put(plan.experiment, make_val_side(seen, fold, outcome, device, circumstances))
-    if options.test_side:
-        _put_record(plan, fold, outcome, options, circumstances)
-    _checkpoint(plan, outcome.name, options).remove()
-
-
-def _put_record(
-    plan: Plan,
-    fold: Fold,
-    outcome: TrainedFold,
-    options: WorkOptions,
-    circumstances: Mapping[str, Any],
-) -> None:
-    device, ledger, kept = torch.device(options.device), Ledger(options.ledger), {}
-    if options.keep_weights == "best":  # before the record, which says that the fold is done
-        kept["weights_digest"] = keep_weights(plan, fold, outcome, ledger)
-    # What is fitted in one go has no features of its own.
-    if options.keep_features == "test" and plan.config.model.model_type not in FITTED:
-        features = fold_features(plan, fold, outcome, device)
-        if features is not None:
-            put_features(ledger, plan.experiment, features)
-    record = fold_record(plan, fold, outcome, device, {**circumstances, **kept})
-    if not ledger.put(plan.experiment, record):
-        warnings.warn(
-            f"fold {fold.name} was finished by another worker meanwhile; its record stays",
-            stacklevel=2,
-        )
-
-
-def _is_made(plan: Plan, name: str, options: WorkOptions) -> bool:
-    if options.test_side:
-        return Ledger(options.ledger).record(plan.experiment, name) is not None
-    return ValLedger(options.ledger).get(plan.experiment, name) is not None
-
-
-def _score_trained(plan: Plan, name: str, options: WorkOptions, host: Mapping[str, Any]) -> bool:
-    """Score a fold that a search has trained, from its kept weights; whether there was one."""
-    device, vals = torch.device(options.device), ValLedger(options.ledger)
-    trained, side = load_trained(plan, name, vals, device), vals.get(plan.experiment, name)
-    if trained is None or side is None:
-        return False
-    _put_record(plan, plan.fold(name), trained, options, {**side.host, **host})
-    return True
+def _circumstances(claim: Claim, since: float, device: str, stack: int) -> dict[str, Any]:
+    """Where and how a fold was made, for its record."""
+    started = datetime.fromtimestamp(since, timezone.utc)
+    return {
+        **claim.circumstances,
+        "started_at": started.isoformat(timespec="seconds"),
+        "seconds": round(time.time() - since, 3),
+        "device": device,
+        "hostname": socket.gethostname(),
+        "pid": os.getpid(),
+        "versions": _versions(),
+        "stack": stack,
+    }
 
 
 @cache

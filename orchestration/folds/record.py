@@ -1,20 +1,198 @@
-"""The record of a trained fold, and the student's features beside it."""
+"""What is written of a trained fold: val side, weights, features and, last, its record.
+
+A search does without the test side: its val side and its weights are what a winner is scored from.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import FITTED
+from dadnet.folds.dataset import MicroExpressionDataset
+from dadnet.folds.hidden_labels import hide_labels
 from dadnet.folds.protocols import Fold
 from dadnet.folds.view import TrainedFold
 from dadnet.inference.score import pooled_features, score
+from dadnet.models import load_weights, save_weights
+from dadnet.training.build import build_model
+from orchestration.folds.kept_weights import keep_weights
+from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
-from results.ledger.features import Features, FloatArray
+from results.ledger.features import Features, FloatArray, put_features
+from results.ledger.ledger import Ledger
 from results.ledger.records import FoldRecord, Prediction
+from results.ledger.val_side import ValLedger, ValSide
+
+# Names of the fit statistics among the weights (experiments that normalise by them).
+_MEAN, _STD = "statistics.mean", "statistics.std"
+
+
+def write_fold(
+    plan: Plan, trained: TrainedFold, options: WorkOptions, circumstances: Mapping[str, Any]
+) -> None:
+    """Write what is kept of a trained fold.
+
+    Args:
+        plan: the experiment's plan.
+        trained: the outcome of its training.
+        options: where the ledger is, and what is kept.
+        circumstances: where and how the fold was made.
+    """
+    fold, vals = plan.fold(trained.name), ValLedger(options.ledger)
+    if not options.test_side:
+        save_trained(plan, trained, vals)
+    if plan.config.data.selection == "inner":
+        seen = replace(plan, dataset=dataset_to_train(plan, fold, options))
+        device = torch.device(options.device)
+        vals.put(plan.experiment, make_val_side(seen, fold, trained, device, circumstances))
+    if options.test_side:
+        _write_test_side(plan, fold, trained, options, circumstances)
+
+
+def _write_test_side(
+    plan: Plan,
+    fold: Fold,
+    trained: TrainedFold,
+    options: WorkOptions,
+    circumstances: Mapping[str, Any],
+) -> None:
+    """Write weights, features and the record, which says that the fold is done."""
+    device, ledger, kept = torch.device(options.device), Ledger(options.ledger), {}
+    if options.keep_weights == "best":
+        kept["weights_digest"] = keep_weights(plan, fold, trained, ledger)
+    # What is fitted in one go has no features of its own.
+    if options.keep_features == "test" and plan.config.model.model_type not in FITTED:
+        features = fold_features(plan, fold, trained, device)
+        if features is not None:
+            put_features(ledger, plan.experiment, features)
+    record = fold_record(plan, fold, trained, device, {**circumstances, **kept})
+    if not ledger.put(plan.experiment, record):
+        warnings.warn(
+            f"fold {fold.name} was finished by another worker meanwhile; its record stays",
+            stacklevel=2,
+        )
+
+
+def is_written(plan: Plan, name: str, options: WorkOptions) -> bool:
+    """Whether a fold's record is in the ledger; in a search, its val side."""
+    if options.test_side:
+        return Ledger(options.ledger).record(plan.experiment, name) is not None
+    return ValLedger(options.ledger).get(plan.experiment, name) is not None
+
+
+def score_trained(
+    plan: Plan, name: str, options: WorkOptions, circumstances: Mapping[str, Any]
+) -> bool:
+    """Score a fold that a search has trained, from its weights; whether there is one."""
+    device, vals = torch.device(options.device), ValLedger(options.ledger)
+    trained, side = load_trained(plan, name, vals, device), vals.get(plan.experiment, name)
+    if trained is None or side is None:
+        return False
+    _write_test_side(plan, plan.fold(name), trained, options, {**side.host, **circumstances})
+    return True
+
+
+def dataset_to_train(plan: Plan, fold: Fold, options: WorkOptions) -> MicroExpressionDataset:
+    """The clips that a fold's training may look at: in a search, no test label of the fold."""
+    return plan.dataset if options.test_side else hide_labels(plan.dataset, fold.test)
+
+
+def make_val_side(
+    plan: Plan,
+    fold: Fold,
+    trained: TrainedFold,
+    device: torch.device,
+    host: Mapping[str, Any],
+) -> ValSide:
+    """Score the val clips once more, with the chosen weights.
+
+    Args:
+        plan: the experiment's plan; its dataset may hide the labels of test clips.
+        fold: with a val part.
+        trained: the outcome of its training.
+        device: where its network is.
+        host: circumstances.
+    """
+    dataset = plan.dataset
+    rows = dataset.rows(fold.val)
+    flows, task = dataset.flows[rows].to(device), dataset.task
+    probabilities = score(trained.model, flows, trained.statistics, task=task)
+    labels = dataset.labels[rows].numpy()
+    owner = dataset.clips["subject"].iloc[rows.numpy()].to_numpy()
+    losses = {
+        subject: task.log_loss(probabilities[owner == subject], labels[owner == subject])
+        for subject in fold.val
+    }
+    found = task.counts(labels, task.decide(probabilities), len(dataset.classes))
+    return ValSide(
+        experiment=plan.experiment.digest,
+        fold=fold.name,
+        fit_subjects=fold.fit,
+        val_subjects=fold.val,
+        chosen_epoch=trained.chosen_epoch,
+        epochs_run=trained.epochs_run,
+        curves=trained.curves,
+        confusion=found.tolist(),
+        log_losses={k: float(v) if np.isfinite(v) else None for k, v in losses.items()},
+        parameters=sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
+        host=host,
+    )
+
+
+def save_trained(plan: Plan, trained: TrainedFold, vals: ValLedger) -> None:
+    """Write the chosen weights, without the frozen teacher's."""
+    state: dict[str, Tensor] = {
+        name: value
+        for name, value in trained.model.state_dict().items()
+        if not name.startswith("teacher.")
+    }
+    if trained.statistics is not None:
+        state[_MEAN], state[_STD] = trained.statistics
+    path = vals.weights_path(plan.experiment, trained.name)
+    save_weights(path, state, {"experiment": plan.experiment.digest, "fold": trained.name})
+
+
+def load_trained(
+    plan: Plan, fold: str, vals: ValLedger, device: torch.device
+) -> TrainedFold | None:
+    """A fold as its training left it, from val side and weights; None if one is missing."""
+    side, path = vals.get(plan.experiment, fold), vals.weights_path(plan.experiment, fold)
+    if side is None or not path.exists():
+        return None
+    try:
+        weights, metadata = load_weights(path)
+    except DadnetError as error:
+        path.unlink()
+        warnings.warn(f"{error}; fold {fold} is trained again", stacklevel=2)
+        return None
+    assert (metadata["experiment"], metadata["fold"]) == (plan.experiment.digest, fold), path
+    state = dict(weights)
+    statistics = (state.pop(_MEAN), state.pop(_STD)) if _MEAN in state else None
+    model = build_model(plan.config, len(plan.dataset.classes), plan.teacher, torch.Generator())
+    # As in training: the memory format changes the order of summation.
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected, unexpected
+    assert all(name.startswith("teacher.") for name in missing), missing
+    return TrainedFold(
+        name=fold,
+        model=model.eval(),
+        statistics=statistics,
+        chosen_epoch=side.chosen_epoch,
+        epochs_run=side.epochs_run,
+        curves={
+            name: tuple(float("nan") if v is None else v for v in values)
+            for name, values in side.curves.items()
+        },
+    )
 
 
 def fold_record(

@@ -8,7 +8,7 @@ goes on. A flag cannot be lost, and it leaves time to write checkpoints.
 import signal
 import threading
 from collections.abc import Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 # Seconds from the request within which the workers of a run keep their states: most schedulers
@@ -50,12 +50,7 @@ class StopRequest:
         self.install()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, signal.SIG_DFL if before is None else before)
         self._before.clear()

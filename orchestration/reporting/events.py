@@ -1,17 +1,22 @@
-"""The event log read back: what a run did and how far it is, also when its cluster is gone."""
+"""The event log: written by a run, read back also when its cluster is gone."""
 
-import json
 import os
+import secrets
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.location import Location
+from dadnet.base.remote import RemotePath
+from results.ledger.events import EventReader
 
 RunState = Literal["running", "silent", "dead", "interrupted", "broken", "ended", "unknown"]
-SILENT_S = 60.0  # a run tells something every ten seconds
+SILENT_S = 60.0  # a run writes an event every ten seconds
+FLUSH_S = 5.0
 
 
 @dataclass
@@ -112,37 +117,18 @@ class EventLog:
     """An event log that may still grow; each look reads only what is new.
 
     Args:
-        path: the log; it need not be there yet.
+        path: the log; it need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.run = path, LoggedRun()
-        self._offset = self._line = 0
+        self.run, self._reader = LoggedRun(), EventReader(path)
 
     def look(self) -> LoggedRun:
-        """Read on up to the last whole line.
-
-        Raises:
-            DadnetError: if a line is no event.
-        """
-        if not self.path.exists():
-            return self.run
-        if self.path.stat().st_size < self._offset:  # --fresh has begun another
-            self.run, self._offset, self._line = LoggedRun(), 0, 0
-        with self.path.open("rb") as stream:
-            stream.seek(self._offset)
-            text = stream.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
-            self._line += 1
-            try:
-                self.run.take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DadnetError(
-                    f"expected an event in line {self._line} of {self.path}, got: "
-                    f"{line[:80].decode(errors='replace')} ({type(error).__name__}: {error})"
-                ) from error
+        """Read on; raises `DadnetError` if a line is no event."""
+        path = self._reader.path
+        if path.exists() and path.stat().st_size < self._reader.offset:  # --fresh began another
+            self.run, self._reader = LoggedRun(), EventReader(path)
+        self._reader.read(self.run.take)
         return self.run
 
 
@@ -154,3 +140,40 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+class EventWriter:
+    """An event log that lines are added to.
+
+    On object storage every run has a log of its own, ``events/<start>-<name>.jsonl`` beside
+    ``events.jsonl``, which is put again as a whole; readers join them (`results.ledger.mirror`).
+
+    Args:
+        path: the experiment's ``events.jsonl``.
+        clock: seconds; injected in tests.
+    """
+
+    def __init__(self, path: Location, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock = path, clock
+        self._lines: list[str] = []
+        self._put_at = -FLUSH_S
+        if isinstance(path, RemotePath):
+            start = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+            self._path = path.parent / "events" / f"{start}-{secrets.token_hex(4)}.jsonl"
+
+    def append(self, line: str) -> None:
+        """Add a line; on object storage it is seen after some seconds."""
+        if isinstance(self._path, Path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(f"{line}\n")
+            return
+        self._lines.append(f"{line}\n")
+        if self._clock() - self._put_at >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let all lines be seen."""
+        if isinstance(self._path, RemotePath) and self._lines:
+            self._path.replace_with("".join(self._lines).encode())
+            self._put_at = self._clock()

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group
@@ -17,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dadnet.base.location import Location
-from orchestration.reporting.event_writer import EventWriter
+from orchestration.reporting.events import EventWriter
 
 NEWS_S = 10.0  # between two events that tell how far the running folds are
 
@@ -87,12 +86,7 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._live.stop()
         self.log({"event": "ended", "why": "" if kind is None else kind.__name__})
         self._events.flush()

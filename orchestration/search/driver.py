@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestration.folds.cost import Cost, measure_cost
-from orchestration.folds.make import WorkOptions, local_device
+from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, plan_of
 from orchestration.reporting.progress import Progress, duration
 from orchestration.search.flags import TuneFlags

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from orchestration.search.queue import StudyQueue
 from orchestration.search.trial import (
     Job,
     OnTrialEpoch,
@@ -15,6 +16,7 @@ from orchestration.search.trial import (
     TrialFailedError,
     run_trial,
 )
+from orchestration.workers.handle import QueueHandle
 from results.ledger.val_side import ValLedger
 
 if TYPE_CHECKING:
@@ -32,28 +34,25 @@ class RayService:
     """
 
     def __init__(self, actor: Any, ask_s: float = ASK_S) -> None:
-        self._actor, self._ask_s = actor, ask_s
-
-    def _call(self, method: str, *args: Any) -> Any:
-        return ray.get(self._actor.call.options(enable_task_events=False).remote(method, *args))
+        self._queue, self._ask_s = QueueHandle(actor), ask_s
 
     def add_base(self, plan: "Plan") -> None:
         """Make a base plan known; jobs name it by its experiment's digest."""
-        self._call("add_base", plan.experiment.digest, [ray.put(plan)])
+        self._queue.ask(StudyQueue.add_base, plan.experiment.digest, [ray.put(plan)])
 
     def drop_base(self, plan: "Plan") -> None:
         """Let go of a base plan."""
-        self._call("drop_base", plan.experiment.digest)
+        self._queue.ask(StudyQueue.drop_base, plan.experiment.digest)
 
     def submit(self, job: Job, folds: Sequence[str]) -> None:
         """Put folds on the board."""
-        self._call("submit", asdict(job), list(folds))
+        self._queue.ask(StudyQueue.submit, job, list(folds))
 
     def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Wait until a worker has made the fold."""
         epoch = 1
         while True:
-            found = self._call("state", job.experiment, fold, epoch)
+            found = self._queue.ask(StudyQueue.state, job.experiment, fold, epoch)
             for number, loss in found["epochs"].items():
                 epoch = number + 1
                 if on_epoch is not None and found["state"] != "done":
@@ -68,7 +67,7 @@ class RayService:
 
     def cancel(self, job: Job) -> None:
         """Take what is not made yet off the board."""
-        self._call("cancel", job.trial)
+        self._queue.ask(StudyQueue.cancel, job.trial)
 
 
 def trial_function(config: Mapping[str, Any], ledger: str, queue: Any) -> None:

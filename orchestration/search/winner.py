@@ -14,9 +14,8 @@ import torch
 
 from dadnet.base.location import Location
 from dadnet.labels.metrics import uar, uf1
-from orchestration.folds.outcome import load_trained
 from orchestration.folds.plan import Plan, with_config
-from orchestration.folds.record import fold_record
+from orchestration.folds.record import fold_record, load_trained
 from orchestration.search.service import SearchService
 from orchestration.search.trial import Job
 from results.ledger.ledger import Ledger

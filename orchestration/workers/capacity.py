@@ -1,23 +1,22 @@
-"""Room for workers: what one takes, what the cluster has of it, and asking an autoscaler for more.
+"""Capacity for workers: what a worker takes, what the cluster has, and requests to an autoscaler.
 
-Ray Train tells the autoscaler of a group's size through an actor that merges the wishes of all
-groups; whoever asks the autoscaler past it is overwritten within 20 s. So the wish for workers
-beyond the groups that there are goes the same way.
+Ray Train reports a group's size to the autoscaler through an actor that merges the requests of all
+groups; a request that does not go through it is overwritten within 20 s. So a request for more
+workers than the present groups have goes the same way.
 """
 
 import math
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 import yaml  # type: ignore[import-untyped]
-from ray._private.state import state
 from ray.train import ScalingConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -25,17 +24,20 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.base.remote import RemotePath
 from orchestration.workers.connection import BOOTSTRAP, connect, named_address
+from orchestration.workers.ray_internals import autoscaling_coordinator, free_resources
 
-# A wish that is not repeated is forgotten, should the driver die.
-WISH_S = 90.0
-TAKEN_BACK_S = 5.0
-# A search may have thousands of folds that wait; no cluster needs to hear of more than so many.
-WISH_MOST = 256
+# A request that is not repeated expires, in case the driver dies.
+REQUEST_S = 90.0
+CANCEL_S = 5.0
+# A search may have thousands of waiting folds; no cluster needs a larger request.
+MOST_REQUESTED = 256
+# A group that has just ended may still hold the capacity of the next one.
+LEAVING_S = 3.0
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class WorkerShare:
+class WorkerResources:
     """What one worker takes of a machine.
 
     Attributes:
@@ -47,18 +49,18 @@ class WorkerShare:
     cpus: float = 1.0
 
     @property
-    def resources(self) -> dict[str, float]:
-        """In Ray's words."""
+    def by_name(self) -> dict[str, float]:
+        """As Ray names them."""
         return {"GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
 
     def scaling(self, workers: int) -> ScalingConfig:
-        """What Ray gives a group of so many workers."""
+        """Ray Train's configuration of a group of so many workers."""
         return ScalingConfig(
-            num_workers=workers, use_gpu=self.gpus > 0, resources_per_worker=self.resources
+            num_workers=workers, use_gpu=self.gpus > 0, resources_per_worker=self.by_name
         )
 
     def fit_in(self, total: Mapping[str, float], free: Mapping[str, float]) -> int:
-        """How many more workers a machine has room for.
+        """How many more workers fit on a machine.
 
         Args:
             total: resources of the machine.
@@ -72,29 +74,29 @@ class WorkerShare:
         return max(0, int(all_gpus) * _on_one_gpu(self.gpus) - taken)
 
 
-def worker_share(
+def worker_resources(
     gpus: float, gpus_per_worker: float | None = None, cpus: float = 1.0
-) -> WorkerShare:
+) -> WorkerResources:
     """What a worker takes of this cluster.
 
     Args:
         gpus: GPUs of the cluster, as far as they are known.
         gpus_per_worker: share of a GPU; None: one where the cluster has some, else a CPU.
-        cpus: CPUs of a worker without a GPU; less than 1 leaves room for the trials of a search.
+        cpus: CPUs of a worker without a GPU; less than 1 leaves some for the trials of a search.
 
     Raises:
-        DadnetError: if a share of a GPU is asked for on a Ray of this machine, which has none.
+        DadnetError: if a share of a GPU is requested on a Ray of this machine, which has none.
     """
     if gpus > 0:
-        return WorkerShare(1.0 if gpus_per_worker is None else gpus_per_worker)
+        return WorkerResources(1.0 if gpus_per_worker is None else gpus_per_worker)
     if gpus_per_worker is not None:
-        if named_address() is not None:  # its machines with GPUs may still come
-            return WorkerShare(gpus_per_worker)
+        if named_address() is not None:  # machines with GPUs may be added later
+            return WorkerResources(gpus_per_worker)
         raise DadnetError(
             f"gpus_per_worker: expected a cluster with GPUs for a share of {gpus_per_worker}, "
             "which has none"
         )
-    return WorkerShare(0.0, cpus)
+    return WorkerResources(0.0, cpus)
 
 
 def _on_one_gpu(share: float) -> int:
@@ -147,64 +149,69 @@ def cluster_has_gpus() -> bool:
     return bool(offered().get("GPU", 0))
 
 
-def free_room(share: WorkerShare) -> int:
+def free_capacity(worker: WorkerResources) -> int:
     """How many more workers fit on the nodes of the cluster as it is now."""
-    free = state.available_resources_per_node()
+    free = free_resources()
     return sum(
-        share.fit_in(node["Resources"], free.get(node["NodeID"], {}))
+        worker.fit_in(node["Resources"], free.get(node["NodeID"], {}))
         for node in ray.nodes()
         if node["Alive"]
     )
+
+
+def capacity_to_begin(worker: WorkerResources, at_most: int) -> int:
+    """Workers that fit now; a group that is just ending gets a moment to release its capacity."""
+    until = time.monotonic() + LEAVING_S
+    full = sum(
+        worker.fit_in(node["Resources"], node["Resources"]) for node in ray.nodes() if node["Alive"]
+    )
+    while (free := free_capacity(worker)) < min(full, at_most) and time.monotonic() < until:
+        time.sleep(0.2)
+    return free
 
 
 def further_workers(at_most: int, size: int, begun: int, waiting: int, free: int) -> int:
     """How many workers to add now.
 
     Args:
-        at_most: workers that are wanted in all.
-        size: workers so far, with those who are still coming and those who are lost: for these
-            Ray keeps the first new room.
-        begun: those of them who have claimed a fold; the others will take one that waits, and
-            room that may still be free.
-        waiting: folds that nobody works on.
-        free: workers that the free room is enough for.
+        at_most: workers in all.
+        size: workers asked for; a lost worker still counts, because it gets the next free node.
+        begun: those of them that have claimed a fold; each of the others will take a waiting fold,
+            and capacity that may still be free.
+        waiting: folds that no worker has.
+        free: workers that the free capacity is enough for.
     """
     coming = size - begun
     return max(0, min(at_most - size, waiting - coming, free - coming))
 
 
-class Wish:
-    """Workers that a run would have beside those that it has, as the autoscaler is told of them.
+class CapacityRequest:
+    """A request to the autoscaler for more workers than a run has.
 
     Args:
-        share: what each takes.
+        worker: what each takes.
     """
 
-    def __init__(self, share: WorkerShare) -> None:
-        self._share = share
+    def __init__(self, worker: WorkerResources) -> None:
+        self._worker = worker
         self._name = f"dadnet-{secrets.token_hex(4)}"
-        self._told = 0
+        self._requested = 0
 
-    def tell(self, workers: int) -> None:
-        """Wish for so many, or for none any more; to be repeated within `WISH_S`."""
+    def send(self, workers: int) -> None:
+        """Request so many, or none any more; to be repeated within `REQUEST_S`."""
         if named_address() is None:  # a Ray that was started here never grows
             return
         if workers > 0:
-            self._coordinator().request_resources.remote(
+            autoscaling_coordinator().request_resources.remote(
                 requester_id=self._name,
-                resources=[self._share.resources] * min(workers, WISH_MOST),
-                expire_after_s=WISH_S,
+                resources=[self._worker.by_name] * min(workers, MOST_REQUESTED),
+                expire_after_s=REQUEST_S,
             )
-        elif self._told:
+        elif self._requested:
+            cancelled = autoscaling_coordinator().cancel_request.remote(self._name)
             with suppress(ray.exceptions.GetTimeoutError):  # waited for: the driver may end now
-                ray.get(self._coordinator().cancel_request.remote(self._name), timeout=TAKEN_BACK_S)
-        self._told = workers
-
-    def _coordinator(self) -> Any:
-        # Slow to import, and most runs wish for nothing.
-        from ray.data._internal.cluster_autoscaler import default_autoscaling_coordinator as found
-
-        return found.get_or_create_autoscaling_coordinator()
+                ray.get(cancelled, timeout=CANCEL_S)
+        self._requested = workers
 
 
 def check_shared(folder: Location) -> None:

@@ -1,9 +1,9 @@
-"""Which Ray a run uses, where it listens, and who may speak to it.
+"""Which Ray a run uses, on which address it listens, and which clients it accepts.
 
-A Ray that is started here listens on loopback alone and wants a token. One that was started
+A Ray that is started here listens on loopback only and requires a token. A Ray that was started
 elsewhere is joined only if it is named: by `RAY_ADDRESS` (`ray job submit` sets it), or by
 `ray submit`, which copies the script into the home of a head that `ray up` made. It is refused if
-it answers other machines without a token, since whoever reaches Ray can run any code in it.
+it answers other machines without a token, since any client of Ray can run any code in it.
 """
 
 import contextlib
@@ -12,26 +12,25 @@ import secrets
 import socket
 import stat
 import sys
-from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
 import grpc
 import ray
-from ray._common.network_utils import build_address, parse_address
-from ray._private import ray_constants, services
-from ray._private.authentication.authentication_token_setup import (
-    maybe_enable_token_auth_if_token_available,
-)
 
 from dadnet.base.errors import DadnetError
+from orchestration.workers.ray_internals import (
+    CHECK_ALIVE,
+    NODE_ON_LOOPBACK,
+    build_address,
+    head_of,
+    on_loopback,
+    parse_address,
+    use_token,
+)
 
 PROBE_S = 10.0
-# Ray's own switch, meant for macOS and Windows: without it a node takes the address of the
-# outside network, whatever address it is given, and listens on all of them.
-_ON_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 BOOTSTRAP = "ray_bootstrap_config.yaml"
-_PROBE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 
 def connect(workers: int) -> None:
@@ -59,8 +58,8 @@ def connect(workers: int) -> None:
 
 def named_address() -> str | None:
     """The cluster that the user named; None: start one here."""
-    if said := os.environ.get("RAY_ADDRESS"):
-        return said
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
     return "auto" if is_submitted(Path(sys.argv[0]), Path.home()) else None
 
 
@@ -92,17 +91,17 @@ def find(address: str) -> str:
             "from outside use `ray job submit` (see cluster/README.md)"
         )
     try:
-        found = services.get_ray_address_from_environment(address, None)
+        head = head_of(address)
     except ConnectionError as error:
         raise DadnetError(
             "no Ray cluster runs on this machine: expected one of `ray up`"
         ) from error
-    parsed = parse_address(found)
+    parsed = parse_address(head)
     if parsed is None:
-        raise DadnetError(f"RAY_ADDRESS: expected host:port or auto, got {found}")
+        raise DadnetError(f"RAY_ADDRESS: expected host:port or auto, got {head}")
     outer = build_address(ray.util.get_node_ip_address(), parsed[1])
-    reached_from_outside = not is_outside(found) and is_outside(outer) and _listens(outer)
-    return str(outer if reached_from_outside else found)
+    reached_from_outside = not is_outside(head) and is_outside(outer) and _listens(outer)
+    return str(outer if reached_from_outside else head)
 
 
 def _listens(address: str) -> bool:
@@ -124,7 +123,7 @@ def is_outside(address: str) -> bool:
 
 
 def answers_without_token(address: str) -> bool:
-    """Whether the head of a cluster answers somebody who shows no token.
+    """Whether the head of a cluster answers a client without a token.
 
     Args:
         address: of its GCS, host:port.
@@ -134,7 +133,7 @@ def answers_without_token(address: str) -> bool:
     """
     # As Ray itself: a proxy for the web is no way to a cluster.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        ask = channel.unary_unary(_PROBE)
+        ask = channel.unary_unary(CHECK_ALIVE)
         try:
             ask(b"", timeout=PROBE_S, wait_for_ready=True)
         except grpc.RpcError as error:
@@ -147,7 +146,7 @@ def answers_without_token(address: str) -> bool:
 
 
 def ensure_token() -> None:
-    """Make the token file that Ray reads, for its owner's eyes only.
+    """Make the token file that Ray reads, readable by this user only.
 
     Ray would make it by itself, readable by every user of the machine.
 
@@ -157,9 +156,9 @@ def ensure_token() -> None:
     mode = os.environ.get("RAY_AUTH_MODE", "token").lower()
     if mode != "token" or "RAY_AUTH_TOKEN" in os.environ:
         return
-    if named := os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        if not Path(named).is_file():
-            raise DadnetError(f"RAY_AUTH_TOKEN_PATH: expected a file, but {named} is none")
+    if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        if not Path(token).is_file():
+            raise DadnetError(f"RAY_AUTH_TOKEN_PATH: expected a file, but {token} is none")
         return
     path = Path.home() / ".ray" / "auth_token"
     path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -191,7 +190,7 @@ def _start(cpus: int) -> None:
             dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level="error",
-            _node_ip_address="127.0.0.1",
+            **NODE_ON_LOOPBACK,
         )
 
 
@@ -199,8 +198,7 @@ def _join(address: str) -> None:
     _refuse_if_open(address)
     # An autoscaler's machines take minutes to come; Ray would give up after one.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "900")
-    # By itself Ray looks for a token only where the address is "auto".
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    use_token()
     try:
         with contextlib.nullcontext() if is_outside(address) else on_loopback():
             ray.init(address=address, log_to_driver=False, logging_level="error")
@@ -219,19 +217,3 @@ def _refuse_if_open(address: str) -> None:
             f"Ray at {address} answers other machines without a token: expected it to be started "
             "with RAY_AUTH_MODE=token and a token file (see cluster/README.md)"
         )
-
-
-@contextlib.contextmanager
-def on_loopback() -> Iterator[None]:
-    """What is started within listens on loopback, and so does all that it starts."""
-    before, known = os.environ.get(_ON_NETWORK), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[_ON_NETWORK] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when Ray was imported
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = known
-        if before is None:
-            del os.environ[_ON_NETWORK]
-        else:
-            os.environ[_ON_NETWORK] = before

@@ -1,10 +1,15 @@
-"""Ray Train's trainer as our runs need it: how workers keep memory, and no idle helpers."""
+"""Ray Train's trainer as our runs need it. Imports no torch: Train's controller loads this file
+without need of it, and a run waits for the controller."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from orchestration.folds.stopping import install_in_worker
+from orchestration.workers.ray_internals import leave_out_idle_helpers, replace_workers_alone
 
 # For the workers' memory, which every step takes and gives back: pages of 2 MiB where Linux has
 # them on request, and nothing is returned to it, so that page faults become few.
@@ -20,13 +25,38 @@ KEEP_MEMORY = ":".join(
 )
 
 
-class IndependentTrainer(DataParallelTrainer):  # type: ignore[misc]
-    """A trainer without two of Ray's helpers, each a process that starts beside the workers.
+@replace_workers_alone
+class IndependentBackend(Backend):  # type: ignore[misc]
+    """Workers that share no process group, so a dead one is replaced alone."""
 
-    Our workers read no Ray Dataset, and the placement group of a driver that dies goes with its
-    job; Ray's cleaner is for a controller that dies while its driver lives, whose run then ends.
+    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        """Let every new worker keep its state on SIGTERM: of Ray's calls, this one is in the main
+        thread, where alone signals can be taken over."""
+        worker_group.execute(install_in_worker)
+
+
+@dataclass
+class IndependentConfig(BackendConfig):  # type: ignore[misc]
+    """Chooses `IndependentBackend`."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        """The backend."""
+        return IndependentBackend
+
+
+def make_trainer(
+    loop: Callable[[dict[str, Any]], None], config: Mapping[str, Any], **given: Any
+) -> DataParallelTrainer:
+    """A trainer of independent workers.
+
+    Args:
+        loop: what each worker runs.
+        config: its argument.
+        given: other arguments of Ray's trainer.
     """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        needless = (DatasetsCallback, PlacementGroupCleanerCallback)
-        return [c for c in super()._create_default_callbacks() if not isinstance(c, needless)]
+    trainer = DataParallelTrainer(
+        loop, train_loop_config=dict(config), backend_config=IndependentConfig(), **given
+    )
+    leave_out_idle_helpers(trainer)
+    return trainer

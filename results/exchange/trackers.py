@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dadnet.base.errors import DadnetError
+from results.ledger.events import read_events
 from results.ledger.ledger import Ledger, file_name
 from results.ledger.records import Experiment, FoldRecord
 from results.statistics.summary import Summary, count_records, summarise
@@ -119,15 +120,10 @@ def finished_folds(ledger: Ledger, experiment: Experiment, seen: set[str]) -> It
         experiment: whose folds.
         seen: folds that were yielded before; those yielded now are added.
     """
-    path = ledger.events_path(experiment)
     names = [fold.name for fold in experiment.folds]
-    if path.exists():
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1].splitlines()  # the last line may be half written
-        events = [json.loads(line) for line in whole]
-        told = [str(event.get("fold")) for event in events if event.get("event") == "finished"]
-        # Folds of an earlier run whose log is gone are in the ledger all the same.
-        names = [*dict.fromkeys(name for name in told if name in set(names)), *names]
+    finished = (e["fold"] for e in read_events(ledger, experiment) if e["event"] == "finished")
+    # Folds of an earlier run whose log is gone are in the ledger all the same.
+    names = [*dict.fromkeys(name for name in finished if name in set(names)), *names]
     for name in names:
         if name not in seen:
             record = ledger.record(experiment, name)

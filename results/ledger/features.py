@@ -1,10 +1,8 @@
-"""What is kept beside a fold's record for its page: pooled features; and the event log."""
+"""The student's pooled features beside a fold's record, for the page of its run."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,25 +112,6 @@ def read_features(ledger: Ledger, experiment: Experiment) -> list[Features]:
                 raise DadnetError(f"{path}: {error}") from error
             found.append(features)
     return found
-
-
-def read_events(ledger: Ledger, experiment: Experiment) -> list[dict[str, Any]]:
-    """Return the event log; a half-written last line is left out, any other damage is an error."""
-    path = ledger.events_path(experiment)
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    events = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            event = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise DadnetError(f"line {number} of {path} is no JSON: {error}") from error
-        if isinstance(event, dict) and "event" in event:
-            events.append(event)
-    return events
 
 
 def _rounded(table: FloatArray) -> list[list[float]]:

@@ -11,8 +11,9 @@ from dadnet.base.errors import DadnetError
 from results.leaderboard.fingerprint import scan
 from results.leaderboard.rows import Row
 from results.leaderboard.tallies import accounts
+from results.ledger.events import read_events
 from results.ledger.explanation import read_explanation
-from results.ledger.features import read_events, read_features
+from results.ledger.features import read_features
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, FoldRecord, Prediction
 from results.ledger.studies import StudyLedger

@@ -14,6 +14,7 @@ from scipy.special import ndtri
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
+from dadnet.labels.metrics import f1
 from results.statistics.counts import Counts
 from results.statistics.resampling import (
     AnyFloats,
@@ -188,10 +189,9 @@ def _chunks(items: list[int], size: int) -> list[list[int]]:
 def _uf1_of_many(weights: Weights, rows: Sequence[Counts]) -> Weights:
     """Return UF1 of many rows over the same subjects in each resample, (R, E)."""
     parts = np.stack([marginals(row.confusions) for row in rows], axis=1)  # (S, E, 3K)
-    hits, clips, given = np.split(parts, 3, axis=2)
-    both = np.tensordot(weights, clips + given, axes=1)  # (R, E, K)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        by_class = 2 * np.tensordot(weights, hits, axes=1) / both
+    hits, clips, predictions = np.split(parts, 3, axis=2)
+    both = np.tensordot(weights, clips + predictions, axes=1)  # (R, E, K)
+    by_class = f1(np.tensordot(weights, hits, axes=1), both)
     defined = both > 0
     mean: Weights = np.where(defined, by_class, 0).sum(axis=2) / defined.sum(axis=2).clip(min=1)
     return mean

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri, stdtrit
 
 from dadnet.base.digests import digest16
-from dadnet.labels.metrics import tallies
+from dadnet.labels.metrics import f1, mean_of_defined, recall, totals
 from results.ledger.val_side import IntArray
 
 NUM_RESAMPLES = 9_999
@@ -110,26 +110,18 @@ def point_figures(confusions: IntArray) -> FloatArray:
 
 def marginals(confusions: IntArray) -> Weights:
     """Return hits, clips and predictions of each class, (S, 3K): all that the figures need."""
-    return np.concatenate(tallies(confusions, stacked=1), axis=-1).astype(np.float32)
+    return np.concatenate(totals(confusions, stacked=1), axis=-1).astype(np.float32)
 
 
 def marginal_figures(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the figures (3, R) of summed `marginals`, (3K, R), in the precision of the sums."""
-    hits, clips, given = np.split(sums, 3)  # (K, R) each
-    with np.errstate(invalid="ignore", divide="ignore"):
-        both = clips + given
-        uf1 = _mean_of_defined(2 * hits / both, both)
-        uar = _mean_of_defined(hits / clips, clips)
+    hits, clips, predictions = np.split(sums, 3)  # (K, R) each
+    uf1 = mean_of_defined(f1(hits, clips + predictions), axis=0)
+    uar = mean_of_defined(recall(hits, clips), axis=0)
+    with np.errstate(invalid="ignore"):
         accuracy = hits.sum(axis=0) / clips.sum(axis=0)
-    return np.stack([uf1, uar, accuracy])
-
-
-def _mean_of_defined(values: AnyFloats, below: AnyFloats) -> AnyFloats:
-    defined = below > 0
-    kept = values if defined.all() else np.where(defined, values, values.dtype.type(0))
-    # With labels a resample may have none, neither true nor said: 0, as scikit-learn has it.
-    mean: AnyFloats = kept.sum(axis=0) / defined.sum(axis=0).clip(min=1).astype(values.dtype)
-    return mean
+    # With labels a resample may have none, neither true nor predicted: 0, as in scikit-learn.
+    return np.stack([np.nan_to_num(uf1), np.nan_to_num(uar), accuracy])
 
 
 def jackknife(confusions: IntArray) -> FloatArray:

@@ -174,7 +174,7 @@ def without(weights, *names):
         (without(foreign(backbone(1), 1), "norm.bias"), [], "1 are missing: norm.bias"),
         (foreign(backbone(1), 1), ["--classes", "a,b"], "expected 3 names"),
         (foreign(backbone(1), 1), ["--classes", "a,b,a"], "different class names"),
-        (foreign(backbone(1), 1), ["--input-size", "56"], "made for 32 to 35"),
+        (foreign(backbone(1), 1), ["--input-size", "56"], "for sizes from 32 to 35"),
         (foreign(backbone(1), 1), ["--branch", "teacher"], "has no streams"),
         ({**foreign(backbone(1), 1), "head.bias": torch.full((3,), torch.nan)}, [], "not finite"),
         (without(foreign(backbone(1, "tiny"), 2), "stages.2.1.dwconv.weight"), [], "missing"),
@@ -204,7 +204,7 @@ def test_an_existing_file_is_not_replaced(tmp_path, capsys):
     given = checkpoint(tmp_path / "w.pth", backbone(1), 1)
     (tmp_path / "w.safetensors").write_text("mine")
     assert convert.main([given, str(tmp_path / "w.safetensors"), *NAMES]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert (tmp_path / "w.safetensors").read_text() == "mine"
 
 

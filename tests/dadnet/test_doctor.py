@@ -1,6 +1,7 @@
 """The doctor on whole sets with the counts of the literature, and on everything that is not one."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from dadnet import doctor
 from dadnet.datasets.copies import COPIES, write_copy
 from dadnet.datasets.copies.asian import write_casme2, write_casme3
-from dadnet.datasets.copies.drawing import PlannedClip, Studio, dealt
+from dadnet.datasets.copies.drawing import PlannedClip, Studio
 from dadnet.datasets.copies.european import write_fourdme, write_samm, write_smic
 from dadnet.datasets.copies.others import write_ckplus, write_dfme
 from dadnet.datasets.literature import LITERATURE
@@ -18,11 +19,18 @@ from dadnet.datasets.literature import LITERATURE
 class Plain(Studio):
     """Writes small grey frames, which is quick."""
 
-    def _images(self, shown: PlannedClip) -> list[np.ndarray]:
+    def _images(self, planned: PlannedClip) -> list[np.ndarray]:
         return [np.full((8, 8, 3), 90, dtype=np.uint8)]
 
 
-PLAIN = Plain(8)
+def plain(root: Path) -> Plain:
+    return Plain(root, 8, quirks=False)
+
+
+def dealt(counts: Mapping[str, int], subjects: int) -> tuple[PlannedClip, ...]:
+    """The given numbers of clips by emotion, distributed to the subjects in turn."""
+    emotions = [e for e, n in counts.items() for _ in range(n)]
+    return tuple(PlannedClip(1 + k % subjects, e) for k, e in enumerate(emotions))
 
 
 def emotions(dataset: str) -> dict[str, int]:
@@ -37,7 +45,7 @@ def whole_casme2(root: Path) -> None:
     clips += [PlannedClip(4, "disgust", "EP12_01f"), PlannedClip(24, "repression", "EP02_07")]
     clips += [PlannedClip(10, "sadness")] * 7 + [PlannedClip(18, "others")] * 2
     clips += [PlannedClip(1, "fear")] * 2
-    write_casme2(root, PLAIN, clips, quirks=False)
+    write_casme2(plain(root), clips)
 
 
 def differing(report: doctor.Report) -> list[str]:
@@ -48,21 +56,21 @@ def test_whole_samm_is_as_in_the_literature(tmp_path: Path):
     # Four subjects have clips of "other" alone: 28 of 32 are in the challenge.
     clips = dealt({e: n for e, n in emotions("samm").items() if e != "other"}, 28)
     others = tuple(PlannedClip(29 + k % 4, "Other") for k in range(26))
-    write_samm(tmp_path, PLAIN, (*clips, *others), quirks=False)
+    write_samm(plain(tmp_path), (*clips, *others))
     assert differing(doctor.examine("samm", tmp_path)) == []
 
 
 def test_whole_smic_is_as_in_the_literature(tmp_path: Path):
-    write_smic(tmp_path, PLAIN, dealt(emotions("smic"), 16), quirks=False)
+    write_smic(plain(tmp_path), dealt(emotions("smic"), 16))
     report = doctor.examine("smic", tmp_path)
     assert differing(report) == []
     assert report.status == doctor.ALL_RIGHT
 
 
 def test_whole_ckplus_counts_its_unlabelled_sequences(tmp_path: Path):
-    write_ckplus(tmp_path, PLAIN, dealt(emotions("ckplus"), 118), quirks=False)
+    write_ckplus(plain(tmp_path), dealt(emotions("ckplus"), 118))
     for k in range(593 - 327):
-        PLAIN.clip(
+        plain(tmp_path).clip(
             tmp_path / f"cohn-kanade-images/S{k % 123 + 1:03d}/{900 + k}",
             "x_{}.png",
             (1, 2),
@@ -88,7 +96,7 @@ def test_whole_dfme_has_its_parts(tmp_path: Path):
         pairs = iter(words.split())
         counts = {emotion: int(number) for emotion, number in zip(pairs, pairs, strict=True)}
         clips += [PlannedClip(first - 1 + c.subject, c.emotion) for c in dealt(counts, subjects)]
-    write_dfme(tmp_path, PLAIN, clips, quirks=False, parts=(176 / 259, 218 / 259))
+    write_dfme(plain(tmp_path), clips, parts=(176 / 259, 218 / 259))
     report = doctor.examine("dfme", tmp_path)
     assert differing(report) == []
     oks = {f.what for f in report.findings if f.verdict == "ok"}
@@ -153,8 +161,8 @@ def test_an_unknown_dataset_is_one_line(tmp_path: Path, capsys):
 
 
 def test_a_misspelt_emotion_is_named(tmp_path: Path):
-    write_fourdme(tmp_path, PLAIN, [PlannedClip(1, "Negativ")], quirks=False)
-    write_casme3(tmp_path, PLAIN, [PlannedClip(1, "digust"), PlannedClip(1, "sad")], quirks=False)
+    write_fourdme(plain(tmp_path), [PlannedClip(1, "Negativ")])
+    write_casme3(plain(tmp_path), [PlannedClip(1, "digust"), PlannedClip(1, "sad")])
     lines = {f.what: f for f in doctor.examine("casme3", tmp_path).findings}
     assert lines["emotion digust"].reason.startswith("another spelling")
     assert "(1 clip of unknown emotion)" in lines["class set 3class"].found

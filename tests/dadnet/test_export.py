@@ -145,7 +145,7 @@ def test_a_refused_export_leaves_nothing(tmp_path, capsys, monkeypatch):
         ("m.pt", [], "ends in .onnx"),
         ("m.onnx", ["--format", "torch-export"], "ends in .pt2"),
         ("m.onnx", ["--format", "coreml"], "--format"),
-        ("there.onnx", [], "is there already"),
+        ("there.onnx", [], "exists already"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(tmp_path, capsys, out, more, message):

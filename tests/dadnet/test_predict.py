@@ -106,7 +106,7 @@ class TestInputs:
         make_model().save(tmp_path / "w.safetensors")
         onset, apex = write_frames(tmp_path / "clip")
         found = said(capsys, "--weights", tmp_path / "w.safetensors", "--input", onset, apex)
-        assert "do not say how their flows were made" in found["warnings"][0]
+        assert "have no parameters of their flows" in found["warnings"][0]
 
 
 class TestPredictor:

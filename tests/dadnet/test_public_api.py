@@ -62,7 +62,7 @@ def test_a_trained_model_is_loaded_and_asked(tmp_path):
 
 
 def test_every_public_name_exists():
-    for name in dadnet._HOMES:
+    for name in dadnet._MODULES:
         assert callable(getattr(dadnet, name))
     with pytest.raises(AttributeError, match="it has"):
         _ = dadnet.get_everything

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from dadnet.flow.normalisation import normalise
 from dadnet.flow.store import load_flow_store
-from dadnet.folds.dataset import normalise
 from dadnet.inference.explain import theta_numbers
 from dadnet.inference.model_file import load_model_file
 from orchestration import explain, run_loso

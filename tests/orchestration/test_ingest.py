@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dadnet.flow.compute import compute_flow, read_frame
+from dadnet.flow.compute import compute_flow, decode_image, square
 from dadnet.flow.store import load_flow_store, read_card
 from orchestration import ingest
 from orchestration.flows import chunks as flows_module
@@ -50,7 +50,7 @@ def test_the_store_holds_the_flow_of_every_clip(table):
     assert store.clips["subject"].value_counts().to_dict() == {f"own/s{s}": 4 for s in range(3)}
     row = store.clips.iloc[5]
     name = row["clip_id"].rsplit("/", 1)[1]
-    frames = [read_frame(table.parent / f"{name}_{k}.png", 32, None) for k in (1, 2)]
+    frames = [square(decode_image(table.parent / f"{name}_{k}.png"), 32, None) for k in (1, 2)]
     expected = compute_flow(*frames, method="farneback").astype(np.float16)
     np.testing.assert_array_equal(store.flows[5], expected)
 

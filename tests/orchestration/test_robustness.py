@@ -11,7 +11,7 @@ import torch
 from dadnet.base.seeding import seed_hash
 from dadnet.datasets.frames import FrameFolders
 from dadnet.datasets.synthetic import __main__ as synthetic
-from dadnet.flow.compute import compute_flow, read_frame
+from dadnet.flow.compute import compute_flow, decode_image, square
 from dadnet.flow.corrupted_inputs import corrupted_inputs
 from dadnet.flow.corruptions import KINDS, Corruption, suite
 from dadnet.flow.store import load_flow_store
@@ -235,7 +235,7 @@ def test_retiming_scores_the_flow_of_other_frames(tmp_path, capsys):
     assert onset < apex
     assert (onset, apex) != (row["onset"], row["apex"])
     pictures = [
-        read_frame(FrameFolders().find(Path(row["onset_path"]).parent, n), 40, None)
+        square(decode_image(FrameFolders().find(Path(row["onset_path"]).parent, n)), 40, None)
         for n in (onset, apex)
     ]
     model = load_model(Ledger(runs).weights_path(experiment, record.fold))

@@ -308,8 +308,10 @@ def test_it_runs_as_a_lone_copy_where_the_package_is_installed(site, tmp_path):
 def test_without_the_package_a_lone_copy_says_so(tmp_path):
     script = tmp_path / "run_loso.py"
     shutil.copy(Path(run_loso.__file__), script)
-    # -S: no site-packages, so no package.
-    done = subprocess.run([sys.executable, "-S", str(script)], capture_output=True, text=True)
+    # -S: no site-packages, so no package; nor by PYTHONPATH.
+    done = subprocess.run(
+        [sys.executable, "-S", str(script)], env={}, capture_output=True, text=True
+    )
     assert done.returncode != 0
     assert "needs the package dadnet-loso" in done.stderr
     assert "Traceback" not in done.stderr

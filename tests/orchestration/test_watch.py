@@ -7,20 +7,20 @@ from rich.console import Console
 
 from benchmarks.dry import dry_plan, dry_record
 from orchestration import main, watch
-from orchestration.folds.queue import Board
+from orchestration.folds.queue import LeaseQueue
 from orchestration.reporting.progress import Progress
 from results.ledger.ledger import Ledger
 
 
 class Run:
-    """A run whose steps the test takes: board, ledger and event log are real."""
+    """A run whose steps the test takes: queue, ledger and event log are real."""
 
     def __init__(self, root, num_folds=4) -> None:
         self.plan = dry_plan(num_folds, 0)
         self.ledger = Ledger(root)
         self.ledger.open(self.plan.experiment)
         self.names = [fold.name for fold in self.plan.folds]
-        self.board = Board(self.names)
+        self.queue = LeaseQueue(self.names)
         self.log = self.ledger.events_path(self.plan.experiment)
         self.progress = Progress(self.log, 10, "dry", Console(quiet=True))
         self._seen = 0
@@ -28,11 +28,11 @@ class Run:
     def finish(self, name: str) -> None:
         record = dry_record(self.plan, self.plan.fold(name), {})
         self.ledger.put(self.plan.experiment, record)
-        self.board.finish("w1", name)
+        self.queue.finish("w1", name)
         self.show()
 
     def show(self) -> None:
-        snapshot = self.board.snapshot(self._seen)
+        snapshot = self.queue.snapshot(self._seen)
         self._seen += len(snapshot["events"])
         self.progress.show(snapshot)
 
@@ -51,13 +51,14 @@ def run(tmp_path):
 def half_done(run: Run) -> None:
     """One fold done, one at epoch 5 in its second try, one that waits after a failure."""
     one, two, three, _ = run.names
-    run.board.claim("w1", 0, 2)
+    run.queue.claim("w1", 0)
+    run.queue.claim("w1", 0)
     run.finish(one)
-    run.board.fail("w1", two, "Traceback\nRuntimeError: no [memory]")
-    run.board.claim("w1", 0, 1)
-    run.board.inform("w1", two, {"epoch": 5, "val_uf1": 0.625})
-    run.board.claim("w2", 1, 1)
-    run.board.put_back("w2", three, "SIGTERM")
+    run.queue.fail("w1", two, "Traceback\nRuntimeError: no [memory]")
+    run.queue.claim("w1", 0)
+    run.queue.inform("w1", two, {"epoch": 5, "val_uf1": 0.625})
+    run.queue.claim("w2", 1)
+    run.queue.put_back("w2", three, "SIGTERM")
     run.progress._told = float("-inf")  # it is time for news
     run.show()
 
@@ -79,7 +80,8 @@ def test_a_run_that_goes_on_is_seen_with_epoch_worker_retries_and_eta(run, tmp_p
 
 def test_a_finished_run_is_complete_and_the_status_is_0(run, tmp_path, capsys):
     with run.progress:
-        run.board.claim("w1", 0, 4)
+        for _ in range(4):
+            run.queue.claim("w1", 0)
         for name in run.names:
             run.finish(name)
     status, text = told(capsys, tmp_path)

@@ -1,7 +1,7 @@
 """Small copies of the real datasets in their official layouts, with drawn faces.
 
-The real ones are licensed to persons. These have their folders, file names, tables and every known
-quirk of them, so that the loaders can be tried, and tested, without::
+The real datasets need a licence. The copies have their folders, file names, tables and known
+irregularities, so that the loaders can be tested without them::
 
     python -m dadnet.datasets.copies --out data/copies
 """

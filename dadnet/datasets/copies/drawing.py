@@ -1,6 +1,7 @@
-"""Frames of a copy: five drawn ones per clip, or empty files where only the layout matters."""
+"""Frames of a copy: five drawn frames per clip, or empty files where only the layout matters."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from dadnet.base.seeding import seed_hash
 from dadnet.datasets.synthetic.clips import ClipPlan, draw_performance, render_clip
 from dadnet.datasets.synthetic.face import draw_face
-from dadnet.datasets.synthetic.face_layers import Layers, paint_layers
+from dadnet.datasets.synthetic.face_layers import paint_layers
 
 NUM_FRAMES = 5  # of a clip: the third is the apex
 _SEED = 7
@@ -27,8 +28,8 @@ class PlannedClip:
 
     Attributes:
         subject: number of its subject.
-        emotion: as the annotation spells it.
-        filename: its name; "" leaves it to the copy.
+        emotion: in the spelling of the annotation.
+        filename: its name; "": chosen by the copy.
     """
 
     subject: int
@@ -37,49 +38,49 @@ class PlannedClip:
 
 
 def plan(emotions: Sequence[str], subjects: int) -> tuple[PlannedClip, ...]:
-    """Every subject shows every emotion once."""
+    """One clip of every emotion for every subject."""
     return tuple(PlannedClip(s, e) for s in range(1, subjects + 1) for e in emotions)
 
 
-def dealt(counts: Mapping[str, int], subjects: int) -> tuple[PlannedClip, ...]:
-    """So many clips of each emotion, dealt to so many subjects in turn."""
-    emotions = [e for e, n in counts.items() for _ in range(n)]
-    return tuple(PlannedClip(1 + k % subjects, e) for k, e in enumerate(emotions))
-
-
 class Studio:
-    """Writes the frames of clips.
+    """Writes the frames of one copy.
 
     Args:
-        size: side of the drawn frames in pixels; 0 writes empty files, which is enough to try
-            a layout.
+        root: folder of the copy.
+        size: side of the drawn frames in pixels; 0: empty files, enough to test a layout.
+        quirks: add the known irregularities of the real set.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, root: Path, size: int, *, quirks: bool = True) -> None:
+        self.root, self.size, self.quirks = root, size, quirks
         self._drawn = 0
-        self._layers: dict[int, Layers] = {}
+        self._numbers: Counter[Hashable] = Counter()
+
+    def number(self, key: Hashable) -> int:
+        """The number of a further clip of a subject, or of another key; the first is 1."""
+        self._numbers[key] += 1
+        return self._numbers[key]
 
     def clip(
         self,
         folder: Path,
         name: str,
         numbers: Sequence[int],
-        shown: PlannedClip,
+        planned: PlannedClip,
         *,
         grey: bool = False,
     ) -> None:
         """Write the frames of one clip.
 
         Args:
-            folder: folder to be made.
-            name: name of a frame, with a place for its number.
-            numbers: number of each frame; the third has the apex, later ones hold the last image.
-            shown: who shows what.
+            folder: folder to make.
+            name: format of a frame's name, with braces for its number.
+            numbers: number of each frame; the third has the apex, those after the fifth repeat it.
+            planned: subject and emotion.
             grey: without colours.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        images = self._images(shown) if self.size else []
+        images = self._images(planned) if self.size else []
         for k, number in enumerate(numbers):
             path = folder / name.format(number)
             if not images:
@@ -91,14 +92,14 @@ class Studio:
             quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
             path.write_bytes(cv2.imencode(path.suffix, image, quality)[1].tobytes())
 
-    def _images(self, shown: PlannedClip) -> list[np.ndarray]:
-        drawn_as = _DRAWN_AS.get(shown.emotion.lower().split("+")[0], "disgust")
-        face = draw_face(_SEED, shown.subject)
-        play = draw_performance(ClipPlan(shown.subject, self._drawn, drawn_as), _SEED, "macro")
+    def _images(self, planned: PlannedClip) -> list[np.ndarray]:
+        drawn_as = _DRAWN_AS.get(planned.emotion.lower().split("+")[0], "disgust")
+        face = draw_face(_SEED, planned.subject)
+        play = draw_performance(ClipPlan(planned.subject, self._drawn, drawn_as), _SEED, "macro")
         self._drawn += 1
         play = replace(
             play, numbers=tuple(range(NUM_FRAMES)), apex=2, gains=play.gains[:NUM_FRAMES]
         )
         layers = paint_layers(face, self.size)
-        style = seed_hash("style", _SEED, shown.subject)
+        style = seed_hash("style", _SEED, planned.subject)
         return [np.asarray(f) for f in render_clip(face, layers, play, self.size, style)]

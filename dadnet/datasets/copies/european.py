@@ -20,12 +20,7 @@ FOURDME_HEADER = (
 
 
 def write_samm(
-    root: Path,
-    studio: Studio,
-    clips: Sequence[PlannedClip],
-    *,
-    quirks: bool = True,
-    name: str = "SAMM_Micro_FACS_Codes_v2.xlsx",
+    studio: Studio, clips: Sequence[PlannedClip], *, name: str = "SAMM_Micro_FACS_Codes_v2.xlsx"
 ) -> None:
     """SAMM: grey frames, the header in row 14 below notes.
 
@@ -35,16 +30,15 @@ def write_samm(
     rows: list[Sequence[Cell]] = [[note] for note in _SAMM_NOTES]
     rows += [[None]] * (13 - len(rows))
     rows.append(SAMM_HEADER)
-    taken: dict[int, int] = {}
 
     def add(clip: PlannedClip, filename: str = "", digits: int = 5, **changed: Cell) -> None:
         subject = f"{clip.subject:03d}"
-        k = taken[clip.subject] = taken.get(clip.subject, -1) + 1
+        k = studio.number(clip.subject) - 1
         filename = filename or f"{subject}_{1 + k // 5}_{1 + k % 5}"
         onset = 562 + 100 * k
         pattern = f"{subject}_{{:0{digits}d}}.jpg"
         numbers = range(onset, onset + NUM_FRAMES)
-        studio.clip(root / "SAMM" / subject / filename, pattern, numbers, clip, grey=True)
+        studio.clip(studio.root / "SAMM" / subject / filename, pattern, numbers, clip, grey=True)
         cells: dict[str, Cell] = {
             "onset": onset, "apex": onset + 2, "offset": onset + 4, "units": "4 + 7", **changed
         }  # fmt: skip
@@ -56,82 +50,71 @@ def write_samm(
 
     for clip in clips:
         add(clip)
-    if quirks:
+    if studio.quirks:
         add(PlannedClip(6, "Anger"), digits=4)
         add(PlannedClip(28, "Contempt"), "028_4_1", apex=9999)
         add(PlannedClip(6, "Others"), units="R12 or R15")
         add(PlannedClip(7, "Other"))
-    write_table(root / name, {"MICRO ONLY": rows})
+    write_table(studio.root / name, {"MICRO ONLY": rows})
 
 
-def write_smic(
-    root: Path, studio: Studio, clips: Sequence[PlannedClip], *, quirks: bool = True
-) -> None:
+def write_smic(studio: Studio, clips: Sequence[PlannedClip]) -> None:
     """SMIC-HS as cropped clips, without a table: subjects ``s1``, bitmaps.
 
-    Quirks: a clip in the folder of another class, a folder that is no clip, other files.
+    Quirks: a clip in the folder of another class, a folder that is not a clip, other files.
     """
-    frames = root / "SMIC_all_cropped" / "HS"
-    taken: dict[tuple[int, str], int] = {}
+    frames = studio.root / "SMIC_all_cropped" / "HS"
 
     def add(clip: PlannedClip, folder: str = "", name: str = "") -> Path:
         emotion = clip.emotion.lower()
-        key = (clip.subject, emotion)
-        k = taken[key] = taken.get(key, 0) + 1
+        k = studio.number((clip.subject, emotion))
         name = name or f"s{clip.subject}_{_SMIC_CODES[emotion]}_{k:02d}"
-        place = frames / f"s{clip.subject}" / "micro" / (folder or emotion) / name
-        studio.clip(place, "reg_image{}.bmp", range(46, 46 + NUM_FRAMES), clip)
-        return place
+        path = frames / f"s{clip.subject}" / "micro" / (folder or emotion) / name
+        studio.clip(path, "reg_image{}.bmp", range(46, 46 + NUM_FRAMES), clip)
+        return path
 
     for clip in clips:
-        place = add(clip)
-        if quirks:
-            (place / "Thumbs.db").touch()
-    if quirks:
+        path = add(clip)
+        if studio.quirks:
+            (path / "Thumbs.db").touch()
+    if studio.quirks:
         add(PlannedClip(1, "negative"), folder="positive", name="s1_ne_40")
         add(PlannedClip(1, "negative"), name="notes")
         (frames / "s1" / "non_micro" / "s1_non_01").mkdir(parents=True)
 
 
 def write_smic_videos(
-    root: Path,
-    studio: Studio,
-    clips: Sequence[PlannedClip],
-    *,
-    quirks: bool = True,
-    name: str = "SMIC-HS-E_annotation_2019.xlsx",
+    studio: Studio, clips: Sequence[PlannedClip], *, name: str = "SMIC-HS-E_annotation_2019.xlsx"
 ) -> None:
     """SMIC-HS-E as whole videos with a table: subjects ``s01``, numbers of six digits.
 
-    Quirks: a clip that the table has and the disk has not (s04_ne_05), an apex outside.
+    Quirks: a clip of the table without frames (s04_ne_05), an apex outside onset and offset.
     """
     header = ("Subject", "Filename", "OnsetF", "ApexF", "OffsetF", "Emotion")
     with_apex = "2019" in name
     rows: list[Sequence[Cell]] = []
-    taken: dict[tuple[int, str], int] = {}
     for clip in clips:
         emotion = clip.emotion.lower()
-        key = (clip.subject, emotion)
-        k = taken[key] = taken.get(key, 0) + 1
+        k = studio.number((clip.subject, emotion))
         clip_name = f"s{clip.subject:02d}_{_SMIC_CODES[emotion]}_{k:02d}"
-        folder = root / "SMIC-HS-E" / f"s{clip.subject:02d}" / clip_name
+        folder = studio.root / "SMIC-HS-E" / f"s{clip.subject:02d}" / clip_name
         neutral = PlannedClip(clip.subject, "others")
         studio.clip(folder, "image{:06d}.jpg", range(100, 123), neutral)
         studio.clip(folder, "image{:06d}.jpg", range(123, 123 + NUM_FRAMES), clip)
         rows.append([f"s{clip.subject:02d}", clip_name, 123, 125, 127, emotion])
-    if quirks:
+    if studio.quirks:
         rows.append(["s04", "s04_ne_05", 123, 125, 127, "negative"])
         rows.append([*rows[0][:1], "s01_ne_09", 123, 12, 127, "negative"])
-    shown = [k for k, column in enumerate(header) if with_apex or column != "ApexF"]
-    write_table(root / name, {"Sheet1": [[row[k] for k in shown] for row in (header, *rows)]})
+    columns = [k for k, column in enumerate(header) if with_apex or column != "ApexF"]
+    write_table(
+        studio.root / name, {"Sheet1": [[row[k] for k in columns] for row in (header, *rows)]}
+    )
 
 
 def write_fourdme(
-    root: Path,
     studio: Studio,
     clips: Sequence[PlannedClip],
     *,
-    quirks: bool = True,
     name: str = "4DME_Labelling_Micro_release v1.xlsx",
 ) -> None:
     """4DME: grey frames with numbers of nine digits, indicator columns beside the emotion.
@@ -140,14 +123,13 @@ def write_fourdme(
     emotion and indicators disagree.
     """
     rows: list[Sequence[Cell]] = [FOURDME_HEADER]
-    taken: dict[int, int] = {}
 
     def add(clip: PlannedClip, filename: str = "", marked: str = "", units: str = "AU4") -> None:
-        k = taken[clip.subject] = taken.get(clip.subject, 0) + 1
+        k = studio.number(clip.subject)
         subject = f"S{clip.subject}"
         filename = filename or f"{subject}_1st_001_{k:02d}_1"
         numbers = range(123 + 50 * k, 123 + 50 * k + NUM_FRAMES)
-        folder = root / "gray_micro" / subject / filename
+        folder = studio.root / "gray_micro" / subject / filename
         studio.clip(folder, "Frame_{:09d}.jpg", numbers, clip, grey=True)
         words = (marked or clip.emotion).lower().split("+")
         ones = [int(name.lower() in words) for name in _INDICATORS]
@@ -156,8 +138,8 @@ def write_fourdme(
 
     for clip in clips:
         add(clip)
-    if quirks:
+    if studio.quirks:
         add(PlannedClip(1, "Surprise+Positive"), units="AU1+AU12(k)")
         add(PlannedClip(2, "Negative"), marked="Positive")
         add(PlannedClip(13, "Negative"), "S13_1st_001_01_1")
-    write_table(root / name, {"Sheet1": rows})
+    write_table(studio.root / name, {"Sheet1": rows})

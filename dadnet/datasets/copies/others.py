@@ -11,36 +11,30 @@ _DFME_HEADER = ("Filename", "Subject", "OnsetFrame", "ApexFrame", "OffsetFrame",
 
 
 def write_dfme(
-    root: Path,
-    studio: Studio,
-    clips: Sequence[PlannedClip],
-    *,
-    quirks: bool = True,
-    parts: tuple[float, float] = (0.5, 0.75),
+    studio: Studio, clips: Sequence[PlannedClip], *, parts: tuple[float, float] = (0.5, 0.75)
 ) -> None:
     """DFME in the parts of the challenge: frames of five digits from 0.
 
-    The first share of the subjects trains, the next is testA, the rest testB. Quirks: an apex
-    "/", a test clip without label, a clip without frames.
+    `parts` has the bounds between train, testA and testB as shares of the subjects. Quirks: an
+    apex "/", a test clip without label, a clip without frames.
     """
     subjects = sorted({clip.subject for clip in clips})
     bounds = [round(share * len(subjects)) for share in parts]
-    taken: dict[int, int] = {}
     rows: dict[str, list[Sequence[Cell]]] = {
         part: [_DFME_HEADER] for part in ("train", "testA", "testB")
     }
     folders = {
-        "train": root / "train_data" / "train_data",
-        "testA": root / "test_data_A",
-        "testB": root / "test_data_B",
+        "train": studio.root / "train_data" / "train_data",
+        "testA": studio.root / "test_data_A",
+        "testB": studio.root / "test_data_B",
     }
 
     def add(
         clip: PlannedClip, *, label: bool = True, apex: Cell = 2, drawn: bool = True, part: str = ""
     ) -> None:
-        place = subjects.index(clip.subject)
-        part = part or ("train", "testA", "testB")[sum(place >= bound for bound in bounds)]
-        k = taken[clip.subject] = taken.get(clip.subject, 0) + 1
+        position = subjects.index(clip.subject)
+        part = part or ("train", "testA", "testB")[sum(position >= bound for bound in bounds)]
+        k = studio.number(clip.subject)
         filename = f"sub{clip.subject:04d}_{k:02d}"
         if drawn:
             studio.clip(folders[part] / filename, "{:05d}.png", range(NUM_FRAMES), clip)
@@ -50,30 +44,29 @@ def write_dfme(
 
     for clip in clips:
         add(clip)
-    if quirks:
+    if studio.quirks:
         add(PlannedClip(subjects[0], "Fear"), apex="/")
         add(PlannedClip(subjects[0], "Anger"), drawn=False)
         add(PlannedClip(subjects[-1], "Anger"), label=False)
     names = {"train": "training_full_with_AU", "testA": "test_A_labels", "testB": "test_B_labels"}
     for part, name in names.items():
-        write_table(root / "full_release_annotation" / f"{name}.xlsx", {"Sheet1": rows[part]})
+        write_table(
+            studio.root / "full_release_annotation" / f"{name}.xlsx", {"Sheet1": rows[part]}
+        )
 
 
-def write_ckplus(
-    root: Path, studio: Studio, clips: Sequence[PlannedClip], *, quirks: bool = True
-) -> None:
-    """CK+: sequences from neutral to the peak, one number per file of emotion.
+def write_ckplus(studio: Studio, clips: Sequence[PlannedClip]) -> None:
+    """CK+: sequences from neutral to the peak, one number per emotion file.
 
-    Quirks: a sequence without a label, a broken file of emotion, hidden files.
+    Quirks: a sequence without a label, a broken emotion file, hidden files.
     """
-    taken: dict[int, int] = {}
 
     def add(clip: PlannedClip, label: str | None) -> None:
-        k = taken[clip.subject] = taken.get(clip.subject, 0) + 1
+        k = studio.number(clip.subject)
         subject, sequence = f"S{clip.subject:03d}", f"{k:03d}"
         stem = f"{subject}_{sequence}"
-        place = Path(subject) / sequence
-        images = root / "cohn-kanade-images" / place
+        below = Path(subject) / sequence
+        images = studio.root / "cohn-kanade-images" / below
         studio.clip(images, f"{stem}_{{:08d}}.png", (1, 2, 3), clip)
         last = f"{stem}_{3:08d}"
         for name, ending, text in (
@@ -81,15 +74,15 @@ def write_ckplus(
             ("FACS", "facs", "   4.0000000e+00   0.0000000e+00\n"),
             ("Landmarks", "landmarks", "   1.0000000e+01   1.0000000e+01\n" * 68),
         ):
-            folder = root / name / place
+            folder = studio.root / name / below
             folder.mkdir(parents=True, exist_ok=True)
             if text is not None:
                 (folder / f"{last}_{ending}.txt").write_text(text, encoding="ascii")
-        if quirks:
+        if studio.quirks:
             (images / ".DS_Store").touch()
 
     for clip in clips:
         add(clip, f"   {EMOTIONS.index(clip.emotion.lower())}.0000000e+00\n")
-    if quirks:
+    if studio.quirks:
         add(PlannedClip(1, "happy"), None)
         add(PlannedClip(2, "happy"), "   9.0000000e+00\n")

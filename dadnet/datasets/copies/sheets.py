@@ -1,4 +1,4 @@
-"""Real .xlsx and .xls files."""
+"""Writes .xlsx and .xls files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ Sheet = Sequence[Sequence[Cell]]
 
 
 def write_table(path: Path, sheets: Mapping[str, Sheet]) -> None:
-    """Write sheets by name as .xlsx, or as .xls by the ending of the path.
+    """Write sheets by name, as .xlsx or .xls by the ending of the path.
 
     Raises:
-        DadnetError: if .xls is asked for and xlwt (of the extra ``dev``) is not installed.
+        DadnetError: if .xls needs xlwt (of the extra ``dev``) and it is not installed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".xls":

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
@@ -10,11 +11,11 @@ from dadnet.datasets.copies.drawing import PlannedClip, Studio, plan
 from dadnet.datasets.copies.european import write_fourdme, write_samm, write_smic, write_smic_videos
 from dadnet.datasets.copies.others import write_ckplus, write_dfme
 
-Writer = Callable[[Path, Studio, Sequence[PlannedClip]], None]
+Writer = Callable[[Studio, Sequence[PlannedClip]], None]
 
 _CASME2 = ("disgust", "repression", "happiness", "surprise", "others")
 _BASIC = ("Disgust", "Surprise", "Sadness", "Fear", "Happiness", "Anger", "Contempt")
-# Folder of the copy -> the dataset it is of, its writer, the emotions of every subject.
+# Name of the copy -> its dataset, its writer, the emotions of every subject.
 COPIES: dict[str, tuple[str, Writer, tuple[str, ...]]] = {
     "casme2": ("casme2", write_casme2, _CASME2),
     "casme3": (
@@ -24,9 +25,7 @@ COPIES: dict[str, tuple[str, Writer, tuple[str, ...]]] = {
     ),
     "casme3-clips": (
         "casme3",
-        lambda root, studio, clips: write_casme3(
-            root, studio, clips, videos=False, name="cas(me)3_part_A_ME_label_JpgIndex.xls"
-        ),
+        partial(write_casme3, videos=False, name="cas(me)3_part_A_ME_label_JpgIndex.xls"),
         ("disgust", "surprise", "happy"),
     ),
     "casme3c": ("casme3c", write_casme3c, ("disgust", "surprise", "happy")),
@@ -48,11 +47,11 @@ COPIES: dict[str, tuple[str, Writer, tuple[str, ...]]] = {
 
 
 def write_copy(name: str, root: Path, *, subjects: int = 4, size: int = 96) -> None:
-    """Write one copy into a folder that appears whole or not at all; one that is there stays.
+    """Write one copy into a folder that appears whole or not at all; an existing one stays.
 
     Args:
         name: a key of ``COPIES``.
-        root: folder to be made.
+        root: folder to make.
         subjects: number of subjects.
         size: side of the frames in pixels; 0: empty files.
 
@@ -66,8 +65,8 @@ def write_copy(name: str, root: Path, *, subjects: int = 4, size: int = 96) -> N
     if root.exists():
         return
     _, writer, emotions = COPIES[name]
-    partial = root.with_name(f".{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    writer(partial, Studio(size), plan(emotions, subjects))
-    partial.rename(root)
+    temporary = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    writer(Studio(temporary, size), plan(emotions, subjects))
+    temporary.rename(root)

@@ -1,16 +1,12 @@
-"""CASME II (Yan et al. 2014). The synthetic sets have the same layout and are read here as well.
+"""CASME II (Yan et al. 2014); the synthetic sets have the same layout.
 
 Layout: ``CASME2-coding-20140508.xlsx`` and ``CASME2_RAW_selected/sub01/EP02_01f/img46.jpg``, or the
 authors' crop ``Cropped/sub01/EP02_01f/reg_img46.jpg``.
 """
 
-from pathlib import Path
-
-from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.corrections import MEB, Correction, missing_apexes
-from dadnet.datasets.official.layout import Clip, Layout, Options, filled, frame, numbered
-from dadnet.datasets.official.read import read_official
-from dadnet.datasets.official.tables import Columns, TableRow
+from dadnet.datasets.official.layout import Clip, Layout, filled, frame, numbered
+from dadnet.datasets.official.tables import FRAME_COLUMNS, TableRow
 
 # For the table of 256 rows. Row 60 lacks its apex and has a wrong offset.
 _MISSING_APEX = (
@@ -23,6 +19,7 @@ _MISSING_APEX = (
 def _clip(row: TableRow) -> Clip:
     filename, emotion = filled(row, "filename", "emotion")
     number = numbered(row, "subject", "s(?:ub)?([0-9]+)")
+    folders = (f"sub{number:02d}", f"sub{number}", f"s{number:02d}", f"s{number}")
     return Clip(
         subject=f"sub{number:02d}",
         filename=filename,
@@ -30,13 +27,9 @@ def _clip(row: TableRow) -> Clip:
         apex=frame(row, "apex", blank=True),
         offset=frame(row, "offset"),
         emotion=emotion.lower(),
-        folders=tuple((name, filename) for name in _folders(number)),
+        folders=tuple((folder, filename) for folder in folders),
         action_units=row["action_units"],
     )
-
-
-def _folders(number: int) -> tuple[str, ...]:
-    return (f"sub{number:02d}", f"sub{number}", f"s{number:02d}", f"s{number}")
 
 
 LAYOUT = Layout(
@@ -48,25 +41,8 @@ LAYOUT = Layout(
         r"casme2-coding-updated\.xlsx?",
         r"casme2_label_ver_2\.xlsx?",
     ),
-    columns=Columns(
-        {
-            "subject": ("subject",),
-            "filename": ("filename",),
-            "onset": ("onsetframe",),
-            "apex": ("apexframe",),
-            "offset": ("offsetframe",),
-            "action_units": ("actionunits",),
-            "emotion": ("estimatedemotion",),
-        },
-        required=("subject", "filename", "onset", "apex", "offset", "emotion"),
-    ),
-    frame_folders=(
-        "CASME2_RAW_selected",
-        "Cropped",
-        "CASME2-RAW",
-        "CASME2_RAW",
-        "CASME2_Cropped",
-    ),
+    columns=FRAME_COLUMNS,
+    frame_folders=("CASME2_RAW_selected", "Cropped", "CASME2-RAW", "CASME2_RAW", "CASME2_Cropped"),
     clip=_clip,
     is_frames=r"s(?:ub)?[0-9]+",
     corrections=(
@@ -74,11 +50,3 @@ LAYOUT = Layout(
         Correction(60, 256, {"offset": 91}, MEB),
     ),
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "casme2") -> ClipIndex:
-    """Index of CASME II, or of a synthetic set; see :func:`read_official`.
-
-    >>> read(Path("/data/CASME2"), Options(apex="midpoint"))  # doctest: +SKIP
-    """
-    return read_official(LAYOUT, root, options or Options(), dataset)

@@ -4,16 +4,12 @@ Layout of part A: ``cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx``, sheet ``label``
 videos ``part_A/spNO.1/a/color/355.jpg`` or clips ``Part_A_ME_clip/frame/spNo.1_a_355/355.jpg``. A
 video holds several clips, so a clip's id has its onset.
 
-Part C: ``CAS(ME)3_part_C_ME.xlsx`` has neither apex nor, in the copies known, an emotion.
+Part C: ``CAS(ME)3_part_C_ME.xlsx`` has no apex and, in the known copies, no emotion.
 """
 
-from pathlib import Path
-
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.corrections import MEB, Correction
-from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, filled, frame, numbered
-from dadnet.datasets.official.read import read_official
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, filled, frame, numbered
 from dadnet.datasets.official.tables import Columns, TableRow
 
 
@@ -27,7 +23,7 @@ def _clip(row: TableRow) -> Clip:
     if onset == 0 or apex == 0:
         raise DadnetError(f"{'onset' if onset == 0 else 'apex'} is 0: frames are counted from 1")
     subject = f"spNO.{number}"
-    # The folders of the clips have the onset as it was before any correction.
+    # The names of the clips' folders have the uncorrected onset.
     onsets = dict.fromkeys((onset, frame(row, "first_onset", blank=True)))
     clips = [(f"{subject}_{filename}_{n}",) for n in onsets if n is not None]
     return Clip(
@@ -69,8 +65,8 @@ LAYOUT = Layout(
     frame_folders=("part_A", "Part_A_ME_clip", "part_A_cropped"),
     clip=_clip,
     is_frames=r"sp\s?no\.?[0-9]+.*|frame",
-    # The source also gives row 128 an apex, but its versions differ (123, 160): that row stays
-    # rejected. Its correction of row 750 makes the onset the apex, which carries no motion.
+    # The source also has an apex for row 128, but its versions differ (123, 160): that row stays
+    # rejected. Its correction of row 750 sets the onset to the apex, a clip without motion.
     corrections=(
         Correction(749, 860, {"onset": 2647}, MEB),
         *(
@@ -120,13 +116,3 @@ LAYOUT_C = Layout(
     clip=_clip_c,
     is_frames=r"(?:s(?:ub|p)?)?[0-9]+",
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "casme3") -> ClipIndex:
-    """Index of part A; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)
-
-
-def read_c(root: Path, options: Options | None = None, dataset: str = "casme3c") -> ClipIndex:
-    """Index of part C; see :func:`read_official`."""
-    return read_official(LAYOUT_C, root, options or Options(), dataset)

@@ -2,8 +2,8 @@
 
 Layout: ``cohn-kanade-images/S005/001/S005_001_00000011.png`` and
 ``Emotion/S005/001/S005_001_00000011_emotion.txt``, which holds one number. A sequence goes from
-neutral to the peak: its first frame is the onset, its last the apex. A sequence without a file has
-no label, so the readme says.
+neutral to the peak: its first frame is the onset, its last the apex. Some sequences have no label
+file and so no label, as the readme says.
 """
 
 import re
@@ -11,10 +11,8 @@ from pathlib import Path
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import FrameFolders
-from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.finding import find_source, relative
 from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, frame
-from dadnet.datasets.official.read import read_official
 from dadnet.datasets.official.tables import Columns, TableRow
 
 EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
@@ -23,7 +21,7 @@ _FACS_FOLDERS = ("facs", "facs_labels")
 
 
 def _rows(layout: Layout, root: Path, options: Options) -> Rows:
-    """One row per sequence of images."""
+    """One row per image sequence."""
     source = find_source(layout, root, options)
     folders = source.folders
     labels = _side_folder(folders, root, _LABEL_FOLDERS)
@@ -48,33 +46,32 @@ def _rows(layout: Layout, root: Path, options: Options) -> Rows:
 
 def _side_folder(folders: FrameFolders, root: Path, names: tuple[str, ...]) -> Path | None:
     top = folders.children(root)
-    for place in (top, *(folders.children(child) for child in top.values())):
+    for children in (top, *(folders.children(child) for child in top.values())):
         for name in names:
-            if name in place:
-                inner = folders.below(place[name], (name,))
-                return inner if inner is not None else place[name]
+            if name in children:
+                return folders.below(children[name], (name,)) or children[name]
     return None
 
 
 def _label(folders: FrameFolders, labels: Path, cells: dict[str, str], ending: str) -> str:
-    """Text of the sequence's file, or why there is none, marked by "!"."""
+    """Text of the sequence's label file; "" without a file; "!" and the reason if unreadable."""
     folder = folders.below(labels, (cells["subject"], cells["filename"]))
     files = folders.files(folder) if folder is not None else []
-    found = [p for p in files if p.name.lower().endswith(ending) and not p.name.startswith(".")]
-    if not found:
+    files = [p for p in files if p.name.lower().endswith(ending) and not p.name.startswith(".")]
+    if not files:
         return ""
-    if len(found) > 1:
-        return f"! {len(found)} files of labels"
+    if len(files) > 1:
+        return f"! {len(files)} files of labels"
     try:
-        return found[0].read_text(encoding="ascii", errors="replace").strip() or "! an empty file"
+        return files[0].read_text(encoding="ascii", errors="replace").strip() or "! an empty file"
     except OSError as error:
-        return f"! {found[0].name} cannot be read: {error.strerror}"
+        return f"! {files[0].name} cannot be read: {error.strerror}"
 
 
 def _units(folders: FrameFolders, facs: Path, cells: dict[str, str]) -> str:
-    """The units of a FACS file: a unit and its intensity on each line."""
-    said = _label(folders, facs, cells, "_facs.txt")
-    numbers = [word for line in said.splitlines() for word in line.split()[:1]]
+    """The action units of a FACS file, which has a unit and its intensity on each line."""
+    lines = _label(folders, facs, cells, "_facs.txt").splitlines()
+    numbers = [word for line in lines for word in line.split()[:1]]
     try:
         return "+".join(str(int(float(number))) for number in numbers)
     except (ValueError, OverflowError):
@@ -82,14 +79,14 @@ def _units(folders: FrameFolders, facs: Path, cells: dict[str, str]) -> str:
 
 
 def _clip(row: TableRow) -> Clip:
-    said = row["emotion"]
-    if not said:
+    label = row["emotion"]
+    if not label:
         raise LeftOut(f"{row['subject']}/{row['filename']}: no emotion file, so no label")
     if not row["onset"]:
         raise DadnetError(f"{row['subject']}/{row['filename']}: no frames")
-    match = re.fullmatch(r"([0-7])(?:\.0*(?:e\+?0+)?)?", said)
+    match = re.fullmatch(r"([0-7])(?:\.0*(?:e\+?0+)?)?", label)
     if match is None:
-        raise DadnetError(f"emotion: expected a number from 0 to 7, got {said.lstrip('! ')!r}")
+        raise DadnetError(f"emotion: expected a number from 0 to 7, got {label.lstrip('! ')!r}")
     if match[1] == "0":
         raise LeftOut("neutral: no expression")
     return Clip(
@@ -114,8 +111,3 @@ LAYOUT = Layout(
     is_frames=r"s[0-9]{3}",
     rows=_rows,
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "ckplus") -> ClipIndex:
-    """Index of CK+; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)

@@ -1,12 +1,12 @@
-"""Corrections to rows known to be wrong in the official annotations: data with a source.
+"""Corrections of rows that are known to be wrong in the official annotations, each with its source.
 
-A correction belongs to one release of a table, which it knows by its number of rows, and to one
-place in it. It is applied only where the row there is broken, and mended by it; that is reported.
-Nothing else in a table is ever changed.
+A correction belongs to one row of one release of a table; the number of rows identifies the
+release. It is applied only to a row that is wrong without it and right with it, and is reported.
+Nothing else in a table is changed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dadnet.datasets.official.tables import TableRow, integer
 
@@ -18,18 +18,16 @@ class Correction:
     """One correction.
 
     Attributes:
-        row: place of the row in the table, from 0, as the source counts.
-        table_rows: rows of the table that it was made for.
-        cells: the right frame numbers, by column.
-        source: where it is from.
-        was: cells as they are in the wrong row, where known.
+        row: index of the row in the table, from 0, as the source counts.
+        table_rows: number of rows of the table.
+        cells: the correct frame numbers, by column.
+        source: origin of the correction.
     """
 
     row: int
     table_rows: int
     cells: Mapping[str, int]
     source: str
-    was: Mapping[str, str] = field(default_factory=dict)
 
 
 def missing_apexes(
@@ -47,18 +45,18 @@ def correct(
 
     Args:
         rows: the rows of one table, in its order.
-        corrections: the known ones; several may concern one row.
+        corrections: known corrections; several may concern one row.
 
     Returns:
-        The rows, a changed cell's old text under ``first_`` and its name; what was changed, by the
-        row's number; and a line about those that did not match.
+        The rows, with the old text of a changed cell under ``first_`` and its name; the changes by
+        row number; a note about the corrections that did not match.
     """
     mended = list(rows)
     changes: dict[int, str] = {}
     unmatched = 0
     for number in sorted({c.row for c in corrections}):
         of_row = [c for c in corrections if c.row == number]
-        if not all(_matches(c, rows) for c in of_row):
+        if any(c.table_rows != len(rows) for c in of_row):
             unmatched += len(of_row)
             continue
         before, cells = rows[number], {k: v for c in of_row for k, v in c.cells.items()}
@@ -68,8 +66,8 @@ def correct(
             unmatched += len(of_row)
             continue
         mended[number] = after
-        said = ", ".join(f"{k} {before[k] or 'blank'} -> {v}" for k, v in cells.items())
-        changes[number] = f"{before.place}: {said} (source: {of_row[0].source})"
+        text = ", ".join(f"{k} {before[k] or 'blank'} -> {v}" for k, v in cells.items())
+        changes[number] = f"{before.location}: {text} (source: {of_row[0].source})"
     notes: tuple[str, ...] = ()
     if unmatched:
         made_for = ", ".join(map(str, sorted({c.table_rows for c in corrections})))
@@ -78,13 +76,6 @@ def correct(
             f"applied; they are for a table of {made_for} rows, this one has {len(rows)}",
         )
     return tuple(mended), changes, notes
-
-
-def _matches(correction: Correction, rows: Sequence[TableRow]) -> bool:
-    if len(rows) != correction.table_rows or correction.row >= len(rows):
-        return False
-    row = rows[correction.row]
-    return all(row[name] == value for name, value in correction.was.items())
 
 
 def _in_order(row: TableRow) -> bool:

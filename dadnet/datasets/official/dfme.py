@@ -1,8 +1,8 @@
 """DFME (Zhao et al. 2023) in the parts of the official challenge: train, testA, testB.
 
 Layout: ``full_release_annotation/training_full_with_AU.xlsx`` and
-``train_data/train_data/sub0003_01/00000.png``; the labels of the test parts come as tables of their
-own after the contest. A clip's folder is looked for by its name anywhere below the root.
+``train_data/train_data/sub0003_01/00000.png``; the labels of the test parts are published after the
+contest, as further tables. A clip's folder is searched by its name anywhere below the root.
 """
 
 import re
@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.index import ClipIndex
-from dadnet.datasets.official.finding import find_files, looked_for, relative
+from dadnet.datasets.official.finding import find_files, relative, searched_names
 from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, filled, frame
-from dadnet.datasets.official.read import ANYWHERE, read_official
+from dadnet.datasets.official.read import ANYWHERE
 from dadnet.datasets.official.tables import Columns, TableRow, read_table
 
 _PARTS = (
@@ -24,7 +23,7 @@ _PARTS = (
 
 
 def _rows(layout: Layout, root: Path, options: Options) -> Rows:
-    """The rows of all parts; each says of which it is."""
+    """The rows of all parts, with the part in the column ``part``."""
     rows: list[TableRow] = []
     files: list[str] = []
     notes: list[str] = []
@@ -39,11 +38,12 @@ def _rows(layout: Layout, root: Path, options: Options) -> Rows:
             notes.append(f"no table of the part {part}")
             continue
         files.append(relative(paths[0], root))
-        for row in read_table(paths[0], layout.columns).rows:
-            place = f"{row.place} of {paths[0].name}"
-            rows.append(replace(row.with_cells({"part": part}), place=place, number=len(rows)))
+        for row in read_table(paths[0], layout.columns):
+            location = f"{row.location} of {paths[0].name}"
+            row = row.with_cells({"part": part})
+            rows.append(replace(row, location=location, number=len(rows)))
     if not files:
-        raise DadnetError(f"no DFME annotation under {root}; {looked_for(layout, root)}")
+        raise DadnetError(f"no DFME annotation under {root}; {searched_names(layout, root)}")
     return Rows(tuple(rows), tuple(files), notes=tuple(notes))
 
 
@@ -67,7 +67,7 @@ def _clip(row: TableRow) -> Clip:
         folders=((ANYWHERE, filename),),
         action_units=row["action_units"],
         part=row["part"],
-        own_folder=True,
+        single_clip_folder=True,
     )
 
 
@@ -92,8 +92,3 @@ LAYOUT = Layout(
     is_frames=r".*",
     rows=_rows,
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "dfme") -> ClipIndex:
-    """Index of DFME; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)

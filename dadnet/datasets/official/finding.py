@@ -1,4 +1,4 @@
-"""Finding a dataset's annotation and frames below the folder that the user gave."""
+"""Search of a dataset's annotation and frames below its root folder."""
 
 import re
 from collections.abc import Sequence
@@ -17,19 +17,21 @@ def find_annotation(layout: Layout, root: Path) -> Path:
     Raises:
         DadnetError: if there is none, or several.
     """
-    found = find_files(root, layout.annotations)
-    if not found:
-        raise DadnetError(f"no {layout.title} annotation under {root}; {looked_for(layout, root)}")
-    if len(found) > 1:
-        names = ", ".join(relative(p, root) for p in found)
+    paths = find_files(root, layout.annotations)
+    if not paths:
+        raise DadnetError(
+            f"no {layout.title} annotation under {root}; {searched_names(layout, root)}"
+        )
+    if len(paths) > 1:
+        names = ", ".join(relative(p, root) for p in paths)
         raise DadnetError(
             f"several annotations under {root}: {names}; choose one by --annotation FILE"
         )
-    return found[0]
+    return paths[0]
 
 
-def looked_for(layout: Layout, root: Path) -> str:
-    """What names an annotation may have, and which tables there are instead."""
+def searched_names(layout: Layout, root: Path) -> str:
+    """The possible names of an annotation, and the tables that exist instead."""
     others = sorted(p.name for p in nearby(root) if p.suffix.lower() in _TABLE_SUFFIXES)
     seen = f"there is {', '.join(others[:5])}" if others else "there is no table at all"
     names = ", ".join(re.sub(r"\.\*|\.\+", "*", p).replace("\\", "") for p in layout.annotations)
@@ -43,21 +45,21 @@ def find_files(root: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def nearby(root: Path) -> list[Path]:
-    """Files in the root and up to two folders deeper; hidden files and Excel's locks are not.
+    """Files in the root and up to two folders deeper, without hidden files and Excel's lock files.
 
-    Folders of many folders are not searched: they hold subjects, with hundreds of thousands of
+    Folders with many folders are not searched: they are subjects with hundreds of thousands of
     frames.
     """
     folders = FrameFolders()
-    found: list[Path] = []
+    files: list[Path] = []
     waiting = [(root, 0)]
     while waiting:
         folder, depth = waiting.pop()
-        found += [p for p in folders.files(folder) if not p.name.startswith(("~$", "."))]
+        files += [p for p in folders.files(folder) if not p.name.startswith(("~$", "."))]
         inner = folders.children(folder)
         if depth < 2 and len(inner) <= MANY_FOLDERS:
             waiting += [(child, depth + 1) for child in inner.values()]
-    return sorted(found)
+    return sorted(files)
 
 
 def find_source(layout: Layout, root: Path, options: Options) -> Source:
@@ -73,12 +75,12 @@ def find_source(layout: Layout, root: Path, options: Options) -> Source:
             raise DadnetError(f"no folder of frames: {chosen}")
         return Source(root, _unnested(chosen, layout, folders), folders)
     top = folders.children(root)
-    places = [top]
+    candidates = [top]
     if len(top) <= MANY_FOLDERS:
-        places += [folders.children(child) for _, child in sorted(top.items())]
+        candidates += [folders.children(child) for _, child in sorted(top.items())]
     for name in layout.frame_folders:
-        for place in places:
-            if (folder := place.get(name.lower())) is not None:
+        for children in candidates:
+            if (folder := children.get(name.lower())) is not None:
                 return Source(root, _unnested(folder, layout, folders), folders)
     if _is_frames(root, layout, folders):
         return Source(root, root, folders)
@@ -93,11 +95,11 @@ def _is_frames(folder: Path, layout: Layout, folders: FrameFolders) -> bool:
 
 
 def _unnested(folder: Path, layout: Layout, folders: FrameFolders) -> Path:
-    """The folder, or the one of its name inside: archives are often unpacked into a folder."""
+    """The folder, or its subfolder of the same name: archives are often unpacked into a folder."""
     inner = folders.children(folder).get(folder.name.lower())
     return inner if inner is not None and not _is_frames(folder, layout, folders) else folder
 
 
 def relative(path: Path, root: Path) -> str:
-    """The path below the root, or as it is."""
+    """The path relative to the root, or unchanged if it is elsewhere."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,17 +1,14 @@
 """4DME (Li et al. 2022): the grey 2D frames of the micro-expressions.
 
 Layout: ``4DME_Labelling_Micro_release v1.xlsx`` (or the newer list of micro- and macro-expressions)
-and ``gray_micro/<sub_ID>/<fold_name>/...``, or ``micro_short_gray_video_cropped`` in its place. A
-clip may have several emotions (``Positive+Surprise``); the index keeps them all.
+and ``gray_micro/<sub_ID>/<fold_name>/...``, or ``micro_short_gray_video_cropped`` instead. A clip
+may have several emotions (``Positive+Surprise``); the index has all of them.
 """
 
 import re
-from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.index import ClipIndex
-from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, filled, frame
-from dadnet.datasets.official.read import read_official
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, filled, frame
 from dadnet.datasets.official.tables import Columns, TableRow
 
 _INDICATORS = ("positive", "negative", "surprise", "repression", "others")
@@ -20,7 +17,7 @@ _SKIPPED = "s13_1st_001_01_1"
 
 
 def emotions(text: str) -> str:
-    """The emotions of a cell, each once, in the order of the indicator columns, joined by "+"."""
+    """The different emotions of a cell, in the order of the indicator columns, joined by "+"."""
     words = {word.lower() for word in re.split("\\s*[+,/&;\u3001\uff0c]\\s*", text) if word}
     known = [name for name in _INDICATORS if name in words]
     return "+".join([*known, *sorted(words - set(known))])
@@ -45,7 +42,7 @@ def _clip(row: TableRow) -> Clip:
         emotion=emotion or marked,
         folders=((subject, filename), (filename,)),
         action_units=row["action_units"],
-        own_folder=True,
+        single_clip_folder=True,
     )
 
 
@@ -58,10 +55,7 @@ LAYOUT = Layout(
     ),
     columns=Columns(
         {
-            "subject": (
-                "subid",
-                "sub",
-            ),
+            "subject": ("subid", "sub"),
             "filename": ("foldname",),
             "onset": ("onset",),
             "apex": ("apex",),
@@ -77,8 +71,3 @@ LAYOUT = Layout(
     clip=_clip,
     is_frames=r"s?[0-9]+|.*_.*_.*",
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "fourdme") -> ClipIndex:
-    """Index of 4DME; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)

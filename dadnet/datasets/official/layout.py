@@ -1,4 +1,4 @@
-"""What a dataset's module says about itself, and what a user may choose."""
+"""The description of a dataset by its module, and the options of the user."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -17,14 +17,14 @@ _BLANK = ("", "/", "-", "n/a", "nan", "null", "none")
 
 @dataclass(frozen=True)
 class Options:
-    """What the user may choose.
+    """Options of the user.
 
     Attributes:
-        apex: where the apex is not annotated: ``drop`` rejects the clip, ``midpoint`` takes the
-            frame in the middle of onset and offset, ``flow-peak`` leaves it to the ingest, which
-            takes the frame that moved most (apex -1, no apex path).
-        frames: folder of the frames, relative to the root; ``auto`` looks for the known names.
-        annotation: the annotation file; by default the only one found.
+        apex: rule where the apex is not annotated: ``drop`` rejects the clip, ``midpoint`` takes
+            the frame in the middle of onset and offset, ``flow-peak`` leaves the choice to the
+            ingest, which takes the frame with the largest motion (apex -1, no apex path).
+        frames: folder of the frames, relative to the root; ``auto`` searches the known names.
+        annotation: the annotation file; by default the only one below the root.
     """
 
     apex: ApexRule = "drop"
@@ -40,21 +40,20 @@ class Options:
 
 @dataclass(frozen=True)
 class Clip:
-    """A row as its dataset's module understands it; frames are numbers or None (unknown).
+    """A row, parsed by the dataset's module; frames are numbers or None (unknown).
 
     Attributes:
         subject: id within the dataset, such as ``sub01``.
         filename: name of clip or video.
-        onset, apex, offset: numbers of the frames; onset and offset may be unknown only where the
-            folder holds nothing but the clip.
+        onset, apex, offset: numbers of the frames; onset and offset may be unknown only with
+            `single_clip_folder`.
         emotion: the label in lower case; several are joined by "+".
-        folders: names that lead from the folder of frames to those of the clip, the likeliest
-            first.
+        folders: possible paths from the folder of frames to that of the clip, likeliest first.
         action_units: text of the annotation.
         part: part of an official split, "" without one.
-        own_folder: whether a folder holds this clip alone, so that its first and last frame are
-            onset and offset.
-        many: whether the video holds several clips, so that the id needs the onset.
+        single_clip_folder: the folder has no other clip: its first and last frame are onset and
+            offset.
+        many: the video has several clips, so the id needs the onset.
     """
 
     subject: str
@@ -66,7 +65,7 @@ class Clip:
     folders: tuple[tuple[str, ...], ...]
     action_units: str = ""
     part: str = ""
-    own_folder: bool = False
+    single_clip_folder: bool = False
     many: bool = False
 
     def id(self, dataset: str) -> str:
@@ -76,15 +75,15 @@ class Clip:
 
 
 class LeftOut(DadnetError):
-    """Why a row is left out by the dataset's authors or in the literature as well."""
+    """A row that the dataset's authors or the literature leave out as well; the reason."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a set lies on disk.
+    """Location of a set on disk.
 
     Attributes:
-        root: folder that the user gave.
+        root: root folder of the set.
         frames: folder of the frames below it.
         folders: cached listings.
     """
@@ -101,8 +100,8 @@ class Rows:
     Attributes:
         rows: in order, corrected.
         files: the annotation files, relative to the root.
-        changes: what was corrected, by the row's number.
-        notes: what a user should know.
+        changes: corrections, by row number.
+        notes: remarks for the user.
     """
 
     rows: tuple[TableRow, ...]
@@ -113,17 +112,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class Layout:
-    """What is particular to one dataset.
+    """Description of one dataset.
 
     Attributes:
-        dataset: its name here; title: its name in papers.
-        annotations: patterns of file names of the annotation, in lower case.
-        columns: its columns.
-        frame_folders: names of the folder of frames, the likeliest first.
-        clip: understands one row; raises `DadnetError` with the reason if it cannot.
+        dataset: its name in this package; title: its name in papers.
+        annotations: patterns of the annotation's file name, in lower case.
+        columns: columns of the annotation.
+        frame_folders: names of the folder of frames, likeliest first.
+        clip: parses one row; raises `DadnetError` with the reason if it cannot.
         is_frames: pattern of the folders in the folder of frames, in lower case.
-        corrections: known errors.
-        rows: reads the rows where there is more to it than one table.
+        corrections: corrections of known errors.
+        rows: reads the rows where the annotation is not one table.
     """
 
     dataset: str
@@ -138,10 +137,10 @@ class Layout:
 
 
 def frame(row: TableRow, column: str, *, blank: bool = False) -> int | None:
-    """A frame number of a row; None for a blank cell where that is allowed.
+    """The frame number in a cell; None for a blank cell where that is allowed.
 
     Raises:
-        DadnetError: if the cell holds anything else.
+        DadnetError: if the cell has another value.
     """
     cell = row[column]
     if blank and cell.lower() in _BLANK:
@@ -153,10 +152,10 @@ def frame(row: TableRow, column: str, *, blank: bool = False) -> int | None:
 
 
 def filled(row: TableRow, *columns: str) -> tuple[str, ...]:
-    """Cells that must not be blank, and that can be the name of a file.
+    """Cells that are not blank and can be the name of a file.
 
     Raises:
-        DadnetError: if one is blank, or could lead out of its folder.
+        DadnetError: if one is blank, or is a path out of its folder.
     """
     for column in columns:
         if not row[column]:
@@ -171,7 +170,7 @@ def numbered(row: TableRow, column: str, shape: str) -> int:
 
     Args:
         row: the row.
-        column: its column.
+        column: name of the cell's column.
         shape: pattern of the whole cell in any case, with the number in its first group.
 
     Raises:

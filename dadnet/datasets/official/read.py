@@ -1,7 +1,7 @@
-"""The shared way from an official annotation and its frames to an index.
+"""From an official annotation and its frames to an index.
 
-A dataset's module says what is particular to it in a `Layout`; everything else is here: the
-annotation's rows, their correction, onset and apex on disk, and a reason for every row left out.
+A dataset's module describes it by a `Layout`; everything else is here: the annotation's rows, their
+correction, onset and apex on disk, and a reason for every row that is left out.
 """
 
 from collections import Counter
@@ -17,20 +17,17 @@ from dadnet.datasets.official.tables import read_table
 from dadnet.labels.action_codes import clean_units
 
 Row = dict[str, str | int]
-# First of a clip's names where its folder may lie anywhere below the frames.
+# First of a clip's folder names where the folder may be anywhere below the frames.
 ANYWHERE = "**"
 
 
-def read_official(
-    layout: Layout, root: Path, options: Options, dataset: str | None = None
-) -> ClipIndex:
+def read_official(layout: Layout, root: Path, options: Options) -> ClipIndex:
     """The index of a dataset in its official layout.
 
     Args:
         layout: the dataset.
-        root: folder given by the user.
-        options: what the user chose.
-        dataset: name that the clips get; by default the layout's.
+        root: its folder.
+        options: the user's choices.
 
     Returns:
         The clips in the order of the annotation, every row left out with its reason, and the
@@ -39,16 +36,16 @@ def read_official(
     Raises:
         DadnetError: if annotation or frames are not found, are ambiguous or cannot be read.
     """
-    root, name = Path(root), dataset or layout.dataset
+    name = layout.dataset
     if not root.is_dir():
         raise DadnetError(f"{name}: no such folder: {root}")
-    found = (layout.rows or table_rows)(layout, root, options)
+    table = (layout.rows or table_rows)(layout, root, options)
     source = find_source(layout, root, options)
     rows: list[Row] = []
     rejected: list[Rejected] = []
     notes: Counter[str] = Counter()
-    for row in found.rows:
-        clip_id = f"{name}/?/{row.place}"
+    for row in table.rows:
+        clip_id = f"{name}/?/{row.location}"
         try:
             clip = layout.clip(row)
             clip_id = clip.id(name)
@@ -59,17 +56,16 @@ def read_official(
     return ClipIndex(
         index.clips,
         index.rejected,
-        files=found.files,
-        corrections=tuple(found.changes.values()),
-        notes=(*found.notes, *(f"{n} clip{'s' * (n != 1)}: {said}" for said, n in notes.items())),
+        files=table.files,
+        corrections=tuple(table.changes.values()),
+        notes=(*table.notes, *(f"{n} clip{'s' * (n != 1)}: {note}" for note, n in notes.items())),
     )
 
 
 def table_rows(layout: Layout, root: Path, options: Options) -> Rows:
     """The corrected rows of the one table of a dataset."""
     path = options.annotation or find_annotation(layout, root)
-    table = read_table(path, layout.columns)
-    rows, changes, notes = correct(table.rows, layout.corrections)
+    rows, changes, notes = correct(read_table(path, layout.columns), layout.corrections)
     return Rows(rows, (relative(path, root),), changes, notes)
 
 
@@ -104,29 +100,29 @@ def _index_row(
 def _folder(clip: Clip, source: Source) -> Path:
     for names in clip.folders:
         if names[0] == ANYWHERE:
-            found = source.folders.named(source.frames, names[1])
-            if len(found) > 1:
-                places = ", ".join(relative(p, source.root) for p in found[:3])
-                raise DadnetError(f"several folders of frames: {places}")
+            matches = source.folders.named(source.frames, names[1])
+            if len(matches) > 1:
+                paths = ", ".join(relative(p, source.root) for p in matches[:3])
+                raise DadnetError(f"several folders of frames: {paths}")
         else:
             below = source.folders.below(source.frames, names)
-            found = [] if below is None else [below]
-        if found:
-            return found[0]
+            matches = [] if below is None else [below]
+        if matches:
+            return matches[0]
     tried = " or ".join("/".join(n for n in names if n != ANYWHERE) for names in clip.folders[:2])
     raise DadnetError(f"no folder of frames: {tried} in {relative(source.frames, source.root)}")
 
 
 def _within(clip: Clip, folder: Path, source: Source, notes: Counter[str]) -> Clip:
-    """The clip in the numbers of its folder, with onset and offset.
+    """The clip with onset and offset, in the frame numbers of its folder.
 
-    A folder of one clip may count its frames anew; then the annotation's numbers are places from
-    the onset, if there are as many frames as it says.
+    A folder of one clip may number its frames anew; then the annotation's numbers are relative to
+    the onset, if the number of frames is that of the annotation.
     """
     numbers = sorted(source.folders.frames(folder))
     if not numbers:
         raise DadnetError(f"no frames in {relative(folder, source.root)}")
-    if not clip.own_folder:
+    if not clip.single_clip_folder:
         return clip
     if clip.onset is None or clip.offset is None:
         ends = [name for name in ("onset", "offset") if getattr(clip, name) is None]
@@ -181,15 +177,13 @@ def _apex(
 
 
 def _without_repeats(rows: list[Row], rejected: list[Rejected]) -> tuple[list[Row], list[Rejected]]:
-    """Of several rows of one clip none is kept: which of them is right cannot be known."""
-    counts = Counter([str(row["clip_id"]) for row in rows] + [r.clip_id for r in rejected])
-    kept = [row for row in rows if counts[str(row["clip_id"])] == 1]
+    """Reject all rows of a clip that has several: the right one is unknown."""
+    ids = [str(row["clip_id"]) for row in rows]
+    counts = Counter([*ids, *(r.clip_id for r in rejected)])
+    single = [row for row, clip_id in zip(rows, ids, strict=True) if counts[clip_id] == 1]
     repeated = [
-        Rejected(
-            str(row["clip_id"]),
-            f"duplicate clip: {counts[str(row['clip_id'])]} rows of the annotation",
-        )
-        for row in rows
-        if counts[str(row["clip_id"])] > 1
+        Rejected(clip_id, f"duplicate clip: {counts[clip_id]} rows of the annotation")
+        for clip_id in ids
+        if counts[clip_id] > 1
     ]
-    return kept, [*rejected, *repeated]
+    return single, [*rejected, *repeated]

@@ -1,27 +1,29 @@
 """The datasets that can be read in their official layout, by name."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official import casme2, casme3, ckplus, dfme, fourdme, samm, smic
 from dadnet.datasets.official.layout import Options
+from dadnet.datasets.official.read import read_official
 
-Reader = Callable[[Path, Options], ClipIndex]
-
-READERS: dict[str, Reader] = {
-    "casme2": casme2.read,
-    "casme3": casme3.read,
-    "casme3c": casme3.read_c,
-    "fourdme": fourdme.read,
-    "dfme": dfme.read,
-    "samm": samm.read,
-    "smic": smic.read,
-    "ckplus": ckplus.read,
-    # Drawn in the layout of CASME II.
-    "synthetic": lambda root, options: casme2.read(root, options, "synthetic"),
-    "synthetic-macro": lambda root, options: casme2.read(root, options, "synthetic-macro"),
+LAYOUTS = {
+    layout.dataset: layout
+    for layout in (
+        casme2.LAYOUT,
+        casme3.LAYOUT,
+        casme3.LAYOUT_C,
+        fourdme.LAYOUT,
+        dfme.LAYOUT,
+        samm.LAYOUT,
+        smic.LAYOUT,
+        ckplus.LAYOUT,
+        # The synthetic sets have the layout of CASME II.
+        replace(casme2.LAYOUT, dataset="synthetic"),
+        replace(casme2.LAYOUT, dataset="synthetic-macro"),
+    )
 }
 
 
@@ -29,16 +31,16 @@ def read_dataset(dataset: str, root: Path, options: Options | None = None) -> Cl
     """The index of a dataset in its official layout.
 
     Args:
-        dataset: a key of ``READERS``.
-        root: its folder.
+        dataset: a key of ``LAYOUTS``.
+        root: folder of the dataset.
         options: rule for the apex, folder of frames, annotation file.
 
     Raises:
         DadnetError: if the dataset is unknown, or its files are not found or cannot be read.
     """
-    if dataset not in READERS:
-        raise DadnetError(f"dataset: expected one of {', '.join(READERS)}, got {dataset!r}")
+    if dataset not in LAYOUTS:
+        raise DadnetError(f"dataset: expected one of {', '.join(LAYOUTS)}, got {dataset!r}")
     try:
-        return READERS[dataset](root, options or Options())
-    except OSError as error:  # such as a name that is too long for the disk
+        return read_official(LAYOUTS[dataset], root, options or Options())
+    except OSError as error:  # for example a name too long for the disk
         raise DadnetError(f"{dataset}: {error.filename}: {error.strerror}") from error

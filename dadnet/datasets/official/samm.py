@@ -4,13 +4,9 @@ Layout: ``SAMM_Micro_FACS_Codes_v2.xlsx`` (its header is row 14, below notes) an
 ``SAMM/006/006_1_2/006_05562.jpg``; some clips pad the number to four digits.
 """
 
-from pathlib import Path
-
-from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.corrections import MEB, Correction, missing_apexes
-from dadnet.datasets.official.layout import Clip, Layout, Options, filled, frame, numbered
-from dadnet.datasets.official.read import read_official
-from dadnet.datasets.official.tables import Columns, TableRow
+from dadnet.datasets.official.layout import Clip, Layout, filled, frame, numbered
+from dadnet.datasets.official.tables import FRAME_COLUMNS, TableRow
 
 
 def _clip(row: TableRow) -> Clip:
@@ -32,18 +28,7 @@ LAYOUT = Layout(
     dataset="samm",
     title="SAMM",
     annotations=(r"samm_(?:[0-9]+_)?micro_facs_codes_v2.*\.xlsx?",),
-    columns=Columns(
-        {
-            "subject": ("subject",),
-            "filename": ("filename",),
-            "onset": ("onsetframe",),
-            "apex": ("apexframe",),
-            "offset": ("offsetframe",),
-            "action_units": ("actionunits",),
-            "emotion": ("estimatedemotion",),
-        },
-        required=("subject", "filename", "onset", "apex", "offset", "emotion"),
-    ),
+    columns=FRAME_COLUMNS,
     frame_folders=("SAMM", "SAMM_Cropped", "SAMM_crop"),
     clip=_clip,
     is_frames=r"[0-9]{3}",
@@ -52,8 +37,3 @@ LAYOUT = Layout(
         *missing_apexes((125, 132, 133), (1105, 4945, 5130), table_rows=159, source=MEB),
     ),
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "samm") -> ClipIndex:
-    """Index of SAMM; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)

@@ -2,19 +2,17 @@
 
 Two layouts: cropped clips ``SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/reg_image46.bmp``, and
 whole videos ``SMIC-HS-E/s03/s03_ne_03/image000123.jpg`` with ``SMIC-HS-E_annotation.xlsx``
-(``_2019`` adds the apex). Subjects are ``s1`` here and ``s01`` there. There is no official apex.
-
-Cropped clips come without a table: their class is a part of their official name.
+(``_2019`` adds the apex). Subjects are ``s1`` in the first layout and ``s01`` in the second. There
+is no official apex. Cropped clips have no table: their class is a part of their official name.
 """
 
 import re
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.finding import find_files, find_source, relative
 from dadnet.datasets.official.layout import Clip, Layout, Options, Rows, filled, frame
-from dadnet.datasets.official.read import read_official, table_rows
+from dadnet.datasets.official.read import table_rows
 from dadnet.datasets.official.tables import Columns, TableRow
 
 _CODES = {"ne": "negative", "po": "positive", "sur": "surprise"}
@@ -32,10 +30,9 @@ def _rows(layout: Layout, root: Path, options: Options) -> Rows:
         micro = source.folders.below(subject, ("micro",))
         for emotion in source.folders.children(micro).values() if micro is not None else ():
             for clip in source.folders.children(emotion).values():
-                place = relative(clip, root)
                 cells = {"subject": subject.name, "filename": clip.name, "emotion": emotion.name}
-                cells["own_folder"] = "yes"
-                rows.append(TableRow(place, len(rows), cells))
+                cells["no_table"] = "yes"
+                rows.append(TableRow(relative(clip, root), len(rows), cells))
     if not rows:
         raise DadnetError(
             f"no SMIC annotation under {root}, and no cropped clips sN/micro/EMOTION/sN_ne_01"
@@ -49,24 +46,24 @@ def _clip(row: TableRow) -> Clip:
     if match is None:
         raise DadnetError(f"filename: expected s1_ne_01, got {filename!r}")
     number, code, rest = int(match[1]), match[2].lower(), match[3]
-    said = {**_CODES, **_WORDS}.get(emotion.lower())
-    if said is not None and said != _CODES[code]:
-        raise DadnetError(f"emotion says {said}, the clip's name says {_CODES[code]}")
+    word = _CODES[code]
+    label = {**_CODES, **_WORDS}.get(emotion.lower())
+    if label is not None and label != word:
+        raise DadnetError(f"emotion says {label}, the clip's name says {word}")
     names = dict.fromkeys((filename, f"s{number}_{code}_{rest}", f"s{number:02d}_{code}_{rest}"))
     subjects = (f"s{number}", f"s{number:02d}")
-    word = _CODES[code]
     return Clip(
         subject=f"s{number:02d}",
         filename=f"s{number:02d}_{code}_{rest}",
-        onset=frame(row, "onset", blank=bool(row["own_folder"])),
+        onset=frame(row, "onset", blank=bool(row["no_table"])),
         apex=frame(row, "apex", blank=True),
-        offset=frame(row, "offset", blank=bool(row["own_folder"])),
-        emotion=said or emotion.lower(),
+        offset=frame(row, "offset", blank=bool(row["no_table"])),
+        emotion=label or emotion.lower(),
         folders=(
             *((subject, "micro", word, name) for subject in subjects for name in names),
             *((subject, name) for subject in subjects for name in names),
         ),
-        own_folder=True,
+        single_clip_folder=True,
     )
 
 
@@ -90,8 +87,3 @@ LAYOUT = Layout(
     is_frames=r"s[0-9]+",
     rows=_rows,
 )
-
-
-def read(root: Path, options: Options | None = None, dataset: str = "smic") -> ClipIndex:
-    """Index of SMIC-HS; see :func:`read_official`."""
-    return read_official(LAYOUT, root, options or Options(), dataset)

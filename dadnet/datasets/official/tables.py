@@ -1,7 +1,7 @@
 """Annotation tables: .xlsx and .xls as the datasets' authors wrote them, read as text.
 
-The official files differ in what stands above the header, in blank columns, in the sheet that
-counts and in how headers are spelt. Here such a file becomes rows of text under our own names.
+The official files differ in the rows above the header, in blank columns, in the relevant sheet and
+in the spelling of headers. Here such a file becomes rows of text under this package's column names.
 """
 
 import io
@@ -16,7 +16,7 @@ import pandas as pd
 
 from dadnet.base.errors import DadnetError
 
-# The first bytes of a file decide, since names lie: many an .xls in circulation is an .xlsx.
+# By the first bytes of a file: many .xls files in circulation are .xlsx files.
 _ENGINES = {b"PK\x03\x04": "openpyxl", b"\xd0\xcf\x11\xe0": "xlrd"}
 # SAMM has the deepest header, in row 14.
 _HEADER_ROWS = 40
@@ -27,12 +27,12 @@ class TableRow:
     """One row of an annotation.
 
     Attributes:
-        place: where it stands, for messages: ``row 15`` (as Excel counts) or a file's name.
-        number: place among the rows of data, from 0, as lists of corrections count.
+        location: for messages: ``row 15`` (as Excel counts) or a file's name.
+        number: index among the rows of data, from 0, as in lists of corrections.
         cells: text by column, "" where the cell is blank or the file has no such column.
     """
 
-    place: str
+    location: str
     number: int
     cells: Mapping[str, str]
 
@@ -40,36 +40,19 @@ class TableRow:
         return self.cells.get(column, "")
 
     def with_cells(self, cells: Mapping[str, object]) -> "TableRow":
-        """This row with some other cells."""
+        """A copy of this row with changed cells."""
         changed = {name: str(value) for name, value in cells.items()}
-        return TableRow(self.place, self.number, {**self.cells, **changed})
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of an annotation.
-
-    Attributes:
-        path: the file.
-        sheet: name of its sheet.
-        columns: our names of the columns it has.
-        rows: the rows that are not blank.
-    """
-
-    path: Path
-    sheet: str
-    columns: frozenset[str]
-    rows: tuple[TableRow, ...]
+        return TableRow(self.location, self.number, {**self.cells, **changed})
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns a table has.
+    """The columns of a table.
 
     Attributes:
-        names: our name of a column -> headers seen for it, without blanks and in lower case.
-        required: our names that must be there; together they also tell the header's row.
-        sheets: names of the sheets to be preferred, without blanks and in lower case.
+        names: this package's name of a column -> its known headers, without blanks, lower case.
+        required: names of the columns that must exist; they also identify the header's row.
+        sheets: names of the preferred sheets, without blanks, lower case.
     """
 
     names: Mapping[str, tuple[str, ...]]
@@ -77,16 +60,31 @@ class Columns:
     sheets: tuple[str, ...] = field(default=())
 
 
-def read_table(path: Path, columns: Columns) -> Table:
-    """The rows of an annotation, as text under our names.
+# The columns of CASME II and SAMM.
+FRAME_COLUMNS = Columns(
+    {
+        "subject": ("subject",),
+        "filename": ("filename",),
+        "onset": ("onsetframe",),
+        "apex": ("apexframe",),
+        "offset": ("offsetframe",),
+        "action_units": ("actionunits",),
+        "emotion": ("estimatedemotion",),
+    },
+    required=("subject", "filename", "onset", "apex", "offset", "emotion"),
+)
+
+
+def read_table(path: Path, columns: Columns) -> tuple[TableRow, ...]:
+    """The rows of an annotation, as text under this package's column names.
 
     Args:
-        path: .xlsx or .xls; its first bytes decide which.
-        columns: the columns it must and may have.
+        path: .xlsx or .xls, as its first bytes say.
+        columns: required and optional columns.
 
     Returns:
-        The rows below the first row that holds the required headers, of the first sheet that has
-        such a row; preferred sheets are looked at first.
+        The rows below the first row with the required headers, of the first sheet with such a
+        row; preferred sheets are searched first.
 
     Raises:
         DadnetError: if the file cannot be read, or a required column is missing or doubled.
@@ -99,12 +97,12 @@ def read_table(path: Path, columns: Columns) -> Table:
         for position in range(min(len(frame), _HEADER_ROWS)):
             cells = [text(cell) for cell in frame.iloc[position]]
             headers = [_our_name(cell, columns) for cell in cells]
-            found = len(set(columns.required) & set(headers))
-            if found == len(columns.required):
-                return _table(path, name, frame, position, headers)
-            nearest = max(nearest, (found, [cell for cell in cells if cell]), key=lambda n: n[0])
-    had = {_our_name(cell, columns) for cell in nearest[1]}
-    missing = ", ".join(name for name in columns.required if name not in had)
+            matches = len(set(columns.required) & set(headers))
+            if matches == len(columns.required):
+                return _rows(path, frame, position, headers)
+            nearest = max(nearest, (matches, [cell for cell in cells if cell]), key=lambda n: n[0])
+    known = {_our_name(cell, columns) for cell in nearest[1]}
+    missing = ", ".join(name for name in columns.required if name not in known)
     seen = ", ".join(nearest[1][:12]) if nearest[0] > 0 else "none"
     raise DadnetError(f"{path}: no column for {missing}; found {seen}")
 
@@ -124,7 +122,7 @@ def text(cell: object) -> str:
 
 
 def integer(value: str) -> int | None:
-    """The whole number that a cell holds, as 46, 46.0 or "046"; else None."""
+    """The whole number in a cell such as 46, 46.0 or "046"; else None."""
     match = re.fullmatch(r"([0-9]{1,12})(?:\.0+)?", value)
     return int(match[1]) if match else None
 
@@ -150,12 +148,12 @@ def _sheets(path: Path) -> dict[str, pd.DataFrame]:
         "dtype": object,
         "keep_default_na": False,
         "engine": engine,
-        # xlrd prints what it finds odd.
+        # xlrd prints warnings.
         "engine_kwargs": {"logfile": io.StringIO()} if engine == "xlrd" else {},
     }
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # openpyxl warns of styles that it leaves out
+            warnings.simplefilter("ignore")  # openpyxl warns of unsupported styles
             sheets: dict[str, pd.DataFrame] = pd.read_excel(io.BytesIO(data), **options)
             return sheets
     except Exception as error:  # these parsers raise nearly anything on damaged files
@@ -163,7 +161,9 @@ def _sheets(path: Path) -> dict[str, pd.DataFrame]:
         raise DadnetError(f"{path} cannot be read as .xlsx or .xls: {first[:200]}") from error
 
 
-def _table(path: Path, sheet: str, frame: pd.DataFrame, position: int, headers: list[str]) -> Table:
+def _rows(
+    path: Path, frame: pd.DataFrame, position: int, headers: list[str]
+) -> tuple[TableRow, ...]:
     if repeated := sorted({h for h in headers if h and headers.count(h) > 1}):
         raise DadnetError(f"{path}: more than one column for {', '.join(repeated)}")
     rows: list[TableRow] = []
@@ -174,4 +174,4 @@ def _table(path: Path, sheet: str, frame: pd.DataFrame, position: int, headers: 
             rows.append(TableRow(f"row {line}", len(rows), named))
     if not rows:
         raise DadnetError(f"{path}: the table has no rows")
-    return Table(path, sheet, frozenset(h for h in headers if h), tuple(rows))
+    return tuple(rows)

@@ -1,8 +1,8 @@
-"""Synthetic micro-expressions: drawn faces that play action units, in the layout of CASME II.
+"""Synthetic micro-expressions: drawn faces with action units, in the layout of CASME II.
 
-The real sets cannot be passed on; this one has their shape (few clips, unequal subjects and
-classes, sub-pixel motion under head drift, flicker and noise), is drawn from a seed in seconds and
-is read by the real loader::
+The real sets cannot be redistributed. This set has their properties (few clips, unequal subjects
+and classes, sub-pixel motion under head drift, flicker and noise), is drawn from a seed in seconds
+and is read by the real loader::
 
     python -m dadnet.datasets.synthetic --out data/synthetic --amplitude micro
 """
@@ -29,7 +29,7 @@ from dadnet.datasets.synthetic.plan import Parameters, give_labels, plan_clips
 PARAMETERS_FILE = "synthetic.json"
 ANNOTATION_FILE = "CASME2-coding-20140508.xlsx"
 FRAMES_FOLDER = "CASME2_RAW_selected"
-# Raised with every change of what is drawn, so that a set of another version is not taken for it.
+# Raised with every change of the drawing, so that sets of different versions are not confused.
 VERSION = 1
 
 # With the two blank columns of the official file.
@@ -40,50 +40,26 @@ _HEADER = (
 
 
 def write_dataset(
-    root: str | os.PathLike[str],
-    *,
-    num_subjects: int = 12,
-    num_clips: int = 110,
-    seed: int = 1,
-    amplitude: str = "micro",
-    first_subject: int = 1,
-    image_size: int = 224,
-    shuffle_labels: bool = False,
-    num_workers: int = 1,
+    root: str | os.PathLike[str], parameters: Parameters, *, num_workers: int = 1
 ) -> None:
     """Draw a set into a folder that appears whole or not at all.
 
-    A folder that holds the same set already is left alone. The frames of a clip depend on seed,
-    amplitude, size, subject and the clip's emotion and place among the subject's clips alone.
+    A folder with the same set is left as it is. The frames of a clip depend only on the seed, the
+    amplitude, the size, the subject, the clip's emotion and its number among the subject's clips.
 
     Args:
-        root: folder to be made.
-        num_subjects: see :class:`Parameters`, as for those that follow.
-        num_clips: number of clips in all.
-        seed: seed of everything.
-        amplitude: ``micro`` or ``macro``.
-        first_subject: number of the first subject.
-        image_size: side of the frames in pixels.
-        shuffle_labels: permute the labels over the clips.
-        num_workers: processes that draw; no result depends on it.
+        root: folder to make.
+        parameters: everything that determines the set.
+        num_workers: processes that draw; they do not change the result.
 
     Raises:
-        DadnetError: if a parameter is out of range or the folder holds something else.
+        DadnetError: if the folder holds something else.
     """
-    parameters = Parameters(
-        num_subjects=num_subjects,
-        num_clips=num_clips,
-        seed=seed,
-        amplitude=amplitude,
-        first_subject=first_subject,
-        image_size=image_size,
-        shuffle_labels=shuffle_labels,
-    )
     root = Path(root)
     if _is_finished(root, parameters):
         return
     partial_root = root.with_name(f".{root.name}.partial")
-    if partial_root.exists():  # left by a run that was killed
+    if partial_root.exists():  # left by a killed run
         shutil.rmtree(partial_root)
     partial_root.mkdir(parents=True)
     try:
@@ -106,7 +82,7 @@ def _write_frames(
 ) -> None:
     subjects = sorted({plan.subject for plan in plans})
     by_subject = [[p for p in plans if p.subject == subject] for subject in subjects]
-    by_subject.sort(key=len, reverse=True)  # the longest first, so that no process ends late
+    by_subject.sort(key=len, reverse=True)  # the longest first, for an even load
     write = partial(
         write_subject,
         folder,
@@ -144,23 +120,23 @@ def _description(parameters: Parameters) -> dict[str, Any]:
 
 
 def _is_finished(root: Path, parameters: Parameters) -> bool:
-    """Whether the folder holds this very set.
+    """Whether the folder has the set of these parameters.
 
     Raises:
-        DadnetError: if it holds anything else.
+        DadnetError: if it has other content.
     """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    found: object = None
+    description: object = None
     if (root / PARAMETERS_FILE).is_file():
         try:
-            found = json.loads((root / PARAMETERS_FILE).read_text(encoding="utf-8"))
+            description = json.loads((root / PARAMETERS_FILE).read_text(encoding="utf-8"))
         except ValueError as error:
             raise DadnetError(f"{root / PARAMETERS_FILE} is damaged; delete {root}") from error
-    if found == _description(parameters):
+    if description == _description(parameters):
         return True
-    what = "a set of other parameters" if found else "something else than a synthetic set"
-    raise DadnetError(f"{root} holds {what}; give another folder or delete it")
+    what = "a set of other parameters" if description else "something else than a synthetic set"
+    raise DadnetError(f"{root} holds {what}; choose another folder or delete it")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -182,8 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     first = args.first_subject
     try:
-        write_dataset(
-            args.out,
+        parameters = Parameters(
             num_subjects=args.subjects,
             num_clips=args.clips,
             seed=args.seed,
@@ -191,8 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             first_subject=first if first is not None else 101 if args.amplitude == "macro" else 1,
             image_size=args.image_size,
             shuffle_labels=args.shuffle_labels,
-            num_workers=args.workers,
         )
+        write_dataset(args.out, parameters, num_workers=args.workers)
     except DadnetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 """Action units (Ekman's facial action coding) as smooth displacement fields on a drawn face.
 
-A unit is a sum of Gaussian windows, each at a place of the face and with a direction; both sides
-of the face move as mirror images, each with its own strength.
+A unit is a sum of Gaussian windows, each with a position on the face and a direction. Both sides of
+the face move as mirror images, with separate strengths.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class _Pull:
 
 
 def _pulls(face: Face) -> dict[int, tuple[_Pull, ...]]:
-    """Where each unit moves this face, and in which direction."""
+    """Windows of each unit on this face."""
     eye, brow, mouth, corner = face.eye_x, face.brow_y, face.mouth_y, face.mouth_half_width
     return {
         1: (_Pull((eye - 15, brow - 2), (12, 11), (0.1, -1.0)),),
@@ -71,11 +71,11 @@ def units_field(
     """Displacement of the skin when several units act at once.
 
     Args:
-        face: whose face; the units act at its own brows, eyes and mouth.
+        face: geometry; the units act at its brows, eyes and mouth.
         units: strength of each unit on the left and the right of the image.
         image_size: side of the field in pixels.
-        style_seed: how this person makes the units: directions turn by up to about 15 degrees and
-            windows widen or narrow by up to about 15 %.
+        style_seed: individual style: directions turn by up to about 15 degrees and windows widen
+            or narrow by up to about 15 %.
 
     Returns:
         Shape (image_size, image_size, 2): shift to the right and down, reference pixels.
@@ -106,10 +106,10 @@ def head_field(
     zoom: float,
     image_size: int,
 ) -> FloatArray:
-    """Displacement when the head moves a little in front of a background that does not.
+    """Displacement when the head moves a little in front of a still background.
 
     Args:
-        face: whose head.
+        face: geometry.
         shift: to the right and down, reference pixels.
         roll: in the image plane, radians.
         turn: to the right and down out of the plane: shift of the middle of the face, which is

@@ -1,4 +1,4 @@
-"""One synthetic clip: what a drawn face does from onset over apex to offset, frame by frame."""
+"""One synthetic clip: the motion of a drawn face from onset over apex to offset, frame by frame."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ EMOTIONS = tuple(_EMOTION_UNITS)
 
 @dataclass(frozen=True, kw_only=True)
 class Amplitude:
-    """Sizes of what moves; lengths in reference pixels.
+    """Sizes of the motions; lengths in reference pixels.
 
     Attributes:
-        peak: least and largest motion at the apex, of the point that moves most.
-        drift: deviation of the head's shift from onset to apex.
-        blink: chance that the eyes are partly closed at the apex.
+        peak: least and largest value of the largest motion at the apex.
+        drift: standard deviation of the head's shift from onset to apex.
+        blink: probability that the eyes are partly closed at the apex.
         strays: least and largest strength of units that are not of the emotion.
     """
 
@@ -50,11 +50,11 @@ AMPLITUDES: Mapping[str, Amplitude] = {
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """Which subject plays which emotion.
+    """Subject and emotion of a clip.
 
     Attributes:
         subject: number of the subject.
-        index: place of the clip among the subject's clips.
+        index: number of the clip among the subject's clips, from 0.
         emotion: one of ``EMOTIONS``.
     """
 
@@ -70,7 +70,7 @@ class ClipPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Performance:
-    """What happens in a clip; lengths in reference pixels.
+    """The events of a clip; lengths in reference pixels.
 
     Attributes:
         numbers: numbers of the frames, onset first, offset last.
@@ -104,7 +104,7 @@ class Performance:
 
     @property
     def action_units(self) -> str:
-        """The units as an annotation has them: ``4+15``, ``L12`` if one side alone moves."""
+        """The units in the spelling of an annotation: ``4+15``, ``L12`` if only one side moves."""
         return "+".join(_coded(unit, sides) for unit, sides in sorted(self.units.items()))
 
 
@@ -116,13 +116,7 @@ def _coded(unit: int, sides: tuple[float, float]) -> str:
 
 
 def draw_performance(plan: ClipPlan, seed: int, amplitude: str) -> Performance:
-    """What happens in a clip, drawn from seed, amplitude, subject and the clip's place.
-
-    Args:
-        plan: subject, place and emotion.
-        seed: seed of the set.
-        amplitude: a key of ``AMPLITUDES``.
-    """
+    """The events of a clip, drawn from seed, amplitude (a key of ``AMPLITUDES``) and plan."""
     sizes = AMPLITUDES[amplitude]
     rng = np.random.default_rng(seed_hash("clip", seed, amplitude, plan.subject, plan.index))
     person = np.random.default_rng(seed_hash("expressiveness", seed, plan.subject))
@@ -169,7 +163,7 @@ def _draw_units(rng: np.random.Generator, emotion: str) -> dict[int, tuple[float
 def _draw_strays(
     rng: np.random.Generator, units: Mapping[int, object], sizes: tuple[float, float]
 ) -> dict[int, tuple[float, float]]:
-    """Up to two units of other emotions, as real faces mix them."""
+    """Up to two units of other emotions, as in real faces."""
     others = [unit for unit in KNOWN_UNITS if unit not in units]
     strays = {}
     for unit in rng.choice(others, size=int(rng.integers(0, 3)), replace=False):
@@ -200,7 +194,7 @@ def write_subject(
         play = draw_performance(plan, seed, amplitude)
         frames = render_clip(face, layers, play, image_size, style_seed)
         for number, frame in zip(play.numbers, frames, strict=True):
-            # Little effort: sensor noise hardly shrinks.
+            # Low compression level: sensor noise hardly compresses.
             encoded = cv2.imencode(".png", frame, [cv2.IMWRITE_PNG_COMPRESSION, 2])[1]
             (clip_folder / f"img{number}.png").write_bytes(encoded.tobytes())
 
@@ -213,9 +207,9 @@ def render_clip(
     Args:
         face: the subject.
         layers: the subject's painted layers for this size.
-        play: what happens.
+        play: events of the clip.
         image_size: side of the frames in pixels.
-        style_seed: how the subject makes the units.
+        style_seed: seed of the subject's style.
 
     Returns:
         One image per frame, shape (image_size, image_size, 3), blue, green, red.
@@ -250,7 +244,7 @@ def _pose(
     gain: float,
     ramp: float,
 ) -> Pose:
-    """Parts that open and close with the units; their creases saturate at macro motion."""
+    """State of eyes, mouth and creases; the creases saturate at macro motion."""
 
     def pixels(unit: int) -> float:
         return ramp * gain * sum(acting.get(unit, (0.0, 0.0))) / 2
@@ -266,13 +260,12 @@ def _pose(
 
 def _warp(image: FloatArray, shift: FloatArray, image_size: int) -> FloatArray:
     """Frame of side ``image_size`` in which the face of the finer image is shifted."""
-    # What stands at p came from p - shift; half pixels since both grids count from their corners.
+    # The value at p comes from p - shift; half pixels, since both grids count from their corners.
     axis = np.arange(image_size, dtype=np.float32) + 0.5
     scale = image_size / REFERENCE_SIZE
     across = OVERSAMPLING * (axis[None, :] - scale * shift[..., 0]) - 0.5
     down = OVERSAMPLING * (axis[:, None] - scale * shift[..., 1]) - 0.5
-    soft = cv2.GaussianBlur(
-        image, (0, 0), 0.45 * OVERSAMPLING
-    )  # the lens; else fine detail aliases
+    # The blur of the lens, without which fine detail aliases.
+    soft = cv2.GaussianBlur(image, (0, 0), 0.45 * OVERSAMPLING)
     moved = cv2.remap(soft, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, dtype=np.float32)

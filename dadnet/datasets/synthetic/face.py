@@ -82,7 +82,7 @@ class Face:
 
 
 def draw_face(seed: int, subject: int) -> Face:
-    """The face of a subject; eyes, nose and mouth lie about where a cropped face has them.
+    """The face of a subject, with eyes, nose and mouth at the usual positions of a cropped face.
 
     Args:
         seed: seed of the set.

@@ -1,4 +1,4 @@
-"""All of a drawn face that does not move against the skin: relief lit from one side, skin, hair.
+"""The parts of a drawn face that move with the skin: relief with light from one side, skin, hair.
 
 Lengths are in reference pixels, see ``face``.
 """
@@ -10,18 +10,18 @@ import numpy as np
 
 from dadnet.datasets.synthetic.face import REFERENCE_SIZE, Colour, Face, FloatArray
 
-OVERSAMPLING = 2  # the neutral face is painted twice as fine as the frames
+OVERSAMPLING = 2  # resolution of the neutral face relative to the frames
 
 
 @dataclass(frozen=True)
 class Layers:
-    """What is painted once per subject, on a grid of side S = 2 x the side of the frames.
+    """Images painted once per subject, on a grid of side S = 2 x the side of the frames.
 
     Attributes:
         x: reference x of each pixel, shape (S, S).
         y: reference y, shape (S, S).
         image: the face without eyes and mouth, shape (S, S, 3), 0 to 255.
-        shade: light that the skin throws back, shape (S, S); about 1.
+        shade: light reflected by the skin, shape (S, S); about 1.
     """
 
     x: FloatArray
@@ -39,7 +39,7 @@ def smoothstep(value: FloatArray, low: float, high: float) -> FloatArray:
 def bump(
     x: FloatArray, y: FloatArray, at: tuple[float, float], sigma: tuple[float, float]
 ) -> FloatArray:
-    """Gaussian of height 1 at a place."""
+    """Gaussian of height 1 at a position."""
     return np.asarray(
         np.exp(-(((x - at[0]) / sigma[0]) ** 2 + ((y - at[1]) / sigma[1]) ** 2) / 2.0),
         dtype=np.float32,
@@ -52,12 +52,7 @@ def blend(image: FloatArray, colour: Colour | FloatArray, alpha: FloatArray) -> 
 
 
 def paint_layers(face: Face, image_size: int) -> Layers:
-    """Paint all of a face that does not move against the skin.
-
-    Args:
-        face: geometry and look.
-        image_size: side of the frames in pixels.
-    """
+    """Paint the parts of a face that move with the skin, for frames of this side in pixels."""
     side = OVERSAMPLING * image_size
     axis = ((np.arange(side) + 0.5) * REFERENCE_SIZE / side - 0.5).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
@@ -117,7 +112,7 @@ def _relief(face: Face, x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def _shade(face: Face, relief: FloatArray) -> FloatArray:
-    """Lambert's light and a little gloss (Blinn), of a height map."""
+    """Lambertian reflection and a little gloss (Blinn) of a height map."""
     step = REFERENCE_SIZE / relief.shape[0]
     slope_y, slope_x = np.gradient(relief, step)
     norm = np.sqrt(slope_x**2 + slope_y**2 + 1.0)
@@ -140,7 +135,7 @@ def _noise(rng: np.random.Generator, side: int, sigma: float) -> FloatArray:
 
 
 def _skin(face: Face, x: FloatArray, y: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Colour of the skin before the light; optical flow needs its pores, blotches and marks."""
+    """Colour of the skin without light; optical flow needs its pores, blotches and marks."""
     side = x.shape[0]
     pores = 0.030 * _noise(rng, side, 0.8) + 0.026 * _noise(rng, side, 1.8)
     blotches = 0.022 * _noise(rng, side, 4.5) + 0.016 * _noise(rng, side, 12.0)
@@ -216,7 +211,7 @@ def _paint_hair(
 
 
 def _paint_brow(image: FloatArray, face: Face, sign: float, rng: np.random.Generator) -> None:
-    """Hairs along an arch, on a mask of alpha that is blended once."""
+    """Hairs along an arch, on an alpha mask that is blended once."""
     scale = image.shape[0] / REFERENCE_SIZE
     mask = np.zeros(image.shape[:2], dtype=np.uint8)
     for _ in range(230):

@@ -35,7 +35,7 @@ def paint_parts(face: Face, layers: Layers, pose: Pose) -> FloatArray:
 
     Args:
         face: geometry and look.
-        layers: what was painted once, of side S.
+        layers: painted layers, of side S.
         pose: state of eyes, mouth and creases.
 
     Returns:
@@ -53,7 +53,7 @@ def paint_parts(face: Face, layers: Layers, pose: Pose) -> FloatArray:
 def _window(
     layers: Layers, at: tuple[float, float], reach: tuple[float, float]
 ) -> tuple[slice, slice]:
-    """Rows and columns of the pixels around a place."""
+    """Rows and columns of the pixels around a position."""
     scale = layers.x.shape[0] / REFERENCE_SIZE
     low = [max(0, int((a - r) * scale)) for a, r in zip(at, reach, strict=True)]
     high = [int((a + r) * scale) + OVERSAMPLING for a, r in zip(at, reach, strict=True)]

@@ -1,4 +1,4 @@
-"""Which subject plays which emotion in which clip of a synthetic set."""
+"""Subject and emotion of every clip of a synthetic set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,15 @@ from dadnet.datasets.synthetic.clips import AMPLITUDES, ClipPlan
 # Shares as in the composite of the Micro-Expressions Grand Challenge 2019 (250/109/83 of 442),
 # with a few clips that the three-class set leaves out.
 _MICRO_SHARES = {
-    "disgust": 0.35,
-    "repression": 0.16,
-    "happiness": 0.23,
-    "surprise": 0.18,
-    "others": 0.08,
-}
+    "disgust": 0.35, "repression": 0.16, "happiness": 0.23, "surprise": 0.18, "others": 0.08,
+}  # fmt: skip
 _MACRO_SHARES = {"disgust": 1 / 6, "repression": 1 / 6, "happiness": 1 / 3, "surprise": 1 / 3}
 _NEGATIVE = ("disgust", "repression")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """All that determines a synthetic set.
+    """The parameters that determine a synthetic set.
 
     Attributes:
         num_subjects: number of subjects.
@@ -35,7 +31,7 @@ class Parameters:
             ``macro`` (equal subjects and classes; four times as large).
         first_subject: number of the first subject.
         image_size: side of the frames in pixels.
-        shuffle_labels: permute the labels over the clips: nothing can be learnt from the set.
+        shuffle_labels: permute the labels over the clips, so that nothing can be learnt.
     """
 
     num_subjects: int = 12
@@ -67,7 +63,7 @@ class Parameters:
 
 
 def plan_clips(parameters: Parameters) -> tuple[ClipPlan, ...]:
-    """Which subject plays which emotion in which clip, before any shuffling of labels."""
+    """Subject and emotion of every clip, before any shuffling of labels."""
     rng = np.random.default_rng(seed_hash("plan", parameters.seed, parameters.amplitude))
     even = parameters.amplitude == "macro"
     sizes = _clips_per_subject(rng, parameters, even)
@@ -106,7 +102,7 @@ def _emotions(rng: np.random.Generator, num_clips: int, shares: Mapping[str, flo
 
 
 def _deal(rng: np.random.Generator, pool: list[str], sizes: list[int]) -> list[list[str]]:
-    """A fifth of the subjects, those with the fewest clips, show one class only."""
+    """The fifth of the subjects with the fewest clips shows one class only."""
     order = np.argsort(sizes, kind="stable")
     hands: list[list[str]] = [[] for _ in sizes]
     groups = (_NEGATIVE, ("happiness",), _NEGATIVE, ("surprise",))
@@ -123,7 +119,7 @@ def _deal(rng: np.random.Generator, pool: list[str], sizes: list[int]) -> list[l
 
 
 def _deal_evenly(pool: list[str], sizes: list[int]) -> list[list[str]]:
-    """Sorted by emotion and dealt in turn, so that every subject gets every class."""
+    """Clips sorted by emotion and dealt in turn, so that every subject has every class."""
     pool = sorted(pool)
     hands: list[list[str]] = [[] for _ in sizes]
     subject = 0
@@ -136,12 +132,12 @@ def _deal_evenly(pool: list[str], sizes: list[int]) -> list[list[str]]:
 
 
 def give_labels(plans: Sequence[ClipPlan], parameters: Parameters) -> list[tuple[ClipPlan, str]]:
-    """The clips with the labels that the annotation gives them, shuffled where asked for."""
+    """The clips with their labels in the annotation, shuffled if requested."""
     labels = [plan.emotion for plan in plans]
     if parameters.shuffle_labels:
         rng = np.random.default_rng(seed_hash("shuffle", parameters.seed))
         # Clips that the class set drops stay dropped: the shuffled set has the same clips.
-        kept = [k for k, label in enumerate(labels) if label != "others"]
-        for k, source in zip(kept, rng.permutation(kept), strict=True):
+        used = [k for k, label in enumerate(labels) if label != "others"]
+        for k, source in zip(used, rng.permutation(used), strict=True):
             labels[k] = plans[source].emotion
     return list(zip(plans, labels, strict=True))

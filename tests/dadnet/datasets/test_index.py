@@ -5,7 +5,7 @@ import pytest
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import FrameFolders, frame_number
-from dadnet.datasets.index import INDEX_COLUMNS, ClipIndex, check_index, read_index_csv
+from dadnet.datasets.index import INDEX_COLUMNS, ClipIndex, build_index, read_index_csv
 
 
 def row(clip_id: str) -> dict[str, object]:
@@ -22,21 +22,21 @@ def write_csv(folder: Path, text: str, files: tuple[str, ...] = ()) -> Path:
     return path
 
 
-class TestCheckIndex:
+class TestIndex:
     def test_every_row_of_a_duplicate_clip_is_rejected(self):
-        checked = check_index(pd.DataFrame([row("a"), row("b"), row("a")]))
+        checked = build_index([row("a"), row("b"), row("a")])
         assert list(checked.clips["clip_id"]) == ["b"]
         assert [r.clip_id for r in checked.rejected] == ["a", "a"]
         assert "2 rows" in checked.rejected[0].reason
 
     def test_columns_come_in_the_fixed_order(self):
-        table = pd.DataFrame([row("a")])[list(reversed(INDEX_COLUMNS))]
-        assert tuple(check_index(table).clips.columns) == INDEX_COLUMNS
+        backwards = dict(reversed(row("a").items()))
+        assert tuple(build_index([backwards]).clips.columns) == INDEX_COLUMNS
 
     def test_missing_and_unknown_columns_are_named(self):
         table = pd.DataFrame([row("a")]).rename(columns={"apex": "peak"})
         with pytest.raises(DadnetError, match=r"missing columns: apex; unknown columns: peak"):
-            check_index(table)
+            ClipIndex(table, ())
 
     def test_an_index_cannot_hold_a_clip_twice(self):
         with pytest.raises(DadnetError, match="given twice: a"):

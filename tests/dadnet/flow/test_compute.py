@@ -7,9 +7,10 @@ from dadnet.flow.compute import (
     FLOW_METHODS,
     check_flow,
     compute_flow,
+    decode_image,
     flow_peak,
-    read_frame,
     resize_flow,
+    square,
 )
 
 
@@ -80,7 +81,7 @@ def test_a_frame_is_cropped_then_resized(tmp_path):
     image = np.zeros((60, 80), np.uint8)
     image[10:30, 20:40] = 200
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    assert (read_frame(tmp_path / "a.png", 20, (20, 10, 20, 20)) == 200).all()
+    assert (square(decode_image(tmp_path / "a.png"), 20, (20, 10, 20, 20)) == 200).all()
 
 
 def test_frames_that_cannot_be_used_are_refused(tmp_path):
@@ -88,13 +89,13 @@ def test_frames_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8), np.uint8))
     with pytest.raises(DadnetError, match="decoded"):
-        read_frame(tmp_path / "bad.png", 32, None)
+        square(decode_image(tmp_path / "bad.png"), 32, None)
     with pytest.raises(DadnetError, match="decoded"):
-        read_frame(tmp_path / "empty.png", 32, None)
+        square(decode_image(tmp_path / "empty.png"), 32, None)
     with pytest.raises(DadnetError, match="cannot be read"):
-        read_frame(tmp_path / "none.png", 32, None)
+        square(decode_image(tmp_path / "none.png"), 32, None)
     with pytest.raises(DadnetError, match="outside a frame of 8 x 8"):
-        read_frame(tmp_path / "a.png", 32, (4, 4, 8, 8))
+        square(decode_image(tmp_path / "a.png"), 32, (4, 4, 8, 8))
 
 
 class TestPeak:

@@ -7,8 +7,8 @@ from torch.utils.data import DataLoader
 
 from dadnet import MicroExpressionDataset
 from dadnet.base.errors import DadnetError
+from dadnet.flow.normalisation import normalise
 from dadnet.flow.store import load_flow_store
-from dadnet.folds.dataset import normalise
 from tests.build.flows import make_clips
 
 

@@ -4,7 +4,7 @@ import torch
 from dadnet.base.errors import TestLabelError
 from dadnet.flow.store import load_flow_store
 from dadnet.folds.dataset import MicroExpressionDataset
-from dadnet.folds.hidden_labels import veil
+from dadnet.folds.hidden_labels import hide_labels
 from dadnet.folds.protocols import Fold
 from dadnet.folds.view import FoldView
 
@@ -18,7 +18,7 @@ def dataset(store):
 
 
 def test_a_label_of_a_test_clip_cannot_be_read(dataset):
-    hidden = veil(dataset, TEST)
+    hidden = hide_labels(dataset, TEST)
     row = int(dataset.rows(TEST)[0])
     assert int(hidden.labels[row]) == -1
     label = hidden.clips["label"].iloc[row]
@@ -28,7 +28,7 @@ def test_a_label_of_a_test_clip_cannot_be_read(dataset):
 
 
 def test_test_clips_cannot_even_be_chosen(dataset):
-    hidden = veil(dataset, TEST)
+    hidden = hide_labels(dataset, TEST)
     with pytest.raises(TestLabelError, match="sub02"):
         hidden.rows((*OTHERS, *TEST))
     with pytest.raises(TestLabelError, match="sub02"):
@@ -36,7 +36,7 @@ def test_test_clips_cannot_even_be_chosen(dataset):
 
 
 def test_the_other_clips_are_as_they_were_and_flows_are_shared(dataset):
-    hidden = veil(dataset, TEST)
+    hidden = hide_labels(dataset, TEST)
     rows = dataset.rows(OTHERS)
     assert torch.equal(hidden.rows(OTHERS), rows)
     assert torch.equal(hidden.labels[rows], dataset.labels[rows])
@@ -47,8 +47,8 @@ def test_the_other_clips_are_as_they_were_and_flows_are_shared(dataset):
 
 def test_a_fold_whose_view_would_hold_a_test_clip_cannot_be_made(dataset):
     good = Fold("synthetic/sub02", ("synthetic/sub01",), ("synthetic/sub03",), TEST)
-    view = FoldView.of(veil(dataset, TEST), good, torch.device("cpu"))
+    view = FoldView.of(hide_labels(dataset, TEST), good, torch.device("cpu"))
     assert torch.equal(view.labels, FoldView.of(dataset, good, torch.device("cpu")).labels)
     leaking = Fold("synthetic/sub02", ("synthetic/sub01", *TEST), ("synthetic/sub03",), TEST)
     with pytest.raises(TestLabelError):
-        FoldView.of(veil(dataset, TEST), leaking, torch.device("cpu"))
+        FoldView.of(hide_labels(dataset, TEST), leaking, torch.device("cpu"))

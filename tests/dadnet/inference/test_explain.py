@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dadnet.base.errors import DadnetError
-from dadnet.inference.explain import look, projected_densities, theta_numbers
+from dadnet.inference.explain import inspect_network, projected_densities, theta_numbers
 from dadnet.models import DADNet, get_microflownext
 from dadnet.models.blocks import ChannelAttention
 
@@ -32,7 +32,7 @@ def inputs():
 def test_a_look_tells_what_the_network_does_and_leaves_it_alone(network, inputs):
     with torch.no_grad():
         before = network(inputs)
-    seen = look(network, inputs)
+    seen = inspect_network(network, inputs)
     np.testing.assert_allclose(seen.theta, before.theta.numpy(), atol=1e-6)
     assert [m.shape for m in seen.maps] == [(5, 8, 8), (5, 4, 4), (5, 2, 2), (5, 1, 1)]
     assert [c.shape for c in seen.channels] == [(5, 48), (5, 64), (5, 128)]
@@ -55,7 +55,7 @@ def test_a_branch_that_does_nothing_has_no_map_and_no_share(network, inputs):
         block = network.stages[1][-1]
         block.grad_conv.weight.zero_()
         block.grad_conv.bias.zero_()
-    seen = look(network, inputs)
+    seen = inspect_network(network, inputs)
     assert (seen.maps[1] == 0).all()
     assert (seen.shares[:, 1] == 0).all()
     assert (seen.shares[:, [0, 2]] > 0).all()
@@ -71,7 +71,7 @@ def test_the_numbers_of_a_known_matrix():
 
 def test_another_network_is_refused(inputs):
     with pytest.raises(DadnetError, match="expected a MicroFlowNeXt, got a Linear"):
-        look(torch.nn.Linear(2, 2), inputs)
+        inspect_network(torch.nn.Linear(2, 2), inputs)
 
 
 def test_densities_of_equal_streams_are_equal_and_integrate_to_one(network, inputs):

@@ -81,7 +81,7 @@ def test_a_model_file_can_teach_and_keeps_its_flow_correction(tmp_path):
         (lambda card: card["model"].update(colour="red"), "damaged"),
         (lambda card: card.update(normalisation="fit"), "expected statistics"),
         (lambda card: card.update(statistics=[[0, 0], [1, 1]]), "expected statistics"),
-        (lambda card: card.update(weights_digest="0" * 16), "not those that the card tells of"),
+        (lambda card: card.update(weights_digest="0" * 16), "not those of the card"),
         (lambda card: card.update(schema=2), "newer version"),
         (lambda card: card.update(mood="fine"), "unknown mood"),
         (lambda card: card.update(kind="fish"), "expected one of teacher, fold, converted"),
@@ -102,7 +102,7 @@ def test_weights_that_were_changed_are_refused(path):
     weights = load_file(path)
     weights["head.bias"] += 1
     rewrite(path, lambda card: None, weights)
-    with pytest.raises(DadnetError, match="not those that the card tells of"):
+    with pytest.raises(DadnetError, match="not those of the card"):
         load_model_file(path)
 
 

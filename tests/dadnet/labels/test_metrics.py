@@ -24,13 +24,12 @@ def test_confusion_counts_truth_in_rows():
 def test_figures_by_hand():
     assert metrics.uf1(MATRIX) == pytest.approx((4 / 5 + 4 / 7 + 2 / 3) / 3)
     assert metrics.uar(MATRIX) == pytest.approx((4 / 5 + 2 / 4 + 1) / 3)
-    assert metrics.accuracy(MATRIX) == pytest.approx(7 / 10)
 
 
 def test_class_that_is_neither_true_nor_predicted_is_left_out():
     # truth \ prediction   0  1  2      F1: 4/5, 2/3, undefined      recall: 1, 1/2, undefined
     counts = [[2, 0, 0], [1, 1, 0], [0, 0, 0]]
-    np.testing.assert_allclose(metrics.batched_class_f1(counts), [4 / 5, 2 / 3, np.nan])
+    np.testing.assert_allclose(metrics.class_f1(counts), [4 / 5, 2 / 3, np.nan])
     assert metrics.uf1(counts) == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert metrics.uar(counts) == pytest.approx((1 + 1 / 2) / 2)
 
@@ -45,21 +44,16 @@ def test_class_that_is_only_predicted_counts_for_uf1_and_not_for_uar():
 def test_no_clips_give_nan_and_no_warning():
     empty = metrics.confusion([], [], 3)
     assert empty.shape == (3, 3)
-    for figure in (metrics.uf1, metrics.uar, metrics.accuracy):
+    for figure in (metrics.uf1, metrics.uar):
         assert math.isnan(figure(empty))
     assert math.isnan(metrics.log_loss(np.zeros((0, 3)), []))
 
 
-def test_batches_equal_single_matrices():
+def test_stacks_equal_single_matrices():
     stack = np.random.default_rng(0).integers(0, 9, size=(2, 5, 3, 3))
-    for batched, single in (
-        (metrics.batched_uf1, metrics.uf1),
-        (metrics.batched_uar, metrics.uar),
-        (metrics.batched_accuracy, metrics.accuracy),
-    ):
-        figures = batched(stack)
-        assert figures.shape == (2, 5)
-        assert figures[1, 3] == single(stack[1, 3])
+    figures = metrics.mean_of_defined(metrics.class_f1(stack, stacked=2))
+    assert figures.shape == (2, 5)
+    assert figures[1, 3] == metrics.uf1(stack[1, 3])
 
 
 def test_uf1_agrees_with_scikit_learn():

@@ -18,7 +18,7 @@ from dadnet.config.experiment import (
 from dadnet.flow.store import load_flow_store
 from dadnet.folds.audit import audit
 from dadnet.folds.dataset import MicroExpressionDataset
-from dadnet.folds.hidden_labels import veil
+from dadnet.folds.hidden_labels import hide_labels
 from dadnet.folds.protocols import make_folds
 from dadnet.folds.view import FoldView
 from dadnet.inference.score import score
@@ -170,7 +170,7 @@ def test_the_trainer_and_a_search_see_no_test_label(dataset):
     [fold, *_] = make_folds(dataset.clips, DataConfig(), 42)
     test = dataset.rows(fold.test)
     assert FoldView.of(dataset, fold, CPU).labels[test].isnan().all()
-    hidden = veil(dataset, fold.test)
+    hidden = hide_labels(dataset, fold.test)
     assert hidden.labels[test].isnan().all()
     assert hidden.task is MULTI_LABEL
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from orchestration.folds.claims import Presence, claims_folder
-from orchestration.folds.queue import ELSEWHERE_S, Board
+from orchestration.folds.queue import ELSEWHERE_S, LeaseQueue
 from results.ledger.ledger import Ledger
 from tests.build.records import build_experiment
 
@@ -91,18 +91,19 @@ def test_a_killed_run_of_this_machine_is_taken_over_at_once(ledger):
 
 def test_a_fold_that_another_run_has_is_looked_at_again_when_no_other_waits():
     now = [0.0]
-    board = Board(["a", "b"], clock=lambda: now[0])
-    assert board.claim("w", 0, 1) == {"a": 1}
-    board.elsewhere("w", "a")
-    assert board.claim("w", 0, 1) == {"b": 1}
-    board.finish("w", "b")
-    assert board.claim("w", 0, 1) == {}
-    assert not board.snapshot()["over"]
+    queue = LeaseQueue(["a", "b"], clock=lambda: now[0])
+    assert queue.claim("w", 0).fold == "a"
+    queue.elsewhere("w", "a")
+    assert queue.claim("w", 0).fold == "b"
+    queue.finish("w", "b")
+    assert queue.claim("w", 0) is None
+    assert not queue.snapshot()["over"]
     now[0] = ELSEWHERE_S
-    assert board.claim("w", 0, 1) == {"a": 1}  # no try was spent on it
-    board.finish("w", "a")
-    assert board.snapshot()["over"]
-    assert board.claim("w", 0, 1) is None
+    claim = queue.claim("w", 0)
+    assert (claim.fold, claim.tries) == ("a", 1)  # no try was spent on it
+    queue.finish("w", "a")
+    assert queue.snapshot()["over"]
+    assert queue.is_over()
 
 
 def _claims(ledger: Ledger) -> list[str]:

@@ -6,7 +6,7 @@ import torch
 from dadnet.folds.view import FoldView
 from orchestration.folds.cost import Cost, company, measure_cost
 from orchestration.folds.flags import parse_flags
-from orchestration.folds.make import WorkOptions
+from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import make_plan
 from tests.build.runs import run_words
 
@@ -43,14 +43,14 @@ def test_the_cost_counts_epochs_and_clips(site, tmp_path):
 def test_steps_are_timed_beside_as_many_processes_as_will_train(site, tmp_path):
     flags = parse_flags(run_words(site, tmp_path / "runs"))
     plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
-    names = [fold.name for fold in plan.folds[:2]]
+    names = [fold.name for fold in plan.folds[:4]]
     view = FoldView.of(plan.dataset, plan.fold(names[0]), torch.device("cpu"))
     with company(plan.config, [view], plan.teacher, 1):
         [other] = multiprocessing.active_children()
         assert other.is_alive()
     assert not other.is_alive()
     assert other.exitcode == 0
-    cost = measure_cost(plan, names, WorkOptions(tmp_path / "runs"), workers=2, stack=2)
-    assert len(cost.fold_s) == 2
+    cost = measure_cost(plan, names, WorkOptions(tmp_path / "runs", stack=2), workers=2)
+    assert len(cost.fold_s) == 4
     assert min(cost.fold_s) > 0
     assert not multiprocessing.active_children()

@@ -6,7 +6,9 @@ import torch
 from orchestration import run_loso
 from orchestration.folds import make as work
 from orchestration.folds.flags import parse_flags
-from orchestration.folds.make import WorkOptions, make_folds_of_plan
+from orchestration.folds.here import LocalQueue
+from orchestration.folds.make import make_folds
+from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import make_plan
 from results.ledger.ledger import Ledger
 from tests.build.runs import ledger_content, run_words
@@ -29,10 +31,10 @@ def test_a_stack_that_runs_out_of_memory_is_halved_and_goes_on(plan, tmp_path, m
         return real(next_task, places, **options)
 
     monkeypatch.setattr(work, "train_folds", small_device)
-    names = [fold.name for fold in plan.folds]
+    names = tuple(fold.name for fold in plan.folds)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        make_folds_of_plan(plan, names, WorkOptions(tmp_path / "runs"))
+        make_folds(plan, LocalQueue(names), WorkOptions(tmp_path / "runs", stack=len(names)))
     assert sizes == [5, 3, 2]
     assert "a stack of 5 folds ran out of memory" in str(caught[0].message)
     ledger = Ledger(tmp_path / "runs")
@@ -46,7 +48,7 @@ def test_one_fold_that_does_not_fit_is_an_error(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(work, "train_folds", no_device)
     with pytest.raises(torch.OutOfMemoryError):
-        make_folds_of_plan(plan, [plan.folds[0].name], WorkOptions(tmp_path / "runs"))
+        make_folds(plan, LocalQueue((plan.folds[0].name,)), WorkOptions(tmp_path / "runs"))
 
 
 def test_auto_measures_and_says_what_it_took(site, tmp_path, capsys):
@@ -56,19 +58,26 @@ def test_auto_measures_and_says_what_it_took(site, tmp_path, capsys):
     assert len(ledger_content(tmp_path / "runs")) == 5
 
 
-def test_a_free_place_is_taken_by_the_next_fold(plan, tmp_path):
-    names = [fold.name for fold in plan.folds]
-    later, recorded = iter(names[2:]), []
-    make_folds_of_plan(
-        plan,
-        names[:2],
-        WorkOptions(tmp_path / "runs"),
-        more=lambda: next(later, None),
-        on_record=recorded.append,
-        host=lambda name: {"tries": names.index(name)},
-    )
-    assert sorted(recorded) == sorted(names)
+class Finished(LocalQueue):
+    """Remembers what was finished, in order."""
+
+    def __init__(self, folds) -> None:
+        super().__init__(folds)
+        self.finished = []
+
+    def finish(self, fold) -> None:
+        self.finished.append(fold)
+        super().finish(fold)
+
+
+def test_a_free_slot_is_taken_by_the_next_fold(plan, tmp_path):
+    names = tuple(fold.name for fold in plan.folds)
+    queue = Finished(names)
+    queue.claim("")
+    queue.put_back("")  # the first fold is in its second try
+    make_folds(plan, queue, WorkOptions(tmp_path / "runs", stack=2))
+    assert sorted(queue.finished) == sorted(names)
     records = Ledger(tmp_path / "runs").records(plan.experiment)
     assert {r.fold: (r.host["tries"], r.host["stack"]) for r in records} == {
-        name: (names.index(name), 2) for name in names
+        name: (2 if name == names[0] else 1, 2) for name in names
     }

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.folds.queue import MAX_TRIES, Board
+from orchestration.folds.here import LocalQueue
+from orchestration.folds.queue import MAX_TRIES, FoldRow, LeaseQueue
 
 
 class Clock:
@@ -20,133 +21,161 @@ def clock():
     return Clock()
 
 
-def states(board: Board) -> dict[str, str]:
-    return {row.name: row.state for row in board.rows.values()}
+def states(queue: LeaseQueue) -> dict[str, str]:
+    return {row.name: row.state for row in queue.rows.values()}
+
+
+def claim(queue: LeaseQueue, worker: str, rank: int) -> tuple[str, int] | None:
+    """Fold and number of the try that a worker is given."""
+    given = queue.claim(worker, rank)
+    return None if given is None else (given.fold, given.tries)
 
 
 def test_every_fold_is_given_out_once_in_order():
-    board = Board(["a", "b", "c"])
-    assert board.claim("w1", 0, 1) == {"a": 1}
-    assert board.claim("w2", 1, 2) == {"b": 1, "c": 1}
-    assert board.claim("w1", 0, 1) == {}
+    queue = LeaseQueue(["a", "b", "c"])
+    assert claim(queue, "w1", 0) == ("a", 1)
+    assert [claim(queue, "w2", 1) for _ in range(2)] == [("b", 1), ("c", 1)]
+    assert claim(queue, "w1", 0) is None
+    assert not queue.is_over()
 
 
 def test_it_is_over_when_all_are_done():
-    board = Board(["a"])
-    board.claim("w1", 0, 1)
-    assert not board.snapshot()["over"]
-    board.finish("w1", "a")
-    assert board.snapshot()["over"]
-    assert board.claim("w1", 0, 1) is None
+    queue = LeaseQueue(["a"])
+    queue.claim("w1", 0)
+    assert not queue.snapshot()["over"]
+    queue.finish("w1", "a")
+    assert queue.snapshot()["over"]
+    assert claim(queue, "w1", 0) is None
+    assert queue.is_over()
 
 
 def test_a_fold_without_heartbeat_goes_to_another_worker(clock):
-    board = Board(["a"], lease_s=5, clock=clock)
-    board.claim("w1", 0, 1)
+    queue = LeaseQueue(["a"], lease_s=5, clock=clock)
+    queue.claim("w1", 0)
     clock.now = 4
-    assert board.beat("w1", ["a"])
+    assert queue.renew("w1", ["a"])
     clock.now = 8
-    assert board.claim("w2", 1, 1) == {}
+    assert claim(queue, "w2", 1) is None
+    assert not queue.is_over()
     clock.now = 10
-    assert board.claim("w2", 1, 1) == {"a": 2}
-    assert not board.beat("w1", ["a"])
-    assert not board.inform("w1", "a", {"epoch": 3})
+    assert claim(queue, "w2", 1) == ("a", 2)
+    assert not queue.renew("w1", ["a"])
+    assert not queue.inform("w1", "a", {"epoch": 3})
 
 
-def test_a_new_process_in_a_place_takes_over_at_once():
-    board = Board(["a", "b"])
-    board.claim("w1", 0, 1)
-    board.claim("w2", 1, 1)
-    assert board.claim("w3", 0, 1) == {"a": 2}
-    assert states(board) == {"a": "running", "b": "running"}
+def test_a_new_process_of_a_rank_takes_over_at_once():
+    queue = LeaseQueue(["a", "b"])
+    queue.claim("w1", 0)
+    queue.claim("w2", 1)
+    assert claim(queue, "w3", 0) == ("a", 2)
+    assert states(queue) == {"a": "running", "b": "running"}
 
 
 def test_a_fold_fails_after_three_tries_and_the_others_go_on():
-    board = Board(["poison", "good"])
+    queue = LeaseQueue(["poison", "good"])
     for number in range(1, MAX_TRIES + 1):
-        assert board.claim("w1", 0, 1) == {"poison": number}
-        board.fail("w1", "poison", "Boom\n")
-    assert board.claim("w1", 0, 1) == {"good": 1}
-    board.finish("w1", "good")
-    assert states(board) == {"poison": "failed", "good": "done"}
-    assert board.snapshot()["over"]
+        assert claim(queue, "w1", 0) == ("poison", number)
+        queue.fail("w1", "poison", "Boom\n")
+    assert claim(queue, "w1", 0) == ("good", 1)
+    queue.finish("w1", "good")
+    assert states(queue) == {"poison": "failed", "good": "done"}
+    assert queue.snapshot()["over"]
 
 
 def test_a_late_failure_of_a_worker_that_lost_the_fold_is_not_counted(clock):
-    board = Board(["a"], lease_s=5, clock=clock)
-    board.claim("w1", 0, 1)
+    queue = LeaseQueue(["a"], lease_s=5, clock=clock)
+    queue.claim("w1", 0)
     clock.now = 6
-    board.claim("w2", 1, 1)
-    board.fail("w1", "a", "late")
-    assert states(board) == {"a": "running"}
+    queue.claim("w2", 1)
+    queue.fail("w1", "a", "late")
+    assert states(queue) == {"a": "running"}
 
 
 def test_a_late_finish_counts_since_the_record_is_written(clock):
-    board = Board(["a"], lease_s=5, clock=clock)
-    board.claim("w1", 0, 1)
+    queue = LeaseQueue(["a"], lease_s=5, clock=clock)
+    queue.claim("w1", 0)
     clock.now = 6
-    board.claim("w2", 1, 1)
-    board.finish("w1", "a")
-    assert states(board) == {"a": "done"}
-    board.finish("w2", "a")
-    kinds = [e["event"] for e in board.snapshot()["events"]]
+    queue.claim("w2", 1)
+    queue.finish("w1", "a")
+    assert states(queue) == {"a": "done"}
+    queue.finish("w2", "a")
+    kinds = [e["event"] for e in queue.snapshot()["events"]]
     assert kinds == ["started", "returned", "started", "finished"]
 
 
-def test_events_are_given_out_from_where_the_driver_stands():
-    board = Board(["a"])
-    board.claim("w1", 0, 1)
-    seen = len(board.snapshot()["events"])
-    board.warn("w1", "checkpoint set aside")
-    assert board.snapshot(seen)["events"] == [
+def test_events_are_returned_from_the_first_new_one():
+    queue = LeaseQueue(["a"])
+    queue.claim("w1", 0)
+    seen = len(queue.snapshot()["events"])
+    queue.message("warning", "checkpoint set aside", "w1")
+    assert queue.snapshot(seen)["events"] == [
         {"event": "warning", "worker": "w1", "message": "checkpoint set aside"}
     ]
 
 
-def test_a_worker_that_is_told_to_stop_does_not_count_against_the_fold():
-    board = Board(["a", "b"])
+def test_a_worker_that_is_asked_to_stop_does_not_count_against_the_fold():
+    queue = LeaseQueue(["a", "b"])
     for number in range(1, MAX_TRIES + 3):
-        assert board.claim("w1", 0, 1) == {"a": number}
-        board.put_back("w1", "a", "SIGTERM")
-    assert states(board) == {"a": "waiting", "b": "waiting"}
-    assert {e["event"] for e in board.events} == {"started", "yielded"}
+        assert claim(queue, "w1", 0) == ("a", number)
+        queue.put_back("w1", "a", "SIGTERM")
+    assert states(queue) == {"a": "waiting", "b": "waiting"}
+    assert {e["event"] for e in queue.events} == {"started", "yielded"}
 
 
-def test_a_board_that_stops_gives_nothing_out():
-    board = Board(["a", "b"])
-    board.claim("w1", 0, 1)
-    board.stop()
-    assert board.is_stopping()
-    assert board.claim("w2", 1, 1) is None
-    board.finish("w1", "a")
-    assert states(board) == {"a": "done", "b": "waiting"}
-    assert not board.snapshot()["over"]
+def test_a_queue_that_stops_gives_nothing_out():
+    queue = LeaseQueue(["a", "b"])
+    queue.claim("w1", 0)
+    queue.stop()
+    assert queue.heartbeat("w1", [])
+    assert claim(queue, "w2", 1) is None
+    assert queue.is_over()
+    queue.finish("w1", "a")
+    assert states(queue) == {"a": "done", "b": "waiting"}
+    assert not queue.snapshot()["over"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("cfpibs"), st.integers(0, 2), st.integers(0, 30))))
 def test_counts_by_state_are_those_of_the_rows(calls):
     clock = Clock()
-    board = Board([f"f{k}" for k in range(6)], lease_s=20, clock=clock)
+    queue = LeaseQueue([f"f{k}" for k in range(6)], lease_s=20, clock=clock)
     for call, rank, wait in calls:
         clock.now += wait
         worker = f"w{rank}"
-        mine = [r.name for r in board.rows.values() if r.worker == worker and r.state == "running"]
+        mine = [r.name for r in queue.rows.values() if r.worker == worker and r.state == "running"]
         if call == "c":
-            board.claim(worker, rank, 2)
+            queue.claim(worker, rank)
+            queue.claim(worker, rank)
         elif call == "s":
-            board.claim(f"w{rank}-again", rank, 1)
+            queue.claim(f"w{rank}-again", rank)
         elif mine and call == "f":
-            board.finish(worker, mine[0])
+            queue.finish(worker, mine[0])
         elif mine and call == "p":
-            board.put_back(worker, mine[0], "")
+            queue.put_back(worker, mine[0], "")
         elif mine and call == "i":
-            board.fail(worker, mine[0], "boom")
+            queue.fail(worker, mine[0], "boom")
         elif mine and call == "b":
-            board.inform(worker, mine[0], {"epoch": 1})
-    snapshot = board.snapshot()
-    counted = Counter(row.state for row in board.rows.values())
+            queue.inform(worker, mine[0], {"epoch": 1})
+    snapshot = queue.snapshot()
+    counted = Counter(row.state for row in queue.rows.values())
     assert {s: n for s, n in snapshot["counts"].items() if n} == dict(counted)
     assert {r["name"] for r in snapshot["running"]} == {
-        r.name for r in board.rows.values() if r.state == "running"
+        r.name for r in queue.rows.values() if r.state == "running"
     }
     assert snapshot["over"] == (not counted["waiting"] and not counted["running"])
+
+
+def test_a_worker_makes_folds_of_one_plan_until_it_begins_again():
+    queue = LocalQueue(())
+    for plan, fold in (("p", "s1"), ("q", "s1"), ("p", "s2")):
+        queue.ask(LeaseQueue.add, FoldRow(fold, plan=plan))
+    assert queue.begin().name == "p/s1"
+    assert [given and given.name for given in (queue.take() for _ in range(3))] == [
+        "p/s1", "p/s2", None,
+    ]  # fmt: skip
+    queue.finish("s1")
+    queue.put_back("the run is to stop")
+    assert queue.held == {}
+    assert queue.begin().name == "p/s2"
+    queue.fail("Boom")
+    queue.elsewhere(queue.begin().fold)
+    assert queue.begin().name == "q/s1"

@@ -4,7 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
-from orchestration.folds.queue import Board
+from orchestration.folds.queue import LeaseQueue
 from orchestration.reporting.progress import Progress, duration, fraction_done
 
 
@@ -16,29 +16,30 @@ def test_durations_are_for_people(seconds, text):
 
 
 def test_running_epochs_count_as_parts_of_folds():
-    board = Board(["a", "b", "c", "d"])
-    board.claim("w", 0, 2)
-    board.finish("w", "a")
-    board.inform("w", "b", {"epoch": 5})
-    assert fraction_done(board.snapshot(), epochs=10) == pytest.approx(1.5 / 4)
+    queue = LeaseQueue(["a", "b", "c", "d"])
+    queue.claim("w", 0)
+    queue.claim("w", 0)
+    queue.finish("w", "a")
+    queue.inform("w", "b", {"epoch": 5})
+    assert fraction_done(queue.snapshot(), epochs=10) == pytest.approx(1.5 / 4)
 
 
 def show(tmp_path, *, terminal: bool) -> tuple[str, list[dict]]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=120)
     now = iter(range(0, 1000, 10))
-    board = Board(["d/s1", "d/s2"])
+    queue = LeaseQueue(["d/s1", "d/s2"])
     events = tmp_path / "deep" / "events.jsonl"
     with Progress(events, 10, "DAD-Net", console, clock=lambda: float(next(now))) as progress:
-        board.claim("w1", 0, 1)
-        board.claim("w2", 1, 1)
-        board.inform("w1", "d/s1", {"epoch": 9, "train_loss": 0.5, "val_uf1": 0.75})
-        progress.show(board.snapshot())
-        seen = len(board.snapshot()["events"])
-        board.finish("w1", "d/s1")
-        board.fail("w2", "d/s2", "Traceback\nRuntimeError: no [memory]")
-        board.warn("w2", "state set aside")
-        progress.show(board.snapshot(seen))
+        queue.claim("w1", 0)
+        queue.claim("w2", 1)
+        queue.inform("w1", "d/s1", {"epoch": 9, "train_loss": 0.5, "val_uf1": 0.75})
+        progress.show(queue.snapshot())
+        seen = len(queue.snapshot()["events"])
+        queue.finish("w1", "d/s1")
+        queue.fail("w2", "d/s2", "Traceback\nRuntimeError: no [memory]")
+        queue.message("warning", "state set aside", "w2")
+        progress.show(queue.snapshot(seen))
     return out.getvalue(), [json.loads(line) for line in events.read_text().splitlines()]
 
 
@@ -69,15 +70,15 @@ def test_the_event_log_outlives_the_run(tmp_path):
 
 def test_the_eta_does_not_count_the_time_before_the_first_fold(tmp_path):
     out, now = io.StringIO(), [0.0]
-    board = Board(["d/s1", "d/s2"])
+    queue = LeaseQueue(["d/s1", "d/s2"])
     console = Console(file=out, width=120)
     with Progress(tmp_path / "log", 10, "DAD-Net", console, clock=lambda: now[0]) as progress:
-        progress.show(board.snapshot())  # Ray starts
+        progress.show(queue.snapshot())  # Ray starts
         now[0] = 100.0
-        board.claim("w1", 0, 1)
-        progress.show(board.snapshot())
-        seen = len(board.snapshot()["events"])
+        queue.claim("w1", 0)
+        progress.show(queue.snapshot())
+        seen = len(queue.snapshot()["events"])
         now[0] = 130.0
-        board.finish("w1", "d/s1")
-        progress.show(board.snapshot(seen))
+        queue.finish("w1", "d/s1")
+        progress.show(queue.snapshot(seen))
     assert "ETA 00:30" in out.getvalue()

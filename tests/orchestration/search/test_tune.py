@@ -10,6 +10,7 @@ import pytest
 from dadnet.base.errors import TestLabelError
 from orchestration import run_loso, tune
 from orchestration.folds import make as work
+from orchestration.folds import record
 from orchestration.search.flags import OFFICIAL_SEEDS, parse_flags
 from results.__main__ import main as results_main
 from results.ledger.ledger import Ledger
@@ -121,19 +122,19 @@ def test_run_loso_scores_what_a_search_has_trained(site, tmp_path, monkeypatch):
 
 class TestNoTestLabelIsSeen:
     def test_scoring_a_test_clip_during_the_search_raises(self, site, tmp_path, monkeypatch):
-        """A worker that would also score the test side is stopped by the veil."""
-        real = work.make_val_side
+        """A worker that would also score the test side is stopped by the hidden labels."""
+        real = record.make_val_side
 
         def peek(plan, fold, trained, device, host):
-            work.fold_record(plan, fold, trained, device, host)
+            record.fold_record(plan, fold, trained, device, host)
             return real(plan, fold, trained, device, host)
 
-        monkeypatch.setattr(work, "make_val_side", peek)
+        monkeypatch.setattr(record, "make_val_side", peek)
         with pytest.raises(TestLabelError):
             tune.run(parse_flags(tune_words(site, tmp_path), ""), tune.cli.console())
 
     def test_reading_a_test_label_during_the_search_raises(self, site, tmp_path, monkeypatch):
-        real = work.make_val_side
+        real = record.make_val_side
 
         def peek(plan, fold, trained, device, host):
             test = plan.dataset.clips["subject"].isin(fold.test).to_numpy()
@@ -141,7 +142,7 @@ class TestNoTestLabelIsSeen:
             assert str(plan.dataset.clips["label"].to_numpy()[test][0])
             return real(plan, fold, trained, device, host)
 
-        monkeypatch.setattr(work, "make_val_side", peek)
+        monkeypatch.setattr(record, "make_val_side", peek)
         with pytest.raises(TestLabelError, match="read during a search"):
             tune.run(parse_flags(tune_words(site, tmp_path), ""), tune.cli.console())
 

@@ -127,7 +127,7 @@ def test_workers_keep_their_memory_and_no_idle_helper_runs_beside_them(site, tmp
         commands = {Path("/proc", str(pid), "cmdline").read_text() for pid in below(process.pid)}
     # The C library, which reads them, leaves zeros in place of the colons.
     assert f"GLIBC_TUNABLES={KEEP_MEMORY}".encode() in environment.replace(b"\0glibc", b":glibc")
-    assert any(name.startswith("ray::FoldBoard") for name in commands)
+    assert any(name.startswith("ray::LeaseQueue") for name in commands)
     assert not [c for c in commands if c.startswith(("ray::DatasetM", "ray::PlacementG"))]
 
 

@@ -9,7 +9,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
 from results.__main__ import main
 from results.leaderboard.ranking import leaderboard
-from results.ledger.features import Features, put_features, read_events, read_features
+from results.ledger.features import Features, put_features, read_features
 from results.ledger.records import PlannedFold, Prediction
 from results.pages.flow_picture import colours, png
 from results.pages.maps import corners, hardest, map_of_features, map_of_probabilities
@@ -75,18 +75,6 @@ def test_probabilities_place_a_clip_and_choose_the_hardest():
     places = map_of_probabilities(rows)
     np.testing.assert_allclose(places["x/3"], corners(3)[0])
     assert [row.clip_id for row in hardest(rows, ("n", "p", "s"), 5)] == ["x/2", "x/1"]
-
-
-def test_events_may_end_half_written_and_no_more(ledger, fill):
-    experiment = fill(TABLE)
-    path = ledger.events_path(experiment)
-    assert read_events(ledger, experiment) == []
-    line = json.dumps({"at": "2026-01-01T00:00:00+00:00", "event": "finished", "fold": "a"})
-    path.write_text(f'{line}\n{{"at"')
-    assert [event["fold"] for event in read_events(ledger, experiment)] == ["a"]
-    path.write_text(f'{{"at"\n{line}\n')
-    with pytest.raises(DadnetError, match="line 1"):
-        read_events(ledger, experiment)
 
 
 @pytest.mark.parametrize(

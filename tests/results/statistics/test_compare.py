@@ -68,8 +68,11 @@ def test_swap_test_agrees_with_scipy_and_with_all_swaps_by_hand():
         first, second = (np.moveaxis(np.asarray(x, dtype=int), axis, -1) for x in (first, second))
         stack = np.stack([one.confusions, two.confusions])
         places = np.arange(8)
-        left, right = stack[first, places].sum(axis=-3), stack[second, places].sum(axis=-3)
-        return metrics.batched_uf1(left) - metrics.batched_uf1(right)
+        left, right = (
+            metrics.mean_of_defined(metrics.class_f1(counts, stacked=counts.ndim - 2))
+            for counts in (stack[order, places].sum(axis=-3) for order in (first, second))
+        )
+        return left - right
 
     scipys = permutation_test(
         (np.zeros(8), np.ones(8)), statistic, permutation_type="samples", vectorized=True

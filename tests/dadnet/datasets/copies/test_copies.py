@@ -11,9 +11,7 @@ from dadnet.datasets.copies.european import write_fourdme, write_samm, write_smi
 from dadnet.datasets.copies.sheets import write_table
 from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official.layout import Options
-from dadnet.datasets.official.registry import READERS, read_dataset
-
-EMPTY = Studio(0)
+from dadnet.datasets.official.registry import LAYOUTS, read_dataset
 
 
 def read_copy(name: str, root: Path, apex: str = "midpoint") -> ClipIndex:
@@ -68,7 +66,7 @@ def test_every_clip_of_a_copy_is_used_or_has_its_reason(name: str, tmp_path: Pat
 
 def test_every_reader_has_a_copy():
     drawn = {"synthetic", "synthetic-macro"}
-    assert {dataset for dataset, _, _ in COPIES.values()} == set(READERS) - drawn
+    assert {dataset for dataset, _, _ in COPIES.values()} == set(LAYOUTS) - drawn
 
 
 def test_what_the_authors_leave_out_is_no_defect_of_the_copy(tmp_path: Path):
@@ -91,7 +89,9 @@ def test_several_clips_of_a_video_are_told_apart_by_their_onset(tmp_path: Path):
 
 
 def test_a_macro_expression_in_a_mixed_list_of_casme3_is_left_out(tmp_path: Path):
-    EMPTY.clip(tmp_path / "part_A/spNO.1/a/color", "{}.jpg", range(5, 10), PlannedClip(1, "sad"))
+    Studio(tmp_path, 0).clip(
+        tmp_path / "part_A/spNO.1/a/color", "{}.jpg", range(5, 10), PlannedClip(1, "sad")
+    )
     rows = [("Macro-expression", "sad", 6), ("Micro-expression", "sad", 5)]
     header = ("Subject", "Filename", "Expression type", "Onset", "Apex", "Offset", "AU", "emotion")
     table = [header, *(("spNO.1", "a", k, onset, 7, 9, "4", e) for k, e, onset in rows)]
@@ -109,7 +109,7 @@ def test_a_corrected_clip_is_found_under_the_onset_of_its_first_release(tmp_path
     name = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
     write_table(tmp_path / name, {"label": [header, *rows]})
     folder = tmp_path / "Part_A_ME_clip" / "frame" / "spNo.1_a_2697"
-    EMPTY.clip(folder, "{}.jpg", range(2647, 2661), PlannedClip(1, "sad"))
+    Studio(tmp_path, 0).clip(folder, "{}.jpg", range(2647, 2661), PlannedClip(1, "sad"))
     index = read_dataset("casme3", tmp_path)
     assert list(index.clips["clip_id"]) == ["casme3/spNO.1/a@2647"]
     assert index.corrections[0].startswith("row 751: onset 2697 -> 2647 (source: ")
@@ -140,8 +140,7 @@ def test_4dme_keeps_all_emotions_of_a_clip(tmp_path: Path):
 
 def test_the_newer_list_of_4dme_is_read(tmp_path: Path):
     write_fourdme(
-        tmp_path,
-        EMPTY,
+        Studio(tmp_path, 0),
         plan(("Negative",), 4),
         name="Micro_and_Macro-expression_labels_new_2D.xlsx",
     )
@@ -152,7 +151,7 @@ def test_smic_without_an_apex_follows_the_rule(tmp_path: Path):
     names = {"": "SMIC-HS-E_annotation.xlsx", "2019": "SMIC-HS-E_annotation_2019.xlsx"}
     for folder, name in names.items():
         (tmp_path / f"v{folder}").mkdir()
-        write_smic_videos(tmp_path / f"v{folder}", EMPTY, plan(("negative",), 4), name=name)
+        write_smic_videos(Studio(tmp_path / f"v{folder}", 0), plan(("negative",), 4), name=name)
     assert len(read_dataset("smic", tmp_path / "v2019").clips) == 4
     dropped = read_dataset("smic", tmp_path / "v")
     assert dropped.clips.empty
@@ -162,7 +161,7 @@ def test_smic_without_an_apex_follows_the_rule(tmp_path: Path):
 
 
 def test_an_annotation_in_the_numbers_of_the_video_fits_a_clip_that_counts_anew(tmp_path: Path):
-    write_smic_videos(tmp_path, EMPTY, plan(("negative",), 4), quirks=False)
+    write_smic_videos(Studio(tmp_path, 0, quirks=False), plan(("negative",), 4))
     for folder in (tmp_path / "SMIC-HS-E").glob("*/*"):
         for k, path in enumerate(sorted(folder.iterdir())):
             path.unlink()
@@ -175,7 +174,7 @@ def test_an_annotation_in_the_numbers_of_the_video_fits_a_clip_that_counts_anew(
 
 def test_samm_has_its_header_below_notes_and_under_other_names(tmp_path: Path):
     name = "SAMM_20181215_Micro_FACS_Codes_v2.xlsx"
-    write_samm(tmp_path, EMPTY, plan(("Anger",), 4), name=name)
+    write_samm(Studio(tmp_path, 0), plan(("Anger",), 4), name=name)
     index = read_dataset("samm", tmp_path)
     assert index.files == (name,)
     assert set(index.clips["emotion"]) == {"anger", "other"}

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,20 @@ import pytest
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.copies.asian import CASME2_HEADER as HEADER
 from dadnet.datasets.copies.sheets import write_table
-from dadnet.datasets.official import casme2
+from dadnet.datasets.index import ClipIndex
+from dadnet.datasets.official.casme2 import LAYOUT
 from dadnet.datasets.official.layout import Options
+from dadnet.datasets.official.read import read_official
 
 NAME = "CASME2-coding-20140508.xlsx"
 
 
 def clip(subject=1, filename="EP02_01f", onset=46, apex=59, offset=86, emotion="Happiness"):
     return (subject, filename, None, onset, apex, offset, None, "L12+6", emotion)
+
+
+def read(root: Path, options: Options | None = None) -> ClipIndex:
+    return read_official(LAYOUT, root, options or Options())
 
 
 def write_annotation(path: Path, rows: Sequence[tuple], header: tuple = HEADER) -> None:
@@ -38,14 +45,14 @@ def root(tmp_path: Path) -> Path:
 
 def reasons(root: Path, *rows: tuple, **options) -> list[str]:
     write_annotation(root / NAME, rows)
-    index = casme2.read(root, Options(**options))
+    index = read(root, Options(**options))
     assert len(index.clips) + len(index.rejected) == len(rows)
     return [rejected.reason for rejected in index.rejected]
 
 
 def test_a_row_becomes_a_clip(root: Path):
     write_annotation(root / NAME, [clip()])
-    index = casme2.read(root)
+    index = read(root)
     assert index.rejected == ()
     assert index.files == (NAME,)
     found = index.clips.iloc[0].to_dict()
@@ -70,11 +77,11 @@ def test_a_row_becomes_a_clip(root: Path):
 def test_the_cropped_frames_are_found_and_can_be_chosen(root: Path):
     write_frames(root / "Cropped" / "sub01" / "EP02_01f", (46, 59), "reg_img{}.png")
     write_annotation(root / NAME, [clip()])
-    assert "RAW" in casme2.read(root).clips["apex_path"][0]
-    chosen = casme2.read(root, Options(frames="Cropped")).clips["apex_path"][0]
+    assert "RAW" in read(root).clips["apex_path"][0]
+    chosen = read(root, Options(frames="Cropped")).clips["apex_path"][0]
     assert Path(chosen).name == "reg_img59.png"
     with pytest.raises(DadnetError, match="no folder of frames"):
-        casme2.read(root, Options(frames="Elsewhere"))
+        read(root, Options(frames="Elsewhere"))
 
 
 @pytest.mark.parametrize(
@@ -83,23 +90,23 @@ def test_the_cropped_frames_are_found_and_can_be_chosen(root: Path):
 def test_layouts_of_copies_are_found(tmp_path: Path, where: str):
     write_frames(tmp_path / where, (46, 59))
     write_annotation(tmp_path / "notes" / NAME, [clip()])
-    index = casme2.read(tmp_path, dataset="other")
+    index = read_official(replace(LAYOUT, dataset="other"), tmp_path, Options())
     assert list(index.clips["clip_id"]) == ["other/sub01/EP02_01f"]
 
 
 def test_an_old_xls_is_read_and_so_is_an_xlsx_that_is_called_xls(root: Path):
     write_annotation(root / "CASME2_label_Ver_2.xls", [clip()])
-    assert len(casme2.read(root).clips) == 1
+    assert len(read(root).clips) == 1
     (root / "CASME2_label_Ver_2.xls").unlink()
     write_annotation(root / NAME, [clip()])
     (root / NAME).rename(root / "CASME2_label_Ver_2.xls")
-    assert len(casme2.read(root).clips) == 1
+    assert len(read(root).clips) == 1
 
 
 def test_text_cells_blank_rows_and_padding_are_read(root: Path):
     rows = [clip(subject="sub01", filename=" EP02_01f ", onset="46", apex=59.0), (None,) * 9]
     write_annotation(root / NAME, rows)
-    index = casme2.read(root)
+    index = read(root)
     assert list(index.clips["clip_id"]) == ["casme2/sub01/EP02_01f"]
 
 
@@ -107,10 +114,10 @@ def test_an_unknown_apex_is_dropped_put_in_the_middle_or_left_to_the_flow(root: 
     assert "apex is unknown" in reasons(root, clip(apex="/"))[0]
     assert reasons(root, clip(apex="/"), apex="midpoint") == []
     # The middle, 66, is no frame on disk: the nearest is taken.
-    index = casme2.read(root, Options(apex="midpoint"))
+    index = read(root, Options(apex="midpoint"))
     assert index.clips["apex"][0] == 64
     assert index.notes[-1] == "1 clip: the apex is not annotated: midpoint"
-    peak = casme2.read(root, Options(apex="flow-peak")).clips.iloc[0]
+    peak = read(root, Options(apex="flow-peak")).clips.iloc[0]
     assert (peak["apex"], peak["apex_path"]) == (-1, "")
 
 
@@ -149,15 +156,15 @@ def test_a_good_row_with_a_bad_duplicate_is_rejected(root: Path):
 def test_no_annotation_names_what_was_looked_for(root: Path):
     (root / "CASME2-ObjectiveClasses.xlsx").touch()
     with pytest.raises(DadnetError, match=r"casme2-coding-20140508.*there is CASME2-Objective"):
-        casme2.read(root)
+        read(root)
 
 
 def test_several_annotations_are_a_question(root: Path):
     write_annotation(root / NAME, [clip()])
     write_annotation(root / "CASME2-coding-updated.xlsx", [clip()])
     with pytest.raises(DadnetError, match="several annotations"):
-        casme2.read(root)
-    assert len(casme2.read(root, Options(annotation=root / NAME)).clips) == 1
+        read(root)
+    assert len(read(root, Options(annotation=root / NAME)).clips) == 1
 
 
 @pytest.mark.parametrize("suffix", [".xlsx", ".xls"])
@@ -167,11 +174,11 @@ def test_a_damaged_annotation_is_one_line(root: Path, keep: int, suffix: str):
     write_annotation(path, [clip()])
     path.write_bytes(path.read_bytes()[:keep])
     with suppress(DadnetError):  # an .xls may be whole without its end
-        index = casme2.read(root)
+        index = read(root)
         assert len(index.clips) + len(index.rejected) == 1
         return
     with pytest.raises(DadnetError, match=r"cannot be read as \.xlsx or \.xls") as caught:
-        casme2.read(root)
+        read(root)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -185,28 +192,28 @@ def test_bytes_turned_over_in_the_annotation_never_escape(root: Path, suffix: st
         damaged[place] ^= 0xFF
         path.write_bytes(damaged)
         with suppress(DadnetError):  # some bytes do not matter
-            casme2.read(root)
+            read(root)
     assert capfd.readouterr() == ("", "")
 
 
 def test_missing_and_repeated_columns_are_named(root: Path):
     write_annotation(root / NAME, [clip()], (*HEADER[:4], "Peak", *HEADER[5:]))
     with pytest.raises(DadnetError, match="no column for apex; found Subject, Filename"):
-        casme2.read(root)
+        read(root)
     write_annotation(root / NAME, [clip()], (*HEADER[:2], "Subject", *HEADER[3:]))
     with pytest.raises(DadnetError, match="more than one column for subject"):
-        casme2.read(root)
+        read(root)
     write_annotation(root / NAME, [])
     with pytest.raises(DadnetError, match="no rows"):
-        casme2.read(root)
+        read(root)
 
 
 def test_missing_folders_are_user_errors(tmp_path: Path):
     with pytest.raises(DadnetError, match="no such folder"):
-        casme2.read(tmp_path / "none")
+        read(tmp_path / "none")
     write_annotation(tmp_path / NAME, [clip()])
     with pytest.raises(DadnetError, match="looked for CASME2_RAW_selected, Cropped"):
-        casme2.read(tmp_path)
+        read(tmp_path)
     with pytest.raises(DadnetError, match="apex: expected one of drop, midpoint, flow-peak"):
         Options(apex="guess")  # type: ignore[arg-type]
 
@@ -226,7 +233,7 @@ class TestCorrections:
 
     def test_a_known_error_is_corrected_and_reported(self, root: Path):
         write_annotation(root / NAME, self.rows(256))
-        index = casme2.read(root)
+        index = read(root)
         assert index.clips["apex"].tolist() == [279]
         assert len(index.corrections) == 1
         assert index.corrections[0].startswith("row 31: apex / -> 279 (source: github.com/tvaranka")
@@ -236,7 +243,7 @@ class TestCorrections:
     )
     def test_a_row_that_does_not_match_is_left_alone(self, root: Path, rows: dict):
         write_annotation(root / NAME, self.rows(**rows))
-        index = casme2.read(root)
+        index = read(root)
         assert index.corrections == ()
         assert 279 not in index.clips["apex"].tolist()
         assert "known corrections do not match" in index.notes[0]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.official import casme2
+from dadnet.datasets.official.registry import read_dataset
 from dadnet.datasets.synthetic import __main__ as synthetic
 from dadnet.datasets.synthetic.__main__ import main, write_dataset
 from dadnet.datasets.synthetic.action_units import head_field, units_field
@@ -18,9 +18,8 @@ from dadnet.datasets.synthetic.face import draw_face
 from dadnet.datasets.synthetic.face_layers import paint_layers
 from dadnet.datasets.synthetic.face_parts import Pose, paint_parts
 from dadnet.datasets.synthetic.plan import Parameters, plan_clips
-from dadnet.flow.compute import compute_flow, read_frame, resize_flow
+from dadnet.flow.compute import decode_image, square
 from dadnet.labels.class_sets import get_class_set
-from dadnet.labels.metrics import confusion, uf1
 
 SMALL = {"num_subjects": 3, "num_clips": 7, "image_size": 64}
 
@@ -30,7 +29,7 @@ def frames_of(root: Path) -> dict[str, bytes]:
 
 
 def labels_of(root: Path) -> dict[str, str]:
-    clips = casme2.read(root, dataset="synthetic").clips
+    clips = read_dataset("synthetic", root).clips
     return dict(zip(clips["clip_id"], clips["emotion"], strict=True))
 
 
@@ -155,14 +154,14 @@ class TestFace:
 
 class TestWriteDataset:
     def test_the_real_loader_reads_the_set(self, tmp_path: Path):
-        write_dataset(tmp_path / "set", seed=3, **SMALL)
-        index = casme2.read(tmp_path / "set", dataset="synthetic")
+        write_dataset(tmp_path / "set", Parameters(seed=3, **SMALL))
+        index = read_dataset("synthetic", tmp_path / "set")
         assert index.rejected == ()
         assert len(index.clips) == 7
         assert set(index.clips["subject"]) == {f"synthetic/sub0{k}" for k in (1, 2, 3)}
         assert not get_class_set("3class", "synthetic").unknown(index.clips["emotion"])
         for path in index.clips["apex_path"]:
-            assert read_frame(path, 64, None).std() > 10
+            assert square(decode_image(path), 64, None).std() > 10
         header = pd.read_excel(tmp_path / "set" / synthetic.ANNOTATION_FILE).columns
         assert [header[2], header[6]] == ["Unnamed: 2", "Unnamed: 6"]
         offsets = [
@@ -172,10 +171,10 @@ class TestWriteDataset:
         assert all(path.is_file() for path in offsets)
 
     def test_a_clip_depends_on_seed_and_subject_alone(self, tmp_path: Path):
-        write_dataset(tmp_path / "one", seed=5, **SMALL)
-        write_dataset(tmp_path / "two", seed=5, num_workers=2, **SMALL)
-        write_dataset(tmp_path / "more", seed=5, **(SMALL | {"num_clips": 30}))
-        write_dataset(tmp_path / "other", seed=6, **SMALL)
+        write_dataset(tmp_path / "one", Parameters(seed=5, **SMALL))
+        write_dataset(tmp_path / "two", Parameters(seed=5, **SMALL), num_workers=2)
+        write_dataset(tmp_path / "more", Parameters(seed=5, **(SMALL | {"num_clips": 30})))
+        write_dataset(tmp_path / "other", Parameters(seed=6, **SMALL))
         one, two = frames_of(tmp_path / "one"), frames_of(tmp_path / "two")
         assert one == two
         assert labels_of(tmp_path / "one") == labels_of(tmp_path / "two")
@@ -191,8 +190,8 @@ class TestWriteDataset:
 
     def test_shuffled_labels_leave_the_frames_and_the_counts(self, tmp_path: Path):
         size = {"num_subjects": 4, "num_clips": 24, "image_size": 32}
-        write_dataset(tmp_path / "true", **size)
-        write_dataset(tmp_path / "shuffled", shuffle_labels=True, **size)
+        write_dataset(tmp_path / "true", Parameters(**size))
+        write_dataset(tmp_path / "shuffled", Parameters(shuffle_labels=True, **size))
         assert frames_of(tmp_path / "true") == frames_of(tmp_path / "shuffled")
         true, shuffled = labels_of(tmp_path / "true"), labels_of(tmp_path / "shuffled")
         assert true != shuffled
@@ -203,20 +202,20 @@ class TestWriteDataset:
 
     def test_a_finished_set_is_left_alone_and_another_is_not_overwritten(self, tmp_path: Path):
         root = tmp_path / "set"
-        write_dataset(root, **SMALL)
+        write_dataset(root, Parameters(**SMALL))
         before = {p: p.stat().st_mtime_ns for p in root.rglob("*")}
-        write_dataset(root, **SMALL)
+        write_dataset(root, Parameters(**SMALL))
         assert before == {p: p.stat().st_mtime_ns for p in root.rglob("*")}
         with pytest.raises(DadnetError, match="a set of other parameters"):
-            write_dataset(root, seed=9, **SMALL)
+            write_dataset(root, Parameters(seed=9, **SMALL))
         (root / synthetic.PARAMETERS_FILE).write_text("{")
         with pytest.raises(DadnetError, match="is damaged"):
-            write_dataset(root, **SMALL)
+            write_dataset(root, Parameters(**SMALL))
 
     def test_a_folder_of_other_files_is_never_touched(self, tmp_path: Path):
         (tmp_path / "thesis.txt").touch()
         with pytest.raises(DadnetError, match="something else"):
-            write_dataset(tmp_path, **SMALL)
+            write_dataset(tmp_path, Parameters(**SMALL))
         assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
     def test_an_interrupted_set_does_not_appear_and_is_made_anew(
@@ -231,14 +230,14 @@ class TestWriteDataset:
         with monkeypatch.context() as patch:
             patch.setattr(synthetic, "_write_annotation", interrupt)
             with pytest.raises(KeyboardInterrupt):
-                write_dataset(root, **SMALL)
+                write_dataset(root, Parameters(**SMALL))
         assert list(tmp_path.iterdir()) == []
         root.mkdir()  # an empty folder is taken
-        write_dataset(root, **SMALL)
+        write_dataset(root, Parameters(**SMALL))
         assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
     def test_the_parameters_are_written_down(self, tmp_path: Path):
-        write_dataset(tmp_path / "set", seed=4, **SMALL)
+        write_dataset(tmp_path / "set", Parameters(seed=4, **SMALL))
         found = json.loads((tmp_path / "set" / synthetic.PARAMETERS_FILE).read_text())
         assert found["seed"] == 4
         assert found["version"] == synthetic.VERSION
@@ -249,7 +248,7 @@ class TestCommand:
         argv = ["--subjects", "2", "--clips", "6", "--image-size", "32", "--workers", "1"]
         assert main(["--out", str(tmp_path / "macro"), "--amplitude", "macro", *argv]) == 0
         assert "6 clips of 2 subjects" in capsys.readouterr().out
-        clips = casme2.read(tmp_path / "macro", dataset="synthetic-macro").clips
+        clips = read_dataset("synthetic-macro", tmp_path / "macro").clips
         assert set(clips["subject"]) == {"synthetic-macro/sub101", "synthetic-macro/sub102"}
 
     def test_bad_input_is_one_line_and_exit_status_2(self, tmp_path: Path, capsys):
@@ -257,71 +256,3 @@ class TestCommand:
         error = capsys.readouterr().err
         assert error.startswith("error: synthetic: expected at least 24 clips")
         assert len(error.splitlines()) == 1
-
-
-@pytest.fixture(scope="module")
-def calibration_set(tmp_path_factory) -> tuple[npt.NDArray[np.float32], pd.DataFrame]:
-    """Flows (N, 2, 56, 56) and clips (label, shuffled) of the default set."""
-    folder = tmp_path_factory.mktemp("calibration")
-    write_dataset(folder / "true")
-    # The frames are never looked at: the labels do not depend on their size.
-    write_dataset(folder / "shuffled", shuffle_labels=True, image_size=32)
-    clips = casme2.read(folder / "true", dataset="synthetic").clips
-    chosen = get_class_set("3class", "synthetic")
-    clips["label"] = clips["emotion"].map(chosen.label)
-    clips["shuffled"] = clips["clip_id"].map(labels_of(folder / "shuffled")).map(chosen.label)
-    clips = clips[clips["label"].notna()].reset_index(drop=True)
-    pairs = zip(clips["onset_path"], clips["apex_path"], strict=True)
-    flows = [
-        resize_flow(compute_flow(read_frame(a, 224, None), read_frame(b, 224, None), "dis"), 56)
-        for a, b in pairs
-    ]
-    stacked = np.stack(flows)
-    stacked -= stacked.mean(axis=(2, 3), keepdims=True)
-    return stacked / stacked.std(axis=(2, 3), keepdims=True), clips
-
-
-def directions_histogram(flows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Share of the motion in each of 8 directions, shape (N, 8)."""
-    angle = np.arctan2(flows[:, 1], flows[:, 0])
-    sector = np.floor((angle + np.pi) / (2 * np.pi) * 8).astype(int) % 8
-    length = np.hypot(flows[:, 0], flows[:, 1])
-    bins = np.stack([(length * (sector == k)).sum(axis=(1, 2)) for k in range(8)], axis=1)
-    return bins / bins.sum(axis=1, keepdims=True)
-
-
-def spatial(flows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Means over a grid of 14 x 14, shape (N, 392)."""
-    return flows.reshape(-1, 2, 14, 4, 14, 4).mean(axis=(3, 5)).reshape(len(flows), -1)
-
-
-def loso_uf1(features: npt.NDArray[np.float32], labels: pd.Series, subjects: pd.Series) -> float:
-    """Pooled UF1 of a logistic regression over leave-one-subject-out folds."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    classes = get_class_set("3class", "synthetic").classes
-    truth = np.array([classes.index(label) for label in labels])
-    penalty = 0.01 if features.shape[1] > 8 else 1.0
-    model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=penalty, class_weight="balanced", max_iter=2000)
-    )
-    found = cross_val_predict(model, features, truth, groups=subjects, cv=LeaveOneGroupOut())
-    return uf1(confusion(truth, found, len(classes)))
-
-
-@pytest.mark.slow
-def test_histogram_of_flow_directions_does_worse_than_a_spatial_model(calibration_set):
-    flows, clips = calibration_set
-    histogram = loso_uf1(directions_histogram(flows), clips["label"], clips["subject"])
-    grid = loso_uf1(spatial(flows), clips["label"], clips["subject"])
-    assert grid > 0.65
-    assert histogram < grid - 0.25
-
-
-@pytest.mark.slow
-def test_shuffled_labels_stay_at_chance(calibration_set):
-    flows, clips = calibration_set
-    assert loso_uf1(spatial(flows), clips["shuffled"], clips["subject"]) < 0.45

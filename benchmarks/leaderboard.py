@@ -1,9 +1,9 @@
-"""A board over very many experiments: time and memory, from nothing and with nothing changed.
+"""A leaderboard over very many experiments: time and memory, without cache and unchanged.
 
-A ledger is made up in a folder (not by `Ledger.put`, whose fsyncs would take hours), read by
-`python -m results leaderboard` in a fresh process, and read again.
+A simulated ledger is written to a folder (not with `Ledger.put`, whose fsyncs would take hours),
+read by `python -m results leaderboard` in a new process, and read again.
 
-`python -m benchmarks.board --folder /tmp/large --json benchmarks/results/board.json`
+`python -m benchmarks.leaderboard --folder /tmp/large --json benchmarks/results/leaderboard.json`
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EPOCHS = 20
 
 
 def write_ledger(root: Path, first: int, last: int) -> int:
-    """Write experiments `first` to `last` on the MEGC label table; how many clips they have."""
+    """Write experiments `first` to `last` on the MEGC label table; return their number of clips."""
     profiles = label_profiles(LABELS)
     subjects = [f"megc2019/sub{number:02d}" for number in range(len(profiles))]
     folds = tuple(
@@ -112,7 +112,7 @@ def _record(
 
 
 def build(root: Path, out: Path) -> dict[str, Any]:
-    """Build the site in a fresh process; seconds, and peak memory of it with its children."""
+    """Build the site in a new process; return seconds, and peak memory with its children."""
     command = [sys.executable, "-m", "results", "leaderboard", "--run-pages", "0"]
     command += ["--ledger", str(root), "--out", str(out)]
     before = _cpu_seconds()
@@ -138,7 +138,7 @@ def build(root: Path, out: Path) -> dict[str, Any]:
 
 
 def _resident(session: int) -> int:
-    """Bytes that all processes of a session hold; what they share is counted for each."""
+    """Bytes that all processes of a session hold; shared memory is counted for each."""
     pages = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -156,14 +156,14 @@ def _cpu_seconds() -> float:
 
 
 def digests(out: Path) -> str:
-    """Hash of all files of the site but its stamp, which holds the inodes of this very ledger."""
+    """Hash of all files of the site except its stamp, which holds the inodes of this ledger."""
     made = (path for path in sorted(out.rglob("*.*")) if path.name != STAMP)
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def main() -> None:
-    """Make the ledger in chunks where asked, then build, build again, and build without index."""
+    """Write the ledger in chunks if asked, then build, build again, and build without index."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, required=True, help="for ledger and site")
@@ -183,7 +183,7 @@ def main() -> None:
     for what in ("from nothing", "nothing changed"):
         rows.append({"what": what, "experiments": flags.experiments, **build(root, out)})
         rows[-1]["site"] = digests(out)[:16]
-    report("board", rows, flags.json)
+    report("leaderboard", rows, flags.json)
 
 
 if __name__ == "__main__":

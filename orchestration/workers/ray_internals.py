@@ -1,0 +1,106 @@
+"""Everything that is not part of Ray's public interface, checked on Ray 2.60.0.
+
+Each has the reason why the public interface does not do, and a test that fails when Ray changes it
+(tests/orchestration/workers/test_ray_internals.py). What is slow to import is imported late.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from ray._common.network_utils import build_address, parse_address
+from ray._private import ray_constants, services
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
+from ray._private.state import state
+
+__all__ = ["build_address", "parse_address"]  # host and port, also of IPv6, written as Ray does
+
+Backend = TypeVar("Backend", bound=type)
+
+# Ray's own switch, meant for macOS and Windows: without it a node takes the address of the
+# outside network, whatever address it is given, and listens on all of them.
+_ON_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+# Of `ray.init`, which has no public argument for the address of a new node.
+NODE_ON_LOOPBACK = {"_node_ip_address": "127.0.0.1"}
+# A head answers it to any client; Ray's own client cannot ask without a token.
+CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+
+
+@contextlib.contextmanager
+def on_loopback() -> Iterator[None]:
+    """What is started within listens on loopback, and so does all that it starts."""
+    environment, constant = os.environ.get(_ON_NETWORK), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_ON_NETWORK] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when Ray was imported
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = constant
+        if environment is None:
+            del os.environ[_ON_NETWORK]
+        else:
+            os.environ[_ON_NETWORK] = environment
+
+
+def head_of(address: str) -> str:
+    """host:port of the head of a cluster; ``auto``: of this machine's.
+
+    `ray.init` finds it too, but joins at once; ours is first asked whether it wants a token.
+
+    Raises:
+        ConnectionError: if no cluster runs on this machine.
+    """
+    found: str = services.get_ray_address_from_environment(address, None)
+    return found
+
+
+def use_token() -> None:
+    """Use this user's token, if there is one: `ray.init` does so only for the address ``auto``."""
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+def free_resources() -> dict[str, dict[str, float]]:
+    """Free resources of each node by its id: `ray.available_resources` has only their sum."""
+    resources: dict[str, dict[str, float]] = state.available_resources_per_node()
+    return resources
+
+
+def autoscaling_coordinator() -> Any:
+    """The actor that merges the requests of all Ray libraries to the autoscaler.
+
+    `ray.autoscaler.sdk.request_resources` would be overwritten by it within 20 s.
+    """
+    from ray.data._internal.cluster_autoscaler import default_autoscaling_coordinator as module
+
+    return module.get_or_create_autoscaling_coordinator()
+
+
+def replace_workers_alone(backend: Backend) -> Backend:
+    """Class decorator of a Ray Train backend: a dead worker is replaced alone.
+
+    Ray's flag is meant for fault-tolerant data parallelism; without it the whole group would be
+    restarted, and every healthy fold would lose its unfinished epochs.
+    """
+    backend.has_replica_groups = True  # type: ignore[attr-defined]
+    return backend
+
+
+def leave_out_idle_helpers(trainer: Any) -> None:
+    """Leave out two helpers of a Ray Train trainer, each a process that starts beside the workers.
+
+    Our workers read no Ray Dataset, and the placement group of a driver that dies goes with its
+    job; Ray's cleaner is for a controller that dies while its driver lives, whose run then ends.
+    """
+    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+    from ray.train.v2._internal.callbacks.placement_group_callback import (
+        PlacementGroupCleanerCallback,
+    )
+
+    idle, create = (
+        (DatasetsCallback, PlacementGroupCleanerCallback),
+        trainer._create_default_callbacks,
+    )
+    trainer._create_default_callbacks = lambda: [c for c in create() if not isinstance(c, idle)]

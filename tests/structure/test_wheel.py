@@ -1,0 +1,96 @@
+"""What is built and installed is complete: a wheel in an environment of its own runs the demo.
+
+The dependencies are those of the environment of the tests, named by a `.pth` file. Such a file is
+not read for further `.pth` files, so the editable checkout of that environment stays out of sight.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.build.source import PACKAGES, ROOT
+
+pytestmark = pytest.mark.slow
+
+NOT_PACKED = re.compile(r"__pycache__|/\.|/ruff\.toml$")  # caches, settings of a tool
+# No import would miss these.
+DATA = ("results/published.csv", "results/templates/base.html.j2", "dadnet/py.typed")
+
+
+def run(*words: object, cwd: Path | None = None) -> str:
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ADDRESS")}
+    done = subprocess.run(
+        [str(word) for word in words], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Built from a copy, because a build leaves folders in its tree and packs what is in them."""
+    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    flags = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", out)
+    run(sys.executable, "-m", "pip", "wheel", *flags, copy)
+    [path] = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory) -> Path:
+    """The folder of programs of a new environment with the wheel."""
+    folder = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    python = folder / "bin" / "python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", wheel)
+    # Only now: pip would take what is named here for what it has to replace.
+    [site] = folder.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python.parent
+
+
+def test_the_wheel_holds_every_file_of_the_packages(wheel):
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    there = {
+        name
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and not NOT_PACKED.search(name := path.relative_to(ROOT).as_posix())
+    }
+    assert held == there
+    assert held >= set(DATA)
+
+
+def test_help_comes_from_what_is_installed(environment, tmp_path):
+    found = run(
+        environment / "python",
+        "-c",
+        "import dadnet, orchestration, results, search_spaces as s;"
+        "print(*(p.__file__ for p in (dadnet, orchestration, results, s)), sep='\\n')",
+        cwd=tmp_path,
+    )
+    inside = environment.parent.resolve()
+    assert all(Path(line).resolve().is_relative_to(inside) for line in found.splitlines())
+    assert "ingest" in run(environment / "dadnet", "--help", cwd=tmp_path)
+    assert "--subjects" in run(environment / "dadnet", "demo", "--help", cwd=tmp_path)
+
+
+def test_a_small_demo_reaches_the_leaderboard(environment, tmp_path):
+    words = ("demo", "--subjects", 4, "--clips", 24, "--epochs", 4)
+    said = run(environment / "dadnet", *words, cwd=tmp_path)
+    assert "DAD-Net" in said
+    page = (tmp_path / "demo" / "site" / "synthetic.html").read_text()
+    assert "MicroFlowNeXt (ultralight)" in page
+    assert (tmp_path / "demo" / "site" / "index.html").is_file()
