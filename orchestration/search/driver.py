@@ -105,7 +105,7 @@ class SearchWorkers:
             else:
                 from orchestration.search.ray_trials import search_on_ray  # slow to import
 
-                search_on_ray(study, self._group.board, self._concurrent(study))
+                search_on_ray(study, self._group.queue, self._concurrent(study))
             service.drop_base(study.plan)
         return study.finished
 
