@@ -21,7 +21,7 @@ from search_spaces.space import Space
 
 
 class Killed(BaseException):
-    """What SIGKILL is to a driver: nothing after it runs."""
+    """Like SIGKILL: nothing after it runs."""
 
 
 class KillingService(LandscapeService):
@@ -262,7 +262,7 @@ def test_weights_are_kept_for_the_best_trial_alone(plan, tmp_path):
     record = run(study, WithWeights(study.vals))
     kept = {path.parent.parent.name for path in tmp_path.rglob("*.safetensors")}
     assert kept == {record.best.experiment}
-    # Another study's wish keeps them when this one lets go.
+    # Another study's request keeps them when this one releases them.
     experiment = replace(plan.experiment, digest=record.best.experiment)
     vals = ValLedger(tmp_path)
     vals.keep_weights(experiment, "other")
