@@ -19,16 +19,10 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from benchmarks.common import report
-from benchmarks.landscape import (
-    LandscapeService,
-    in_region,
-    make_landscape_plan,
-    skill,
-    true_uf1,
-)
+from benchmarks.landscape import LandscapeService, in_region, make_landscape_plan, skill, true_uf1
 from dadnet.config.experiment import ExperimentConfig
 from orchestration.folds.plan import Plan
-from orchestration.search.settings import Pruning, SearchSettings
+from orchestration.search.settings import Pruning, StudySettings
 from orchestration.search.study import Study
 from orchestration.search.trials import search_here
 from search_spaces import SPACES
@@ -49,7 +43,7 @@ def run_study(
         ledger: of its folds; existing folds are not computed again.
         replayed: trials whose settings replace the proposals.
     """
-    settings = SearchSettings(SPACES["alignment"], TRIALS, pruning)
+    settings = StudySettings(SPACES["alignment"], TRIALS, pruning)
     storage = optuna.storages.InMemoryStorage()
     study = Study(plan, settings, ledger, storage, say=lambda _: None)
     study.open()

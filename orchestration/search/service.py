@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from dadnet.base.location import absolute
 from orchestration.folds.here import LocalQueue
@@ -17,19 +17,9 @@ from orchestration.folds.make import make_folds
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan, with_config
 from orchestration.search.queue import StudyQueue
-from orchestration.search.trial import FoldService, Job, OnTrialEpoch
+from orchestration.search.trial import Job, OnTrialEpoch
 from orchestration.search.trial_process import RayService
 from search_spaces.space import apply_values
-
-
-class SearchService(FoldService, Protocol):
-    """A service to which plans can be added."""
-
-    def add_base(self, plan: Plan) -> None:
-        """Add a base plan; a job names it by the digest of its experiment."""
-
-    def drop_base(self, plan: Plan) -> None:
-        """Remove a base plan."""
 
 
 class LocalService:

@@ -24,8 +24,8 @@ from dadnet.base.location import Location
 from dadnet.config.presets import get_preset
 from orchestration.folds.plan import Plan, with_config, with_digest
 from orchestration.search.settings import (
-    SearchSettings,
     SeededTPESampler,
+    StudySettings,
     fold_order,
     make_pruner,
     study_digest,
@@ -54,7 +54,7 @@ class Study:
     def __init__(
         self,
         plan: Plan,
-        settings: SearchSettings,
+        settings: StudySettings,
         ledger: Location,
         storage: str | BaseStorage | None = None,
         say: Callable[[str], None] = print,

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from benchmarks.landscape import LandscapeService, make_landscape_plan
 from dadnet.base.errors import DadnetError
-from orchestration.search.settings import MIN_FOLDS, SearchSettings, check_space
+from orchestration.search.settings import MIN_FOLDS, StudySettings, check_space
 from orchestration.search.study import Study
 from orchestration.search.trials import search_here
 from results.ledger.studies import StudyLedger, StudyRecord
@@ -53,7 +53,7 @@ def plan():
 def make_study(plan, root, **changes) -> Study:
     storage = changes.pop("storage", None)
     settings = {"space": SPACES["alignment"], "num_trials": 6, "num_startup": 3, **changes}
-    return Study(plan, SearchSettings(**settings), root, storage, say=lambda _: None)
+    return Study(plan, StudySettings(**settings), root, storage, say=lambda _: None)
 
 
 def run(study: Study, service: LandscapeService | None = None) -> StudyRecord:
