@@ -17,9 +17,10 @@ from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, plan_of
 from orchestration.reporting.progress import Progress, duration
 from orchestration.search.flags import TuneFlags
-from orchestration.search.service import LocalService, OpenGroup, SearchService
-from orchestration.search.settings import SearchSettings, check_space
+from orchestration.search.service import LocalService, OpenGroup
+from orchestration.search.settings import StudySettings, check_space
 from orchestration.search.study import Study
+from orchestration.search.trial import FoldService
 from orchestration.search.trials import search_here
 from search_spaces.load import load_space
 
@@ -77,9 +78,9 @@ class SearchWorkers:
     def __init__(self, flags: TuneFlags, name: str, progress: StudyProgress) -> None:
         self._flags, self._name, self._progress = flags, name, progress
         self._group: OpenGroup | None = None
-        self._service: SearchService | None = None
+        self._service: FoldService | None = None
 
-    def service(self) -> SearchService:
+    def service(self) -> FoldService:
         """The service that makes folds; the first call starts the worker group."""
         if self._service is None:
             flags = self._flags
@@ -100,7 +101,7 @@ class SearchWorkers:
         return self._service
 
     def search(self, study: Study) -> bool:
-        """Run the trials that a study lacks; returns whether it is finished."""
+        """Run the missing trials of a study; returns whether it is finished."""
         if not study.finished:
             service = self.service()
             if self._group is None:
@@ -108,7 +109,7 @@ class SearchWorkers:
             else:
                 from orchestration.search.ray_trials import search_on_ray  # slow to import
 
-                search_on_ray(study, self._group.service.queue.actor, self._concurrent(study))
+                search_on_ray(study, self._group.queue, self._concurrent(study))
             service.drop_base(study.plan)
         return study.finished
 
@@ -184,7 +185,7 @@ class SearchRun(ABC):
         """
         check_space(self.space, plan)
         flags, say = self.flags, progress.say if progress else self.say
-        settings = SearchSettings(
+        settings = StudySettings(
             space=self.space,
             num_trials=flags.num_trials,
             pruning=flags.pruning,

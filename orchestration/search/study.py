@@ -12,7 +12,6 @@ import math
 import warnings
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any, Literal
 
 import optuna
@@ -25,8 +24,8 @@ from dadnet.base.location import Location
 from dadnet.config.presets import get_preset
 from orchestration.folds.plan import Plan, with_config
 from orchestration.search.settings import (
-    SearchSettings,
     SeededTPESampler,
+    StudySettings,
     fold_order,
     make_pruner,
     study_digest,
@@ -55,7 +54,7 @@ class Study:
     def __init__(
         self,
         plan: Plan,
-        settings: SearchSettings,
+        settings: StudySettings,
         ledger: Location,
         storage: str | BaseStorage | None = None,
         say: Callable[[str], None] = print,
@@ -257,7 +256,7 @@ class Study:
         for trial in self.trials():
             digest = trial.user_attrs.get("experiment")
             if digest and digest not in wanted:
-                trial_experiment = replace(self.plan.experiment, digest=digest)
+                trial_experiment = self.plan.experiment.replace(digest=digest)
                 self.vals.release_weights(trial_experiment, self.digest)
 
     def best(self) -> FrozenTrial | None:

@@ -72,9 +72,9 @@ def test_the_winners_records_are_those_that_run_loso_makes(searched, site, tmp_p
         "--alignment-stages", ",".join(map(str, loss["alignment_stages"])),
     ]  # fmt: skip
     assert run_loso.main(words) == 0
-    other, lone = of_experiment(tmp_path, experiment.digest)
+    other, of_run_loso = of_experiment(tmp_path, experiment.digest)
     assert other == experiment
-    assert lone == records
+    assert of_run_loso == records
 
 
 def test_given_again_nothing_is_trained_or_scored(searched, site, monkeypatch):
@@ -245,8 +245,8 @@ def test_nested_search_tests_every_subject_with_settings_that_never_saw_it(site,
     flags = parse_flags(command[3:], "")
     assert (flags.level, flags.outer_groups, flags.num_trials) == ("nested", 2, 2)
     made = flags.base.to_json()
-    given = base_config(experiment.config)
-    assert {**made, "data": given["data"]} == given
+    planned = base_config(experiment.config)
+    assert {**made, "data": planned["data"]} == planned
 
 
 def test_dry_run_says_trainings_hours_and_cost_and_writes_nothing(site, tmp_path, capsys):
