@@ -53,13 +53,13 @@ def answers(
     """Confusions (S, K, K) of subjects with these clips (S, K) and abilities (S,), in logits."""
     size = clips.shape[1]
     right = draw.binomial(clips, 1 / (1 + np.exp(-ability))[:, None])
-    found = np.zeros((len(clips), size, size), dtype=np.int64)
+    confusions = np.zeros((len(clips), size, size), dtype=np.int64)
     for truth in range(size):
         others = [k for k in range(size) if k != truth]
         share = prior[others] / prior[others].sum()
-        found[:, truth, truth] = right[:, truth]
-        found[:, truth, others] = draw.multinomial(clips[:, truth] - right[:, truth], share)
-    return found
+        confusions[:, truth, truth] = right[:, truth]
+        confusions[:, truth, others] = draw.multinomial(clips[:, truth] - right[:, truth], share)
+    return confusions
 
 
 def true_uf1(profiles: np.ndarray, mean: float, sd: float) -> float:
@@ -67,8 +67,8 @@ def true_uf1(profiles: np.ndarray, mean: float, sd: float) -> float:
     draw = np.random.default_rng(1)
     clips = profiles[draw.integers(0, len(profiles), TRUTH_SUBJECTS)]
     ability = draw.normal(mean, sd, TRUTH_SUBJECTS)
-    found = answers(clips, ability, prior_of(profiles), draw)
-    return float(point_figures(found.sum(axis=0)[None])[0])
+    confusions = answers(clips, ability, prior_of(profiles), draw)
+    return float(point_figures(confusions.sum(axis=0)[None])[0])
 
 
 def prior_of(profiles: np.ndarray) -> np.ndarray:
@@ -80,8 +80,8 @@ def study(profiles: np.ndarray, mean: float, sd: float, draw: np.random.Generato
     """One simulated study on as many subjects as the table has."""
     number = len(profiles)
     clips = profiles[draw.integers(0, number, number)]
-    found = answers(clips, draw.normal(mean, sd, number), prior_of(profiles), draw)
-    return Counts(tuple(f"s{n:03d}" for n in range(number)), found, None, None)
+    confusions = answers(clips, draw.normal(mean, sd, number), prior_of(profiles), draw)
+    return Counts(tuple(f"s{n:03d}" for n in range(number)), confusions, None, None)
 
 
 def clip_interval_holds(counts: Counts, truth: float, draw: np.random.Generator) -> bool:
@@ -107,10 +107,10 @@ def coverage(profiles: np.ndarray, sd: float, simulations: int, mean: float) -> 
         values = figures(weights, counts.confusions)[0]
         own = float(point_figures(counts.confusions)[0])
         left_out = jackknife(counts.confusions)[0]
-        found = interval(values, own, left_out, effective_subjects(counts.confusions))
-        assert found.low is not None
-        assert found.high is not None
-        held["subjects"] += found.low <= truth <= found.high
+        ends = interval(values, own, left_out, effective_subjects(counts.confusions))
+        assert ends.low is not None
+        assert ends.high is not None
+        held["subjects"] += ends.low <= truth <= ends.high
         held["clips"] += clip_interval_holds(counts, truth, draw)
         false_alarms += swap_test(*alike(profiles, mean, sd, draw)) <= 0.05
     return {

@@ -20,7 +20,7 @@ from dadnet.config.experiment import ExperimentConfig, LossConfig, ModelConfig, 
 from dadnet.folds.view import FoldView
 from dadnet.models.precision import matrix_units
 from dadnet.training.build import build_model
-from dadnet.training.one_fold import Member
+from dadnet.training.one_fold import OneFold
 from dadnet.training.teacher import Teacher
 
 CLIPS = 64
@@ -66,16 +66,16 @@ def one_size(
     ordinary = OrdinaryFold(made, view.flows.cpu(), view.labels.cpu(), frozen, device)
     ordinary.model.train()
     batches = ordinary.batches()
-    member = Member(made, view, frozen, device)
-    member.model.train()
+    ours = OneFold(made, view, frozen, device)
+    ours.model.train()
     picked = torch.arange(8)
     ways: dict[str, Callable[[], object]] = {
         "ordinary": lambda: ordinary.step(*next(batches)),
-        "engine": lambda: member.training_step(picked),
+        "engine": lambda: ours.training_step(picked),
     }
 
     if compiled:
-        other = Member(made, view, frozen, device)
+        other = OneFold(made, view, frozen, device)
         other.model.train()
         # CUDA graphs on a GPU: one launch in the place of hundreds.
         other.model.compile(mode="reduce-overhead" if device.type == "cuda" else None)

@@ -1,4 +1,4 @@
-"""A leaderboard over very many experiments: time and memory, without cache and unchanged.
+"""A leaderboard over very many experiments: time and memory, from nothing and unchanged.
 
 A simulated ledger is written to a folder (not with `Ledger.put`, whose fsyncs would take hours),
 read by `python -m results leaderboard` in a new process, and read again.
@@ -71,21 +71,21 @@ def _record(
     draw: np.random.Generator,
 ) -> str:
     clips = [
-        (truth, given) for truth, given in np.ndindex(*confusion.shape)
-        for _ in range(confusion[truth, given])
+        (truth, predicted) for truth, predicted in np.ndindex(*confusion.shape)
+        for _ in range(confusion[truth, predicted])
     ]  # fmt: skip
     predictions = []
-    for number, (truth, given) in enumerate(clips):
+    for number, (truth, predicted) in enumerate(clips):
         table = draw.dirichlet((1.0, 1.0, 1.0))
         best = int(table.argmax())
-        table[best], table[given] = table[given], table[best]
+        table[best], table[predicted] = table[predicted], table[best]
         predictions.append(
             {
                 "clip_id": f"{name}/clip{number:02d}",
                 "subject": name,
                 "part": "",
                 "label": CLASSES[truth],
-                "prediction": CLASSES[given],
+                "prediction": CLASSES[predicted],
                 "probabilities": [float(p) for p in table],
             }
         )
@@ -163,7 +163,7 @@ def digests(out: Path) -> str:
 
 
 def main() -> None:
-    """Write the ledger in chunks if asked, then build, build again, and build without index."""
+    """Write the ledger in chunks if asked, then build, and build again."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, required=True, help="for ledger and site")
@@ -177,7 +177,6 @@ def main() -> None:
         return
     if not root.exists():
         write_ledger(root, 0, flags.experiments)
-    (root / ".index.jsonl").unlink(missing_ok=True)
     shutil.rmtree(out, ignore_errors=True)
     rows = []
     for what in ("from nothing", "nothing changed"):

@@ -15,7 +15,7 @@ from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.flow.normalisation import normalise
 from dadnet.models import DADNet, classification_loss, dad_net_loss
-from dadnet.training.augment import POLICIES, OpticalFlowAugmentation
+from dadnet.training.augment import POLICIES
 from dadnet.training.build import build_model
 from dadnet.training.teacher import Teacher
 
@@ -25,7 +25,7 @@ class AugmentedClips(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, flows: Tensor, labels: Tensor, policy: str) -> None:
         self.flows, self.labels = flows, labels
-        self.augment = OpticalFlowAugmentation(**POLICIES[policy])
+        self.augment = POLICIES[policy]
         self.draws = torch.Generator().manual_seed(0)
 
     def __len__(self) -> int:

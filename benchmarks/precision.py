@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,8 +22,8 @@ from benchmarks.devices import choose, wait
 from dadnet.config.experiment import DataConfig, Precision
 from dadnet.config.presets import get_preset
 from dadnet.folds.view import FoldView
-from dadnet.training.loop import train_stack
-from orchestration.folds.plan import Plan, make_plan
+from dadnet.training.loop import FoldTask, train_folds
+from orchestration.folds.plan import Plan, load_inputs, plan_of
 
 
 def one_precision(plan: Plan, names: list[str], device: torch.device) -> dict[str, Any]:
@@ -32,9 +33,8 @@ def one_precision(plan: Plan, names: list[str], device: torch.device) -> dict[st
         view = FoldView.of(plan.dataset, plan.fold(name), device)
         wait(device)
         started = time.perf_counter()
-        [trained] = train_stack(
-            plan.config, [view], teacher=plan.teacher, device=device, checkpoints=[None]
-        )
+        task = iter([FoldTask(plan.config, view)])
+        [trained] = train_folds(partial(next, task, None), 1, teacher=plan.teacher, device=device)
         wait(device)
         seconds.append(time.perf_counter() - started)
         steps.append(trained.epochs_run * math.ceil(len(view.fit) / plan.config.optim.batch_size))
@@ -79,7 +79,7 @@ def main() -> None:
         epochs = given.epochs or config.optim.epochs
         optim = replace(config.optim, precision=precision, epochs=epochs)
         made = replace(config, model=model, optim=optim)
-        plan = make_plan(made, given.flows, given.macro_weights)
+        plan = plan_of(made, load_inputs(made, given.flows, given.macro_weights))
         rows.append(one_precision(plan, [f.name for f in plan.folds[: given.folds]], device))
     report("precision", rows, given.json)
 

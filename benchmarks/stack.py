@@ -17,18 +17,18 @@ from benchmarks.counting import work_of
 from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
 from benchmarks.fold_step import fold, teacher
 from dadnet.config.experiment import ExperimentConfig, LossConfig, ModelConfig, OptimConfig, Size
-from dadnet.training.fold_stack import MemberStack
-from dadnet.training.one_fold import Member
+from dadnet.training.fold_stack import FoldStack
+from dadnet.training.one_fold import OneFold
 
 # A GPU is bound by kernel launches until a stack is large.
 SIZES = {"cpu": (2, 4, 8), "cuda": (2, 4, 8, 16, 32, 64)}
 
 
-def members(config: ExperimentConfig, number: int, device: torch.device) -> list[Member]:
+def folds(config: ExperimentConfig, number: int, device: torch.device) -> list[OneFold]:
     """Folds in training on noise; their arithmetic is that of real ones."""
     size = config.model.input_size
     view, frozen = fold(size, device), teacher(size)
-    return [Member(config, replace(view, name=f"f{k}"), frozen, device) for k in range(number)]
+    return [OneFold(config, replace(view, name=f"f{k}"), frozen, device) for k in range(number)]
 
 
 def one_model(
@@ -46,12 +46,12 @@ def one_model(
         optim=OptimConfig(batch_size=batch, augmentation="hflip"),
     )
     rows = torch.arange(batch)
-    [lone] = members(config, 1, device)
+    [lone] = folds(config, 1, device)
     lone.model.train()
     ways: dict[str, Callable[[], object]] = {"lone": lambda: lone.training_step(rows)}
     sizes = {"lone": 1}
     for number in SIZES[device.type]:
-        stack = MemberStack(members(config, number, device))
+        stack = FoldStack(folds(config, number, device))
         stack.stack.train()
         step = partial(stack.training_step, list(range(number)))
         ways[f"k{number}"] = partial(step, [rows] * number)

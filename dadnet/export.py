@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from dadnet.base import cli
 from dadnet.base.disk import replacing
 from dadnet.base.errors import DadnetError
-from dadnet.config.experiment import RIVALS
+from dadnet.config.experiment import BASELINE_NAMES
 from dadnet.flow.normalisation import normalise
 from dadnet.inference.model_file import CARD, TrainedModel, load_model_file
 from dadnet.labels.targets import to_probabilities
@@ -89,10 +89,10 @@ def export(flags: ExportFlags) -> int:
             differs from the network; nothing is written then.
     """
     model = load_model_file(flags.weights)
-    if (kind := model.card.model.model_type) in RIVALS:
+    if (kind := model.card.model.model_type) in BASELINE_NAMES:
         raise DadnetError(
-            f"weights: {flags.weights} holds a {kind}; expected a MicroFlowNeXt: rivals are for "
-            "comparison and are not exported"
+            f"weights: {flags.weights} holds a {kind}; expected a MicroFlowNeXt: other methods "
+            "are for comparison and are not exported"
         )
     if flags.out.exists():
         raise DadnetError(f"out: {flags.out} exists already; choose another name")

@@ -26,8 +26,12 @@ from orchestration.folds.plan import default_flows
 from orchestration.folds.rescore import Scoring, load_scoring, score_fold
 from results.ledger.corrupted import RobustnessLedger
 from results.ledger.ledger import Ledger
-from results.pages.robustness import clean_counts, read_robustness
-from results.pages.robustness_page import render_robustness, robustness_table
+from results.pages.robustness import (
+    clean_counts,
+    read_robustness,
+    render_robustness,
+    robustness_table,
+)
 from results.pages.run import robustness_page_name
 
 Work = list[tuple[str, tuple[Corruption, ...]]]

@@ -204,7 +204,7 @@ def _count(text: str) -> int:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
-    from results.leaderboard.stamp import unchanged  # light, unlike what makes a site
+    from results.leaderboard.stamp import source_of, unchanged  # light, unlike what makes a site
     from results.ledger.mirror import readable_root
 
     options = {
@@ -213,7 +213,8 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     }
     processes = os.cpu_count() or 1
     root = readable_root(arguments.ledger)
-    kept, folders = unchanged(root, arguments.out, options, processes)
+    made_from = source_of(root, options, processes)
+    kept = unchanged(arguments.out, made_from)
     if kept is not None and not arguments.rebuild:
         print(kept.text)
         for line in kept.warnings:
@@ -222,7 +223,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         return kept.status
     from results.commands import leaderboard_site
 
-    return leaderboard_site(Ledger(root), arguments, options, folders, processes)
+    return leaderboard_site(Ledger(root), arguments, made_from, processes)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Mapping
 
 from threadpoolctl import threadpool_limits
 
@@ -19,10 +18,9 @@ from results.exchange.imported import ForeignTable, import_table
 from results.exchange.predictions import megc_log, prediction_csv
 from results.exchange.trackers import MLflow, TensorBoard, Tracker, feed
 from results.leaderboard import leaklab
-from results.leaderboard.fingerprint import Folder
 from results.leaderboard.ranking import Filters, leaderboard
 from results.leaderboard.rows import Group
-from results.leaderboard.stamp import write_stamp
+from results.leaderboard.stamp import write_site_stamp
 from results.leaderboard.text import text_table
 from results.ledger.ledger import Ledger, LedgerWarning
 from results.ledger.mirror import readable
@@ -44,8 +42,7 @@ DONE, INCOMPLETE = 0, 3
 def leaderboard_site(
     ledger: Ledger,
     arguments: argparse.Namespace,
-    options: Mapping[str, str | None],
-    folders: dict[str, Folder],
+    made_from: str | None,
     processes: int,
 ) -> int:
     """Make the site of a ledger in a folder."""
@@ -55,18 +52,16 @@ def leaderboard_site(
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("always", LedgerWarning)
         experiments = ledger.experiments()
-        board = leaderboard(
-            ledger, filters=filters, folders=folders, experiments=experiments, processes=processes
-        )
+        made = leaderboard(ledger, filters=filters, experiments=experiments, processes=processes)
         paths = write_site(
-            board,
+            made,
             arguments.out,
             formats,
             ledger=ledger,
             run_pages=arguments.run_pages,
             flows=arguments.flows,
         )
-    text = text_table(board, width=max(80, shutil.get_terminal_size((120, 24)).columns), most=50)
+    text = text_table(made, width=max(80, shutil.get_terminal_size((120, 24)).columns), most=50)
     print(text)
     orphans = [
         f"{path} has records without an experiment.json" for path in ledger.orphans(experiments)
@@ -75,8 +70,8 @@ def leaderboard_site(
     for line in lines:
         print(f"warning: {line}", file=sys.stderr)
     print(f"wrote {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""))
-    status = INCOMPLETE if orphans or not board.complete else DONE
-    write_stamp(arguments.out, folders, options, paths, text, lines, status)
+    status = INCOMPLETE if orphans or not made.complete else DONE
+    write_site_stamp(arguments.out, made_from, paths, text, lines, status)
     return status
 
 
@@ -105,7 +100,7 @@ def import_predictions(arguments: argparse.Namespace) -> int:
 
 
 def predictions(arguments: argparse.Namespace) -> int:
-    """Give the per-clip predictions of one experiment, in a form that challenges ask for."""
+    """Write the per-clip predictions of one experiment, in a format that challenges ask for."""
     ledger = readable(Ledger(arguments.ledger))
     experiment = ledger.find(arguments.experiment)
     records = ledger.records(experiment)
@@ -147,15 +142,11 @@ def compare_page(arguments: argparse.Namespace) -> int:
     """Compare two experiments, on a page and in two lines."""
     ledger = readable(Ledger(arguments.ledger))
     first, second = (ledger.find(name) for name in (arguments.first, arguments.second))
-    page, found = render_compare(ledger, first, second)
+    page, gap = render_compare(ledger, first, second)
     path = arguments.out / f"compare-{first.digest}-{second.digest}.html"
     replace_file(path, page)
-    ends = "no interval"
-    if found.interval.low is not None and found.interval.high is not None:
-        ends = f"95 % interval {found.interval.low:+.3f} to {found.interval.high:+.3f}"
-    print(
-        f"UF1 of {first.method} minus {second.method}: {found.value:+.3f}, {ends}, p {found.p:.4f}"
-    )
+    ends = f"95 % interval {gap.interval.text('+')}" if gap.interval.text() else "no interval"
+    print(f"UF1 of {first.method} minus {second.method}: {gap.value:+.3f}, {ends}, p {gap.p:.4f}")
     print(f"wrote {path}")
     return DONE
 
@@ -167,17 +158,17 @@ def leak_laboratory(arguments: argparse.Namespace) -> int:
     if arguments.labels is None or arguments.ledger.is_dir():
         groups = leaderboard(arguments.ledger).groups
     if arguments.labels is not None:
-        found = [leaklab.labels_of_table(arguments.labels)]
+        tables = [leaklab.labels_of_table(arguments.labels)]
     else:
         complete = [g for g in groups if any(r.complete for r in g.rows)]
         single = [g for g in complete if not g.multi_label]
         for group in (g for g in complete if g.multi_label and single):
             print(f"left out: {group.title}: its clips have several labels")
-        found = [leaklab.labels_of_rows(group) for group in single or complete]
-    if not found:
+        tables = [leaklab.labels_of_rows(group) for group in single or complete]
+    if not tables:
         raise DadnetError("expected a complete experiment or --labels, got: neither")
     parts = []
-    for labels in found:
+    for labels in tables:
         lucks = [leaklab.luck(labels, number, arguments.repeats) for number in draws]
         parts.append((labels, lucks, leaklab.constants(labels), leaklab.perfect(labels)))
         for item in lucks:
@@ -226,15 +217,15 @@ def pack_bundle(arguments: argparse.Namespace) -> int:
 
 def verify_bundle(arguments: argparse.Namespace) -> int:
     """Check a bundle, and make one fold again where asked."""
-    found = submission.verify(arguments.bundle)
-    for item in found:
+    packed = submission.verify(arguments.bundle)
+    for item in packed:
         uf1, audits = item.summary.uf1.value, {record.audit for record in item.records}
         print(
             f"{item.experiment.digest} {item.experiment.method}: {len(item.records)} folds, "
             f"UF1 {0.0 if uf1 is None else uf1:.4f}; {'; '.join(sorted(audits))}"
         )
     if arguments.rerun:
-        item = found[arguments.seed % len(found)]
+        item = packed[arguments.seed % len(packed)]
         fold = submission.rerun(item, arguments.rerun, arguments.seed)
         print(f"fold {fold} of {item.experiment.digest} was made again and is equal")
     print(f"{arguments.bundle} holds: schema, digests, audit and figures")

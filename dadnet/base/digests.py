@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
@@ -27,8 +28,15 @@ def canonical_json(value: object) -> str:
 
 def content_digest(content: str | bytes, digits: int = 16) -> str:
     """Return the first hexadecimal digits of the SHA-256 of bytes, or of a text as UTF-8."""
-    data = content.encode() if isinstance(content, str) else content
-    return hashlib.sha256(data).hexdigest()[:digits]
+    return parts_digest([content.encode() if isinstance(content, str) else content], digits)
+
+
+def parts_digest(parts: Iterable[bytes], digits: int = 16) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of all parts, one after another."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part)
+    return total.hexdigest()[:digits]
 
 
 def digest16(value: object) -> str:

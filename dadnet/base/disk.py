@@ -72,7 +72,7 @@ class DiskPath:
             _sync(self.path.parent)
         return True
 
-    def replace(self, data: bytes) -> None:
+    def overwrite(self, data: bytes) -> None:
         """Write the file in the place of any other."""
         with replacing(self.path) as temporary:
             temporary.write_bytes(data)

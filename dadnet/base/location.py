@@ -94,7 +94,7 @@ class Stored(Protocol):
     def write_once(self, data: bytes) -> bool:
         """Write the file if there is none; False if there is one, which stays as it is."""
 
-    def replace(self, data: bytes) -> None:
+    def overwrite(self, data: bytes) -> None:
         """Write the file in the place of any other."""
 
     def read_each(self, names: Sequence[str]) -> Iterator[bytes | None]:
@@ -153,4 +153,4 @@ def replace_file(path: Location, data: str | bytes) -> None:
         StorageError: if the storage is full or cannot be reached.
         OSError: if the folder cannot be written.
     """
-    stored(path).replace(data if isinstance(data, bytes) else data.encode())
+    stored(path).overwrite(data if isinstance(data, bytes) else data.encode())

@@ -151,7 +151,7 @@ class RemotePath:
             return False
         return True
 
-    def replace(self, data: bytes) -> None:
+    def overwrite(self, data: bytes) -> None:
         """Write the object, in place of one that is there."""
         import obstore
 
@@ -192,7 +192,7 @@ class RemotePath:
     def set_aside(self, target: RemotePath, content: bytes | None = None) -> bool:
         """Move the object to another name, unless another process has changed it."""
         moved = self.read_bytes() if content is None else content
-        target.replace(moved)
+        target.overwrite(moved)
         # Between this look and the removal another process may mend it: then that fold is made
         # again.
         with suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
 """The experiment: everything that changes a number, in frozen dataclasses, and its digest.
 
-The command line, the presets and the records use these classes, so there is one definition. The
-string under each field is its help text. Device, workers, stack size and paths are not in here.
+Command line, presets and records use these classes. The string under each field is its help text.
+Device, workers, stack size and paths do not belong here.
 """
 
 import dataclasses
@@ -15,21 +15,11 @@ from dadnet.base.errors import DadnetError
 
 Size = Literal["ultralight", "nano", "micro", "tiny", "small", "base"]
 ModelType = Literal[
-    "dad_net",
-    "baseline",
-    "ststnet",
-    "off-apexnet",
-    "rcn-a",
-    "dual-inception",
-    "resnet20",
-    "htnet-like",
-    "mdmo-svm",
-    "lbp-svm",
-    "majority",
-    "prior-draw",
-]
-# Rows of the leaderboard of those that are not ours; see `dadnet.models.baselines`.
-RIVALS: Mapping[ModelType, str] = {
+    "dad_net", "baseline", "ststnet", "off-apexnet", "rcn-a", "dual-inception", "resnet20",
+    "htnet-like", "mdmo-svm", "lbp-svm", "majority", "prior-draw",
+]  # fmt: skip
+# Names on the leaderboard of the compared methods; see `dadnet.models.baselines`.
+BASELINE_NAMES: Mapping[ModelType, str] = {
     "ststnet": "STSTNet",
     "off-apexnet": "OFF-ApexNet",
     "rcn-a": "RCN-A",
@@ -41,27 +31,26 @@ RIVALS: Mapping[ModelType, str] = {
     "majority": "majority class",
     "prior-draw": "draw by class shares",
 }
-# By scikit-learn, in one go.
-FITTED: tuple[ModelType, ...] = ("mdmo-svm", "lbp-svm", "majority", "prior-draw")
+# Those that scikit-learn fits in one step.
+FITTED_BASELINES: tuple[ModelType, ...] = ("mdmo-svm", "lbp-svm", "majority", "prior-draw")
 Policy = Literal["none", "hflip", "standard", "reference-v1"]
 Alignment = Literal["gswd", "sliced-wasserstein", "mmd", "l2", "kl", "pkt", "crd", "coral", "none"]
-SLICED = ("gswd", "sliced-wasserstein")  # these alone have projections and a form
+SLICED = ("gswd", "sliced-wasserstein")  # only these have projections and a form
 Precision = Literal["float32", "tf32", "bf16"]
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise DadnetError(message)
+def _require(config: Any, name: str, valid: bool, expected: str) -> None:
+    if not valid:
+        raise DadnetError(f"{name}: expected {expected}, got {getattr(config, name)!r}")
 
 
 def _check_choices(config: Any) -> None:
     """Raise if a field annotated with ``Literal`` holds a value outside it."""
     for name, hint in get_type_hints(type(config)).items():
-        if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
-            raise DadnetError(
-                f"{name}: expected one of {', '.join(map(str, get_args(hint)))}, "
-                f"got {getattr(config, name)!r}"
-            )
+        if get_origin(hint) is Literal:
+            choices = get_args(hint)
+            expected = f"one of {', '.join(map(str, choices))}"
+            _require(config, name, getattr(config, name) in choices, expected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +80,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        _require(bool(self.dataset), "dataset: expected a name, got an empty string")
-        _require(self.num_folds >= 2, f"num_folds: expected 2 or more, got {self.num_folds}")
-        _require(
-            0.05 <= self.val_fraction <= 0.5,
-            f"val_fraction: expected a share from 0.05 to 0.5, got {self.val_fraction}",
-        )
+        _require(self, "dataset", bool(self.dataset), "a name")
+        _require(self, "num_folds", self.num_folds >= 2, "2 or more")
+        fraction = 0.05 <= self.val_fraction <= 0.5
+        _require(self, "val_fraction", fraction, "a share from 0.05 to 0.5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +91,15 @@ class ModelConfig:
     """The network. `baseline` is the student alone."""
 
     model_type: ModelType = "dad_net"
-    """Dual stream with a frozen teacher, the student alone (baseline), or a rival: then of all
-    else about the model only input_size counts, and of the loss only label_smoothing."""
+    """Dual stream with a frozen teacher, the student alone (baseline), or another method, which
+    uses only input_size of the other fields, and of the loss only label_smoothing."""
     micro_size: Size = "micro"
     """Size of the trainable student."""
     macro_size: Size = "ultralight"
     """Size of the frozen teacher."""
     input_size: int = 224
-    """Side of the flow field in pixels, at least 32 (28 for most rivals); stored flows of another
-    size are resized."""
+    """Side of the flow field in pixels, at least 32 (28 for most other methods); stored flows of
+    another size are resized."""
     flow_correction: Literal["inverse", "similarity"] = "inverse"
     """How the spatial transformer corrects the vectors it resamples."""
     head: Literal["tokens", "pooled", "linear"] = "tokens"
@@ -126,17 +113,13 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        rival = self.model_type in RIVALS
-        _require(
-            self.input_size >= (28 if rival else 32),
-            f"input_size: expected at least {'28' if rival else '32 (the stages halve 4, 2, 2, 2)'}"
-            f", got {self.input_size}",
-        )
-        _require(
-            self.model_type != "htnet-like" or self.input_size % 8 == 0,
-            f"input_size: expected a multiple of 8 for htnet-like, got {self.input_size}",
-        )
-        _require(0 <= self.drop_path < 1, f"drop_path: expected 0 <= p < 1, got {self.drop_path}")
+        least, name = 32, "at least 32 (the stages halve 4, 2, 2, 2)"
+        if self.model_type in BASELINE_NAMES:
+            least, name = 28, "at least 28"
+        _require(self, "input_size", self.input_size >= least, name)
+        divides = self.model_type != "htnet-like" or self.input_size % 8 == 0
+        _require(self, "input_size", divides, "a multiple of 8 for htnet-like")
+        _require(self, "drop_path", 0 <= self.drop_path < 1, "0 <= p < 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +128,7 @@ class LossConfig:
     alignment."""
 
     alignment: Alignment = "gswd"
-    """What is aligned: gswd is DAD-Net's; the others are rivals. none: no alignment at all."""
+    """What is aligned: gswd is DAD-Net's; the others are for comparison. none: no alignment."""
     alignment_weight: float = 0.5
     """Weight lambda of the alignment."""
     alignment_stages: tuple[int, ...] = (2, 3)
@@ -161,23 +144,11 @@ class LossConfig:
     def __post_init__(self) -> None:
         _check_choices(self)
         stages = tuple(sorted(set(self.alignment_stages)))
-        _require(
-            stages == self.alignment_stages and set(stages) <= {0, 1, 2, 3},
-            f"alignment_stages: expected rising stages out of 0,1,2,3, "
-            f"got {','.join(map(str, self.alignment_stages))}",
-        )
-        _require(
-            self.alignment_weight >= 0,
-            f"alignment_weight: expected 0 or more, got {self.alignment_weight}",
-        )
-        _require(
-            self.num_projections >= 1,
-            f"num_projections: expected 1 or more, got {self.num_projections}",
-        )
-        _require(
-            0 <= self.label_smoothing < 1,
-            f"label_smoothing: expected 0 <= s < 1, got {self.label_smoothing}",
-        )
+        rising = stages == self.alignment_stages and set(stages) <= {0, 1, 2, 3}
+        _require(self, "alignment_stages", rising, "rising stages out of 0,1,2,3")
+        _require(self, "alignment_weight", self.alignment_weight >= 0, "0 or more")
+        _require(self, "num_projections", self.num_projections >= 1, "1 or more")
+        _require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "0 <= s < 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,17 +177,13 @@ class OptimConfig:
     def __post_init__(self) -> None:
         _check_choices(self)
         for name in ("epochs", "batch_size"):
-            _require(
-                getattr(self, name) >= 1, f"{name}: expected 1 or more, got {getattr(self, name)}"
-            )
-        _require(self.lr > 0, f"lr: expected more than 0, got {self.lr}")
-        _require(0 <= self.lr_floor <= 1, f"lr_floor: expected 0 to 1, got {self.lr_floor}")
-        _require(
-            0 <= self.warmup_epochs < self.epochs,
-            f"warmup_epochs: expected 0 to below epochs ({self.epochs}), got {self.warmup_epochs}",
-        )
-        _require(self.weight_decay >= 0, f"weight_decay: expected >= 0, got {self.weight_decay}")
-        _require(self.patience >= 0, f"patience: expected >= 0, got {self.patience}")
+            _require(self, name, getattr(self, name) >= 1, "1 or more")
+        _require(self, "lr", self.lr > 0, "more than 0")
+        _require(self, "lr_floor", 0 <= self.lr_floor <= 1, "0 to 1")
+        warms_up = 0 <= self.warmup_epochs < self.epochs
+        _require(self, "warmup_epochs", warms_up, f"0 to below epochs ({self.epochs})")
+        for name in ("weight_decay", "patience"):
+            _require(self, name, getattr(self, name) >= 0, ">= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,20 +198,20 @@ class ExperimentConfig:
     """Seed of every draw."""
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, f"seed: expected 0 or more, got {self.seed}")
-        _require(
-            not (self.data.selection == "last" and self.optim.patience),
-            "patience: expected 0 with selection 'last', which looks at no validation part",
-        )
+        _require(self, "seed", self.seed >= 0, "0 or more")
+        if self.data.selection == "last" and self.optim.patience:
+            raise DadnetError(
+                "patience: expected 0 with selection 'last', which looks at no validation part"
+            )
 
     @property
     def num_epochs(self) -> int:
-        """Epochs at most; what is fitted in one go has one."""
-        return 1 if self.model.model_type in FITTED else self.optim.epochs
+        """Epochs at most; a fitted baseline has one."""
+        return 1 if self.model.model_type in FITTED_BASELINES else self.optim.epochs
 
     @property
     def aligned(self) -> bool:
-        """Whether a teacher is run at all."""
+        """Whether the teacher is run."""
         return (
             self.model.model_type == "dad_net"
             and self.loss.alignment != "none"
@@ -255,8 +222,8 @@ class ExperimentConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain nested JSON of every field.
 
-        A choice that was not there at first is left out at its default, so that what was written
-        before it is still the same experiment.
+        A field that was added later is left out at its default, so that experiments written before
+        it keep their JSON.
         """
         config: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         if self.loss.alignment == "gswd":
@@ -271,13 +238,10 @@ class ExperimentConfig:
             DadnetError: if a key is unknown or a value is out of its range.
         """
         parts: dict[str, Any] = {
-            "data": DataConfig,
-            "model": ModelConfig,
-            "loss": LossConfig,
-            "optim": OptimConfig,
-        }
+            "data": DataConfig, "model": ModelConfig, "loss": LossConfig, "optim": OptimConfig,
+        }  # fmt: skip
         _reject_unknown("experiment", data, {*parts, "seed"})
-        built: dict[str, Any] = {"seed": data.get("seed", 42)}
+        built: dict[str, Any] = {"seed": data["seed"]} if "seed" in data else {}
         for name, part in parts.items():
             values = dict(data.get(name, {}))
             _reject_unknown(name, values, {f.name for f in dataclasses.fields(part)})
@@ -288,7 +252,7 @@ class ExperimentConfig:
 
     def method(self) -> str:
         """The name of a row on the leaderboard."""
-        name = RIVALS.get(self.model.model_type, f"MicroFlowNeXt ({self.model.micro_size})")
+        name = BASELINE_NAMES.get(self.model.model_type, f"MicroFlowNeXt ({self.model.micro_size})")
         if self.model.model_type == "dad_net":
             name = f"DAD-Net ({self.model.micro_size}/{self.model.macro_size})"
             if self.loss.alignment != "gswd":
@@ -308,11 +272,11 @@ def experiment_digest(
 ) -> str:
     """Hash of all that changes a number: 16 hexadecimal digits of SHA-256.
 
-    What a configuration does not use is left out, so that it cannot split one experiment in two:
-    only a `dad_net` has a teacher and an alignment.
+    Unused fields are left out, so that they cannot split one experiment in two: only a `dad_net`
+    has a teacher and an alignment.
 
     Args:
-        config: the user's choices.
+        config: the configuration.
         data_digest: digest of the flow store.
         teacher_digest: hash of the teacher's weights, None without a teacher.
     """
@@ -325,15 +289,15 @@ def experiment_digest(
         used["loss"] = {"alignment": "none", "label_smoothing": config.loss.label_smoothing}
     elif config.loss.alignment not in SLICED:
         del used["loss"]["num_projections"], used["loss"]["gswd_form"]
-    if config.model.model_type in RIVALS:
+    if config.model.model_type in BASELINE_NAMES:
         used["model"] = {
             "model_type": config.model.model_type,
             "input_size": config.model.input_size,
         }
-    if config.model.model_type in FITTED:
+    if config.model.model_type in FITTED_BASELINES:
         used["loss"] = used["optim"] = {}
     elif config.optim.precision == "float32":
-        del used["optim"]["precision"]  # as before there was a choice
+        del used["optim"]["precision"]  # as before this field was added
     if config.data.selection != "inner":
         del used["data"]["val_fraction"]
     if config.data.protocol != "group-kfold":

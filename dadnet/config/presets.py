@@ -6,7 +6,7 @@ from functools import partial
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import (
-    FITTED,
+    FITTED_BASELINES,
     DataConfig,
     ExperimentConfig,
     LossConfig,
@@ -23,14 +23,13 @@ def _adam(*, epochs: int, batch_size: int, lr: float) -> OptimConfig:
 
 
 def smoke(data: DataConfig) -> ExperimentConfig:
-    """Small flows, a short schedule: shows the whole way on a laptop in minutes.
+    """Small flows and a short schedule: a whole run on a laptop in minutes.
 
     `python -m orchestration.run_loso --preset smoke`; used by `make demo`. Not a paper's recipe.
     """
     return ExperimentConfig(
         data=data,
         model=ModelConfig(micro_size="ultralight", macro_size="ultralight", input_size=56),
-        loss=LossConfig(alignment_weight=0.5, alignment_stages=(2, 3)),
         optim=OptimConfig(
             epochs=30, batch_size=16, lr=2e-3, lr_floor=0.01, warmup_epochs=3, weight_decay=0.05,
             augmentation="hflip",
@@ -44,7 +43,7 @@ def reference_v1(data: DataConfig) -> ExperimentConfig:
     return ExperimentConfig(
         data=data,
         model=ModelConfig(flow_correction="similarity", head="pooled"),
-        loss=LossConfig(alignment_weight=0.1 if dfme else 0.5, alignment_stages=(2, 3)),
+        loss=LossConfig(alignment_weight=0.1) if dfme else LossConfig(),
         optim=OptimConfig(
             epochs=205, batch_size=8, lr=1e-4, lr_floor=0.01, warmup_epochs=5, weight_decay=1e-4,
             augmentation="none" if dfme else "reference-v1",
@@ -55,7 +54,7 @@ def reference_v1(data: DataConfig) -> ExperimentConfig:
 def reference_v2(data: DataConfig) -> ExperimentConfig:
     """The second public recipe (DAD-Net v2), which differs by dataset and class set.
 
-    Datasets that the recipe does not name take its CAS(ME)^3 row.
+    Datasets that the recipe does not name use its CAS(ME)^3 row.
     """
     size: Size = "base"
     stages: tuple[int, ...] = (0, 3)
@@ -85,14 +84,14 @@ def reference_v2(data: DataConfig) -> ExperimentConfig:
     )  # fmt: skip
 
 
-# Side of the input and schedule of each rival. AdamW without decay is Adam, which most papers took.
-# What no readable source tells is ours, and said to be so.
+# Input size and schedule of each baseline. AdamW without decay is Adam, which most papers use.
+# Values that no available source states are our choice, and marked as ours.
 _RECIPES: Mapping[ModelType, tuple[int, OptimConfig]] = {
     # The authors' Python code; their Matlab code has the same rate and batch.
     "ststnet": (28, _adam(epochs=800, batch_size=256, lr=5e-5)),
     # Epochs of the public re-run (MEB, table 3); rate and batch are ours.
     "off-apexnet": (28, _adam(epochs=3000, batch_size=256, lr=1e-4)),
-    # The authors' code, but for its SGD (momentum 0.9, rate halved every 10 epochs).
+    # The authors' code, except for its SGD (momentum 0.9, rate halved every 10 epochs).
     "rcn-a": (60, OptimConfig(epochs=100, batch_size=64, lr=5e-4, weight_decay=0.0)),
     # Ours.
     "dual-inception": (28, _adam(epochs=500, batch_size=256, lr=1e-4)),
@@ -101,18 +100,18 @@ _RECIPES: Mapping[ModelType, tuple[int, OptimConfig]] = {
         32,
         OptimConfig(epochs=200, batch_size=128, lr=1e-3, weight_decay=1e-4, augmentation="hflip"),
     ),
-    # HTNet's code, but for its 28 pixels.
+    # HTNet's code, except for its 28 pixels.
     "htnet-like": (32, _adam(epochs=800, batch_size=256, lr=5e-5)),
-    # No schedule: these are fitted in one go.
-    **dict.fromkeys(FITTED, (112, OptimConfig(epochs=1))),
+    # No schedule: these are fitted in one step.
+    **dict.fromkeys(FITTED_BASELINES, (112, OptimConfig(epochs=1))),
 }
 
 
-def rival(name: ModelType, data: DataConfig) -> ExperimentConfig:
-    """The recipe of a rival's paper, as far as it can be read; see `dadnet.models.baselines`.
+def baseline(name: ModelType, data: DataConfig) -> ExperimentConfig:
+    """The recipe of a method's paper, as far as it is published; see `dadnet.models.baselines`.
 
-    `python -m orchestration.run_loso --preset ststnet`. Label smoothing is 0 and the rate constant
-    unless the recipe says otherwise. What chooses the epoch is the user's, as everywhere.
+    `python -m orchestration.run_loso --preset ststnet`. Label smoothing is 0, and the learning rate
+    is constant unless the recipe differs. The user chooses the selection, as for all presets.
     """
     size, optim = _RECIPES[name]
     return ExperimentConfig(
@@ -127,7 +126,7 @@ PRESETS: dict[str, Callable[[DataConfig], ExperimentConfig]] = {
     "smoke": smoke,
     "reference-v1": reference_v1,
     "reference-v2": reference_v2,
-    **{name: partial(rival, name) for name in _RECIPES},
+    **{name: partial(baseline, name) for name in _RECIPES},
 }
 
 

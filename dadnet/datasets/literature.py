@@ -46,6 +46,7 @@ def _three(negative: int, positive: int, surprise: int) -> dict[str, int]:
     return {"negative": negative, "positive": positive, "surprise": surprise}
 
 
+_THREE = ("3class", "3class-megc")
 _MEGC = "Micro-Expressions Grand Challenge 2019"
 _RELEASED = "counted in the released table"
 _CASME3_EMOTIONS = {
@@ -87,10 +88,7 @@ LITERATURE: Mapping[str, Known] = {
             "disgust": 9, "fear": 8, "sadness": 6,
         },
         emotions_source=_RELEASED,
-        class_sets={
-            "3class": ClassCounts(_three(92, 26, 15), _MEGC, 28),
-            "3class-megc": ClassCounts(_three(92, 26, 15), _MEGC, 28),
-        },
+        class_sets=dict.fromkeys(_THREE, ClassCounts(_three(92, 26, 15), _MEGC, 28)),
         remarks=("the challenge's list of labels in circulation lacks one negative clip (132)",),
     ),
     "smic": Known(
@@ -98,10 +96,7 @@ LITERATURE: Mapping[str, Known] = {
         subjects=16,
         emotions=_three(70, 51, 43),
         emotions_source=_MEGC,
-        class_sets={
-            "3class": ClassCounts(_three(70, 51, 43), _MEGC, 16),
-            "3class-megc": ClassCounts(_three(70, 51, 43), _MEGC, 16),
-        },
+        class_sets=dict.fromkeys(_THREE, ClassCounts(_three(70, 51, 43), _MEGC, 16)),
         remarks=(
             "the videos SMIC-HS-E lack five clips of the challenge: s03_ne_03, s03_ne_20, "
             "s04_ne_05, s04_ne_06, s09_sur_02",

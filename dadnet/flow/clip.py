@@ -12,10 +12,10 @@ from dadnet.datasets.frames import FrameFolders
 from dadnet.flow.compute import (
     Flow,
     Image,
-    check_flow,
     compute_flow,
     decode_image,
     flow_peak,
+    read_flow,
     resize_flow,
     square,
 )
@@ -70,7 +70,7 @@ def make_clip_flow(
         DadnetError: if a file cannot be read or the flow cannot be used.
     """
     if row["flow_path"]:
-        flow = resize_flow(_read_npy(Path(row["flow_path"])), options.size)
+        flow = resize_flow(read_flow(Path(row["flow_path"])), options.size)
         return ClipFlow(flow, int(row["apex"]))
     onset, apex, number = read_clip_frames(row, options, landmark_model)
     return ClipFlow(compute_flow(onset, apex, options.method), number, onset, apex)
@@ -115,13 +115,3 @@ def read_clip_frames(
 
     number, apex = flow_peak(onset, later(), int(row["onset"]))
     return onset, apex, number
-
-
-def _read_npy(path: Path) -> Flow:
-    try:
-        flow = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DadnetError(f"flow file {path.name} cannot be read: {error}") from error
-    if not isinstance(flow, np.ndarray) or not np.issubdtype(flow.dtype, np.number):
-        raise DadnetError(f"flow file {path.name}: expected an array of numbers")
-    return check_flow(flow)

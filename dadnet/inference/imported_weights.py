@@ -9,7 +9,7 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ModelConfig
 from dadnet.models import MODEL_SIZES, FlowCorrection, stream_of
-from dadnet.models.weights import Branch
+from dadnet.models.public_checkpoints import Branch
 
 FIRST, SECOND, OURS = "first public layout", "second public layout", "layout of this package"
 _LOCALISATION = 16  # channels in front of the spatial transformer's first linear layer

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from dadnet.base.errors import DadnetError
 from dadnet.flow.compute import (
     TVL1_PARAMETERS,
-    check_flow,
     compute_flow,
     decode_image,
+    read_flow,
     square,
     to_half,
 )
@@ -128,13 +128,11 @@ def _pairs(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 def _from_array(path: Path, name: str) -> InputClip:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DadnetError(f"input: {path} cannot be read as a .npy array: {reason}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise DadnetError(f"input: expected an array of numbers in {path}")
-    return InputClip(name, "", _usable(array, path))
+        flow = read_flow(path)
+        to_half(flow)  # to report values beyond half precision with their file
+    except DadnetError as error:
+        raise DadnetError(f"input: {path}: {error}") from error
+    return InputClip(name, "", flow)
 
 
 def _from_frames(
@@ -149,15 +147,6 @@ def _from_frames(
     except DadnetError as error:
         raise DadnetError(f"input: {onset} and {apex}: {error}") from error
     return InputClip(name, "", to_half(field))
-
-
-def _usable(field: npt.NDArray[np.floating], path: Path) -> npt.NDArray[np.floating]:
-    try:
-        checked = check_flow(field)
-        to_half(checked)  # to report values beyond half precision with their file
-        return checked
-    except DadnetError as error:
-        raise DadnetError(f"input: {path}: {error}") from error
 
 
 def _check_parameters(flow: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
-from dadnet.config.experiment import RIVALS, ModelConfig
+from dadnet.config.experiment import BASELINE_NAMES, ModelConfig
 from dadnet.models import (
     MicroFlowNeXt,
     get_microflownext,
@@ -194,7 +194,7 @@ def build_network(
     Raises:
         DadnetError: if the input size does not fit.
     """
-    if model.model_type in RIVALS:
+    if model.model_type in BASELINE_NAMES:
         from dadnet.models.baselines import build_baseline  # it loads scikit-learn
 
         return build_baseline(model.model_type, num_classes, model.input_size, draws)

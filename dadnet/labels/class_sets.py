@@ -180,7 +180,7 @@ def get_class_set(name: str, dataset: str) -> ClassSet | LabelSet:
         raise DadnetError(f"no class set {name!r} for dataset {dataset!r}; available: {available}")
     mapping = {e: label for label, words in entry.emotions.items() for e in words.split()}
     dropped = frozenset(entry.dropped.split())
-    return ClassSet(name, tuple(entry.emotions), mapping, dropped, entry.left_out)
+    return ClassSet(name, tuple(entry.emotions), mapping, dropped, dict(entry.left_out))
 
 
 def class_sets_of(dataset: str) -> tuple[str, ...]:

@@ -118,9 +118,12 @@ def recall(hits: AnyFloats, clips: AnyFloats) -> AnyFloats:
 
 def mean_of_defined(values: AnyFloats, axis: int = -1) -> AnyFloats:
     """Return the mean over the classes for which a figure is defined (not NaN), else NaN."""
-    defined = ~np.isnan(values)
-    kept = values if defined.all() else np.where(defined, values, values.dtype.type(0))
-    return _ratio(kept.sum(axis=axis), defined.sum(axis=axis).astype(values.dtype))
+    total, number = values.sum(axis=axis), values.dtype.type(values.shape[axis])
+    if not np.isnan(total).any():  # nearly always; the rest is slower
+        return _ratio(total, number)
+    undefined = np.isnan(values)
+    total = np.where(undefined, values.dtype.type(0), values).sum(axis=axis)
+    return _ratio(total, number - undefined.sum(axis=axis).astype(values.dtype))
 
 
 def class_f1(counts: npt.ArrayLike, *, stacked: int = 0) -> FloatArray:
@@ -221,7 +224,7 @@ def _classes(name: str, values: npt.ArrayLike) -> IntArray:
     return array.astype(np.int64)
 
 
-def _ratio(above: AnyFloats, below: AnyFloats) -> AnyFloats:
+def _ratio(above: AnyFloats, below: AnyFloats | np.floating) -> AnyFloats:
     with np.errstate(invalid="ignore", divide="ignore"):
         quotient: AnyFloats = above / below  # 0 / 0 is NaN
     return quotient

@@ -2,7 +2,8 @@
 
 from dadnet.models.blocks import FlowCorrection, correct_flow
 from dadnet.models.dad_net import DADNet, DADNetOutput, get_dad_net
-from dadnet.models.loss import LossParts, classification_loss, dad_net_loss, draw_directions, gswd
+from dadnet.models.gswd import draw_directions, gswd
+from dadnet.models.loss import LossParts, classification_loss, dad_net_loss
 from dadnet.models.microflownext import (
     MIN_INPUT_SIZE,
     MODEL_SIZES,
@@ -12,15 +13,8 @@ from dadnet.models.microflownext import (
     count_parameters,
     get_microflownext,
 )
-from dadnet.models.weights import (
-    LoadedWeights,
-    LoadReport,
-    load_reference_state,
-    load_weights,
-    save_weights,
-    stream_of,
-    weights_digest,
-)
+from dadnet.models.public_checkpoints import LoadReport, load_reference_state, stream_of
+from dadnet.models.weights import LoadedWeights, load_weights, save_weights, weights_digest
 
 __all__ = [
     "MIN_INPUT_SIZE",

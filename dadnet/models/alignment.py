@@ -1,9 +1,9 @@
-"""What may be aligned between student and teacher: the sliced distance and its rivals.
+"""What may be aligned between student and teacher: the sliced distance and its alternatives.
 
-Every objective is one short function of K members at once, over points with weights; a lone fold is
-K = 1. Weights are 0 where a clip is only padding, and what stands there changes nothing.
+Every objective is one short function of K folds at once, over weighted points; a single fold is
+K = 1. Padding has weight 0, and its values change nothing.
 
-Axes: K members, B clips, C channels, H and W rows and columns, N points, D dimension of a point, L
+Axes: K folds, B clips, C channels, H and W rows and columns, N points, D dimension of a point, L
 directions.
 """
 
@@ -17,10 +17,8 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
+from dadnet.models.gswd import Form, covariance_of, form_of_points, gaussian_sliced, points_of
 from dadnet.models.precision import full
-
-Form = Literal["tokens", "flat"]
-Method = Literal["auto", "moments", "projected"]
 
 KL_TEMPERATURE = 4.0  # Hinton et al., 2015; the public DAD-Net takes it too
 CRD_TEMPERATURE = 0.07  # Tian et al., 2020
@@ -42,16 +40,6 @@ class Objective(NamedTuple):
     distance: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     points: Literal["form", "tokens", "pooled", "maps"]
     projected: bool = False
-
-
-def gaussian_sliced(
-    student: Tensor, teacher: Tensor, weights: Tensor, directions: Tensor
-) -> Tensor:
-    """Mean over directions of the squared Wasserstein-2 distance of fitted Gaussians: `gswd`."""
-    (mean, std), (other_mean, other_std) = (
-        _projected_moments(points, directions.to(points), weights) for points in (student, teacher)
-    )
-    return ((mean - other_mean).square() + (std - other_std).square()).mean(1)
 
 
 def sliced_wasserstein(
@@ -87,12 +75,12 @@ def mmd(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
     """
     points = torch.cat([student, teacher], dim=1)
     signs = torch.cat([weights, -weights], dim=1)  # (K, 2N)
-    shares = signs.abs() / 2
-    points = points - shares[:, None] @ points  # a common offset would cost digits
+    halves = signs.abs() / 2
+    points = points - halves[:, None] @ points  # a common offset would cost digits
     squares = points.square().sum(2)
     distances = (squares[:, :, None] + squares[:, None] - 2 * points @ points.mT).clamp(min=0)
     with torch.no_grad():
-        mean = (shares[:, None] @ distances @ shares[:, :, None]).clamp(min=_TINY)
+        mean = (halves[:, None] @ distances @ halves[:, :, None]).clamp(min=_TINY)
     kernel = torch.stack([(-distances / (step * mean)).exp() for step in _MMD_LADDER]).mean(0)
     return (signs[:, None] @ kernel @ signs[:, :, None])[:, 0, 0]
 
@@ -146,8 +134,8 @@ def crd(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
     """
     ours, theirs = (_unit(points) for points in (student, teacher))
     scores = (ours @ theirs.mT / CRD_TEMPERATURE).masked_fill((weights == 0)[:, None], -torch.inf)
-    found = scores.log_softmax(2).diagonal(dim1=1, dim2=2)
-    return -(found.where(weights > 0, 0.0) * weights).sum(1)
+    matched = scores.log_softmax(2).diagonal(dim1=1, dim2=2)
+    return -(matched.where(weights > 0, 0.0) * weights).sum(1)
 
 
 def coral(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
@@ -156,7 +144,7 @@ def coral(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tenso
     Reference: Sun and Saenko, Deep CORAL: Correlation Alignment for Deep Domain Adaptation, 2016;
         population covariances here.
     """
-    ours, theirs = (_covariance(points, weights) for points in (student, teacher))
+    ours, theirs = (covariance_of(points, weights) for points in (student, teacher))
     return (ours - theirs).square().sum((1, 2)) / (4 * student.shape[2] ** 2)
 
 
@@ -178,19 +166,20 @@ def alignment_distance(
     name: str,
     student: Tensor,
     teacher: Tensor,
-    shares: Tensor,
+    clip_weights: Tensor | None = None,
     *,
     directions: Tensor | None = None,
     form: Form = "tokens",
 ) -> Tensor:
-    """An alignment of every member.
+    """An alignment of every fold.
 
     Args:
         name: A key of `OBJECTIVES`.
         student: Features, shape (K, B, C, H, W), float.
         teacher: Features of the same shape; gradients flow to both.
-        shares: Weight of each clip in its member's means, shape (K, B): one over the number of its
-            clips, and 0 for padding, which may hold any finite numbers.
+        clip_weights: Weight of each clip in the means of its fold, shape (K, B): one over the
+            number of its clips, and 0 for padding, which may hold any finite numbers. None: there
+            is no padding.
         directions: Unit rows, shape (L, D) or (K, L, D), where the objective is projected.
         form: Points of the projected objectives, see `gswd`.
 
@@ -203,61 +192,27 @@ def alignment_distance(
     if name not in OBJECTIVES:
         raise DadnetError(f"expected an alignment of {', '.join(OBJECTIVES)}; got {name!r}")
     objective = OBJECTIVES[name]
-    if student.ndim != 5 or student.shape != teacher.shape or shares.shape != student.shape[:2]:
+    clips = student.shape[:2] if clip_weights is None else clip_weights.shape
+    if student.ndim != 5 or student.shape != teacher.shape or clips != student.shape[:2]:
         raise DadnetError(
-            "expected student and teacher of one shape (K, B, C, H, W) and shares (K, B), got "
-            f"{tuple(student.shape)}, {tuple(teacher.shape)} and {tuple(shares.shape)}"
+            "expected student and teacher of one shape (K, B, C, H, W) and clip_weights (K, B), "
+            f"got {tuple(student.shape)}, {tuple(teacher.shape)} and {tuple(clips)}"
         )
-    reading = objective.points
-    if reading == "form":
-        reading = "maps" if form == "flat" else "tokens"
-    ours, theirs = (_points(full(features), reading) for features in (student, teacher))
+    reading = form_of_points(form) if objective.points == "form" else objective.points
+    ours, theirs = (points_of(full(features), reading) for features in (student, teacher))
     if directions is None:
         directions = ours.new_empty(0, ours.shape[2])
     if objective.projected and (directions.shape[-1] != ours.shape[2] or not len(directions)):
         raise DadnetError(
             f"expected directions of shape (L, {ours.shape[2]}), got {tuple(directions.shape)}"
         )
+    if clip_weights is None:
+        if name == "gswd":
+            return gaussian_sliced(ours, theirs, None, directions)
+        clip_weights = ours.new_full(clips, 1 / clips[1])
     per_clip = ours.shape[1] // student.shape[1]
-    weights = (shares / per_clip).to(ours).repeat_interleave(per_clip, dim=1)
+    weights = (clip_weights / per_clip).to(ours).repeat_interleave(per_clip, dim=1)
     return objective.distance(ours, theirs, weights, directions)
-
-
-def cheaper_method(num_points: int, dim: int, num_directions: int) -> Method:
-    """The method with fewer multiplications: `moments` if N D + L D <= N L."""
-    moments = dim * (num_points + num_directions)
-    return "moments" if moments <= num_points * num_directions else "projected"
-
-
-def _points(features: Tensor, reading: str) -> Tensor:
-    """Features (K, B, C, H, W) to points (K, N, D), clip by clip."""
-    if reading == "maps":
-        return features.flatten(2)
-    if reading == "pooled":
-        return features.mean((3, 4))
-    return features.flatten(3).transpose(2, 3).flatten(1, 2)
-
-
-def _projected_moments(
-    points: Tensor, directions: Tensor, weights: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Mean and population standard deviation along each direction, both (K, L)."""
-    share = weights[:, None]  # (K, 1, N)
-    mean = share @ points  # (K, 1, D)
-    number, dim = points.shape[1:]
-    if cheaper_method(number, dim, directions.shape[-2]) == "projected":
-        variance = (share @ ((points - mean) @ directions.mT).square())[:, 0]
-    else:
-        variance = ((directions @ _covariance(points, weights)) * directions).sum(2)
-    # Rounding can leave the moments form just below 0, and the root has no gradient at 0.
-    positive = variance > 0
-    return (mean @ directions.mT)[:, 0], torch.where(positive, variance, 1.0).sqrt() * positive
-
-
-def _covariance(points: Tensor, weights: Tensor) -> Tensor:
-    """Population covariance (K, D, D) of weighted points (K, N, D)."""
-    centred = points - weights[:, None] @ points
-    return (centred.mT * weights[:, None]) @ centred
 
 
 def _unit(points: Tensor) -> Tensor:

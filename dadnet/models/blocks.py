@@ -17,8 +17,8 @@ from dadnet.models.operations import depthwise_convolution, gradient_magnitude
 
 FlowCorrection = Literal["inverse", "similarity"]
 
-GRADIENT_WEIGHT = 0.1  # share of the gradient branch in a block
-ENHANCEMENT_WEIGHT = 0.1  # share of the linear enhancement in the head attention
+GRADIENT_WEIGHT = 0.1  # of the gradient branch in a block
+ENHANCEMENT_WEIGHT = 0.1  # of the linear enhancement in the head attention
 LINEAR_EPS = 1e-6  # added to the diagonal before inverting
 DETERMINANT_EPS = 1e-8
 
@@ -110,7 +110,7 @@ class HeadAttention(nn.Module):
 
 
 def build_localization() -> nn.Sequential:
-    """Layers that look where the face is: (B, 2, S, S) to (B, 16, S // 4, S // 4)."""
+    """Localisation layers of the spatial transformer: (B, 2, S, S) to (B, 16, S // 4, S // 4)."""
     # ReLU after the pooling: the same function and gradient, on a quarter of the positions.
     return nn.Sequential(
         nn.Conv2d(2, 16, kernel_size=5, padding=2),
@@ -145,7 +145,7 @@ def correct_flow(flow: Tensor, theta: Tensor, method: FlowCorrection = "inverse"
     Args:
         flow: Resampled flow, shape (B, 2, H, W), pixels.
         theta: Affine matrices [A | t], shape (B, 2, 3).
-        method: One of the two above; checked by the model that owns it.
+        method: One of the two above; the model checks it.
 
     Returns:
         Corrected flow, shape (B, 2, H, W).
@@ -164,8 +164,21 @@ def _determinant(matrix: Tensor) -> Tensor:
 
 
 def _inverse(linear: Tensor) -> Tensor:
-    """Inverse of (B, 2, 2) matrices plus 1e-6 I; in closed form, since a solver waits for a GPU."""
+    """Inverse of (B, 2, 2) matrices plus 1e-6 I; in closed form: solvers wait for a GPU."""
     a, d = linear[:, 0, 0] + LINEAR_EPS, linear[:, 1, 1] + LINEAR_EPS
     b, c = linear[:, 0, 1], linear[:, 1, 0]
     adjugate = torch.stack([torch.stack([d, -b], dim=1), torch.stack([-c, a], dim=1)], dim=1)
     return adjugate / (a * d - b * c)[:, None, None]
+
+
+def initialise(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw the weights of all convolutions and linear layers as ConvNeXt does; biases are 0.
+
+    The reference's Kaiming fan-out starts with logits of standard deviation 10 (here 0.3), and none
+    of our trials with it learnt a toy task.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

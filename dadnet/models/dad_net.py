@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import LossConfig
 from dadnet.models.blocks import FlowCorrection
 from dadnet.models.microflownext import (
     NUM_STAGES,
@@ -23,13 +24,14 @@ from dadnet.models.microflownext import (
     get_microflownext,
 )
 from dadnet.models.precision import full
-from dadnet.models.weights import infer_architecture, load_reference_state, load_weights
+from dadnet.models.public_checkpoints import infer_architecture, load_reference_state
+from dadnet.models.weights import load_weights
 
 Stages = Iterable[int] | Mapping[int, bool]
 
 
 class DADNetOutput(NamedTuple):
-    """What DADNet gives for a batch of clips."""
+    """Output of DADNet for a batch of clips."""
 
     logits: Tensor  # (B, K)
     student_features: dict[int, Tensor]  # aligned stage: map of the student, (B, C_i, H_i, W_i)
@@ -61,8 +63,8 @@ class DADNet(nn.Module):
     Args:
         student: The trainable network.
         teacher: The network to freeze; its classes may be others than the student's.
-        alignment_stages: Stages (0 to 3) whose features are aligned; may be empty. A mapping tells
-            of each stage whether it is.
+        alignment_stages: Stages (0 to 3) whose features are aligned; may be empty. A mapping has
+            a truth value for each stage.
         alignment_weight: Weight of the alignment in the loss; at 0 the teacher is not run.
         num_projections: Directions of the sliced distance.
         generator: Source of the adapters' initial weights; None takes torch's global one.
@@ -75,9 +77,9 @@ class DADNet(nn.Module):
         self,
         student: MicroFlowNeXt,
         teacher: MicroFlowNeXt,
-        alignment_stages: Stages = (2, 3),
-        alignment_weight: float = 0.5,
-        num_projections: int = 100,
+        alignment_stages: Stages = LossConfig.alignment_stages,
+        alignment_weight: float = LossConfig.alignment_weight,
+        num_projections: int = LossConfig.num_projections,
         *,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -94,10 +96,10 @@ class DADNet(nn.Module):
         self.teacher = teacher.requires_grad_(False).eval()
         # In the reference's order: one adapter per aligned stage of unequal width, rising.
         self.adapted_stages = tuple(
-            s for s in self.alignment_stages if _width(student, s) != _width(teacher, s)
+            s for s in self.alignment_stages if student.dims[s] != teacher.dims[s]
         )
         self.adapters = nn.ModuleList(
-            FeatureAdapter(_width(teacher, s), _width(student, s)) for s in self.adapted_stages
+            FeatureAdapter(teacher.dims[s], student.dims[s]) for s in self.adapted_stages
         )
         for adapter in self.adapters:
             nn.init.trunc_normal_(adapter.conv.weight, std=0.02, generator=generator)  # type: ignore[arg-type, union-attr]
@@ -121,13 +123,13 @@ class DADNet(nn.Module):
         keep: Tensor | None = None,
         teacher_maps: Mapping[int, Tensor] | None = None,
     ) -> DADNetOutput:
-        """Classify flows and give the features to align.
+        """Classify flows and return the features to align.
 
         Args:
             x: Flows z-scored per channel and clip, shape (B, 2, S, S).
             generator: Source of the student's stochastic depth while training.
             keep: Stochastic depth drawn beforehand, see `MicroFlowNeXt.draw_keep`.
-            teacher_maps: What `run_teacher(x)` gave, where it was run beforehand.
+            teacher_maps: Result of `run_teacher(x)`, where it was run beforehand.
 
         Returns:
             `DADNetOutput`.
@@ -160,7 +162,7 @@ class DADNet(nn.Module):
         return {stage: features[stage] for stage in self.alignment_stages}
 
     def adapt(self, teacher_maps: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Bring the teacher's maps to the student's widths, where they differ."""
+        """Adapt the teacher's maps to the student's widths, where they differ."""
         adapters = dict(zip(self.adapted_stages, self.adapters, strict=True))
         return {
             stage: adapters[stage](feature) if stage in adapters else feature
@@ -180,10 +182,10 @@ def get_dad_net(
     num_classes: int,
     micro_model_size: str = "micro",
     macro_model_size: str = "ultralight",
-    alignment_stages: Stages = (2, 3),
+    alignment_stages: Stages = LossConfig.alignment_stages,
     macro_weights_path: str | Path | None = None,
-    alignment_weight: float = 0.5,
-    num_projections: int = 100,
+    alignment_weight: float = LossConfig.alignment_weight,
+    num_projections: int = LossConfig.num_projections,
     input_size: int = 224,
     flow_correction: FlowCorrection = "inverse",
     head: Head = "tokens",
@@ -215,8 +217,8 @@ def get_dad_net(
         channel_attention: See `get_microflownext`.
         head_attention: See `get_microflownext`.
         drop_path_rate: See `get_microflownext`.
-        macro_flow_correction: The teacher's; None takes what its file says (`save_weights` writes
-            it), and the student's where the file says nothing.
+        macro_flow_correction: The teacher's; None takes that of its file (`save_weights` writes
+            it), or the student's where the file has none.
         allow_random_teacher: Accept macro_weights_path=None and freeze a random teacher.
         generator: Source of the initial weights (a CPU generator); None takes torch's global one.
 
@@ -272,22 +274,18 @@ def _load_teacher(
     default_flow_correction: FlowCorrection,
 ) -> MicroFlowNeXt:
     weights, metadata = load_weights(path)
-    found = infer_architecture(weights)
+    architecture = infer_architecture(weights)
     teacher = get_microflownext(
-        found.num_classes,
+        architecture.num_classes,
         model_size,
         input_size,
         flow_correction or metadata.get("flow_correction", default_flow_correction),  # type: ignore[arg-type]
-        use_stn=found.use_stn,
-        channel_attention=found.channel_attention,
-        head_attention=found.head_attention,
+        use_stn=architecture.use_stn,
+        channel_attention=architecture.channel_attention,
+        head_attention=architecture.head_attention,
     )
     load_reference_state(teacher, weights)
     return teacher
-
-
-def _width(model: MicroFlowNeXt, stage: int) -> int:
-    return model.dims[stage]
 
 
 def _check_alignment(stages: Stages, weight: float) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ The parameter names are those of the first public DAD-Net, so that its checkpoin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -22,6 +23,7 @@ from dadnet.models.blocks import (
     build_downsample_layers,
     build_localization,
     correct_flow,
+    initialise,
 )
 from dadnet.models.operations import affine_points
 from dadnet.models.precision import in_full
@@ -43,32 +45,62 @@ MODEL_SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 
 
 class ModelOutput(NamedTuple):
-    """What MicroFlowNeXt gives for a batch of clips."""
+    """Output of MicroFlowNeXt for a batch of clips."""
 
     logits: Tensor  # (B, K)
     features: tuple[Tensor, ...]  # the four stage maps, (B, C_i, H_i, W_i)
-    pooled: Tensor  # (B, D), what the final LayerNorm gives
+    pooled: Tensor  # (B, D), output of the final LayerNorm
     theta: Tensor | None  # (B, 2, 3) affine matrices; None without the spatial transformer
 
 
 class MicroFlowNeXt(nn.Module):
-    """Motion-sensitive backbone for flows; see `get_microflownext` for the arguments."""
+    """Motion-sensitive backbone for flows; on the CPU in float32, in training mode.
+
+    Args:
+        num_classes: Number of classes K.
+        model_size: A key of `MODEL_SIZES`: ultralight, nano, micro, tiny, small, base.
+        input_size: Side S of the square flows, at least 32, pixels.
+        flow_correction: How vectors turn with the spatial transformer, see `blocks.correct_flow`.
+        head: `tokens`: attention over the positions of the clip's last stage, mean, LayerNorm,
+            linear. `pooled`: mean, LayerNorm, the reference's attention at batch size one, linear.
+            `linear`: mean, LayerNorm, linear.
+        use_stn: False leaves the spatial transformer out.
+        channel_attention: False leaves the peak-enhanced channel attention out.
+        head_attention: False is the same as `head="linear"`.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
+        generator: Source of the initial weights (a CPU generator); None takes torch's global one.
+
+    Raises:
+        DadnetError: If an argument is out of its range.
+
+    Reference: Zhang and Ben, DAD-Net: A Distribution-Aligned Dual-Stream Framework for Cross-Domain
+        Micro-Expression Recognition, 2025.
+    """
 
     def __init__(
         self,
         num_classes: int,
-        model_size: str,
+        model_size: str = "micro",
         input_size: int = 224,
         flow_correction: FlowCorrection = "inverse",
         head: Head = "tokens",
         *,
         use_stn: bool = True,
         channel_attention: bool = True,
+        head_attention: bool = True,
         drop_path_rate: float = 0.1,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_arguments(num_classes, model_size, input_size, flow_correction, head, drop_path_rate)
+        _check_arguments(
+            num_classes,
+            input_size,
+            drop_path_rate,
+            model_size=(model_size, MODEL_SIZES),
+            flow_correction=(flow_correction, get_args(FlowCorrection)),
+            head=(head, get_args(Head)),
+        )
+        head = head if head_attention else "linear"
         depths, dims = MODEL_SIZES[model_size]
         self.num_classes = num_classes
         self.model_size = model_size
@@ -96,7 +128,12 @@ class MicroFlowNeXt(nn.Module):
         if head != "linear":
             self.attention = HeadAttention(dims[-1])
         self.head = nn.Linear(dims[-1], num_classes)
-        self._initialise(generator)
+        initialise(self, generator)
+        if use_stn:  # starts at the identity
+            affine = self.fc_loc[2]
+            nn.init.zeros_(affine.weight)  # type: ignore[arg-type]
+            with torch.no_grad():
+                affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))  # type: ignore[operator]
 
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, *, keep: Tensor | None = None
@@ -162,23 +199,27 @@ class MicroFlowNeXt(nn.Module):
                 f"expected flows of shape (B, 2, {size}, {size}), got {tuple(x.shape)}"
             )
         x, theta = self.align_flow(x)
-        keeps = self._keep_of_blocks(keep, x)
-        features = []
-        for _, downsample, stage in zip(
-            range(num_stages), self.downsample_layers, self.stages, strict=False
-        ):
+        keeps = self.keep_of_blocks(keep, x)
+        features: list[Tensor] = []
+        stages = zip(self.downsample_layers, self.stages, strict=True)
+        for downsample, stage in islice(stages, num_stages):
             x = downsample(x)
             for block in stage:  # type: ignore[attr-defined]
                 x = block(x, next(keeps))
             features.append(x)
         return tuple(features), theta
 
-    def _keep_of_blocks(self, keep: Tensor | None, x: Tensor) -> Iterator[Tensor | None]:
+    def keep_of_blocks(self, keep: Tensor | None, like: Tensor) -> Iterator[Tensor | None]:
+        """Factors of each block in turn, (B,) or (K, B); None where a block keeps all at 1.
+
+        Args:
+            keep: See `draw_keep`, shape (J, B), or (K, J, B) of a stack; None is 1 everywhere.
+            like: Tensor whose dtype and device the factors get.
+        """
         if keep is None:
             return iter([None] * len(self.drop_rates))
-        keep = keep.to(device=x.device, dtype=x.dtype)
-        pairs = zip(keep, self.drop_rates, strict=True)
-        return iter([factor if rate > 0 else None for factor, rate in pairs])
+        pairs = zip(keep.to(like).unbind(-2), self.drop_rates, strict=True)
+        return iter([factors if rate > 0 else None for factors, rate in pairs])
 
     def align_flow(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Resample the flow by the spatial transformer and correct its vectors.
@@ -214,7 +255,7 @@ class MicroFlowNeXt(nn.Module):
         pooled = self.norm(tokens.mean(1))
         if self.head_kind == "linear":
             return self.head(pooled), pooled
-        # A clip alone, as one token: the softmax is 1, as in the reference at batch size one.
+        # One token per clip: the softmax is 1, as in the reference at batch size one.
         return self.head(self.attention(pooled[:, None])[:, 0]), pooled
 
     def describe(self) -> dict[str, str]:
@@ -229,70 +270,8 @@ class MicroFlowNeXt(nn.Module):
             "channel_attention": str(self.channel_attention).lower(),
         }
 
-    def _initialise(self, generator: torch.Generator | None) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                # As ConvNeXt does. The reference's Kaiming fan-out starts with logits of standard
-                # deviation 10 (here 0.3) and learnt a toy task in none of our trials.
-                nn.init.trunc_normal_(module.weight, std=0.02, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        if self.use_stn:
-            last = self.fc_loc[2]
-            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-            with torch.no_grad():  # starts at the identity
-                last.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))  # type: ignore[operator]
 
-
-def get_microflownext(
-    num_classes: int,
-    model_size: str = "micro",
-    input_size: int = 224,
-    flow_correction: FlowCorrection = "inverse",
-    head: Head = "tokens",
-    *,
-    use_stn: bool = True,
-    channel_attention: bool = True,
-    head_attention: bool = True,
-    drop_path_rate: float = 0.1,
-    generator: torch.Generator | None = None,
-) -> MicroFlowNeXt:
-    """Build a MicroFlowNeXt.
-
-    Args:
-        num_classes: Number of classes K.
-        model_size: A key of `MODEL_SIZES`: ultralight, nano, micro, tiny, small, base.
-        input_size: Side S of the square flows, at least 32, pixels.
-        flow_correction: How vectors turn with the spatial transformer, see `blocks.correct_flow`.
-        head: `tokens`: attention over the positions of the clip's last stage, mean, LayerNorm,
-            linear. `pooled`: mean, LayerNorm, the reference's attention at batch size one, linear.
-            `linear`: mean, LayerNorm, linear.
-        use_stn: False leaves the spatial transformer out.
-        channel_attention: False leaves the peak-enhanced channel attention out.
-        head_attention: False is the same as `head="linear"`.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
-        generator: Source of the initial weights (a CPU generator); None takes torch's global one.
-
-    Returns:
-        The model on the CPU in float32, in training mode.
-
-    Raises:
-        DadnetError: If an argument is out of its range.
-
-    Reference: Zhang and Ben, DAD-Net: A Distribution-Aligned Dual-Stream Framework for Cross-Domain
-        Micro-Expression Recognition, 2025.
-    """
-    return MicroFlowNeXt(
-        num_classes,
-        model_size,
-        input_size,
-        flow_correction,
-        head if head_attention else "linear",
-        use_stn=use_stn,
-        channel_attention=channel_attention,
-        drop_path_rate=drop_path_rate,
-        generator=generator,
-    )
+get_microflownext = MicroFlowNeXt  # the public name
 
 
 def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
@@ -301,20 +280,11 @@ def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
 
 
 def _check_arguments(
-    num_classes: int,
-    model_size: str,
-    input_size: int,
-    flow_correction: str,
-    head: str,
-    drop_path_rate: float,
+    num_classes: int, input_size: int, drop_path_rate: float, **choices: tuple[str, Iterable[str]]
 ) -> None:
-    for name, value, choices in (
-        ("model_size", model_size, tuple(MODEL_SIZES)),
-        ("flow_correction", flow_correction, get_args(FlowCorrection)),
-        ("head", head, get_args(Head)),
-    ):
-        if value not in choices:
-            raise DadnetError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise DadnetError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
     if num_classes < 2:
         raise DadnetError(f"expected num_classes of at least 2, got {num_classes}")
     if input_size < MIN_INPUT_SIZE:

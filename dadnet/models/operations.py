@@ -1,7 +1,7 @@
-"""Operations whose gradients are written out here, since torch's own are slow on a CPU.
+"""Operations with gradients of our own, since those of torch are slow on a CPU.
 
-All are the plain mathematics (the tests compare them with it, gradients included), for float32 and
-float64, on every device; they can be differentiated once.
+Values and gradients are the plain mathematics, and tests compare them with it, for float32 and
+float64, on every device. The operations can be differentiated once.
 Axes: B clips, C channels, O channels out, H and W rows and columns. Maps are fastest channels-last.
 """
 
@@ -37,14 +37,14 @@ class _GradientMagnitude(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         gx, gy, magnitude = ctx.saved_tensors
-        share = grad / magnitude
-        along_x, along_y = share * gx, share.mul_(gy)
-        found = torch.zeros_like(gx)
-        found[:, :, :, 1:] += along_x[:, :, :, :-1]
-        found[:, :, :, :-1] -= along_x[:, :, :, 1:]
-        found[:, :, 1:] += along_y[:, :, :-1]
-        found[:, :, :-1] -= along_y[:, :, 1:]
-        return found
+        scaled = grad / magnitude
+        along_x, along_y = scaled * gx, scaled.mul_(gy)
+        result = torch.zeros_like(gx)
+        result[:, :, :, 1:] += along_x[:, :, :, :-1]
+        result[:, :, :, :-1] -= along_x[:, :, :, 1:]
+        result[:, :, 1:] += along_y[:, :, :-1]
+        result[:, :, :-1] -= along_y[:, :, 1:]
+        return result
 
 
 def gradient_magnitude(x: Tensor) -> Tensor:
@@ -61,9 +61,9 @@ def gradient_magnitude(x: Tensor) -> Tensor:
 
 
 def affine_points(theta: Tensor, height: int, width: int) -> Tensor:
-    """Where an affine map takes the pixels of a map; `F.affine_grid` with align_corners.
+    """Points to which an affine map moves the pixels; `F.affine_grid` with align_corners.
 
-    A sum of a row's and a column's share instead of a product with every pixel.
+    Computed as a sum of one term per row and one per column, without a product at every pixel.
 
     Args:
         theta: Matrices, shape (B, 2, 3); coordinates from -1 to 1, x first.
@@ -132,7 +132,7 @@ def depthwise_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _tiny_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """As products of positions, where oneDNN's gradient takes longer than the rest of a block."""
+    """By products of positions; oneDNN's gradient takes longer than the rest of the block here."""
     height, width = x.shape[2:]
     margin = max(height, width)
     taps = F.pad(weight[:, 0], [margin] * 4)  # (C, rows + 2 margin, columns + 2 margin)

@@ -4,7 +4,7 @@ Weights, optimiser, loss and every score are float32 in all three. `tf32` rounds
 products and convolutions to 10 bits on the GPU's matrix units. `bf16` runs the products and
 convolutions of the streams in bfloat16; the spatial transformer, BatchNorm, the sliced distance
 and the cross-entropy stay in float32 (with them in bfloat16 too the gradient's direction is lost:
-cosine 0.65 with the exact one, instead of 0.98).
+cosine 0.65 with the exact gradient, instead of 0.98).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
-    """Raise where the device cannot multiply so.
+    """Raise if the device does not support the precision.
 
     Raises:
         DadnetError: for `tf32` on anything but a GPU.
@@ -36,9 +36,9 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
 @contextmanager
 def matrix_units(precision: Precision) -> Iterator[None]:
-    """Products and convolutions of a GPU in TF32 or, otherwise, in full float32; then as before.
+    """Products and convolutions of a GPU in TF32 or, otherwise, in full float32, for a while.
 
-    torch's own default is full float32 for products but TF32 for convolutions.
+    torch's default is full float32 for products but TF32 for convolutions.
     """
     kinds = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
     before = [kind.fp32_precision for kind in kinds]
@@ -62,12 +62,12 @@ def full(x: Tensor) -> Tensor:
 
 
 def in_full(device: torch.device) -> AbstractContextManager[None]:
-    """A part of a forward pass that `half_products` leaves in float32."""
+    """A part of a forward pass that stays in float32 inside `half_products`."""
     return torch.autocast(device.type, enabled=False)
 
 
 def as_products(*operands: Tensor) -> tuple[Tensor, ...]:
-    """Operands as torch's own products take them here, for autograd functions of our own."""
+    """Operands in the dtype of torch's autocast, for autograd functions of our own."""
     kind = operands[0].device.type
     if not torch.is_autocast_enabled(kind):
         return operands

@@ -1,75 +1,21 @@
-"""Weights in and out: safetensors files, their digest, and both public checkpoint layouts.
+"""Weight files and the digest of weights.
 
 Nothing here can run code from a file: only safetensors are read.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from dadnet.base.digests import parts_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location, replace_file, stored
-
-Branch = Literal["student", "teacher"]
-
-_WRAPPER = re.compile(r"^(module|model|backbone)\.")
-_BRANCHES: dict[str, Branch] = {
-    "micro_branch": "student",
-    "macro_branch": "teacher",
-    "student": "student",
-    "teacher": "teacher",
-}
-_BRANCH = re.compile(rf"^({'|'.join(_BRANCHES)})\.")
-# Names of the second public layout, as ours (those of the first).
-_RENAMED = (
-    (re.compile(r"^(downsample_layers\.\d+\.\d+)\.mlp\."), r"\1.fc."),
-    (re.compile(r"^attention\.enhance\."), "attention.micro_enhance."),
-    (re.compile(r"^(adapters\.\d+)\.adapter_conv\."), r"\1.conv."),
-)
-_CONSTANT = re.compile(r"^stages\.\d+\.\d+\.(sobel|central)_[xy]$")
-_SHOWN = 4  # names listed in a one-line message
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of the weights of a checkpoint.
-
-    Attributes:
-        loaded: Names in the model that were filled.
-        skipped: Names in the checkpoint that were not taken, each with the reason.
-        missing: Names in the model that the checkpoint did not fill.
-    """
-
-    loaded: tuple[str, ...]
-    skipped: Mapping[str, str]
-    missing: tuple[str, ...]
-
-    def __str__(self) -> str:
-        lines = [
-            f"{len(self.loaded)} weights loaded, {len(self.skipped)} of the checkpoint skipped, "
-            f"{len(self.missing)} of the model missing"
-        ]
-        lines += [f"  skipped {name}: {reason}" for name, reason in self.skipped.items()]
-        lines += [f"  missing {name}" for name in self.missing]
-        return "\n".join(lines)
-
-
-class Architecture(NamedTuple):
-    """What the names and shapes of a lone MicroFlowNeXt's weights tell."""
-
-    num_classes: int
-    use_stn: bool
-    channel_attention: bool
-    head_attention: bool
 
 
 class LoadedWeights(NamedTuple):
@@ -77,97 +23,6 @@ class LoadedWeights(NamedTuple):
 
     weights: dict[str, Tensor]
     metadata: dict[str, str]
-
-
-def load_reference_state(
-    model: nn.Module,
-    state_dict: Mapping[str, Tensor],
-    *,
-    allow_missing: bool = False,
-    branch: Branch | None = None,
-) -> LoadReport:
-    """Fill a model from a state dict of ours or of either public DAD-Net layout.
-
-    Prefixes (module, model, backbone, micro_branch, macro_branch) and renamed parts are
-    translated; the central-difference constants are checked and left out.
-
-    Args:
-        model: A MicroFlowNeXt or a DADNet; filled in place, keeping its dtype and device.
-        state_dict: Names and tensors.
-        allow_missing: Leave what the checkpoint lacks, or holds in another shape, as it is.
-        branch: Which stream of a two-stream checkpoint fills a lone MicroFlowNeXt.
-
-    Returns:
-        `LoadReport`; print it.
-
-    Raises:
-        DadnetError: If weights are missing without `allow_missing`, two names mean one weight, a
-            constant differs from ours, or a choice of `branch` is needed; the model is then as it
-            was.
-    """
-    target = model.state_dict()
-    two_streams = any(name.startswith("teacher.") for name in target)
-    if not two_streams:
-        branch = _only_branch(state_dict, branch)
-    chosen: dict[str, tuple[str, Tensor]] = {}
-    skipped: dict[str, str] = {}
-    for source, value in state_dict.items():
-        stream, name = _translate(source)
-        if two_streams and stream is not None:
-            name = f"{stream}.{name}"
-        reason = _reason_to_skip(name, value, target, two_streams, stream, branch)
-        if reason is not None:
-            skipped[source] = reason
-        elif name in chosen:
-            raise DadnetError(f"expected one tensor for {name}, got {chosen[name][0]} and {source}")
-        else:
-            chosen[name] = (source, value)
-    report = LoadReport(
-        loaded=tuple(name for name in target if name in chosen),
-        skipped=skipped,
-        missing=tuple(name for name in target if name not in chosen),
-    )
-    if report.missing and not allow_missing:
-        raise DadnetError(_missing_message(report, len(target)))
-    model.load_state_dict({name: value for name, (_, value) in chosen.items()}, strict=False)
-    return report
-
-
-def infer_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
-    """Read a lone stream's switches off its weights (its size is not inferred).
-
-    Args:
-        state_dict: Of ours or of either public layout, one stream only.
-
-    Returns:
-        `Architecture`.
-
-    Raises:
-        DadnetError: If there is no `head.weight`.
-    """
-    shapes = {_translate(source)[1]: value.shape for source, value in state_dict.items()}
-    if "head.weight" not in shapes:
-        raise DadnetError(
-            "expected weights of a MicroFlowNeXt, got none named head.weight among "
-            f"{_short(sorted(shapes))}"
-        )
-    return Architecture(
-        num_classes=shapes["head.weight"][0],
-        use_stn="fc_loc.0.weight" in shapes,
-        channel_attention="downsample_layers.1.1.fc.0.weight" in shapes,
-        head_attention="attention.norm.weight" in shapes,
-    )
-
-
-def stream_of(state_dict: Mapping[str, Tensor], branch: Branch | None = None) -> dict[str, Tensor]:
-    """One stream of a checkpoint under our names; see `load_reference_state`.
-
-    Raises:
-        DadnetError: If a choice of `branch` is needed, or there is no such stream.
-    """
-    branch = _only_branch(state_dict, branch)
-    named = {_translate(source): value for source, value in state_dict.items()}
-    return {name: value for (stream, name), value in named.items() if stream == branch}
 
 
 def load_weights(path: str | Location) -> LoadedWeights:
@@ -223,7 +78,7 @@ def save_weights(
         described = describe()
         model = model.state_dict()
     if clash := sorted(set(described) & set(metadata)):
-        raise DadnetError(f"expected metadata without what the model says itself, got {clash}")
+        raise DadnetError(f"expected metadata without the keys of describe(), got {clash}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
     content = safetensors.torch.save(tensors, {**described, **metadata})
     replace_file(path, content)
@@ -238,83 +93,10 @@ def weights_digest(state_dict: Mapping[str, Tensor]) -> str:
     Returns:
         16 hexadecimal digits: SHA-256 over the sorted names with dtype, shape and bytes.
     """
-    digest = hashlib.sha256()
-    for name in sorted(state_dict):
-        value = state_dict[name].detach().cpu().contiguous()
-        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return parts_digest(part for name in sorted(state_dict) for part in _parts(name, state_dict))
 
 
-def _translate(source: str) -> tuple[Branch | None, str]:
-    """The stream a foreign name belongs to, if it says so, and our name within that stream."""
-    name = source
-    stream: Branch | None = None
-    while True:
-        if match := _WRAPPER.match(name):
-            name = name[match.end() :]
-        elif stream is None and (match := _BRANCH.match(name)):
-            stream = _BRANCHES[match[1]]
-            name = name[match.end() :]
-        else:
-            break
-    for pattern, ours in _RENAMED:
-        name = pattern.sub(ours, name)
-    return stream, name
-
-
-def _only_branch(state_dict: Mapping[str, Tensor], branch: Branch | None) -> Branch | None:
-    """The stream that fills a lone network; None where the checkpoint has no streams."""
-    present = {stream for stream, _ in map(_translate, state_dict)} - {None}
-    if branch is not None:
-        if branch not in present:
-            found = ", ".join(sorted(filter(None, present))) or "no streams"
-            raise DadnetError(f"expected weights of the {branch}, the checkpoint has {found}")
-        return branch
-    if len(present) > 1:
-        raise DadnetError(
-            "expected branch='student' or branch='teacher', since the checkpoint has two streams; "
-            "got None"
-        )
-    return next(iter(present), None)
-
-
-def _reason_to_skip(
-    name: str,
-    value: Tensor,
-    target: Mapping[str, Tensor],
-    two_streams: bool,
-    stream: Branch | None,
-    branch: Branch | None,
-) -> str | None:
-    if not two_streams and stream != branch:
-        return f"of the {stream}" if stream else f"outside the {branch}"
-    bare = name.removeprefix("student.").removeprefix("teacher.")
-    if _CONSTANT.match(bare):
-        if value.flatten().tolist() != [-1.0, 0.0, 1.0]:
-            raise DadnetError(
-                f"expected the central difference (-1, 0, 1) in {name}, "
-                f"got {value.flatten().tolist()}"
-            )
-        return "the constant (-1, 0, 1), which is built in"
-    if two_streams and stream is None and not name.startswith("adapters."):
-        return "no stream (micro_branch or macro_branch) in its name"
-    if name not in target:
-        return "the model has no such weight"
-    if value.shape != target[name].shape:
-        return f"shape {tuple(value.shape)}, expected {tuple(target[name].shape)}"
-    return None
-
-
-def _missing_message(report: LoadReport, total: int) -> str:
-    told = {n: r for n, r in report.skipped.items() if not r.startswith("the constant")}
-    because = f"; skipped: {_short([f'{n} ({r})' for n, r in told.items()])}" if told else ""
-    return (
-        f"expected all {total} weights, {len(report.missing)} are missing: "
-        f"{_short(report.missing)}{because}; allow_missing=True loads the rest"
-    )
-
-
-def _short(names: tuple[str, ...] | list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _parts(name: str, state_dict: Mapping[str, Tensor]) -> tuple[bytes, bytes]:
+    value = state_dict[name].detach().cpu().contiguous()
+    head = f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode()
+    return head, value.reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,21 +18,11 @@ from dadnet.base.errors import DadnetError
 
 
 class WarpParameters(NamedTuple):
-    """What is done to each clip of a batch."""
+    """The transformation of each clip of a batch."""
 
     angle: Tensor  # degrees, clockwise, shape (B,), float64
     scale: Tensor  # zoom about the centre, shape (B,), float64
     flip: Tensor  # mirrored left to right (before the turn), shape (B,), bool
-
-
-class AugmentationArguments(TypedDict, total=False):
-    """The keyword arguments of `OpticalFlowAugmentation`."""
-
-    hflip: float
-    rotation: float
-    scale: tuple[float, float]
-    probability: float
-    each_by_coin: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +76,7 @@ class OpticalFlowAugmentation:
         return self.rotation == 0 and self.scale == (1.0, 1.0)
 
     def apply(self, flow: Tensor, parameters: WarpParameters) -> Tensor:
-        """Do what was drawn.
+        """Apply drawn parameters.
 
         Args:
             flow: Flows in pixels, shape (B, 2, H, W).
@@ -122,18 +112,16 @@ class OpticalFlowAugmentation:
         )
 
 
-POLICIES: Mapping[str, AugmentationArguments] = {
-    "none": {"hflip": 0.0, "rotation": 0.0, "scale": (1.0, 1.0)},
-    "hflip": {"hflip": 0.5, "rotation": 0.0, "scale": (1.0, 1.0)},
-    # The first public recipe; its code turns and zooms by a coin each.
-    "reference-v1": {"hflip": 0.5, "rotation": 10.0, "scale": (0.9, 1.1), "each_by_coin": True},
-    "standard": {
-        "hflip": 0.0,
-        "rotation": 5.0,
-        "scale": (0.95, 1.05),
-        "probability": 0.5,
-        "each_by_coin": True,
-    },
+POLICIES: Mapping[str, OpticalFlowAugmentation] = {
+    "none": OpticalFlowAugmentation(hflip=0.0, rotation=0.0, scale=(1.0, 1.0)),
+    "hflip": OpticalFlowAugmentation(hflip=0.5, rotation=0.0, scale=(1.0, 1.0)),
+    # The first public recipe; its code turns and zooms by a coin flip each.
+    "reference-v1": OpticalFlowAugmentation(
+        hflip=0.5, rotation=10.0, scale=(0.9, 1.1), each_by_coin=True
+    ),
+    "standard": OpticalFlowAugmentation(
+        hflip=0.0, rotation=5.0, scale=(0.95, 1.05), probability=0.5, each_by_coin=True
+    ),
 }
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dadnet.models.baselines import BaselineNetwork
 
 
+@torch.random.fork_rng(devices=[])  # torch's own initialisation uses the global generator
 def build_model(
     config: ExperimentConfig, num_classes: int, teacher: Teacher | None, draws: torch.Generator
 ) -> MicroFlowNeXt | DADNet | BaselineNetwork:
@@ -30,13 +31,6 @@ def build_model(
     Raises:
         DadnetError: if the experiment needs a teacher and there is none, or it does not fit.
     """
-    with torch.random.fork_rng(devices=[]):  # torch's own initialisation uses the global one
-        return _build(config, num_classes, teacher, draws)
-
-
-def _build(
-    config: ExperimentConfig, num_classes: int, teacher: Teacher | None, draws: torch.Generator
-) -> MicroFlowNeXt | DADNet | BaselineNetwork:
     student = build_network(config.model, num_classes, draws)
     if config.model.model_type != "dad_net":
         return student

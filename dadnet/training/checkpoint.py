@@ -1,4 +1,4 @@
-"""A fold's state in a file, so that an interrupted training goes on with the same numbers."""
+"""The state of a fold in a file; an interrupted training continues with the same numbers."""
 
 import io
 import pickle
@@ -21,11 +21,11 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """The place of one fold's state.
+    """The file of the state of one fold.
 
     Attributes:
         path: the file or object; it appears whole or not at all.
-        experiment: digest of the experiment; a state of another one is refused.
+        experiment: digest of the experiment; a state of another one is not used.
         fold: the fold's name.
     """
 
@@ -43,8 +43,8 @@ class CheckpointFile:
     def load(self) -> dict[str, Any] | None:
         """The newest state, or None if there is none.
 
-        A damaged file, or one of another experiment or fold, is set aside with a warning, and the
-        fold starts anew. Nothing in a file can run code.
+        A damaged file, or one of another experiment or fold, is renamed with a warning, and the
+        fold starts again from the beginning. Nothing in a file can run code.
         """
         try:
             content = io.BytesIO(self.path.read_bytes())
@@ -66,13 +66,13 @@ class CheckpointFile:
         return state
 
     def remove(self) -> None:
-        """Forget the state; the fold's record has taken its place."""
+        """Delete the state, once the record of the fold is written."""
         self.path.unlink(missing_ok=True)
 
-    def _set_aside(self, why: str) -> None:
+    def _set_aside(self, reason: str) -> None:
         name = f"{self.path.name}.damaged"
         stored(self.path).set_aside(self.path.with_name(name))
         warnings.warn(
-            f"checkpoint of {self.fold} set aside as {name} ({why}); the fold starts anew",
+            f"checkpoint of {self.fold} set aside as {name} ({reason}); the fold starts anew",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Members in training as one program: their epochs run in lockstep, one optimiser step for all."""
+"""Folds in training as one program: their epochs run in lockstep, one optimiser step for all."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,81 +14,82 @@ from dadnet.flow.normalisation import normalise
 from dadnet.inference.score import EVAL_BATCH, Probabilities
 from dadnet.labels.targets import to_probabilities
 from dadnet.models import LossParts
-from dadnet.models.alignment import Form
+from dadnet.models.gswd import Form
+from dadnet.models.loss import fold_losses
 from dadnet.models.precision import half_products, matrix_units
-from dadnet.training.one_fold import Batch, Member, by_curve
+from dadnet.training.one_fold import Batch, OneFold, by_curve
 from dadnet.training.stack.adamw import StackedAdamW
 from dadnet.training.stack.aligned import pick
-from dadnet.training.stack.loss import stacked_loss
 from dadnet.training.stack.network import StackedDADNet
 
 
-class MemberStack:
-    """Several members whose steps are made together.
+class FoldStack:
+    """Several folds whose steps are made together.
 
-    What a member draws, and in which order it sees its clips, is its own; only the arithmetic is
-    shared. It equals the lone member's up to the order of summation.
+    The draws of a fold and the order of its clips are those of a single training; only the
+    arithmetic is shared. Results equal those of a single training up to the order of summation.
 
     Args:
-        members: members in training; their networks and optimisers are read here and brought up to
-            date after every epoch. Their experiments have one architecture and alignment, with its
-            number of projections and form; all else may differ.
+        folds: folds in training; their networks and optimisers are read here and updated after
+            every epoch. Their experiments have one architecture and one alignment, with its number
+            of projections and its form; everything else may differ.
 
     Raises:
-        DadnetError: if they have not.
+        DadnetError: if the folds differ in one of these.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = list(members)
-        for member in members:
-            member.model.train()
-        self.stack = self._put_together()
-        self.alignment, self.form = _common_alignment(members)
-        losses = [member.config.loss for member in members]
-        device = members[0].device
-        self.alignment_weight = torch.tensor([own.alignment_weight for own in losses]).to(device)
-        self.label_smoothing = torch.tensor([own.label_smoothing for own in losses]).to(device)
+    def __init__(self, folds: Sequence[OneFold]) -> None:
+        self.folds = list(folds)
+        for fold in folds:
+            fold.model.train()
+        self.stack = self._stack_networks()
+        self.alignment, self.form = _common_alignment(folds)
+        losses, device = [fold.config.loss for fold in folds], folds[0].device
+        self.alignment_weight, self.label_smoothing = (
+            torch.tensor([getattr(loss, name) for loss in losses]).to(device)
+            for name in ("alignment_weight", "label_smoothing")
+        )
         self.optimiser = StackedAdamW(
             self.stack.parameters,
-            [member.config.optim.lr for member in members],
-            [member.config.optim.weight_decay for member in members],
+            [fold.config.optim.lr for fold in folds],
+            [fold.config.optim.weight_decay for fold in folds],
             layouts=self.stack.layouts,
         )
-        for k, member in enumerate(members):
-            self.optimiser.load_member_state(k, member.optimiser.state_dict())
+        for k, fold in enumerate(folds):
+            self.optimiser.load_fold_state(k, fold.optimiser.state_dict())
 
-    def _put_together(self) -> Any:
-        """The members' networks as one; a kind of members has its own kind of stack."""
-        return StackedDADNet.of([member.model for member in self.members])  # type: ignore[misc]
+    def _stack_networks(self) -> Any:
+        """The networks of all folds as one; subclasses stack other networks."""
+        return StackedDADNet([fold.model for fold in self.folds])  # type: ignore[misc]
 
     def train_epoch(self) -> None:
-        """One pass of every member over its own fit clips."""
+        """One pass of every fold over its own fit clips."""
         self.stack.train()
-        self.optimiser.lr[:] = [member.rate for member in self.members]
-        batches = [member.batches() for member in self.members]
+        self.optimiser.lr[:] = [fold.rate for fold in self.folds]
+        batches = [fold.batches() for fold in self.folds]
         sums: dict[str, Tensor] = {}
         for i in range(max(map(len, batches))):
             # Folds differ in size, so some have a batch fewer in an epoch.
-            chosen = [k for k, mine in enumerate(batches) if i < len(mine)]
+            chosen = [k for k, of_fold in enumerate(batches) if i < len(of_fold)]
             rows = [batches[k][i] for k in chosen]
             for name, value in by_curve(self.training_step(chosen, rows)).items():
                 total = sums.setdefault(name, value.new_zeros(len(self)))
                 total[chosen] += value * value.new_tensor([len(r) for r in rows])
         losses = {name: total.tolist() for name, total in sums.items()}
-        for k, member in enumerate(self.members):
-            size = len(member.view.fit)
-            member.end_epoch({name: values[k] / size for name, values in losses.items()})
-            self._hand_back(k, member)
+        for k, fold in enumerate(self.folds):
+            size = len(fold.view.fit)
+            fold.end_epoch({name: values[k] / size for name, values in losses.items()})
+            self._update_fold(k, fold)
 
     def training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
-        """One optimiser step of some members, each on its own rows."""
-        with matrix_units(self.members[0].config.optim.precision):
+        """One optimiser step of some folds, each on its own rows."""
+        with matrix_units(self.folds[0].config.optim.precision):
             return self._training_step(chosen, rows)
 
     def _training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
-        members = [self.members[k] for k in chosen]
+        folds = [self.folds[k] for k in chosen]
         sizes = [len(r) for r in rows]
-        batches = [m.batch(r) for m, r in zip(members, rows, strict=True)]
+        batches = [m.batch(r) for m, r in zip(folds, rows, strict=True)]
         flow = pad_sequence([batch.flows for batch in batches], batch_first=True)
         labels = pad_sequence([batch.labels for batch in batches], batch_first=True)
         valid: Tensor | None = None
@@ -97,19 +98,19 @@ class MemberStack:
             valid = torch.arange(flow.shape[1], device=flow.device) < counts
         some = None if len(chosen) == len(self) else torch.tensor(chosen, device=flow.device)
         keep: Tensor | None = None
-        if members[0].config.model.drop_path > 0:
-            keep = self.stack.draw_keep(sizes, [m.drop_path_draws() for m in members])
-        with half_products(members[0].config.optim.precision, flow.device):
+        if folds[0].config.model.drop_path > 0:
+            keep = self.stack.draw_keep(sizes, [m.drop_path_draws() for m in folds])
+        with half_products(folds[0].config.optim.precision, flow.device):
             output = self.stack(
-                flow, keep, valid=valid, members=some, teacher_maps=_padded_maps(members, batches)
+                flow, keep, valid=valid, folds=some, teacher_maps=_padded_maps(folds, batches)
             )
         shapes = {stage: f.shape[2:] for stage, f in output.student_features.items()}
-        loss = stacked_loss(
+        loss = fold_losses(
             output,
             labels,
             pick(self.alignment_weight, some),
             label_smoothing=pick(self.label_smoothing, some),
-            directions=_directions(members, shapes),
+            directions=_directions(folds, shapes),
             form=self.form,
             alignment=self.alignment,
             valid=valid,
@@ -117,86 +118,86 @@ class MemberStack:
         self.stack.zero_grad()
         loss.total.sum().backward()  # type: ignore[no-untyped-call]
         self.optimiser.step(chosen)
-        for member in members:
-            member.step += 1
+        for fold in folds:
+            fold.step += 1
         return loss
 
     @torch.no_grad()
     def val_probabilities(self) -> list[Probabilities]:
-        """Probabilities of every member's val clips, of all members together."""
+        """Probabilities of the val clips of every fold, computed together."""
         self.stack.eval()
-        if not any(len(member.view.val) for member in self.members):
-            return [member.val_probabilities() for member in self.members]
-        rows = pad_sequence([member.view.val for member in self.members], batch_first=True)
+        if not any(len(fold.view.val) for fold in self.folds):
+            return [fold.val_probabilities() for fold in self.folds]
+        rows = pad_sequence([fold.view.val for fold in self.folds], batch_first=True)
         parts = [
             self.stack.classify(
                 torch.stack(
                     [
                         normalise(m.view.flows[r].float(), m.statistics)
-                        for m, r in zip(self.members, part, strict=True)
+                        for m, r in zip(self.folds, part, strict=True)
                     ]
                 )
             )
             for part in torch.split(rows, max(1, EVAL_BATCH // len(self)), dim=1)
         ]
-        logits, task = torch.cat(parts, dim=1).double(), self.members[0].view.task
-        found = to_probabilities(logits, task).cpu().numpy()
-        return [f[: len(m.view.val)] for f, m in zip(found, self.members, strict=True)]
+        logits, task = torch.cat(parts, dim=1).double(), self.folds[0].view.task
+        probabilities = to_probabilities(logits, task).cpu().numpy()
+        return [p[: len(m.view.val)] for p, m in zip(probabilities, self.folds, strict=True)]
 
-    def _hand_back(self, k: int, member: Member) -> None:
-        """Bring a member's own network and optimiser up to date."""
-        member.load_weights(self.stack.member_state(k))
-        member.optimiser.load_state_dict(self.optimiser.member_state(k))
+    def _update_fold(self, k: int, fold: OneFold) -> None:
+        """Copy the state of fold k into its own network and optimiser."""
+        fold.load_weights(self.stack.fold_state(k))
+        fold.optimiser.load_state_dict(self.optimiser.fold_state(k))
 
     def __len__(self) -> int:
-        return len(self.members)
+        return len(self.folds)
 
 
-def _common_alignment(members: Sequence[Member]) -> tuple[str, Form]:
-    """What is aligned and in which form; they and the projections shape a stack's arrays."""
-    losses = [member.config.loss for member in members if member.config.aligned]
-    found = {
+def _common_alignment(folds: Sequence[OneFold]) -> tuple[str, Form]:
+    """The alignment and its form; with the number of projections they shape a stack's arrays."""
+    losses = [fold.config.loss for fold in folds if fold.config.aligned]
+    kinds = {
         (loss.alignment, loss.num_projections, loss.gswd_form)
         if loss.alignment in SLICED
         else (loss.alignment, 0, "tokens")
         for loss in losses
     }
-    if len(found) > 1:
+    if len(kinds) > 1:
         raise DadnetError(
-            "expected members of one alignment, num_projections and gswd_form in a stack, got "
-            + ", ".join(f"{name} {number} {form}" for name, number, form in sorted(found))
+            "expected folds of one alignment, num_projections and gswd_form in a stack, got "
+            + ", ".join(f"{name} {number} {form}" for name, number, form in sorted(kinds))
         )
     return (losses[0].alignment, losses[0].gswd_form) if losses else ("gswd", "tokens")
 
 
-def _padded_maps(members: Sequence[Member], batches: Sequence[Batch]) -> dict[int, Tensor] | None:
-    """The kept teacher's maps by stage, (K_i, B, C, H, W); None unless all that align have them."""
-    maps = [b.teacher_maps for b, m in zip(batches, members, strict=True) if m.config.aligned]
-    kept = [own for own in maps if own is not None]
-    if not kept or len(kept) < len(maps):
+def _padded_maps(folds: Sequence[OneFold], batches: Sequence[Batch]) -> dict[int, Tensor] | None:
+    """The cached teacher maps by stage, (K_i, B, C, H, W); None unless all that align have them."""
+    maps = [b.teacher_maps for b, m in zip(batches, folds, strict=True) if m.config.aligned]
+    cached = [of_fold for of_fold in maps if of_fold is not None]
+    if not cached or len(cached) < len(maps):
         return None
-    stages = sorted({stage for own in kept for stage in own})
     longest = max(len(batch.labels) for batch in batches)
-    return {s: _padded([own[s] for own in kept if s in own], longest) for s in stages}
+    return {
+        stage: _padded([of_fold[stage] for of_fold in cached if stage in of_fold], longest)
+        for stage in sorted({stage for of_fold in cached for stage in of_fold})
+    }
 
 
 def _padded(maps: Sequence[Tensor], clips: int) -> Tensor:
     padded = pad_sequence(list(maps), batch_first=True)
-    lacking = clips - padded.shape[1]  # where the longest batch is of a member that aligns nothing
+    lacking = clips - padded.shape[1]  # where the longest batch is of a fold that aligns nothing
     return F.pad(padded, (0, 0) * 3 + (0, lacking)) if lacking else padded
 
 
-def _directions(members: Sequence[Member], shapes: Mapping[int, torch.Size]) -> dict[int, Tensor]:
+def _directions(folds: Sequence[OneFold], shapes: Mapping[int, torch.Size]) -> dict[int, Tensor]:
     """Directions by stage: (L, D) where those that align it are at one step, else (K_i, L, D)."""
-    found: dict[int, list[Tensor]] = {stage: [] for stage in shapes}
-    for member in members:
-        if member.config.aligned:
-            own = {stage: shapes[stage] for stage in member.config.loss.alignment_stages}
-            for stage, rows in member.directions(own).items():
-                found[stage].append(rows)
-    if not any(found.values()):
-        return {}
+    by_stage: dict[int, list[Tensor]] = {}
+    for fold in folds:
+        if fold.config.aligned:
+            stages = fold.config.loss.alignment_stages
+            for stage, rows in fold.directions({s: shapes[s] for s in stages}).items():
+                by_stage.setdefault(stage, []).append(rows)
     return {
         stage: rows[0] if all(other is rows[0] for other in rows) else torch.stack(rows)
-        for stage, rows in found.items()
+        for stage, rows in by_stage.items()
     }

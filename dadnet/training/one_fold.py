@@ -1,4 +1,4 @@
-"""One fold in training: what it may see, its network and optimiser, its best epoch."""
+"""One fold in training: its data, its network and optimiser, its best epoch."""
 
 import math
 from collections.abc import Mapping
@@ -19,18 +19,18 @@ from dadnet.labels.metrics import uar as uar_of
 from dadnet.labels.metrics import uf1 as uf1_of
 from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
 from dadnet.models.precision import check_precision, half_products, matrix_units
-from dadnet.training.augment import POLICIES, OpticalFlowAugmentation
+from dadnet.training.augment import POLICIES
 from dadnet.training.build import build_model
 from dadnet.training.teacher import Teacher
 from dadnet.training.teacher_maps import TeacherMaps
 
 
 class Batch(NamedTuple):
-    """What a step needs of its clips."""
+    """The inputs of a step."""
 
     flows: Tensor  # augmented and normalised, (B, 2, S, S)
     labels: Tensor  # (B,), or (B, K) of several labels
-    teacher_maps: dict[int, Tensor] | None  # of `DADNet.run_teacher`, where they were kept
+    teacher_maps: dict[int, Tensor] | None  # of `DADNet.run_teacher`, where they are cached
 
 
 def learning_rate(config: OptimConfig, epoch: int) -> float:
@@ -53,13 +53,13 @@ class _Best:
 
     key: tuple[float, float, float] = (-math.inf, -math.inf, -math.inf)
     epoch: int = 0
-    # The epoch that last raised UF1 or UAR: patience counts from it, since the log-loss can fall
-    # by a hair for ever.
+    # The epoch that last raised UF1 or UAR. Patience counts from it, since the log-loss can go on
+    # falling by tiny amounts.
     raised_at: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Member:
+class OneFold:
     """One fold in training."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Member:
             weight_decay=config.optim.weight_decay,
             fused=True,
         )
-        self.augment = OpticalFlowAugmentation(**POLICIES[config.optim.augmentation])
+        self.augment = POLICIES[config.optim.augmentation]
         self.statistics = self._statistics()
         self.teacher_maps = self._teacher_maps(teacher)
         self.epoch = 0
@@ -104,7 +104,7 @@ class Member:
         if teacher is None or not isinstance(self.model, DADNet) or not self.model.aligned:
             return None
         if self.statistics is not None or not self.augment.only_mirrors:
-            return None  # the teacher's input differs from fold to fold, or from step to step
+            return None  # the input of the teacher differs between folds, or between steps
         maps = TeacherMaps(
             teacher.digest,
             self.view.flows_digest,
@@ -148,14 +148,14 @@ class Member:
         return order.tensor_split(math.ceil(len(order) / self.config.optim.batch_size))
 
     def end_epoch(self, losses: Mapping[str, float]) -> None:
-        """Keep the epoch's mean losses, by the name of their curve."""
+        """Append the mean losses of the epoch, by the name of their curve."""
         for name in ("train_loss", "alignment", *self._stages()):
             self.curves[name].append(losses[name])
         self.curves["learning_rate"].append(self.rate)
         self.epoch += 1
 
     def batch(self, rows: Tensor) -> Batch:
-        """What these rows are at this step."""
+        """The inputs of this step, of these rows."""
         draws = generator("augment", self.config.seed, self.view.name, self.step)
         drawn = self.augment.draw(len(rows), draws)
         flows = self.augment.apply(self.view.flows[rows].float(), drawn)
@@ -163,7 +163,7 @@ class Member:
         return Batch(normalise(flows, self.statistics), self.view.labels[rows], maps)
 
     def drop_path_draws(self) -> torch.Generator:
-        """Source of the stochastic depth of this step."""
+        """Random source of the stochastic depth of this step."""
         return generator("drop-path", self.config.seed, self.view.name, self.step)
 
     def training_step(self, rows: Tensor) -> LossParts:
@@ -172,26 +172,24 @@ class Member:
             return self._training_step(rows)
 
     def _training_step(self, rows: Tensor) -> LossParts:
-        half = half_products(self.config.optim.precision, self.device)
         flows, labels, maps = self.batch(rows)
-        smoothing = self.config.loss.label_smoothing
-        if isinstance(self.model, DADNet):
-            with half:
-                output = self.model(flows, self.drop_path_draws(), teacher_maps=maps)
+        config, dual = self.config.loss, isinstance(self.model, DADNet)
+        with half_products(self.config.optim.precision, self.device):
+            cached = {"teacher_maps": maps} if dual else {}
+            output = self.model(flows, self.drop_path_draws(), **cached)
+        if dual:
             sizes = {s: f.shape[1:] for s, f in output.student_features.items()}
             loss = dad_net_loss(
                 output,
                 labels,
-                alignment_weight=self.config.loss.alignment_weight,
-                label_smoothing=smoothing,
-                form=self.config.loss.gswd_form,
-                alignment=self.config.loss.alignment,
+                alignment_weight=config.alignment_weight,
+                label_smoothing=config.label_smoothing,
+                form=config.gswd_form,
+                alignment=config.alignment,
                 directions=self.directions(sizes),
             )
         else:
-            with half:
-                logits = self.model(flows, self.drop_path_draws()).logits
-            loss = classification_loss(logits, labels, smoothing)
+            loss = classification_loss(output.logits, labels, config.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -199,12 +197,13 @@ class Member:
         return loss
 
     def directions(self, sizes: Mapping[int, torch.Size]) -> dict[int, Tensor]:
-        """Projections of this step, by stage, shape (L, D); equal for all folds at equal steps.
-
-        None at all where the alignment is not a sliced one.
+        """Projections of this step; equal for all folds at the same step.
 
         Args:
             sizes: shape (C, H, W) of the features of each aligned stage.
+
+        Returns:
+            Stage: shape (L, D); empty where the alignment is not a sliced one.
         """
         loss = self.config.loss
         if loss.alignment not in SLICED:
@@ -222,14 +221,13 @@ class Member:
 
     def val_probabilities(self) -> Probabilities:
         """Probabilities of the val clips, shape (m, K)."""
-        if not len(self.view.val):
-            return np.empty((0, self.view.num_classes))
-        return score(
-            self.model, self.view.flows[self.view.val], self.statistics, task=self.view.task
-        )
+        view = self.view
+        if not len(view.val):
+            return np.empty((0, view.num_classes))
+        return score(self.model, view.flows[view.val], self.statistics, task=view.task)
 
     def validate(self, probabilities: Probabilities) -> None:
-        """Keep the epoch's figures on the val clips; NaN where selection looks at none.
+        """Append the metrics of the epoch on the val clips; NaN where there are none.
 
         Args:
             probabilities: of the val clips, shape (m, K).
@@ -237,27 +235,27 @@ class Member:
         uf1 = uar = log_loss = math.nan
         if len(probabilities):
             labels, task = self.view.labels[self.view.val].cpu().numpy(), self.view.task
-            found = task.counts(labels, task.decide(probabilities), self.view.num_classes)
-            uf1, uar = uf1_of(found), uar_of(found)
+            counts = task.counts(labels, task.decide(probabilities), self.view.num_classes)
+            uf1, uar = uf1_of(counts), uar_of(counts)
             log_loss = task.log_loss(probabilities, labels)
         for name, value in (("val_uf1", uf1), ("val_uar", uar), ("val_log_loss", log_loss)):
             self.curves[name].append(float(value))
 
     def select(self) -> None:
-        """Keep this epoch's weights if it is the best so far, or if none may be chosen."""
+        """Keep the weights of this epoch if it is the best so far."""
         uf1, uar, log_loss = (self.curves[n][-1] for n in ("val_uf1", "val_uar", "val_log_loss"))
         key = (uf1, uar, -log_loss)
         if not len(self.view.val):
-            # Selection `last`: no choice, so weights are only wanted from the last epoch.
+            # Selection `last` takes the weights of the last epoch, which the network has.
             self.best = _Best(epoch=self.epoch)
         elif key > self.best.key:
-            weights = {k: v.detach().clone() for k, v in self._own_state().items()}
+            weights = {k: v.detach().clone() for k, v in self._trained_state().items()}
             raised = key[:2] > self.best.key[:2]
             raised_at = self.epoch if raised else self.best.raised_at
             self.best = _Best(key, self.epoch, raised_at, weights)
 
-    def _own_state(self) -> dict[str, Tensor]:
-        """The weights without the frozen teacher's, which is stored once, elsewhere."""
+    def _trained_state(self) -> dict[str, Tensor]:
+        """The weights without those of the frozen teacher, which has a file of its own."""
         state = self.model.state_dict()
         return {k: v for k, v in state.items() if not k.startswith("teacher.")}
 
@@ -266,18 +264,18 @@ class Member:
         return {name: values[-1] for name, values in self.curves.items()}
 
     def state(self) -> dict[str, Any]:
-        """All that the fold needs to go on."""
+        """Everything that the fold needs to continue."""
         return {
             "epoch": self.epoch,
             "step": self.step,
-            "model": self._own_state(),
+            "model": self._trained_state(),
             "optimiser": self.optimiser.state_dict(),
             "best": vars(self.best),
             "curves": self.curves,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+        """Continue from :meth:`state`."""
         self.load_weights(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.step = state["epoch"], state["step"]
@@ -285,7 +283,7 @@ class Member:
         self.curves = {name: list(state["curves"][name]) for name in self.curves}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Fill the network; a teacher's weights may be absent, since they are frozen."""
+        """Fill the network; the weights of a teacher may be absent, since they are frozen."""
         missing, unexpected = self.model.load_state_dict(weights, strict=False)
         lost = [name for name in missing if not name.startswith("teacher.")]
         assert not lost, lost
@@ -306,12 +304,12 @@ class Member:
 
 
 def by_curve(loss: LossParts) -> dict[str, Tensor]:
-    """A step's losses by the name of their curve, float64; they stay on their device."""
+    """The losses of a step by the name of their curve, float64, on their device."""
     named = {"train_loss": loss.total, "alignment": loss.alignment}
     named |= {f"alignment_stage_{stage}": value for stage, value in loss.per_stage.items()}
     return {name: value.detach().double() for name, value in named.items()}
 
 
-@lru_cache(maxsize=64)  # the members of a stack ask for the same ones
+@lru_cache(maxsize=64)  # the folds of a stack use the same ones
 def _directions(seed: int, step: int, stage: int, number: int, size: int) -> Tensor:
     return draw_directions(number, size, generator=generator("directions", seed, step, stage))

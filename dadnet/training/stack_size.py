@@ -1,4 +1,4 @@
-"""How many folds to train at once: measured, since it depends on machine, model and input size."""
+"""The number of folds to train at once, measured on this machine with this model and input size."""
 
 import math
 import time
@@ -8,20 +8,20 @@ from functools import partial
 
 import torch
 
-from dadnet.config.experiment import FITTED, ExperimentConfig
+from dadnet.config.experiment import FITTED_BASELINES, ExperimentConfig
 from dadnet.folds.view import FoldView
-from dadnet.training.fold_stack import MemberStack
-from dadnet.training.kinds import new_member, new_stack
+from dadnet.training.fold_stack import FoldStack
+from dadnet.training.kinds import new_fold, new_stack
 from dadnet.training.teacher import Teacher
 
 _TIMED_STEPS = 5
-# A size is tried where that takes no more than this share of all steps that are to be made.
+# A size is tried only if that takes at most this fraction of all steps of the training.
 _TRIAL_SHARE = 0.03
-# From one size to the next. Two folds at once often gain nothing where four do, so that steps of
-# two would stop too soon.
+# From one size to the next. Two folds at once often gain nothing where four do, so a factor of two
+# would stop too early.
 _FACTOR = 4
-# A larger stack must be faster by this much per fold; it also needs more memory and waits longer
-# for its last fold.
+# A larger stack must take less than this fraction of the time per fold, since it needs more memory
+# and waits longer for its last fold.
 _WORTH = 0.95
 
 
@@ -33,10 +33,10 @@ class StackChoice:
     seconds: dict[int, float]
 
     def dealt(self, folds: int) -> "StackChoice":
-        """Stacks of nearly one size for so many folds: of six, 3 and 3 instead of 4 and 2.
+        """The choice for this number of folds in stacks of nearly equal size: 3 and 3, not 4 and 2.
 
-        Folds of one experiment mostly end together, and a small last stack would take about as long
-        as a large one.
+        Folds of one experiment mostly end together, and a small last stack takes about as long as a
+        large one.
         """
         return replace(self, size=math.ceil(folds / math.ceil(folds / self.size)))
 
@@ -66,15 +66,15 @@ def choose_stack_size(
         config: the experiment.
         views: folds to try with; they are not changed.
         teacher: the frozen teacher, None for a baseline.
-        device: where the folds will be trained.
-        at_most: largest size to try, and how many folds there are to train.
+        device: device of the training.
+        at_most: largest size to try, and the number of folds to train.
 
     Returns:
-        The choice. Where a size runs out of memory, its half is the last that is tried; short
-        trainings try small sizes only.
+        The choice. If a size runs out of memory, half of it is the last size tried; short trainings
+        try small sizes only.
     """
-    # A stack of fits is a loop.
-    at_most = 1 if config.model.model_type in FITTED else min(at_most, len(views))
+    # Fitted baselines in a stack are trained one after the other.
+    at_most = 1 if config.model.model_type in FITTED_BASELINES else min(at_most, len(views))
     batches = math.ceil(len(views[0].fit) / config.optim.batch_size)
     affordable = _TRIAL_SHARE * at_most * config.num_epochs * batches / (1 + _TIMED_STEPS)
     seconds: dict[int, float] = {}
@@ -100,16 +100,16 @@ def first_step(
     teacher: Teacher | None,
     device: torch.device,
 ) -> Callable[[], object]:
-    """Return the first training step of these folds, as one program, to be run again and again."""
-    members = [new_member(config, view, teacher, device) for view in views]
-    rows = [member.batches()[0] for member in members]
-    if len(members) == 1:
-        members[0].model.train()
-        return partial(members[0].training_step, rows[0])
-    stack = new_stack(members)
-    if isinstance(stack, MemberStack):
+    """Return the first training step of these folds as one program that can be repeated."""
+    folds = [new_fold(config, view, teacher, device) for view in views]
+    rows = [fold.batches()[0] for fold in folds]
+    if len(folds) == 1:
+        folds[0].model.train()
+        return partial(folds[0].training_step, rows[0])
+    stack = new_stack(folds)
+    if isinstance(stack, FoldStack):
         stack.stack.train()
-    return partial(stack.training_step, list(range(len(members))), rows)
+    return partial(stack.training_step, list(range(len(folds))), rows)
 
 
 def _seconds_per_step(
@@ -127,7 +127,7 @@ def _seconds_per_step(
         step()
         _wait(device)
         times.append(time.perf_counter() - started)
-    return min(times)  # what else the machine does makes a step longer, never shorter
+    return min(times)  # other work of the machine makes a step longer, never shorter
 
 
 def _wait(device: torch.device) -> None:

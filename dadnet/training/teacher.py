@@ -1,11 +1,11 @@
-"""The macro-expression teacher: its file, its card, and the networks built around it."""
+"""The macro-expression teacher: its weights, its card and its file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,23 +15,25 @@ from dadnet.config.experiment import ModelConfig
 from dadnet.inference.model_file import ModelCard, TrainedModel, build_network, load_model_file
 from dadnet.models import MicroFlowNeXt, weights_digest
 
-if TYPE_CHECKING:
-    pass
+# Fields that the card of its model file has under the same name.
+_OF_CARD = (
+    "model", "classes", "subjects", "data_digest", "made_from", "metrics", "flow", "origin",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A trained MicroFlowNeXt and where it comes from.
+    """A trained MicroFlowNeXt and its origin.
 
     Attributes:
         weights: its state dict.
-        model: the configuration that its network was built with.
+        model: the configuration of its network.
         classes: class names of its head.
         subjects: every subject it was trained or validated on; the audit compares them with the
             test subjects.
         data_digest: digest of its flow store.
-        made_from: digest of data and settings, so that the same request is recognised.
-        metrics: what it reached on its own validation subjects.
+        made_from: digest of data and settings, so that a repeated request is recognised.
+        metrics: metrics on its validation subjects.
         flow: parameters of its flow store.
         origin: dataset, class set, validation subjects, recipe, chosen epoch.
     """
@@ -53,17 +55,7 @@ class Teacher:
 
     def save(self, path: Path) -> None:
         """Write weights and card as one model file, atomically."""
-        card = ModelCard(
-            kind="teacher",
-            model=self.model,
-            classes=self.classes,
-            subjects=self.subjects,
-            data_digest=self.data_digest,
-            made_from=self.made_from,
-            flow=self.flow,
-            metrics=self.metrics,
-            origin=self.origin,
-        )
+        card = ModelCard(kind="teacher", **{name: getattr(self, name) for name in _OF_CARD})
         TrainedModel(self.weights, card).save(path)
 
     def network(self) -> MicroFlowNeXt:
@@ -75,42 +67,32 @@ class Teacher:
 
     @classmethod
     def load(cls, path: Path) -> Teacher:
-        """Read a model file; a kept fold or a converted checkpoint can be a teacher too.
+        """Read a model file; that of a fold or a converted checkpoint can be a teacher too.
 
         Raises:
-            DadnetError: if there is no such file, it is no model file, or it does not say which
-                subjects it has seen.
+            DadnetError: if there is no such file, it is no model file, its card lacks the subjects
+                it was trained on, or its model cannot be a teacher.
         """
         try:
-            found = load_model_file(path)
+            loaded = load_model_file(path)
         except DadnetError as error:
             raise DadnetError(f"macro weights: {error}") from error
-        card = found.card
+        card = loaded.card
         if not card.subjects:
             raise DadnetError(
                 f"macro weights: {path} does not say which subjects it has seen, so the audit "
-                "cannot keep them apart from the test; convert it with --dataset NAME"
+                "cannot compare them with the test subjects; convert it with --dataset NAME"
             )
         if card.normalisation != "clip":
             raise DadnetError(
-                f"macro weights: {path} expects flows normalised by its own fit clips; expected a "
+                f"macro weights: {path} needs flows normalised by its fit clips; expected a "
                 "teacher of flows that are normalised per clip"
             )
         if card.model.model_type != "baseline":
             raise DadnetError(
                 f"macro weights: {path} holds a {card.model.model_type}; expected a MicroFlowNeXt"
             )
-        return cls(
-            weights=found.weights,
-            model=card.model,
-            classes=card.classes,
-            subjects=card.subjects,
-            data_digest=card.data_digest,
-            made_from=card.made_from,
-            metrics=card.metrics,
-            flow=card.flow,
-            origin=card.origin,
-        )
+        return cls(weights=loaded.weights, **{name: getattr(card, name) for name in _OF_CARD})
 
     def check(self, model: ModelConfig) -> None:
         """Raise unless this teacher fits the experiment.
@@ -118,11 +100,11 @@ class Teacher:
         Raises:
             DadnetError: if size or input size differ.
         """
-        for name, wanted, found in (
+        for name, expected, actual in (
             ("macro_size", model.macro_size, self.model.micro_size),
             ("input_size", model.input_size, self.model.input_size),
         ):
-            if wanted != found:
+            if expected != actual:
                 raise DadnetError(
-                    f"macro weights: the experiment has {name} {wanted}, the teacher {found}"
+                    f"macro weights: the experiment has {name} {expected}, the teacher {actual}"
                 )

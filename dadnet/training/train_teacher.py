@@ -1,4 +1,4 @@
-"""Training of the macro teacher: one network, its classes drawn equally often."""
+"""Training of the macro teacher: one network, with classes drawn equally often."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,22 +12,22 @@ from dadnet.config.experiment import ExperimentConfig
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.loop import FoldTask, train_folds
-from dadnet.training.one_fold import Member
+from dadnet.training.one_fold import OneFold
 
 
-class BalancedMember(Member):
-    """A member whose epochs draw clips with replacement, every class equally likely.
+class BalancedFold(OneFold):
+    """A fold whose epochs draw clips with replacement, every class equally likely.
 
-    Posed sets are unbalanced (CK+ has 175 negative, 69 positive and 83 surprise sequences), and the
-    public teacher recipe draws this way.
+    Posed datasets are unbalanced (CK+ has 175 negative, 69 positive and 83 surprise sequences), and
+    the public recipe of the teacher draws in this way.
     """
 
     def batches(self) -> tuple[Tensor, ...]:
         """Rows of the batches of the epoch to come, as many as there are fit clips."""
         draws = generator("order", self.config.seed, self.view.name, self.epoch)
         labels = self.view.labels[self.view.fit].cpu()
-        share = 1 / torch.bincount(labels, minlength=self.view.num_classes).double()
-        chosen = torch.multinomial(share[labels], len(labels), replacement=True, generator=draws)
+        weight = 1 / torch.bincount(labels, minlength=self.view.num_classes).double()
+        chosen = torch.multinomial(weight[labels], len(labels), replacement=True, generator=draws)
         rows = self.view.fit[chosen.to(self.view.fit.device)]
         return rows.tensor_split(math.ceil(len(rows) / self.config.optim.batch_size))
 
@@ -42,14 +42,14 @@ def train_teacher_network(
     on_epoch: Callable[[int, Mapping[str, float]], None],
     checkpoint_every: int = 5,
 ) -> TrainedFold:
-    """Train a teacher; an interrupted training goes on with the same numbers.
+    """Train a teacher; an interrupted training continues with the same numbers.
 
     Args:
         config: a `baseline`.
         view: fit and val clips.
         weighted_sampler: draw every class equally often instead of every clip once an epoch.
         device: where to train.
-        checkpoint: where the state is kept; the caller removes it.
+        checkpoint: file of the training state; the caller removes it.
         on_epoch: called with the epoch (from 1) and its metrics.
         checkpoint_every: epochs between two states.
 
@@ -62,7 +62,7 @@ def train_teacher_network(
             f"teacher: expected clips of all {view.num_classes} classes to train on, got "
             f"{', '.join(map(str, counts.tolist()))} in class order"
         )
-    kind = BalancedMember if weighted_sampler else Member
+    kind = BalancedFold if weighted_sampler else OneFold
     task = iter([FoldTask(config, view, checkpoint, kind)])
     [trained] = train_folds(
         lambda: next(task, None),

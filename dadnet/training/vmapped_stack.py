@@ -1,15 +1,15 @@
-"""K baselines of one architecture as one program, by `torch.func.vmap` over the lone network.
+"""K baselines of one architecture as one program, by `torch.func.vmap` over a single network.
 
-Any network can be stacked so, without arithmetic of its own; the student's own stack is faster
-(`dadnet.training.stack.network`). A step takes the members of equal batch size together, so that no
-clip is padding, which BatchNorm would have to leave out.
+This stacks any network without new arithmetic; the stack of the student is faster
+(`dadnet.training.stack.network`). A step takes folds of equal batch size together, so that there is
+no padding, which BatchNorm would have to exclude.
 
-Axes: K members, k of them in a call, B clips, S input size.
+Axes: K folds, k of them in a call, B clips, S input size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,71 +20,54 @@ from dadnet.labels.targets import mean_loss
 from dadnet.models import LossParts
 from dadnet.models.baselines import BaselineNetwork
 from dadnet.models.precision import full, half_products
-from dadnet.training.fold_stack import MemberStack
-from dadnet.training.stack.layout import MemberLayout
+from dadnet.training.fold_stack import FoldStack
+from dadnet.training.stack.layout import FoldLayout
+from dadnet.training.stack.network import Stack
 
 
-class VmappedStack:
+class VmappedStack(Stack):
     """K baselines of one architecture.
 
     Args:
-        members: Networks of one architecture and device. Their weights are copied; the first one's
-            modules are run with the others' weights, and its own stay.
-
-    Attributes:
-        parameters: name: the members' weights, shape (K, *shape of the lone one).
-        buffers: the same for BatchNorm's running statistics.
+        models: Networks of one architecture and device. Their weights are copied. The modules of
+            the first one are run with the weights of the others; its own weights stay.
 
     Raises:
         DadnetError: If there is none, or they differ.
     """
 
-    def __init__(self, members: Sequence[BaselineNetwork]) -> None:
-        described = [member.describe() for member in members]
-        if not members or any(own != described[0] for own in described):
-            raise DadnetError(f"expected members alike in a stack, got {described}")
-        self.lone = members[0]
-        self.parameters = _stacked([dict(member.named_parameters()) for member in members])
-        self.buffers = _stacked([dict(member.named_buffers()) for member in members])
-        for parameter in self.parameters.values():
-            parameter.requires_grad_()
-        own = {name: name for name in (*self.parameters, *self.buffers)}
-        self.layouts = [MemberLayout((), own)] * len(members)
+    def __init__(self, models: Sequence[BaselineNetwork]) -> None:
+        described = [model.describe() for model in models]
+        if not models or any(other != described[0] for other in described):
+            raise DadnetError(f"expected folds alike in a stack, got {described}")
+        names = {name: name for name in models[0].state_dict()}
+        super().__init__(models, [FoldLayout((), names)] * len(models))
+        self.single = models[0]
 
     def train(self, mode: bool = True) -> VmappedStack:
-        """Set the mode of all members."""
-        self.lone.train(mode)
+        """Set the mode of all folds."""
+        self.single.train(mode)
         return self
 
     def eval(self) -> VmappedStack:
         """Set evaluation mode."""
         return self.train(False)
 
-    def zero_grad(self) -> None:
-        """Drop the gradients."""
-        for parameter in self.parameters.values():
-            parameter.grad = None
-
-    def member_state(self, k: int) -> dict[str, Tensor]:
-        """Copies of a member's weights and buffers, as its lone state dict."""
-        tensors = {**self.parameters, **self.buffers}
-        return {name: value.detach()[k].clone() for name, value in tensors.items()}
-
     def __call__(
-        self, x: Tensor, keep: Sequence[Tensor] | None = None, members: Tensor | None = None
+        self, x: Tensor, keep: Sequence[Tensor] | None = None, folds: Tensor | None = None
     ) -> Tensor:
-        """Logits of members, each of its own clips.
+        """Logits of folds, each for its own clips.
 
         Args:
             x: Flows z-scored per channel, shape (k, B, 2, S, S).
             keep: Dropout masks, see `BaselineNetwork.draw_keep`, each (k, B, ...).
-            members: Indices of the members, int64, distinct, shape (k,); None is all.
+            folds: Indices of the folds, int64, distinct, shape (k,); None is all.
 
         Returns:
             Shape (k, B, classes). Running statistics are updated while training.
         """
         parameters, buffers = (
-            dict(values) if members is None else {n: v[members] for n, v in values.items()}
+            dict(values) if folds is None else {n: v[folds] for n, v in values.items()}
             for values in (self.parameters, self.buffers)
         )
 
@@ -95,73 +78,65 @@ class VmappedStack:
             masks: tuple[Tensor, ...] | None,
         ) -> Tensor:
             output = functional_call(
-                self.lone, (weights, statistics), (flows,), {"keep": masks}, strict=True
+                self.single, (weights, statistics), (flows,), {"keep": masks}, strict=True
             )
-            found: Tensor = output.logits
-            return found
+            of_fold: Tensor = output.logits
+            return of_fold
 
         masks = None if keep is None else tuple(keep)
-        # vmap itself refuses a random draw inside, which would not be the member's own.
+        # vmap itself refuses a random draw inside, which would not come from the fold's generator.
         mapped = vmap(logits, in_dims=(0, 0, 0, None if masks is None else 0))
-        found: Tensor = mapped(parameters, buffers, x, masks)
-        if members is not None and self.lone.training:
+        of_folds: Tensor = mapped(parameters, buffers, x, masks)
+        if folds is not None and self.single.training:
             with torch.no_grad():
                 for name, updated in buffers.items():
-                    self.buffers[name].index_copy_(0, members, updated)
-        return found
+                    self.buffers[name].index_copy_(0, folds, updated)
+        return of_folds
 
     def classify(self, x: Tensor) -> Tensor:
-        """Logits of all members, (K, B, 2, S, S) to (K, B, classes); evaluation mode."""
+        """Logits of all folds, (K, B, 2, S, S) to (K, B, classes); evaluation mode."""
         return self(x)
 
 
-class VmappedMemberStack(MemberStack):
-    """Members with baselines whose steps are made together."""
+class VmappedFoldStack(FoldStack):
+    """Folds of a baseline that are trained together."""
 
     stack: VmappedStack
 
-    def _put_together(self) -> VmappedStack:
-        return VmappedStack([member.model for member in self.members])  # type: ignore[misc]
+    def _stack_networks(self) -> VmappedStack:
+        return VmappedStack([fold.model for fold in self.folds])  # type: ignore[misc]
 
     def _training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
-        places: dict[int, list[int]] = {}  # by batch size
-        for place, own in enumerate(rows):
-            places.setdefault(len(own), []).append(place)
-        parts = [
-            self._losses([chosen[p] for p in at], [rows[p] for p in at]) for at in places.values()
-        ]
-        order = torch.tensor([p for at in places.values() for p in at]).argsort()
+        by_size: dict[int, list[int]] = {}  # batch size: indices into chosen
+        for i, fold_rows in enumerate(rows):
+            by_size.setdefault(len(fold_rows), []).append(i)
+        groups = list(by_size.values())
+        parts = [self._losses([chosen[i] for i in at], [rows[i] for i in at]) for at in groups]
+        order = torch.tensor([i for at in groups for i in at]).argsort()
         losses = torch.cat(parts)
         self.stack.zero_grad()
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self.optimiser.step(chosen)
         for k in chosen:
-            self.members[k].step += 1
+            self.folds[k].step += 1
         losses = losses[order.to(losses.device)]
         return LossParts(losses, losses, torch.zeros_like(losses), {})
 
     def _losses(self, chosen: list[int], rows: list[Tensor]) -> Tensor:
-        """Cross-entropy of some members with equally many rows, shape (k,)."""
-        members = [self.members[k] for k in chosen]
-        batches = [m.batch(r) for m, r in zip(members, rows, strict=True)]
+        """Cross-entropy of some folds with equally many rows, shape (k,)."""
+        folds = [self.folds[k] for k in chosen]
+        batches = [m.batch(r) for m, r in zip(folds, rows, strict=True)]
         flows = torch.stack([batch.flows for batch in batches])
         masks = [
             m.model.draw_keep(len(r), m.drop_path_draws())  # type: ignore[operator]
-            for m, r in zip(members, rows, strict=True)
+            for m, r in zip(folds, rows, strict=True)
         ]
-        keep = [torch.stack(own).to(flows) for own in zip(*masks, strict=True)]
+        keep = [torch.stack(layer).to(flows) for layer in zip(*masks, strict=True)]
         index = torch.tensor(chosen, device=flows.device)
-        with half_products(members[0].config.optim.precision, flows.device):
+        with half_products(folds[0].config.optim.precision, flows.device):
             logits = self.stack(flows, keep, None if len(chosen) == len(self) else index)
         losses = [
-            mean_loss(own, batch.labels, m.config.loss.label_smoothing)
-            for own, batch, m in zip(full(logits), batches, members, strict=True)
+            mean_loss(of_fold, batch.labels, m.config.loss.label_smoothing)
+            for of_fold, batch, m in zip(full(logits), batches, folds, strict=True)
         ]
         return torch.stack(losses)
-
-
-def _stacked(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {
-        name: torch.stack([state[name].detach().contiguous() for state in states])
-        for name in states[0]
-    }

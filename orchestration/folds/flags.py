@@ -27,7 +27,7 @@ class RunFlags:
     ledger: Location = Path("runs")
     """Folder of finished folds, or s3://bucket/folder."""
     preset: str = "smoke"
-    """Recipe that gives the defaults: smoke, reference-v1, reference-v2, or that of a rival's
+    """Recipe that gives the defaults: smoke, reference-v1, reference-v2, or that of a method's
     paper: ststnet, off-apexnet, rcn-a, dual-inception, resnet20, htnet-like, mdmo-svm, lbp-svm,
     majority, prior-draw."""
     macro_weights: Path | None = None

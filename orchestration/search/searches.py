@@ -27,7 +27,7 @@ from orchestration.search.winner import (
 )
 from results.ledger.ledger import Ledger
 from results.ledger.studies import StudyLedger, StudyRecord
-from results.pages.importance import parameter_importances
+from results.pages.study import parameter_importances
 
 
 class PlainSearch(SearchRun):
@@ -188,12 +188,12 @@ class NestedSearch(SearchRun):
                 workers.close()
         score_nested(experiment, winner_of, ledger)
         for record in records:
-            StudyLedger(ledger).put(replace(record, scored=(experiment.digest,)))
+            StudyLedger(ledger).put(record.replace(scored=(experiment.digest,)))
         self._say_estimates(records, pooled_test_uf1(experiment, ledger))
         return True
 
     def _search_settings(self) -> dict[str, object]:
-        """How the winners were found, as the nested experiment's configuration records it."""
+        """The settings of the studies, for the nested experiment's configuration."""
         return {
             "space": self.space.name,
             "pruning": self.flags.pruning,

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, is_remote
-from orchestration.folds.claims import Presence
+from orchestration.folds.claims import Heartbeat
 from results.ledger.studies import TrialRow
 
 RETRY_S = 0.5
@@ -78,7 +78,7 @@ def lock(folder: Location, name: str, *, wait: bool) -> ExitStack | None:
     """
     held = ExitStack()
     if is_remote(folder):
-        claims = held.enter_context(Presence(folder / "claims"))
+        claims = held.enter_context(Heartbeat(folder / "claims"))
         while not claims.take(name):
             if not wait:
                 held.close()

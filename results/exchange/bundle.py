@@ -9,27 +9,49 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import Any, ClassVar
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ExperimentConfig, experiment_digest
 from results.ledger.ledger import check_record, file_name
 from results.ledger.records import Experiment, FoldRecord
-from results.ledger.sealed import check_keys, check_mapping, unseal
+from results.ledger.sealed import Digest, Record, Sealed
 from results.ledger.studies import base_config, nested_digest, searched_method
+from results.ledger.val_side import Nested
 from results.statistics.summary import Summary, count_records, summarise
 
 MANIFEST = "manifest.json"
-MANIFEST_KEYS = ("schema", "experiments", "files", "figures")
-FIGURE_KEYS = ("uf1", "uar", "accuracy", "confusion", "num_clips", "num_subjects")
 # A bundle of 10,000 folds is about 100 MB; larger claims are not unpacked.
 _LARGEST_FILE = 64 * 2**20
 _LARGEST_BUNDLE = 4 * 2**30
 # What `zipfile` raises on damage; encrypted or unknown entries are refused as well.
 _BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError)
+
+
+class Figures(Record, frozen=True):
+    """The pooled figures of an experiment as a manifest states them, rounded to six digits."""
+
+    uf1: float | None
+    uar: float | None
+    accuracy: float | None
+    confusion: Nested
+    num_clips: int
+    num_subjects: int
+
+
+class Manifest(Sealed, frozen=True):
+    """What a bundle says about itself.
+
+    Attributes:
+        experiments: digests, sorted; files: path -> SHA-256; figures: digest -> figures.
+    """
+
+    record_kind: ClassVar[str] = "manifest"
+
+    experiments: tuple[Digest, ...]
+    files: Mapping[str, str]
+    figures: Mapping[str, Figures]
 
 
 @dataclass(frozen=True)
@@ -51,42 +73,45 @@ def check_bundle(data: bytes) -> tuple[Packed, ...]:
     if MANIFEST not in files:
         raise DadnetError(f"{MANIFEST}: expected in the bundle, got: none")
     manifest = _manifest(files.pop(MANIFEST))
-    for name in sorted(manifest["files"].keys() | files.keys()):
-        stated = manifest["files"].get(name)
+    for name in sorted(manifest.files.keys() | files.keys()):
+        stated = manifest.files.get(name)
         if name not in files or stated is None:
-            where = "the manifest" if name in files else "the bundle"
-            raise DadnetError(f"{name}: file is missing in {where}")
+            holder = "the manifest" if name in files else "the bundle"
+            raise DadnetError(f"{name}: file is missing in {holder}")
         if hashlib.sha256(files[name]).hexdigest() != stated:
             raise DadnetError(f"{name}: sha256 differs from files in {MANIFEST}")
     packed = [_experiment(name, files) for name in sorted(files) if _is_experiment(name)]
     digests = [item.experiment.digest for item in packed]
-    if sorted(digests) != manifest["experiments"] or set(digests) != set(manifest["figures"]):
+    if sorted(digests) != [*manifest.experiments] or {*digests} != {*manifest.figures}:
         raise DadnetError(f"{MANIFEST}: experiments differ from the files")
     expected = {name for item in packed for name in files_of(item.experiment, item.records)}
     if surplus := sorted(files.keys() - expected):
         raise DadnetError(f"{surplus[0]}: file belongs to no experiment")
     for item in packed:
-        stated = check_keys("figures", manifest["figures"][item.experiment.digest], FIGURE_KEYS)
-        made = figures_of(item.summary, item.records)
-        for name in FIGURE_KEYS:
-            if made[name] != stated[name]:
+        claimed = manifest.figures[item.experiment.digest].to_dict()
+        made = figures_of(item.summary, item.records).to_dict()
+        for name in made:
+            if made[name] != claimed[name]:
                 raise DadnetError(
-                    f"{MANIFEST}: figures.{item.experiment.digest}.{name}: stated {stated[name]}, "
+                    f"{MANIFEST}: figures.{item.experiment.digest}.{name}: stated {claimed[name]}, "
                     f"made again {made[name]}"
                 )
     return tuple(packed)
 
 
-def figures_of(summary: Summary, records: Sequence[FoldRecord]) -> dict[str, Any]:
-    """Return the figures that a manifest states, rounded to six digits."""
+def figures_of(summary: Summary, records: Sequence[FoldRecord]) -> Figures:
+    """Return the figures that a manifest states."""
     rows = [row for record in records for row in record.predictions]
-    scores = {name: getattr(summary, name).value for name in ("uf1", "uar", "accuracy")}
-    return {
-        **{name: None if value is None else round(value, 6) for name, value in scores.items()},
-        "confusion": np.array(summary.confusion).tolist(),
-        "num_clips": len(rows),
-        "num_subjects": len({row.subject for row in rows}),
-    }
+    values = (summary.uf1.value, summary.uar.value, summary.accuracy.value)
+    uf1, uar, accuracy = (None if value is None else round(value, 6) for value in values)
+    return Figures(
+        uf1=uf1,
+        uar=uar,
+        accuracy=accuracy,
+        confusion=summary.confusion,
+        num_clips=len(rows),
+        num_subjects=len({row.subject for row in rows}),
+    )
 
 
 def files_of(experiment: Experiment, records: Sequence[FoldRecord]) -> dict[str, bytes]:
@@ -113,14 +138,11 @@ def _unzip(data: bytes) -> dict[str, bytes]:
         raise DadnetError(f"bundle: expected a zip file, got: {error}") from error
 
 
-def _manifest(data: bytes) -> dict[str, Any]:
+def _manifest(data: bytes) -> Manifest:
     try:
-        manifest = check_keys("manifest", unseal(data, "manifest"), MANIFEST_KEYS)
-        for name in ("files", "figures"):
-            check_mapping(name, manifest[name])
+        return Manifest.from_json(data)
     except DadnetError as error:
         raise DadnetError(f"{MANIFEST}: {error}") from error
-    return manifest
 
 
 def _is_experiment(name: str) -> bool:

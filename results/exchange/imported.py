@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
@@ -25,7 +26,7 @@ class ForeignTable:
 
     Attributes:
         path: columns subject, clip, label, prediction; optional dataset and prob_<class>.
-        method: the row's name; dataset: the board's dataset.
+        method: the row's name; dataset: the leaderboard's dataset.
         protocol: one of `PROTOCOLS`; class_set: None = by the classes.
         selection: what chose the epoch, as far as it is known.
         classes: names in order; None = negative, positive, surprise for these names, otherwise
@@ -121,12 +122,12 @@ def _classes(table: ForeignTable, rows: Sequence[Mapping[str, str]]) -> tuple[st
 
 
 def _check_columns(path: Path, row: Mapping[str, str], classes: Sequence[str]) -> None:
-    given = {name for name in row if name not in (*REQUIRED, "dataset")}
+    columns = {name for name in row if name not in (*REQUIRED, "dataset")}
     expected = {f"{PREFIX}{name}" for name in classes}
-    if given and given != expected:
+    if columns and columns != expected:
         raise DadnetError(
             f"expected no further columns or exactly {', '.join(sorted(expected))}, "
-            f"got: {', '.join(sorted(given))} in {path}"
+            f"got: {', '.join(sorted(columns))} in {path}"
         )
 
 
@@ -172,29 +173,24 @@ def _experiment(
         "3class" if classes == THREE_CLASSES else f"own-{len(classes)}class"
     )
     rows = [row for rows in by_subject.values() for row in rows]
-    plan = {
-        "source": "import",
+    shared: dict[str, Any] = {
         "method": table.method,
         "dataset": table.dataset,
         "protocol": table.protocol,
         "class_set": class_set,
         "classes": list(classes),
         "selection": table.selection,
-        "predictions": digest16([row.to_dict() for row in rows]),
     }
+    predictions = digest16([row.to_dict() for row in rows])
+    config = {"source": "import", **shared, "predictions": predictions}
     return Experiment(
-        digest=digest16(plan),
-        method=table.method,
-        dataset=table.dataset,
-        protocol=table.protocol,
-        class_set=class_set,
-        classes=classes,
-        selection=table.selection,
+        **shared,
+        digest=digest16(config),
         seed=None,
         # Flows are not known here: the labels of the clips stand for the data.
         data_digest=digest16([[row.clip_id, row.label] for row in rows]),
         teacher_digest=None,
-        config=plan,
+        config=config,
         folds=tuple(
             PlannedFold(subject, (subject,), len(rows)) for subject, rows in by_subject.items()
         ),

@@ -45,8 +45,8 @@ def megc_log(experiment: Experiment, records: Sequence[FoldRecord]) -> str:
             name = row.clip_id.removeprefix(f"{row.subject}/")
             if len(name.split()) != 1 or len(subject.split()) != 1:
                 raise DadnetError(f"megc-log: expected names without blanks, got {row.clip_id!r}")
-            truth, given = map(_MEGC_CLASSES.index, (str(row.label), str(row.prediction)))
-            lines.append(f"{name} {truth} {given}")
+            truth, predicted = map(_MEGC_CLASSES.index, (str(row.label), str(row.prediction)))
+            lines.append(f"{name} {truth} {predicted}")
     return "\n".join(lines) + "\n"
 
 
@@ -60,7 +60,7 @@ def prediction_csv(
     Args:
         experiment: the experiment.
         records: all of its folds.
-        part: only this part of an official split, such as ``testA`` for a board of DFME.
+        part: only this part of an official split, such as ``testA`` for a leaderboard of DFME.
 
     Raises:
         DadnetError: if there is no such part.

@@ -1,8 +1,8 @@
 """Bundles: complete experiments packed into one file, checked on the other side, and merged.
 
-A bundle is a zip file of `manifest.json` (sealed) and the files of the ledger as they are. Whoever
-checks it trusts nothing in it: every file's digest, every record, the experiment's own digest, the
-sides of every fold, and the figures are made again (see `results.exchange.bundle`).
+A bundle is a zip file of `manifest.json` (sealed) and the files of the ledger as they are. Its
+check trusts nothing: the digest of every file, every record, the digest of the experiment, the
+sides of every fold and the figures are made again (see `results.exchange.bundle`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,18 @@ from typing import Any
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
-from results.exchange.bundle import MANIFEST, Packed, check_bundle, figures_of, files_of, summary_of
+from results.exchange.bundle import (
+    MANIFEST,
+    Figures,
+    Manifest,
+    Packed,
+    check_bundle,
+    figures_of,
+    files_of,
+    summary_of,
+)
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, FoldRecord, comparable
-from results.ledger.sealed import SCHEMA, seal
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same ledger gives the same bytes
 
@@ -37,7 +45,7 @@ def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
     if not experiments:
         raise DadnetError("expected complete experiments to pack, got: none")
     files: dict[str, bytes] = {}
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, Figures] = {}
     for experiment in experiments:
         records = ledger.records(experiment)
         if len(records) != len(experiment.folds):
@@ -47,13 +55,9 @@ def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
             )
         files.update(files_of(experiment, records))
         figures[experiment.digest] = figures_of(summary_of(experiment, records), records)
-    manifest = {
-        "schema": SCHEMA,
-        "experiments": sorted(figures),
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        "figures": figures,
-    }
-    bundle = _zip({MANIFEST: (seal(manifest) + "\n").encode(), **files})
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    manifest = Manifest(tuple(sorted(figures)), digests, figures)
+    bundle = _zip({MANIFEST: (manifest.to_json() + "\n").encode(), **files})
     check_bundle(bundle)
     replace_file(out, bundle)
 
@@ -99,11 +103,11 @@ def rerun(packed: Packed, command: str, seed: int) -> str:
             raise DadnetError(
                 f"fold {record.fold} was not made again: status {done.returncode}, {last}"
             )
-    told = {row.clip_id: row.prediction for row in record.predictions}
-    differ = [row.clip_id for row in made.predictions if told.get(row.clip_id) != row.prediction]
-    if differ or len(made.predictions) != len(told):
+    stored = {row.clip_id: row.prediction for row in record.predictions}
+    differ = [row.clip_id for row in made.predictions if stored.get(row.clip_id) != row.prediction]
+    if differ or len(made.predictions) != len(stored):
         raise DadnetError(
-            f"fold {record.fold} made again: prediction of {len(differ)} of {len(told)} clips "
+            f"fold {record.fold} made again: prediction of {len(differ)} of {len(stored)} clips "
             f"differs, first {differ[0] if differ else 'by number'}"
         )
     return record.fold
@@ -118,17 +122,17 @@ def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
     Raises:
         DadnetError: if a source does not hold, or two records of one fold differ.
     """
-    found: list[tuple[Experiment, tuple[FoldRecord, ...]]] = []
+    pairs: list[tuple[Experiment, tuple[FoldRecord, ...]]] = []
     for source in sources:
         if source.is_dir():
             theirs = Ledger(source)
-            found += [(each, theirs.records(each)) for each in theirs.experiments()]
+            pairs += [(each, theirs.records(each)) for each in theirs.experiments()]
         else:
-            found += [(packed.experiment, packed.records) for packed in verify(source)]
-    if not found:
+            pairs += [(packed.experiment, packed.records) for packed in verify(source)]
+    if not pairs:
         raise DadnetError("expected bundles or ledgers with experiments, got: none")
     known: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for experiment, records in found:
+    for experiment, records in pairs:
         for record in records:
             key = (experiment.dataset, experiment.digest, record.fold)
             there = known.get(key)
@@ -145,7 +149,7 @@ def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
                 )
             known[key] = comparable(record)
     new = same = 0
-    for experiment, records in found:
+    for experiment, records in pairs:
         ledger.open(experiment)
         for record in records:
             stored_now = ledger.put(experiment, record)

@@ -1,7 +1,7 @@
-"""TensorBoard and MLflow beside the ledger, fed from the event log: extras that may be missing.
+"""TensorBoard and MLflow, fed from the event log; both are optional packages.
 
 Each `finished` event makes its fold's curves and counts appear there; when the last fold is in,
-the pooled figures do. The writers only ever read the ledger, which stays the truth.
+the pooled figures do. The writers only read the ledger.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from results.statistics.summary import Summary, count_records, summarise
 
 
 class Tracker(Protocol):
-    """Somewhere else where people look."""
+    """A service that shows the progress of an experiment."""
 
     def fold(self, record: FoldRecord) -> None:
         """Show a finished fold."""
@@ -29,7 +29,7 @@ class Tracker(Protocol):
         """Show the pooled figures of the complete experiment."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 class TensorBoard:
@@ -77,15 +77,17 @@ class MLflow:
         mlflow = _imported("mlflow")
         try:
             self._client: Any = mlflow.MlflowClient(tracking_uri=uri)
-            found = self._client.get_experiment_by_name(experiment.dataset)
+            stored = self._client.get_experiment_by_name(experiment.dataset)
         except mlflow.MlflowException as error:
             raise DadnetError(f"MLflow cannot use {uri}: {error}") from error
-        place = found.experiment_id if found else self._client.create_experiment(experiment.dataset)
+        experiment_id = (
+            stored.experiment_id if stored else self._client.create_experiment(experiment.dataset)
+        )
         tags = {"digest": experiment.digest, "selection": experiment.selection}
-        run = self._client.create_run(place, run_name=experiment.method, tags=tags)
+        run = self._client.create_run(experiment_id, run_name=experiment.method, tags=tags)
         self._run: str = run.info.run_id
         self._numbers = {fold.name: number for number, fold in enumerate(experiment.folds)}
-        for name, value in _flat(dict(experiment.config)):
+        for name, value in experiment.settings:
             self._client.log_param(self._run, name, value)
 
     def fold(self, record: FoldRecord) -> None:
@@ -147,17 +149,9 @@ def feed(ledger: Ledger, experiment: Experiment, trackers: list[Tracker], seen: 
 
 
 def _figures(summary: Summary) -> dict[str, float]:
-    found = {name: getattr(summary, name).value for name in ("uf1", "uar", "accuracy")}
-    found.update({"mcc": summary.mcc, "log_loss": summary.log_loss, "ece": summary.ece})
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in sorted(config.items()):
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", str(value)
+    values = {name: getattr(summary, name).value for name in ("uf1", "uar", "accuracy")}
+    values.update({"mcc": summary.mcc, "log_loss": summary.log_loss, "ece": summary.ece})
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _imported(name: str) -> Any:

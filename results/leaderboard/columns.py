@@ -79,8 +79,8 @@ def _plain(
     help: str = "",
 ) -> Column:
     def text(row: Row) -> str:
-        found = value(row)
-        return UNKNOWN if found is None else str(found)
+        shown = value(row)
+        return UNKNOWN if shown is None else str(shown)
 
     return Column(key, title, value, text, numeric, shown, help)
 
@@ -95,23 +95,15 @@ def _score(
 
     def part(read: Callable[[Score], Value]) -> Callable[[Row], Value]:
         def value(row: Row) -> Value:
-            found = of(row)
-            raw = read(found) if found else None
+            known = of(row)
+            raw = read(known) if known else None
             return round(raw, 6) if isinstance(raw, float) else raw
 
         return value
 
+    value = part(lambda s: s.value)
     return (
-        Column(
-            key,
-            title,
-            part(lambda s: s.value),
-            lambda row: score_text(of(row)),
-            True,
-            True,
-            help,
-            of_labels,
-        ),
+        Column(key, title, value, lambda row: score_text(of(row)), True, True, help, of_labels),
         _plain(f"{key}_low", f"{title} low", part(lambda s: s.interval.low), shown=False),
         _plain(f"{key}_high", f"{title} high", part(lambda s: s.interval.high), shown=False),
         _plain(
@@ -127,12 +119,12 @@ def _figure(key: str, title: str, figure: Callable[[Summary], float | None], hel
     """Return the column of a figure without an interval, for the exports."""
 
     def value(row: Row) -> Value:
-        found = figure(row.summary) if row.summary else None
-        return None if found is None else round(found, 6)
+        known = figure(row.summary) if row.summary else None
+        return None if known is None else round(known, 6)
 
     def text(row: Row) -> str:
-        found = value(row)
-        return UNKNOWN if found is None else f"{found:.3f}"
+        shown = value(row)
+        return UNKNOWN if shown is None else f"{shown:.3f}"
 
     return Column(key, title, value, text, True, False, help)
 
@@ -155,7 +147,7 @@ COLUMNS: tuple[Column, ...] = (
     _plain("dataset", "Dataset", lambda row: row.experiment.dataset, shown=False),
     _plain("protocol", "Protocol", lambda row: row.experiment.protocol, shown=False),
     _plain("class_set", "Class set", lambda row: row.experiment.class_set, shown=False),
-    _plain("part", "Part", lambda row: row.part or None, shown=False),
+    _plain("part", "Part", lambda row: row.subset or None, shown=False),
     _plain("rank", "Rank", lambda row: row.rank, numeric=True, help="By UF1, complete rows only"),
     Column(
         "ranks",
@@ -170,7 +162,7 @@ COLUMNS: tuple[Column, ...] = (
         "tie",
         "Tie",
         lambda row: row.tie,
-        help="Rows with one letter are not told apart by the test",
+        help="The test finds no difference between rows with the same letter",
     ),
     _plain("method", "Method", lambda row: row.experiment.method),
     _plain("status", "Status", lambda row: row.status, shown=False),

@@ -1,4 +1,4 @@
-"""The board as CSV, JSON, Markdown and LaTeX: the same board always gives the same bytes."""
+"""The leaderboard as CSV, JSON, Markdown and LaTeX: equal leaderboards give equal bytes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import csv
 import io
 import json
 import re
-from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from results.leaderboard.columns import COLUMNS, uf1_name
 from results.leaderboard.published import Reported
-from results.leaderboard.rows import Board, Group, Row, SeedRows
+from results.leaderboard.rows import Group, Leaderboard, Row, SeedRows
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -34,25 +34,25 @@ _LATEX = {
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
 
 
-def to_csv(board: Board) -> str:
+def to_csv(leaderboard: Leaderboard) -> str:
     """Return one line per row, with every column of the registry; empty where unknown."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(column.key for column in COLUMNS)
-    for row in board.rows:
+    for row in leaderboard.rows:
         values = (column.value(row) for column in COLUMNS)
         writer.writerow("" if value is None else value for value in values)
     return text.getvalue()
 
 
-def to_json(board: Board) -> str:
+def to_json(leaderboard: Leaderboard) -> str:
     """Return the groups, one row to a line: columns, class F1, confusion matrix, subjects."""
-    return f'{{"groups":[\n{",".join(map(_group, board.groups))}],"schema":2}}\n'
+    return f'{{"groups":[\n{",".join(map(_group, leaderboard.groups))}],"schema":2}}\n'
 
 
-def to_markdown(board: Board) -> str:
+def to_markdown(leaderboard: Leaderboard) -> str:
     """Return one table per group, with names escaped."""
-    return "\n".join(_markdown_group(group) for group in board.groups)
+    return "\n".join(_markdown_group(group) for group in leaderboard.groups)
 
 
 def _group(group: Group) -> str:
@@ -61,7 +61,7 @@ def _group(group: Group) -> str:
         "dataset": group.dataset,
         "protocol": group.protocol,
         "class_set": group.class_set,
-        "part": group.part or None,
+        "part": group.subset or None,
         "classes": list(group.classes),
         "detectable_gap": None if group.gap is None else round(group.gap[0], 6),
         "seeds": [_seeds(item) for item in group.seeds],
@@ -114,7 +114,7 @@ def _reported(item: Reported) -> dict[str, Any]:
         "gap": None if item.gap is None else round(item.gap, 6),
     }
     return {
-        **asdict(item.published),
+        **msgspec.structs.asdict(item.published),
         **ours,
         "experiment": item.digest,
         "reasons": list(item.reasons),
@@ -136,10 +136,10 @@ def _markdown_cell(text: str, row: Row) -> str:
     return f"~~{_escaped(text)}~~" if row.status == "test-peeking" else _escaped(text)
 
 
-def to_latex(board: Board) -> str:
+def to_latex(leaderboard: Leaderboard) -> str:
     """Return one booktabs table per group; test-peeking rows are struck out with `\\sout`."""
     head = "% needs the packages booktabs and ulem (option normalem)\n"
-    return head + "\n".join(_latex_group(group) for group in board.groups)
+    return head + "\n".join(_latex_group(group) for group in leaderboard.groups)
 
 
 def _latex_group(group: Group) -> str:

@@ -2,7 +2,7 @@
 
 A coin draws its predictions from the class prior. Per subject the best of K draws is kept, as a
 training does that keeps the epoch with the most right test clips. Real epochs resemble each other,
-so this is the ceiling of the effect; but a coin it stays.
+so this is an upper bound of the effect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from results.leaderboard.rows import Group, Row
-from results.statistics.resampling import marginal_figures
+from results.statistics.resampling import marginal_figures, marginals, point_figures
 from results.statistics.summary import fold_averaged
 
 IntArray = npt.NDArray[np.int64]
@@ -84,9 +84,9 @@ def labels_of_table(path: Path) -> Labels:
             rows = list(csv.DictReader(file, strict=True))
     except (FileNotFoundError, UnicodeDecodeError, csv.Error) as error:
         raise DadnetError(f"expected a CSV of clips, got: {path}: {error}") from error
-    given = list(rows[0]) if rows else []
-    if not {"subject", "label"} <= set(given):
-        raise DadnetError(f"expected columns subject and label in {path}, got: {given}")
+    columns = list(rows[0]) if rows else []
+    if not {"subject", "label"} <= set(columns):
+        raise DadnetError(f"expected columns subject and label in {path}, got: {columns}")
     names = [f"{row.get('dataset') or path.stem}/{row['subject']}" for row in rows]
     classes = tuple(sorted({row["label"] for row in rows}))
     subjects = tuple(sorted(set(names)))
@@ -116,10 +116,8 @@ def luck(labels: Labels, draws: int, repeats: int) -> Luck:
     kept = np.zeros((repeats, len(labels.subjects), size, size), dtype=np.int64)
     for number, clips in enumerate(labels.clips):
         kept[:, number] = _best(clips, prior, draws, repeats, draw)
-    pooled = kept.sum(axis=1)  # (repeats, K, K)
-    hits = np.diagonal(pooled, axis1=1, axis2=2)
-    sums = np.concatenate([hits, pooled.sum(axis=2), pooled.sum(axis=1)], axis=1).T
-    uf1 = marginal_figures(sums.astype(np.float64))[0]
+    pooled = marginals(kept.sum(axis=1))  # (repeats, 3K)
+    uf1 = marginal_figures(pooled.T.astype(np.float64))[0]
     folds = [fold_averaged(stack)[0] for stack in kept[:50]]
     low, high = np.quantile(uf1, [0.025, 0.975])
     return Luck(draws, float(uf1.mean()), float(low), float(high), float(np.mean(folds)))
@@ -145,21 +143,21 @@ def _best(
         )  # (repeats, number, K, K)
         right = np.trace(tried, axis1=2, axis2=3)
         chosen = right.argmax(axis=1)
-        found = np.take_along_axis(right, chosen[:, None], axis=1)[:, 0]
-        better = found > most
+        hits = np.take_along_axis(right, chosen[:, None], axis=1)[:, 0]
+        better = hits > most
         best[better] = tried[np.flatnonzero(better), chosen[better]]
-        most = np.maximum(most, found)
+        most = np.maximum(most, hits)
     return best
 
 
 def constants(labels: Labels) -> list[tuple[str, float, float, float]]:
     """Return what always naming one class gives: class, pooled UF1, and both fold averages."""
-    found = []
+    figures = []
     for number, name in enumerate(labels.classes):
         stack = np.zeros((*labels.clips.shape, len(labels.classes)), dtype=np.int64)
         stack[:, :, number] = labels.clips
-        found.append((name, _pooled(stack), *fold_averaged(stack)))
-    return found
+        figures.append((name, _pooled(stack), *fold_averaged(stack)))
+    return figures
 
 
 def perfect(labels: Labels) -> tuple[float, float, float]:
@@ -172,12 +170,9 @@ def perfect(labels: Labels) -> tuple[float, float, float]:
 
 def own_gains(rows: Sequence[Row]) -> list[Row]:
     """Return the test-peeking rows that have an honest twin, by their gain."""
-    found = [row for row in rows if row.gain is not None]
-    return sorted(found, key=lambda row: (-(row.gain or 0.0), row.experiment.digest))
+    gained = [row for row in rows if row.gain is not None]
+    return sorted(gained, key=lambda row: (-(row.gain or 0.0), row.experiment.digest))
 
 
 def _pooled(stack: IntArray) -> float:
-    pooled = stack.sum(axis=0)
-    parts = [np.diagonal(pooled), pooled.sum(axis=1), pooled.sum(axis=0)]
-    sums = np.concatenate(parts).astype(np.float64)[:, None]
-    return float(marginal_figures(sums)[0, 0])
+    return float(point_figures(stack)[0])

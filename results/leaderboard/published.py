@@ -12,32 +12,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
+import msgspec
 import numpy as np
 
 from dadnet.base.errors import DadnetError
 from results.statistics.counts import Counts
 from results.statistics.resampling import point_figures
 
-COLUMNS = (
-    "dataset",
-    "protocol",
-    "part",
-    "num_classes",
-    "num_clips",
-    "method",
-    "year",
-    "uf1",
-    "uar",
-    "selection",
-    "averaging",
-    "source",
-    "read_at",
-)
 WHOLE = ("full", "all")
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """One line of `published.csv`.
 
     Attributes:
@@ -97,9 +82,13 @@ def published() -> tuple[Published, ...]:
     """
     text = (files("results") / "published.csv").read_text(encoding="utf-8")
     reader = csv.DictReader(text.splitlines(), strict=True)
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise DadnetError(f"expected columns {COLUMNS} in published.csv, got: {reader.fieldnames}")
-    return tuple(_line(row) for row in reader)
+    try:
+        if (columns := tuple(reader.fieldnames or ())) != Published.__struct_fields__:
+            raise DadnetError(f"expected columns {Published.__struct_fields__}, got: {columns}")
+        rows = [{name: value or None for name, value in row.items()} for row in reader]
+        return msgspec.convert(rows, tuple[Published, ...], strict=False)
+    except ValueError as error:
+        raise DadnetError(f"published.csv: {error}") from error
 
 
 def beside(
@@ -115,8 +104,8 @@ def beside(
         num_classes: of the group; figures over other classes come with a reason and without ours.
         ours: method, digest and counts of our ranked rows, best first.
     """
-    found = [row for row in published() if (row.dataset, row.protocol) == (dataset, protocol)]
-    return tuple(_beside(row, num_classes, ours) for row in found)
+    lines = [row for row in published() if (row.dataset, row.protocol) == (dataset, protocol)]
+    return tuple(_beside(row, num_classes, ours) for row in lines)
 
 
 def _beside(row: Published, num_classes: int, ours: Sequence[tuple[str, str, Counts]]) -> Reported:
@@ -139,35 +128,11 @@ def _same_method(reported: str, ours: str) -> bool:
 
 
 def _reasons(row: Published, num_classes: int, num_clips: int | None) -> tuple[str, ...]:
-    found = {
+    reasons = {
         "test-peeking": row.selection == "test-peeking",
         "fold-averaged": row.averaging == "folds",
         "other class set": row.num_classes != num_classes,
         "other n": None not in (row.num_clips, num_clips) and row.num_clips != num_clips,
         "selection unknown": row.selection == "unknown",
     }
-    return tuple(name for name, holds in found.items() if holds)
-
-
-def _line(row: dict[str, str]) -> Published:
-    def number(name: str) -> float | None:
-        return float(row[name]) if row[name] else None
-
-    try:
-        return Published(
-            dataset=row["dataset"],
-            protocol=row["protocol"],
-            part=row["part"],
-            num_classes=int(row["num_classes"]),
-            num_clips=int(row["num_clips"]) if row["num_clips"] else None,
-            method=row["method"],
-            year=int(row["year"]),
-            uf1=number("uf1"),
-            uar=number("uar"),
-            selection=row["selection"],
-            averaging=row["averaging"],
-            source=row["source"],
-            read_at=row["read_at"],
-        )
-    except ValueError as error:
-        raise DadnetError(f"published.csv, {row['method']}: {error}") from error
+    return tuple(name for name, holds in reasons.items() if holds)

@@ -15,23 +15,22 @@ from typing import Any
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
-from results.leaderboard.fingerprint import Folder, scan
 from results.leaderboard.published import beside
-from results.leaderboard.rows import MOST_ROWS, Board, Group, Row, SeedRows
-from results.leaderboard.tallies import Account, accounts
+from results.leaderboard.rows import MOST_ROWS, Group, Leaderboard, Row, SeedRows
+from results.leaderboard.tallies import Tallies, read_tallies
 from results.leaderboard.text import text_table
 from results.ledger.ledger import Ledger
 from results.ledger.mirror import readable
 from results.ledger.records import Experiment
 from results.ledger.studies import StudyLedger, StudyRecord
-from results.statistics.compare import detectable_gap, over_seeds, places
+from results.statistics.compare import detectable_gap, over_seeds, standings
 
 __all__ = ["Filters", "leaderboard", "text_table"]
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which experiments are on the board; None lets everything through."""
+    """Which experiments are on the leaderboard; None lets everything through."""
 
     dataset: str | None = None
     protocol: str | None = None
@@ -60,17 +59,14 @@ def leaderboard(
     dataset: str | None = None,
     *,
     filters: Filters | None = None,
-    folders: Mapping[str, Folder] | None = None,
     experiments: Sequence[Experiment] | None = None,
     processes: int = 1,
-) -> Board:
-    """Return the board of a ledger: the same ledger always gives the same board.
+) -> Leaderboard:
+    """Return the leaderboard of a ledger: the same ledger always gives the same leaderboard.
 
     Args:
         ledger: the ledger or its folder.
         dataset: only this dataset, if given; filters: or only what these let through.
-        folders: what `results.leaderboard.fingerprint.scan` has seen of the ledger, if it was
-            called already.
         experiments: all of the ledger, if they were read already.
         processes: how many may read the folds side by side, if there are many.
 
@@ -78,21 +74,20 @@ def leaderboard(
         DadnetError: if there is no experiment, or none on the dataset.
     """
     ledger = readable(ledger if isinstance(ledger, Ledger) else Ledger(ledger))
-    folders = scan(ledger.local_root) if folders is None else folders
     experiments = ledger.experiments() if experiments is None else experiments
     if not experiments:
         raise DadnetError(f"expected a ledger with experiments, got: nothing in {ledger.root}")
     chosen = (filters or Filters(dataset=dataset)).choose(experiments)
     studies = StudyLedger(ledger.local_root).studies()
-    read = accounts(ledger, chosen, folders, processes)
+    read = read_tallies(ledger, chosen, processes)
     rows = [
         row
-        for experiment, account in zip(chosen, read, strict=True)
-        for row in _rows(experiment, account, studies)
+        for experiment, tallies in zip(chosen, read, strict=True)
+        for row in _rows(experiment, tallies, studies)
     ]
     rows.sort(key=_key)
     groups = groupby(rows, key=_key)
-    return Board(tuple(_group(key, list(members)) for key, members in groups))
+    return Leaderboard(tuple(_group(key, list(members)) for key, members in groups))
 
 
 _Key = tuple[str, str, str, tuple[str, ...], str, bool]
@@ -105,38 +100,38 @@ def _key(row: Row) -> _Key:
         experiment.protocol,
         experiment.class_set,
         experiment.classes,
-        row.part,
+        row.subset,
         experiment.multi_label,
     )
 
 
 def _rows(
-    experiment: Experiment, account: Account, studies: Sequence[StudyRecord]
+    experiment: Experiment, tallies: Tallies, studies: Sequence[StudyRecord]
 ) -> Iterator[Row]:
-    """Give the experiment's row and, once it is complete, one per part of its predictions."""
+    """Yield the experiment's row and, once it is complete, one per subset of its predictions."""
     whole = Row(
         experiment=experiment,
-        num_done=account.num_done,
+        num_done=tallies.num_done,
         num_planned=len(experiment.folds),
-        summary=account.summary,
-        counts=account.counts,
+        summary=tallies.summary,
+        counts=tallies.counts,
         studies=tuple(study for study in studies if experiment.digest in study.scored),
     )
     yield whole
-    for name, part in account.parts.items():
-        yield replace(whole, part=name, summary=part.summary, counts=part.counts)
+    for name, subset in tallies.subsets.items():
+        yield replace(whole, subset=name, summary=subset.summary, counts=subset.counts)
 
 
 def _group(key: _Key, members: list[Row]) -> Group:
     rows = _with_twins(_ranked(members))
     ranked = [row for row in rows if row.status == "ranked"]
     ours = [(row.experiment.method, row.experiment.digest, row.counts) for row in ranked]
-    dataset, protocol, _, classes, part, multi_label = key
+    dataset, protocol, _, classes, subset, multi_label = key
     return Group(
         *key[:5],
         rows=rows,
         seeds=_seeds(rows),
-        reported=() if part or multi_label else beside(dataset, protocol, len(classes), ours),
+        reported=() if subset or multi_label else beside(dataset, protocol, len(classes), ours),
         gap=detectable_gap([row.counts for row in ranked], MOST_ROWS),
     )
 
@@ -147,7 +142,7 @@ def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
     Rows with equal UF1 share a rank.
     """
     ordered = sorted(rows, key=_order)
-    found = places([row.counts for row in ordered if row.status == "ranked"], MOST_ROWS)
+    positions = standings([row.counts for row in ordered if row.status == "ranked"], MOST_ROWS)
     placed: list[Row] = []
     for row in ordered:
         if row.status != "ranked":
@@ -157,9 +152,9 @@ def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
         rank: int | None = number + 1
         if placed and _uf1(placed[-1]) == _uf1(row):
             rank = placed[-1].rank
-        place = found[number]
-        tie = None if place.tie is None else _letter(place.tie)
-        placed.append(replace(row, rank=rank, ranks=place.ranks, tie=tie, p_best=place.p))
+        position = positions[number]
+        tie = None if position.tie is None else _letter(position.tie)
+        placed.append(replace(row, rank=rank, ranks=position.ranks, tie=tie, p_best=position.p))
     return tuple(placed)
 
 
@@ -184,14 +179,14 @@ def _with_twins(rows: Sequence[Row]) -> tuple[Row, ...]:
                 known.experiment.selection != "inner" and row.experiment.selection == "inner"
             ):
                 honest[twin] = row
-    found = []
+    completed = []
     for row in rows:
         twin_row = honest.get(_identity(row.experiment, but=("selection",)))
         if row.status == "test-peeking" and twin_row is not None:
             gain = _uf1(row) - _uf1(twin_row)
             row = replace(row, twin=twin_row.experiment.digest, gain=gain)
-        found.append(row)
-    return tuple(found)
+        completed.append(row)
+    return tuple(completed)
 
 
 def _seeds(rows: Sequence[Row]) -> tuple[SeedRows, ...]:
@@ -201,7 +196,7 @@ def _seeds(rows: Sequence[Row]) -> tuple[SeedRows, ...]:
         if row.status == "ranked" and row.experiment.seed is not None:
             key = _identity(row.experiment, but=("seed",))
             families.setdefault(key, []).append(row)
-    found = []
+    seed_rows = []
     # Best first by the best seed: with very many methods, those that no page shows are left out.
     for members in list(families.values())[:MOST_ROWS]:
         members.sort(key=lambda row: (row.experiment.seed or 0, row.experiment.digest))
@@ -214,8 +209,8 @@ def _seeds(rows: Sequence[Row]) -> tuple[SeedRows, ...]:
         first = members[0].experiment
         key_names = [first.method, first.selection, *map(str, seeds)]
         figures = over_seeds([row.counts for row in members], key_names)
-        found.append(SeedRows(first.method, first.selection, tuple(seeds), figures))
-    return tuple(sorted(found, key=lambda s: (-s.figures.mean, s.method, s.selection, s.seeds)))
+        seed_rows.append(SeedRows(first.method, first.selection, tuple(seeds), figures))
+    return tuple(sorted(seed_rows, key=lambda s: (-s.figures.mean, s.method, s.selection, s.seeds)))
 
 
 def _identity(experiment: Experiment, but: tuple[str, ...]) -> str:
@@ -238,11 +233,11 @@ def _without(config: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def _order(row: Row) -> tuple[int, float, float, str, int, str]:
-    place = ("ranked", "test-peeking", "incomplete").index(row.status)
+    order = ("ranked", "test-peeking", "incomplete").index(row.status)
     experiment = row.experiment
     seed = -1 if experiment.seed is None else experiment.seed
     uar = row.summary.uar.value if row.summary else None
-    return (place, -_uf1(row), -(uar or 0.0), experiment.method, seed, experiment.digest)
+    return (order, -_uf1(row), -(uar or 0.0), experiment.method, seed, experiment.digest)
 
 
 def _uf1(row: Row) -> float:

@@ -1,4 +1,4 @@
-"""The board's parts: a group per dataset, protocol and class set, a row per experiment."""
+"""The leaderboard's parts: a group per dataset, protocol and class set, a row per experiment."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Tally:
 
 @dataclass(frozen=True)
 class Row:
-    """One experiment on the board.
+    """One experiment on the leaderboard.
 
     Attributes:
         num_done, num_planned: folds.
         summary: the pooled figures; None as long as a fold is missing, because a figure over the
             finished folds would be one over survivors.
-        counts: of the finished folds, or of the part.
-        part: the dataset of a composite, or the part of an official split, that these figures are
-            of; "" for all test clips.
+        counts: of the finished folds, or of the subset.
+        subset: the dataset of a composite, or the part of an official split, that these figures
+            are of; "" for all test clips.
         studies: searches whose winner this is.
         rank: from 1 in the group; None for incomplete and for test-peeking rows.
         ranks: 95 % interval of the rank; tie: letter of the tie group; p_best: Holm-corrected p
@@ -54,7 +54,7 @@ class Row:
     num_planned: int
     summary: Summary | None
     counts: Counts = field(compare=False, repr=False)
-    part: str = ""
+    subset: str = ""
     studies: tuple[StudyRecord, ...] = ()
     rank: int | None = None
     ranks: tuple[int, int] | None = None
@@ -65,8 +65,8 @@ class Row:
 
     @property
     def key(self) -> str:
-        """Unique on the board: the digest, with the part."""
-        return f"{self.experiment.digest}-{self.part}" if self.part else self.experiment.digest
+        """Unique on the leaderboard: the digest, with the subset."""
+        return f"{self.experiment.digest}-{self.subset}" if self.subset else self.experiment.digest
 
     @property
     def complete(self) -> bool:
@@ -96,33 +96,33 @@ class Row:
 
     @property
     def num_clips(self) -> int:
-        """How many test clips the plan, or the part, has."""
-        if self.part:
+        """How many test clips the plan, or the subset, has."""
+        if self.subset:
             return int(self.counts.num_clips.sum())
         return self.experiment.num_clips
 
     @property
     def num_subjects(self) -> int:
-        """How many test subjects the plan, or the part, has."""
-        if self.part:
+        """How many test subjects the plan, or the subset, has."""
+        if self.subset:
             return len(self.counts.subjects)
         return self.experiment.num_subjects
 
     @property
     def tallies(self) -> tuple[Tally, ...]:
-        """One per planned test subject, or per subject of the part, sorted."""
+        """One per planned test subject, or per subject of the subset, sorted."""
         # A subject of an unfinished fold has no counts yet; alone in its fold, its total is known.
-        found = {
+        by_subject = {
             name: Tally(name, None, size if len(fold.test_subjects) == 1 else None)
             for fold in self.experiment.folds
             for size in [fold.num_test_clips * self.experiment.decisions_per_clip]
             for name in fold.test_subjects
-            if not self.part
+            if not self.subset
         }
         right, total = self.counts.num_right.tolist(), self.counts.num_decisions.tolist()
         for name, *numbers in zip(self.counts.subjects, right, total, strict=True):
-            found[name] = Tally(name, *numbers)
-        return tuple(found[name] for name in sorted(found))
+            by_subject[name] = Tally(name, *numbers)
+        return tuple(by_subject[name] for name in sorted(by_subject))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class SeedRows:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that may be ranked against each other, in the order of the board.
+    """Rows that may be ranked against each other, in the order of the leaderboard.
 
     Attributes:
         seeds: methods with several complete seeds.
@@ -156,7 +156,7 @@ class Group:
     protocol: str
     class_set: str
     classes: tuple[str, ...]
-    part: str
+    subset: str
     rows: tuple[Row, ...]
     seeds: tuple[SeedRows, ...] = ()
     reported: tuple[Reported, ...] = ()
@@ -164,9 +164,9 @@ class Group:
 
     @property
     def title(self) -> str:
-        """Return dataset, protocol, class set and part in one line."""
+        """Return dataset, protocol, class set and subset in one line."""
         title = f"{self.dataset}, {self.protocol}, {self.class_set} ({', '.join(self.classes)})"
-        return f"{title}: {self.part} part" if self.part else title
+        return f"{title}: {self.subset} part" if self.subset else title
 
     @property
     def multi_label(self) -> bool:
@@ -180,16 +180,16 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Board:
-    """All groups, sorted by dataset, protocol, class set, classes and part; all clips first."""
+class Leaderboard:
+    """All groups, sorted by dataset, protocol, class set, classes and subset; all clips first."""
 
     groups: tuple[Group, ...]
 
     @property
     def studies(self) -> tuple[StudyRecord, ...]:
         """Return the searches behind the rows, by name."""
-        found = {study.digest: study for row in self.rows for study in row.studies}
-        return tuple(sorted(found.values(), key=lambda study: study.name))
+        by_digest = {study.digest: study for row in self.rows for study in row.studies}
+        return tuple(sorted(by_digest.values(), key=lambda study: study.name))
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ class Board:
         """The rows of all groups."""
         return (row for group in self.groups for row in group.rows)
 
-    def of_dataset(self, dataset: str) -> Board:
+    def of_dataset(self, dataset: str) -> Leaderboard:
         """Return the groups of one dataset.
 
         Raises:
@@ -216,4 +216,4 @@ class Board:
         if not groups:
             available = ", ".join(self.datasets) or "none"
             raise DadnetError(f"no experiment on dataset {dataset!r}; available: {available}")
-        return Board(groups)
+        return Leaderboard(groups)

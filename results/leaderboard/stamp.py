@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from results.leaderboard.fingerprint import Folder, of_ledger, of_source, scan
+from results.leaderboard.fingerprint import of_ledger, of_source
 
 STAMP = ".stamp.json"
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """What was made.
+class SiteStamp:
+    """A site that was made.
 
     Attributes:
         made_from: hash of ledger, code and options.
@@ -31,50 +31,43 @@ class Stamp:
     status: int
 
 
-def unchanged(
-    ledger: Path, out: Path, options: Mapping[str, str | None], processes: int = 1
-) -> tuple[Stamp | None, dict[str, Folder]]:
-    """Return the stamp if the site is as it would be made again, and what was seen.
+def source_of(ledger: Path, options: Mapping[str, str | None], processes: int = 1) -> str | None:
+    """Return the hash of ledger, code and options; None if they may change without a trace."""
+    seen = None if options.get("flows") else of_ledger(ledger, processes)  # flows are not watched
+    if seen is None:
+        return None
+    parts = json.dumps([seen, of_source(), dict(options)], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()
 
-    Every file of the site is read and hashed; the ledger's are looked at, not opened.
+
+def unchanged(out: Path, made_from: str | None) -> SiteStamp | None:
+    """Return the stamp of a site, if the site would be made again as it is.
+
+    Every file of the site is read and hashed.
     """
-    folders = scan(ledger, processes)
-    made_from = _made_from(folders, options)
     try:
-        stamp = Stamp(**json.loads((out / STAMP).read_bytes()))
-    except (OSError, ValueError, TypeError):  # no stamp, or not a whole one: make the site
-        return None, folders
-    if made_from is None or stamp.made_from != made_from:
-        return None, folders
+        stamp = SiteStamp(**json.loads((out / STAMP).read_bytes()))
+    except (OSError, ValueError, TypeError):  # no stamp, or a damaged one: make the site
+        return None
     whole = all(_hash(out / name) == digest for name, digest in stamp.files.items())
-    return (stamp if whole else None), folders
+    return stamp if whole and stamp.made_from == made_from else None
 
 
-def write_stamp(
+def write_site_stamp(
     out: Path,
-    folders: dict[str, Folder],
-    options: Mapping[str, str | None],
+    made_from: str | None,
     paths: Sequence[Path],
     text: str,
     warnings: Sequence[str],
     status: int,
 ) -> None:
     """Write the stamp of a site that was just made; none if the ledger is still changing."""
-    made_from = _made_from(folders, options)
     (out / STAMP).unlink(missing_ok=True)
     if made_from is not None:
         files = {path.relative_to(out).as_posix(): _hash(path) or "" for path in paths}
         first = paths[0].relative_to(out).as_posix()
-        stamp = Stamp(made_from, files, first, text, warnings, status)
+        stamp = SiteStamp(made_from, files, first, text, warnings, status)
         (out / STAMP).write_text(json.dumps(asdict(stamp)) + "\n", encoding="utf-8")
-
-
-def _made_from(folders: dict[str, Folder], options: Mapping[str, str | None]) -> str | None:
-    seen = of_ledger(folders)
-    if seen is None or not folders or options.get("flows"):  # flows are not watched
-        return None
-    parts = json.dumps([seen, of_source(), dict(options)], sort_keys=True)
-    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _hash(path: Path) -> str | None:

@@ -1,44 +1,56 @@
-"""The board as plain text for terminals and logs."""
+"""Tables as plain text for terminals and logs, among them the leaderboard."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from results.leaderboard.columns import COLUMNS, Column
-from results.leaderboard.rows import MOST_ROWS, Board, Group, Row
+from results.leaderboard.rows import MOST_ROWS, Group, Leaderboard, Row
 
 # The others are left to the pages: with them no line fits a terminal.
 _LEFT_OUT = ("data", "ranks", "num_subjects")
 
 
-def text_table(board: Board, width: int = 120, most: int = MOST_ROWS) -> str:
-    """Return the board as plain text, one table per group.
+def text_table(leaderboard: Leaderboard, width: int = 120, most: int = MOST_ROWS) -> str:
+    """Return the leaderboard as plain text, one table per group.
 
     Args:
-        board: what to show.
+        leaderboard: what to show.
         width: in characters; longer cells are wrapped.
         most: rows of a group; a line says how many more there are.
     """
+    lines: list[RenderableType] = []
+    for group in leaderboard.groups:
+        lines.append(_table(group, most))
+        if len(group.rows) > most:
+            lines.append(f"and {len(group.rows) - most} more rows, in CSV and JSON")
+    return printed(lines, width)
+
+
+def titled_table(title: str) -> Table:
+    """Return an empty table in the style of all tables here."""
+    # Text, not str: a name such as "[red]" is a name and no markup.
+    return Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def printed(lines: Sequence[RenderableType], width: int) -> str:
+    """Return tables and lines as plain text of a width in characters."""
     text = io.StringIO()
     console = Console(file=text, width=width, color_system=None, force_terminal=False)
-    for group in board.groups:
-        console.print(_table(group, most))
-        if len(group.rows) > most:
-            console.print(f"and {len(group.rows) - most} more rows, in CSV and JSON")
+    for line in lines:
+        console.print(line)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def _table(group: Group, most: int) -> Table:
     shown = [column for column in COLUMNS if column.shown and column.key not in _LEFT_OUT]
-    # Text, not str: a name such as "[red]" is a name and no markup.
-    table = Table(
-        title=Text(group.title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    table = titled_table(group.title)
     for column in shown:
         table.add_column(
             Text(column.heading(group.multi_label)),

@@ -7,32 +7,22 @@ One sealed file per fold and corruption, written once, like a fold's record.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
+
+import msgspec
 
 from dadnet.base.errors import DadnetError
 from dadnet.flow.corruptions import KINDS, VERSION
 from dadnet.labels.tasks import Names
-from results.ledger.ledger import Ledger, bytes_of, file_name, quarantine, write_once
+from results.ledger.files import read_whole
+from results.ledger.ledger import Ledger, file_name, write_once
 from results.ledger.records import Experiment, FoldRecord, Prediction
-from results.ledger.sealed import (
-    SCHEMA,
-    check_count,
-    check_digest,
-    check_keys,
-    check_list,
-    check_mapping,
-    check_numbers,
-    check_text,
-    seal,
-    unseal,
-)
+from results.ledger.sealed import Digest, JsonObject, Sealed, Text
 
 
-@dataclass(frozen=True)
-class CorruptedFold:
+class CorruptedFold(Sealed, frozen=True):
     """A fold's test clips under one corruption, scored with the fold's kept weights.
 
     Attributes:
@@ -43,47 +33,21 @@ class CorruptedFold:
         host: what may differ between two runs.
     """
 
-    experiment: str
-    fold: str
-    weights_digest: str
-    kind: str
-    severity: float
-    version: int
-    predictions: tuple[Prediction, ...]
-    host: Mapping[str, Any] = field(hash=False)
+    record_kind: ClassVar[str] = "corrupted fold"
 
-    def __post_init__(self) -> None:
-        check_digest("the corrupted fold's experiment", self.experiment)
-        for name in ("fold", "weights_digest", "kind"):
-            check_text(name, getattr(self, name))
-        (severity,) = check_numbers("severity", [self.severity])
-        object.__setattr__(self, "severity", severity)
-        check_count("version", self.version, least=1)
-        object.__setattr__(self, "predictions", check_list("predictions", self.predictions))
-        object.__setattr__(self, "host", check_mapping("host", self.host))
+    experiment: Digest
+    fold: Text
+    weights_digest: Text
+    kind: Text
+    severity: float
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    predictions: tuple[Prediction, ...]
+    host: JsonObject
 
     @property
     def corruption(self) -> str:
         """Such as ``noise-0.3``."""
         return f"{self.kind}-{self.severity:g}"
-
-    def to_json(self) -> str:
-        """Return the canonical JSON text, with schema and checksum."""
-        payload = {name: getattr(self, name) for name in _NAMES}
-        rows = [row.to_dict() for row in self.predictions]
-        return seal({**payload, "predictions": rows, "schema": SCHEMA})
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> CorruptedFold:
-        """Return the fold of `to_json`'s text; raises `DadnetError` on any damage."""
-        kind = "corrupted fold"
-        payload = check_keys(kind, unseal(text, kind), {*_NAMES, "schema"})
-        del payload["schema"]
-        rows = check_list("predictions", payload["predictions"])
-        return cls(**{**payload, "predictions": tuple(Prediction.from_dict(row) for row in rows)})
-
-
-_NAMES = tuple(item.name for item in fields(CorruptedFold))
 
 
 class RobustnessLedger:
@@ -124,19 +88,16 @@ class RobustnessLedger:
 
         A damaged one, or one of other weights, clips or definitions, is moved aside.
         """
-        path = self.path(experiment, record.fold, corruption)
-        data = bytes_of(path)
-        if data is None:
-            return None
-        try:
+
+        def read(data: bytes) -> CorruptedFold:
             scored = CorruptedFold.from_json(data)
             _check(record, scored)
             if scored.corruption != corruption:
                 raise DadnetError(f"expected {corruption}, got: {scored.corruption}")
-        except DadnetError as error:
-            quarantine(path, self.ledger.folder(experiment), data, str(error))
-            return None
-        return scored
+            return scored
+
+        path = self.path(experiment, record.fold, corruption)
+        return read_whole(path, self.ledger.folder(experiment), read)
 
     def kinds(self, experiment: Experiment) -> tuple[str, ...]:
         """Return the kinds of corruption of which anything was scored."""
@@ -155,8 +116,8 @@ def _check(record: FoldRecord, scored: CorruptedFold) -> None:
         "clips": (truth(record.predictions), truth(scored.predictions)),
         "version": (VERSION, scored.version),
     }
-    for name, (expected, given) in pairs.items():
-        if expected != given:
+    for name, (expected, actual) in pairs.items():
+        if expected != actual:
             raise DadnetError(
                 f"{name} of the corrupted fold {scored.fold}: expected those of the record"
             )

@@ -8,29 +8,21 @@ Made by `python -m orchestration.explain` from kept weights, sealed, and shown o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
+
+import msgspec
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
-from results.ledger.sealed import (
-    SCHEMA,
-    check_digest,
-    check_keys,
-    check_list,
-    check_mapping,
-    seal,
-    unseal,
-)
+from results.ledger.sealed import Digest, JsonObject, Sealed, check_mapping
 
 THETA = ("angle, degrees", "zoom", "shift right, share of the side", "shift down, share")
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(Sealed, frozen=True):
     """What was seen; floats in lists, to six digits.
 
     Attributes:
@@ -44,33 +36,20 @@ class Explanation:
         density_fold: the fold that these are of; "" without.
     """
 
-    experiment: str
+    record_kind: ClassVar[str] = "explanation"
+
+    experiment: Digest
     theta: Mapping[str, tuple[float, ...]]
-    channels: tuple[Mapping[str, Any], ...]
-    gradients: tuple[Mapping[str, Any], ...]
-    densities: tuple[Mapping[str, Any], ...]
+    channels: tuple[JsonObject, ...]
+    gradients: tuple[JsonObject, ...]
+    densities: tuple[JsonObject, ...]
     density_fold: str
 
     def __post_init__(self) -> None:
-        check_digest("the explanation's experiment", self.experiment)
-        object.__setattr__(self, "theta", check_mapping("theta", self.theta))
+        super().__post_init__()
         for name in ("channels", "gradients", "densities"):
-            parts = tuple(check_mapping(name, p) for p in check_list(name, getattr(self, name)))
-            object.__setattr__(self, name, parts)
-
-    def to_json(self) -> str:
-        """Return the sealed text."""
-        return seal({**{name: getattr(self, name) for name in _NAMES}, "schema": SCHEMA})
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Explanation:
-        """Return the explanation of `to_json`'s text; raises `DadnetError` on damage."""
-        payload = check_keys("explanation", unseal(text, "explanation"), {*_NAMES, "schema"})
-        del payload["schema"]
-        return cls(**payload)
-
-
-_NAMES = tuple(item.name for item in fields(Explanation))
+            copies = tuple(check_mapping(name, item) for item in getattr(self, name))
+            msgspec.structs.force_setattr(self, name, copies)
 
 
 def explanation_path(ledger: Ledger, experiment: Experiment) -> Path:

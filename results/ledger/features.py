@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,19 +11,19 @@ import numpy.typing as npt
 from dadnet.base.errors import DadnetError
 from results.ledger.ledger import Ledger, file_name, write_once
 from results.ledger.records import Experiment
-from results.ledger.sealed import (
-    SCHEMA,
-    check_digest,
-    check_keys,
-    check_list,
-    check_names,
-    check_numbers,
-    check_text,
-    seal,
-    unseal,
-)
+from results.ledger.sealed import Digest, Names1, Sealed, Text
 
 FloatArray = npt.NDArray[np.float64]
+
+
+class _Stored(Sealed, frozen=True):
+    record_kind: ClassVar[str] = "features"
+
+    experiment: Digest
+    fold: Text
+    clip_ids: Names1
+    features: tuple[tuple[float, ...], ...]
+    class_means: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +46,6 @@ class Features:
     class_means: FloatArray
 
     def __post_init__(self) -> None:
-        check_digest("the experiment of the features", self.experiment)
-        check_text("fold", self.fold)
-        check_names("clips of the features", self.clip_ids, least=1)
         shapes = (self.features.shape, self.class_means.shape)
         if (
             self.features.ndim != 2
@@ -61,30 +59,18 @@ class Features:
 
     def to_json(self) -> str:
         """Return the sealed text; values are rounded to six significant digits."""
-        return seal(
-            {
-                "schema": SCHEMA,
-                "experiment": self.experiment,
-                "fold": self.fold,
-                "clip_ids": list(self.clip_ids),
-                "features": _rounded(self.features),
-                "class_means": _rounded(self.class_means),
-            }
-        )
+        tables = (_rounded(self.features), _rounded(self.class_means))
+        return _Stored(self.experiment, self.fold, self.clip_ids, *tables).to_json()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Features:
         """Return the features of `to_json`'s text; raises `DadnetError` on damage."""
-        keys = ("schema", "experiment", "fold", "clip_ids", "features", "class_means")
-        value = check_keys("features", unseal(text, "features"), keys)
-        tables = {
-            name: np.array(
-                [check_numbers(name, row) for row in check_list(name, value[name])], dtype=float
-            )
-            for name in ("features", "class_means")
-        }
-        clip_ids = check_names("clip_ids", value["clip_ids"], least=1)
-        return cls(value["experiment"], value["fold"], clip_ids, **tables)
+        stored = _Stored.from_json(text)
+        try:
+            tables = np.array(stored.features), np.array(stored.class_means)
+        except ValueError as error:
+            raise DadnetError(f"expected rows of one length, got: {error}") from error
+        return cls(stored.experiment, stored.fold, stored.clip_ids, *tables)
 
 
 def put_features(ledger: Ledger, experiment: Experiment, features: Features) -> bool:
@@ -100,7 +86,7 @@ def read_features(ledger: Ledger, experiment: Experiment) -> list[Features]:
     Raises:
         DadnetError: naming the damaged file.
     """
-    found = []
+    stored = []
     for fold in experiment.folds:
         path = ledger.folder(experiment) / "features" / f"{file_name(fold.name)}.json"
         if path.exists():
@@ -110,9 +96,9 @@ def read_features(ledger: Ledger, experiment: Experiment) -> list[Features]:
                     raise DadnetError("it belongs to another fold")
             except DadnetError as error:
                 raise DadnetError(f"{path}: {error}") from error
-            found.append(features)
-    return found
+            stored.append(features)
+    return stored
 
 
-def _rounded(table: FloatArray) -> list[list[float]]:
-    return [[float(f"{value:.6g}") for value in row] for row in table.tolist()]
+def _rounded(table: FloatArray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(f"{value:.6g}") for value in row) for row in table.tolist())

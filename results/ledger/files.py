@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import quote
 
 from dadnet.base.digests import content_digest
+from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, stored
 
 # Where the searches are, beside the datasets.
@@ -17,6 +20,8 @@ STUDIES = ".studies"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
 
 _READ_AT_ONCE = 2**16
+
+T = TypeVar("T")
 
 
 class LedgerWarning(UserWarning):
@@ -64,6 +69,27 @@ def read_quickly(path: str) -> bytes:
     finally:
         os.close(descriptor)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def read_whole(
+    path: Location, folder: Location, read: Callable[[bytes], T], data: bytes | None = None
+) -> T | None:
+    """Return what a file holds; None if there is none, or if it is damaged and was moved aside.
+
+    Args:
+        path: the file.
+        folder: a damaged file goes to ``quarantine/`` below it.
+        read: returns the content's meaning; its `DadnetError` means damage.
+        data: the content, if it was read already.
+    """
+    data = bytes_of(path) if data is None else data
+    if data is None:
+        return None
+    try:
+        return read(data)
+    except DadnetError as error:
+        quarantine(path, folder, data, str(error))
+        return None
 
 
 def quarantine(path: Location, folder: Location, damaged: bytes, reason: str) -> None:

@@ -9,7 +9,6 @@
                               events/<run>.jsonl       (the same on object storage)
                               claims/                  (which run makes which fold)
                               quarantine/              (damaged files, kept for a look)
-    <root>/.index.jsonl       (cached counts of the leaderboard; may be deleted at any time)
 
 The folder may lie on object storage (`dadnet.base.remote`): a record is then one conditional put.
 Names become file names by percent-encoding, so that any printable name is safe and no two meet.
@@ -28,6 +27,7 @@ from results.ledger.files import (
     file_name,
     quarantine,
     read_quickly,
+    read_whole,
 )
 from results.ledger.quick import read_experiment
 from results.ledger.records import Experiment, FoldRecord, PlannedFold
@@ -67,13 +67,13 @@ class Ledger:
         path = self.folder(experiment) / "experiment.json"
         text = experiment.to_json() + "\n"
         while not write_once(path, text):
-            stored = self._read_experiment(path)
-            if stored is None:  # it was damaged and has been moved aside: write again
+            existing = self._read_experiment(path)
+            if existing is None:  # it was damaged and has been moved aside: write again
                 continue
-            if stored != experiment:
+            if existing != experiment:
                 raise DadnetError(
                     f"experiment {experiment.digest} is already in {path.parent} "
-                    f"with other content (method {stored.method!r})"
+                    f"with other content (method {existing.method!r})"
                 )
             return
 
@@ -87,8 +87,8 @@ class Ledger:
 
         A damaged record is moved to ``quarantine/`` with a `LedgerWarning`.
         """
-        found = {record.fold for record in self.records(experiment)}
-        return tuple(fold.name for fold in experiment.folds if fold.name not in found)
+        done = {record.fold for record in self.records(experiment)}
+        return tuple(fold.name for fold in experiment.folds if fold.name not in done)
 
     def put(self, experiment: Experiment, record: FoldRecord) -> bool:
         """Store a finished fold, once and atomically.
@@ -113,13 +113,31 @@ class Ledger:
         folds = stored(self.folder(experiment) / "folds")
         read = folds.read_each([f"{file_name(name)}.json" for name in names])
         found = (
-            self._check(experiment, name, data) for name, data in zip(names, read, strict=True)
+            self.record(experiment, name, data)
+            for name, data in zip(names, read, strict=True)
+            if data is not None
         )
         return tuple(record for record in found if record is not None)
 
-    def record(self, experiment: Experiment, fold: str) -> FoldRecord | None:
-        """Return one fold's valid record, or None; a damaged one is moved aside."""
-        return self._check(experiment, fold, bytes_of(self.fold_path(experiment, fold)))
+    def record(
+        self, experiment: Experiment, fold: str, data: bytes | None = None
+    ) -> FoldRecord | None:
+        """Return one fold's valid record, or None; a damaged one is moved aside.
+
+        Args:
+            experiment, fold: of the record.
+            data: the content of its file, if it was read already.
+        """
+
+        def read(data: bytes) -> FoldRecord:
+            record = FoldRecord.from_json(data)
+            if record.fold != fold:
+                raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
+            check_record(experiment, record)
+            return record
+
+        path = self.fold_path(experiment, fold)
+        return read_whole(path, self.folder(experiment), read, data)
 
     def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
         """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
@@ -137,14 +155,14 @@ class Ledger:
             DadnetError: if there is none, or several; it lists them.
         """
         experiments = self.experiments()
-        found = [e for e in experiments if e.digest.startswith(digest or "")]
-        if len(found) != 1:
-            names = [f"{e.digest} ({e.method}, {e.dataset})" for e in (found or experiments)[:8]]
+        matches = [e for e in experiments if e.digest.startswith(digest or "")]
+        if len(matches) != 1:
+            names = [f"{e.digest} ({e.method}, {e.dataset})" for e in (matches or experiments)[:8]]
             raise DadnetError(
                 f"expected the digest of one experiment, got: {digest!r}; "
                 f"there: {', '.join(names) or 'none'}"
             )
-        return found[0]
+        return matches[0]
 
     def experiments(self) -> tuple[Experiment, ...]:
         """Return every experiment, sorted by dataset, method, seed and digest."""
@@ -204,32 +222,14 @@ class Ledger:
         names = (name for name in stored(self.root).folders(2) if not name.startswith("."))
         return [self.root / name for name in names]
 
-    def _check(self, experiment: Experiment, fold: str, data: bytes | None) -> FoldRecord | None:
-        if data is None:
-            return None
-        try:
-            record = FoldRecord.from_json(data)
-            if record.fold != fold:
-                raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
-            check_record(experiment, record)
-        except DadnetError as error:
-            path = self.fold_path(experiment, fold)
-            quarantine(path, self.folder(experiment), data, str(error))
-            return None
-        return record
-
     def _read_experiment(self, path: Location) -> Experiment | None:
-        data = bytes_of(path)
-        if data is None:
-            return None
-        try:
+        def read(data: bytes) -> Experiment:
             experiment = read_experiment(data) or Experiment.from_json(data)
             if self.folder(experiment) != path.parent:
                 raise DadnetError(f"it describes {experiment.dataset}/{experiment.digest}")
-        except DadnetError as error:
-            quarantine(path, path.parent, data, str(error))
-            return None
-        return experiment
+            return experiment
+
+        return read_whole(path, path.parent, read)
 
 
 def check_record(experiment: Experiment, record: FoldRecord) -> None:
@@ -248,9 +248,9 @@ def check_record(experiment: Experiment, record: FoldRecord) -> None:
         "test subjects": (sorted(planned.test_subjects), sorted(record.test_subjects)),
         "number of clips": (planned.num_test_clips, len(record.predictions)),
     }
-    for name, (expected, given) in pairs.items():
-        if expected != given:
-            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {given}")
+    for name, (expected, actual) in pairs.items():
+        if expected != actual:
+            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {actual}")
     _check_classes(experiment, record)
 
 

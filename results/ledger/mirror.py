@@ -1,8 +1,8 @@
 """A ledger on object storage, read through a copy of its small files in a folder here.
 
-All that a board reads is written once or replaced as a whole, so a file that the listing shows as
-it was is not fetched again: a second leaderboard costs one listing. The copy is nobody's truth and
-may be deleted at any time; a damaged record in it is moved aside here and stays where it is there,
+All that a leaderboard reads is written once or replaced as a whole. So a file that the listing
+shows unchanged is not fetched again: a second leaderboard costs one listing. The copy may be
+deleted at any time. A damaged record is moved aside in the copy only; in the storage it stays
 until the next run finds it, moves it aside and makes the fold again.
 """
 

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+import msgspec
 
 from dadnet.base.errors import DadnetError
 from dadnet.labels.tasks import Names, Task, task_of
 from results.ledger.sealed import (
     SCHEMA,
+    Count,
+    Curves,
+    Digest,
+    JsonObject,
+    Names1,
+    Record,
+    Sealed,
+    Text,
     check_choice,
-    check_count,
-    check_digest,
-    check_keys,
-    check_list,
-    check_mapping,
     check_names,
-    check_numbers,
-    check_text,
-    finite_or_none,
-    seal,
-    unseal,
+    finite,
 )
 
 SELECTIONS = ("inner", "last", "nested", "oracle", "unknown")
 PROTOCOLS = ("loso", "official", "cde", "cross-dataset", "group-kfold")
 
 
-@dataclass(frozen=True)
-class PlannedFold:
+class PlannedFold(Record, frozen=True):
     """One fold of the plan.
 
     Attributes:
@@ -39,37 +38,19 @@ class PlannedFold:
         num_test_clips: how many clips of theirs are to be scored, at least 1.
     """
 
-    name: str
-    test_subjects: tuple[str, ...]
-    num_test_clips: int
+    record_kind: ClassVar[str] = "planned fold"
 
-    def __post_init__(self) -> None:
-        check_text("the name of a fold", self.name)
-        subjects = check_names(f"the test subjects of {self.name}", self.test_subjects, least=1)
-        object.__setattr__(self, "test_subjects", subjects)
-        check_count(f"num_test_clips of {self.name}", self.num_test_clips, least=1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return {
-            "name": self.name,
-            "num_test_clips": self.num_test_clips,
-            "test_subjects": list(self.test_subjects),
-        }
-
-    @classmethod
-    def from_dict(cls, value: object) -> PlannedFold:
-        """Return the fold of a JSON object; raises `DadnetError` on missing or unknown keys."""
-        return cls(**check_keys("planned fold", value, _names_of(cls)))
+    name: Text
+    test_subjects: Names1
+    num_test_clips: Annotated[int, msgspec.Meta(ge=1)]
 
 
-@dataclass(frozen=True)
-class Experiment:
+class Experiment(Sealed, frozen=True, omit_defaults=True, dict=True):
     """Everything that changes a number, and the folds that follow from it.
 
     Attributes:
         digest: 16 hex digits, the hash of the canonical config (`dadnet.config.experiment`).
-        method: the row's name on the board.
+        method: the row's name on the leaderboard.
         dataset: the name of the dataset; protocol, class_set: see the design's words.
         classes: class or label names in the class set's order, at least two.
         selection: what chose the epoch, one of `SELECTIONS`.
@@ -77,43 +58,40 @@ class Experiment:
         data_digest: of the flow store; teacher_digest: of the teacher's weights or None.
         config: the whole canonical config.
         folds: the plan, in order.
-        multi_label: whether a clip may have several of the classes, or none; left out of the text
-            where it is not so, as it was not there at first.
+        multi_label: whether a clip may have several of the classes, or none; the JSON text holds
+            it only where it is true, because the first ledgers did not have it.
     """
 
-    digest: str
-    method: str
-    dataset: str
-    protocol: str
-    class_set: str
-    classes: tuple[str, ...]
+    record_kind: ClassVar[str] = "experiment"
+
+    digest: Digest
+    method: Text
+    dataset: Text
+    protocol: Text
+    class_set: Text
+    classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
     selection: str
-    seed: int | None
-    data_digest: str
-    teacher_digest: str | None
-    config: Mapping[str, Any] = field(hash=False)
-    folds: tuple[PlannedFold, ...]
+    seed: Count | None
+    data_digest: Text
+    teacher_digest: Text | None
+    config: JsonObject
+    folds: Annotated[tuple[PlannedFold, ...], msgspec.Meta(min_length=1)]
     multi_label: bool = False
 
     def __post_init__(self) -> None:
-        check_digest("the experiment's digest", self.digest)
-        for name in ("method", "dataset", "protocol", "class_set", "data_digest"):
-            check_text(name, getattr(self, name))
-        object.__setattr__(self, "classes", check_names("classes", self.classes, least=2))
+        super().__post_init__()
         check_choice("selection", self.selection, SELECTIONS)
-        if self.seed is not None:
-            check_count("seed", self.seed)
-        if self.teacher_digest is not None:
-            check_text("teacher_digest", self.teacher_digest)
-        object.__setattr__(self, "config", check_mapping("config", self.config))
-        object.__setattr__(self, "folds", check_list("folds", self.folds))
-        check_names("folds", [fold.name for fold in self.folds], least=1)
-        check_choice("multi_label", str(self.multi_label), ("False", "True"))
+        check_names("folds", [fold.name for fold in self.folds])
 
     @property
     def task(self) -> Task:
         """Whether a clip has one class or several labels."""
         return task_of(self.multi_label)
+
+    @property
+    def settings(self) -> list[tuple[str, str]]:
+        """The config as pairs of text, sorted, with dots between the names of the levels."""
+        return list(_flat(self.config))
 
     @property
     def decisions_per_clip(self) -> int:
@@ -122,7 +100,7 @@ class Experiment:
 
     @cached_property
     def by_name(self) -> dict[str, PlannedFold]:
-        """The planned folds by their names: with thousands of them, looking through is slow."""
+        """The planned folds by their names: a search through thousands of folds is slow."""
         return {fold.name: fold for fold in self.folds}
 
     @cached_property
@@ -135,31 +113,8 @@ class Experiment:
         """How many test subjects the plan has."""
         return len({name for fold in self.folds for name in fold.test_subjects})
 
-    def to_json(self) -> str:
-        """Return the canonical JSON text, with schema and checksum."""
-        payload = {name: getattr(self, name) for name in _names_of(type(self))}
-        if not self.multi_label:
-            del payload["multi_label"]
-        folds = [fold.to_dict() for fold in self.folds]
-        return seal({**payload, "schema": SCHEMA, "folds": folds})
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Experiment:
-        """Return the experiment of `to_json`'s text.
-
-        Raises:
-            DadnetError: if the text is damaged, or a key is missing, unknown or of a wrong kind.
-        """
-        payload = unseal(text, "experiment")
-        payload = {"multi_label": False, **payload}
-        payload = check_keys("experiment", payload, {*_names_of(cls), "schema"})
-        del payload["schema"]
-        folds = tuple(PlannedFold.from_dict(item) for item in check_list("folds", payload["folds"]))
-        return cls(**{**payload, "folds": folds})
-
-
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(Record, frozen=True):
     """One test clip, scored once with the chosen weights.
 
     Attributes:
@@ -171,57 +126,44 @@ class Prediction:
             own, classes share 1.
     """
 
-    clip_id: str
-    subject: str
+    record_kind: ClassVar[str] = "prediction"
+
+    clip_id: Text
+    subject: Text
     part: str
     label: Names
     prediction: Names
     probabilities: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("clip_id", "subject"):
-            check_text(name, getattr(self, name))
+        super().__post_init__()
         multi_label = not isinstance(self.label, str)
-        for name in ("label", "prediction"):
-            if multi_label:
-                object.__setattr__(self, name, check_names(name, getattr(self, name)))
-            else:
-                check_text(name, getattr(self, name))
-        check_text("part", self.part, empty=True)
-        if self.probabilities is None:
-            return
-        given = check_numbers("probabilities", self.probabilities)
+        if multi_label == isinstance(self.prediction, str) or "" in (self.label, self.prediction):
+            raise DadnetError(
+                f"expected label and prediction as two names or two lists of names for "
+                f"{self.clip_id}, got: {self.label!r} and {self.prediction!r}"
+            )
+        probabilities = self.probabilities or ()
         # The sum allows for figures that were rounded to two digits in a foreign table.
-        apart = 0.0 if multi_label else abs(sum(given) - 1)
-        if not all(0 <= p <= 1 for p in given) or apart > 0.01 * len(given):
+        error = 0.0 if multi_label or self.probabilities is None else abs(sum(probabilities) - 1)
+        if not all(0 <= p <= 1 for p in probabilities) or error > 0.01 * len(probabilities):
             to_one = "" if multi_label else " that sum to 1"
             raise DadnetError(
-                f"expected probabilities in [0, 1]{to_one} for {self.clip_id}, got: {given}"
+                f"expected probabilities in [0, 1]{to_one} for {self.clip_id}, got: {probabilities}"
             )
-        object.__setattr__(self, "probabilities", given)
 
     def fits(self, classes: Sequence[str], multi_label: bool) -> bool:
         """Whether truth and prediction are of these classes; labels come in their order."""
         for names in (self.label, self.prediction):
             if isinstance(names, str) == multi_label:
                 return False
-            given = (names,) if isinstance(names, str) else names
-            if tuple(name for name in classes if name in given) != given:
+            stated = (names,) if isinstance(names, str) else names
+            if tuple(name for name in classes if name in stated) != stated:
                 return False
         return True
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return {name: getattr(self, name) for name in _names_of(type(self))}
 
-    @classmethod
-    def from_dict(cls, value: object) -> Prediction:
-        """Return the prediction of a JSON object; raises `DadnetError` on wrong keys."""
-        return cls(**check_keys("prediction", value, _names_of(cls)))
-
-
-@dataclass(frozen=True)
-class FoldRecord:
+class FoldRecord(Sealed, frozen=True):
     """A finished fold.
 
     Attributes:
@@ -236,37 +178,26 @@ class FoldRecord:
         host: everything that may differ between two runs: times, machine, tries, versions.
     """
 
-    experiment: str
-    fold: str
+    experiment: Digest
+    fold: Text
     fit_subjects: tuple[str, ...]
     val_subjects: tuple[str, ...]
     test_subjects: tuple[str, ...]
     selection: str
-    chosen_epoch: int | None
-    epochs_run: int | None
-    curves: Mapping[str, tuple[float | None, ...]] = field(hash=False)
-    predictions: tuple[Prediction, ...]
-    teacher_digest: str | None
+    chosen_epoch: Count | None
+    epochs_run: Count | None
+    curves: Curves
+    predictions: Annotated[tuple[Prediction, ...], msgspec.Meta(min_length=1)]
+    teacher_digest: Text | None
     audit: str
-    host: Mapping[str, Any] = field(hash=False)
+    host: JsonObject
 
     def __post_init__(self) -> None:
-        check_digest("the record's experiment", self.experiment)
-        check_text("fold", self.fold)
-        check_text("audit", self.audit, empty=True)
+        msgspec.structs.force_setattr(self, "curves", finite(self.curves))
+        super().__post_init__()
         check_choice("selection", self.selection, SELECTIONS)
-        for name in ("fit_subjects", "val_subjects", "test_subjects"):
-            object.__setattr__(self, name, check_names(name, getattr(self, name)))
-        for name in ("chosen_epoch", "epochs_run"):
-            if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
-        if self.teacher_digest is not None:
-            check_text("teacher_digest", self.teacher_digest)
-        object.__setattr__(self, "curves", _curves(self.curves))
-        object.__setattr__(self, "predictions", check_list("predictions", self.predictions))
-        object.__setattr__(self, "host", check_mapping("host", self.host))
         self._check_sides()
-        check_names("clips of the predictions", [p.clip_id for p in self.predictions], least=1)
+        check_names("clips of the predictions", [p.clip_id for p in self.predictions])
 
     def _check_sides(self) -> None:
         fit, val, test = map(set, (self.fit_subjects, self.val_subjects, self.test_subjects))
@@ -277,47 +208,17 @@ class FoldRecord:
         if foreign:
             raise DadnetError(f"fold {self.fold} scores subjects outside test: {sorted(foreign)}")
 
-    def to_json(self) -> str:
-        """Return the canonical JSON text, with schema and checksum."""
-        return seal(_payload(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> FoldRecord:
-        """Return the record of `to_json`'s text.
-
-        Raises:
-            DadnetError: if the text is damaged, or a key is missing, unknown or of a wrong kind.
-        """
-        payload = check_keys("record", unseal(text, "record"), {*_names_of(cls), "schema"})
-        del payload["schema"]
-        rows = check_list("predictions", payload["predictions"])
-        return cls(**{**payload, "predictions": tuple(Prediction.from_dict(row) for row in rows)})
-
 
 def comparable(record: FoldRecord) -> dict[str, Any]:
     """Return the record's JSON object without host and checksum: what two runs must agree on."""
-    payload = _payload(record)
+    payload = {**record.to_dict(), "schema": SCHEMA}
     del payload["host"]
     return payload
 
 
-def _payload(record: FoldRecord) -> dict[str, Any]:
-    payload = {name: getattr(record, name) for name in _names_of(type(record))}
-    rows = [row.to_dict() for row in record.predictions]
-    # Tuples are written as JSON lists; here they become lists so that this equals what is read.
-    lists = {name: list(v) for name, v in payload.items() if isinstance(v, tuple)}
-    curves = {name: list(values) for name, values in record.curves.items()}
-    return {**payload, **lists, "schema": SCHEMA, "curves": curves, "predictions": rows}
-
-
-def _curves(value: object) -> dict[str, tuple[float | None, ...]]:
-    if not isinstance(value, Mapping):
-        raise DadnetError(f"expected curves as a mapping, got: {type(value).__name__}")
-    return {
-        check_text("the name of a curve", name): finite_or_none(f"curve {name}", values)
-        for name, values in value.items()
-    }
-
-
-def _names_of(cls: type[Any]) -> tuple[str, ...]:
-    return tuple(item.name for item in fields(cls))
+def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in sorted(config.items()):
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", str(value)

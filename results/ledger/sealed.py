@@ -1,19 +1,127 @@
-"""Canonical JSON with a checksum, and the checks that every stored field goes through."""
+"""Canonical JSON with a checksum, and the base class of everything that is stored in this form."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import re
-from collections.abc import Collection, Mapping
-from typing import Any, NoReturn
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
+
+import msgspec
 
 from dadnet.base.digests import canonical_json
 from dadnet.base.errors import DadnetError
 
 SCHEMA = 1
-_DIGEST = re.compile(r"[0-9a-f]{16}")
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+FreeText = Annotated[str, msgspec.Meta(description="control characters are allowed")]
+Names1 = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Curves = Mapping[str, tuple[float | None, ...]]
+JsonObject = Mapping[str, Any]
+
+_R = TypeVar("_R", bound="Record")
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A frozen object whose fields are checked in the constructor and when it is read from JSON.
+
+    The types of the fields say what is allowed; lists become tuples and whole numbers become
+    floats where the type says so. In addition, texts are printable, since control characters
+    would reach terminals and file names; the texts of a tuple are different and not empty; and a
+    `JsonObject` is copied as JSON would give it back. `record_kind` names the record in messages.
+    """
+
+    record_kind: ClassVar[str] = "record"
+
+    def __post_init__(self) -> None:
+        try:
+            typed = msgspec.convert(self, unchecked(type(self)), from_attributes=True)
+        except msgspec.ValidationError as error:
+            raise _refusal(self.record_kind, error) from error
+        for name, kind in _types(type(self)).items():
+            value = getattr(typed, name)
+            if kind == JsonObject:
+                value = check_mapping(name, value)
+            elif kind != FreeText:
+                _check_texts(name, value)
+            msgspec.structs.force_setattr(self, name, value)
+
+    def __hash__(self) -> int:
+        """Return the hash of all fields but the mappings."""
+        values = msgspec.structs.astuple(self)
+        return hash(tuple(value for value in values if not isinstance(value, dict)))
+
+    def replace(self: _R, **changes: Any) -> _R:
+        """Return a copy with some fields changed."""
+        return msgspec.structs.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object; tuples become lists."""
+        made: dict[str, Any] = msgspec.to_builtins(self)
+        return made
+
+
+class Sealed(Record, frozen=True):
+    """A record that is a file of its own."""
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text, with schema and checksum."""
+        return seal({**self.to_dict(), "schema": SCHEMA})
+
+    @classmethod
+    def from_json(cls: type[_R], text: str | bytes) -> _R:
+        """Return the record of `to_json`'s text.
+
+        Raises:
+            DadnetError: if the text is damaged, or a key is missing, unknown or of a wrong type.
+        """
+        payload = unseal(text, cls.record_kind)
+        del payload["schema"]
+        try:
+            return msgspec.convert(payload, cls)
+        except msgspec.ValidationError as error:
+            raise _refusal(cls.record_kind, error) from error
+
+
+@lru_cache
+def unchecked(record: type[Record], **types: Any) -> Any:
+    """Return a class with a record's fields of which only the types are checked.
+
+    Args:
+        record: the class.
+        types: other types of some of the fields, and further fields.
+    """
+    fields = list({**_types(record), **types}.items())
+    name = f"Unchecked{record.__name__}"
+    return msgspec.defstruct(name, fields, forbid_unknown_fields=True, gc=False)
+
+
+@lru_cache
+def _types(record: type[Record]) -> dict[str, Any]:
+    return {item.name: item.type for item in msgspec.structs.fields(record)}
+
+
+def _check_texts(name: str, value: object) -> None:
+    if isinstance(value, str):
+        check_text(name, value, empty=True)
+    elif isinstance(value, tuple) and value and isinstance(value[0], str):
+        check_names(name, value)
+
+
+def _refusal(kind: str, error: msgspec.ValidationError) -> DadnetError:
+    """Return msgspec's error as one line: the name of the field and what was expected."""
+    if isinstance(error.__cause__, DadnetError):  # of a record in this one
+        return error.__cause__
+    message, _, path = str(error).partition(" - at ")
+    name = path.strip("`").removeprefix("$").removeprefix(".") or f"a {kind}"
+    if message.startswith("Expected "):
+        return DadnetError(f"expected {name} as {message.removeprefix('Expected ')}")
+    return DadnetError(f"{name}: {message[0].lower()}{message[1:]}")
 
 
 def seal(payload: Mapping[str, Any]) -> str:
@@ -52,96 +160,57 @@ def unseal(text: str | bytes, kind: str) -> dict[str, Any]:
     return value
 
 
-def check_keys(kind: str, value: object, expected: Collection[str]) -> dict[str, Any]:
-    """Return a JSON object whose keys are exactly the expected ones.
-
-    Raises:
-        DadnetError: if it is no object, or a key is missing or unknown.
-    """
-    if not isinstance(value, dict):
-        raise DadnetError(f"expected a {kind} as a JSON object, got: {type(value).__name__}")
-    missing = sorted(set(expected) - value.keys())
-    unknown = sorted(value.keys() - set(expected))
-    if missing or unknown:
-        raise DadnetError(f"a {kind} has missing keys {missing} and unknown keys {unknown}")
-    return value
-
-
-def check_text(name: str, value: object, *, empty: bool = False) -> str:
-    """Return a printable string; control characters would reach terminals and file names.
-
-    Raises:
-        DadnetError: if it is no string, holds control characters, or is empty where it may not be.
-    """
-    if not isinstance(value, str) or not value.isprintable() or not (value or empty):
+def check_text(name: str, value: str, *, empty: bool = False) -> str:
+    """Return a printable text, or raise `DadnetError`; it may be empty only if `empty` says so."""
+    if not value.isprintable() or not (value or empty):
         raise DadnetError(f"expected {name} as printable text, got: {value!r}")
     return value
 
 
-def check_digest(name: str, value: object) -> str:
-    """Return a digest of 16 hex digits, or raise `DadnetError`."""
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise DadnetError(f"expected {name} as 16 hex digits, got: {value!r}")
-    return value
-
-
-def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+def check_choice(name: str, value: str, choices: Collection[str]) -> str:
     """Return one of the choices, or raise `DadnetError` that lists them."""
-    if not isinstance(value, str) or value not in choices:
+    if value not in choices:
         raise DadnetError(f"expected {name} as one of {', '.join(choices)}, got: {value!r}")
     return value
 
 
-def check_count(name: str, value: object, *, least: int = 0) -> int:
-    """Return a whole number of at least `least` (bool is none), or raise `DadnetError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DadnetError(f"expected {name} as a whole number >= {least}, got: {value!r}")
-    return value
-
-
-def check_list(name: str, value: object) -> tuple[Any, ...]:
-    """Return a list or tuple as a tuple, or raise `DadnetError`: a string is no list of letters."""
-    if not isinstance(value, (list, tuple)):
-        raise DadnetError(f"expected {name} as a list, got: {type(value).__name__}")
-    return tuple(value)
-
-
-def check_names(name: str, value: object, *, least: int = 0) -> tuple[str, ...]:
+def check_names(name: str, value: Iterable[str], *, least: int = 0) -> tuple[str, ...]:
     """Return a tuple of different printable names.
 
     Raises:
-        DadnetError: if it is no list, is too short, or a name is repeated or not printable.
+        DadnetError: if there are too few, or a name is repeated, empty or not printable.
     """
-    names = tuple(check_text(f"each of {name}", item) for item in check_list(name, value))
+    names = tuple(check_text(f"each of {name}", item) for item in value)
     if len(set(names)) != len(names) or len(names) < least:
         raise DadnetError(f"expected {name} as {least} or more different names, got: {names}")
     return names
 
 
-def check_mapping(name: str, value: object) -> dict[str, Any]:
+def check_mapping(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """Return a deep copy of a mapping as JSON would give it back (tuples become lists).
 
     Raises:
-        DadnetError: if it is no mapping or JSON cannot hold it.
+        DadnetError: if JSON cannot hold it.
     """
-    if not isinstance(value, Mapping):
-        raise DadnetError(f"expected {name} as a mapping, got: {type(value).__name__}")
     copy: dict[str, Any] = json.loads(canonical_json(dict(value)))
     return copy
 
 
-def check_numbers(name: str, value: object) -> tuple[float, ...]:
-    """Return a list of numbers as floats, or raise `DadnetError`."""
-    items = check_list(name, value)
-    if any(isinstance(item, bool) or not isinstance(item, (int, float)) for item in items):
-        raise DadnetError(f"expected {name} as numbers, got: {items}")
-    return tuple(float(item) for item in items)
+def finite(curves: Curves) -> dict[str, list[float | None]]:
+    """Return curves with None (JSON's null) for NaN and the infinities.
 
-
-def finite_or_none(name: str, value: object) -> tuple[float | None, ...]:
-    """Return a list of numbers and None, with None (JSON's null) for NaN and the infinities."""
-    items = [math.nan if item is None else item for item in check_list(name, value)]
-    return tuple(number if math.isfinite(number) else None for number in check_numbers(name, items))
+    Raises:
+        DadnetError: if they are no mapping of names to numbers.
+    """
+    try:
+        return {
+            check_text("the name of a curve", name): [
+                float(v) if v is not None and math.isfinite(v) else None for v in values
+            ]
+            for name, values in curves.items()
+        }
+    except (AttributeError, TypeError) as error:
+        raise DadnetError(f"expected curves as lists of numbers by name, got: {error}") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -9,28 +9,22 @@ continued, so that the pages of a study are a function of the ledger alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location, replace_file, stored
-from results.ledger.files import STUDIES
-from results.ledger.ledger import bytes_of, quarantine
+from results.ledger.files import STUDIES, file_name, read_whole
 from results.ledger.records import Experiment
 from results.ledger.sealed import (
-    SCHEMA,
+    Count,
+    Digest,
+    FreeText,
+    JsonObject,
+    Record,
+    Sealed,
+    Text,
     check_choice,
-    check_count,
-    check_digest,
-    check_keys,
-    check_list,
-    check_mapping,
-    check_names,
-    check_numbers,
-    check_text,
-    seal,
-    unseal,
 )
 
 # What the config of a nested estimate holds beside that of its base experiment.
@@ -59,8 +53,7 @@ def searched_method(method: str) -> str:
     return f"{method}, searched"
 
 
-@dataclass(frozen=True)
-class TrialRow:
+class TrialRow(Record, frozen=True):
     """One trial of a study.
 
     Attributes:
@@ -74,44 +67,29 @@ class TrialRow:
         why: of a failure.
     """
 
-    number: int
+    record_kind: ClassVar[str] = "trial"
+
+    number: Count
     state: str
-    params: Mapping[str, Any] = field(hash=False)
-    distributions: Mapping[str, str] = field(hash=False)
+    params: JsonObject
+    distributions: Mapping[str, str]
     values: tuple[float, ...] | None
     val_uf1: float | None
-    num_folds: int
+    num_folds: Count
     reports: tuple[tuple[int, float], ...]
     experiment: str
     seconds: float
-    parameters: int
-    why: str
+    parameters: Count
+    why: FreeText
 
     def __post_init__(self) -> None:
-        for name in ("number", "num_folds", "parameters"):
-            check_count(name, getattr(self, name))
+        super().__post_init__()
         check_choice("state", self.state, STATES)
-        for name in ("params", "distributions"):
-            object.__setattr__(self, name, check_mapping(name, getattr(self, name)))
-        if self.values is not None:
-            object.__setattr__(self, "values", check_numbers("values", self.values))
-        pairs = [check_numbers("a report", pair) for pair in check_list("reports", self.reports)]
-        object.__setattr__(self, "reports", tuple((int(step), value) for step, value in pairs))
         if (self.state == "COMPLETE") != (self.values is not None):
             raise DadnetError(f"trial {self.number} is {self.state} with values {self.values}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
 
-    @classmethod
-    def from_dict(cls, value: object) -> TrialRow:
-        """Return the trial of a JSON object; raises `DadnetError` on wrong keys."""
-        return cls(**check_keys("trial", value, [item.name for item in fields(cls)]))
-
-
-@dataclass(frozen=True)
-class StudyRecord:
+class StudyRecord(Sealed, frozen=True):
     """A search whose trials have ended.
 
     Attributes:
@@ -127,15 +105,17 @@ class StudyRecord:
         scored: digests of the experiments in the ledger that got their test side from it.
     """
 
-    digest: str
-    name: str
-    dataset: str
-    protocol: str
-    class_set: str
+    record_kind: ClassVar[str] = "study"
+
+    digest: Digest
+    name: Text
+    dataset: Text
+    protocol: Text
+    class_set: Text
     level: str
     group: str
-    space: str
-    num_subjects: int
+    space: Text
+    num_subjects: Count
     objectives: tuple[str, ...]
     folds: tuple[str, ...]
     trials: tuple[TrialRow, ...]
@@ -143,15 +123,8 @@ class StudyRecord:
     scored: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        check_digest("the study's digest", self.digest)
-        for name in ("name", "dataset", "protocol", "class_set", "space"):
-            check_text(name, getattr(self, name))
-        check_text("group", self.group, empty=True)
+        super().__post_init__()
         check_choice("level", self.level, ("inner", "nested"))
-        check_count("num_subjects", self.num_subjects)
-        for name in ("objectives", "folds", "scored"):
-            object.__setattr__(self, name, check_names(name, getattr(self, name)))
-        object.__setattr__(self, "trials", check_list("trials", self.trials))
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise DadnetError(f"study {self.name} lacks some of its trials")
         if self.winner is not None and self.trials[self.winner].state != "COMPLETE":
@@ -166,21 +139,6 @@ class StudyRecord:
         """How many trials ended in each state."""
         return {state: sum(t.state == state for t in self.trials) for state in STATES}
 
-    def to_json(self) -> str:
-        """Return the canonical JSON text, with schema and checksum."""
-        payload = {item.name: getattr(self, item.name) for item in fields(self)}
-        trials = [trial.to_dict() for trial in self.trials]
-        return seal({**payload, "trials": trials, "schema": SCHEMA})
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> StudyRecord:
-        """Return the study of `to_json`'s text; raises `DadnetError` if it is damaged."""
-        names = [item.name for item in fields(cls)]
-        payload = check_keys("study", unseal(text, "study"), {*names, "schema"})
-        del payload["schema"]
-        rows = tuple(TrialRow.from_dict(row) for row in check_list("trials", payload["trials"]))
-        return cls(**{**payload, "trials": rows})
-
 
 class StudyLedger:
     """The studies below a ledger's folder.
@@ -194,7 +152,7 @@ class StudyLedger:
 
     def folder(self, digest: str) -> Location:
         """Where a study keeps its files."""
-        return self.root / STUDIES / check_digest("the study's digest", digest)
+        return self.root / STUDIES / file_name(digest)
 
     def put(self, study: StudyRecord) -> None:
         """Write or replace a study's record, atomically."""
@@ -206,15 +164,7 @@ class StudyLedger:
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """Every study with a valid record, sorted by name; a damaged one is moved aside."""
-        found = []
         folder = self.root / STUDIES
-        for name in stored(folder).folders():
-            path = folder / name / "study.json"
-            data = bytes_of(path)
-            if data is None:
-                continue
-            try:
-                found.append(StudyRecord.from_json(data))
-            except DadnetError as error:
-                quarantine(path, path.parent, data, str(error))
-        return tuple(sorted(found, key=lambda study: study.name))
+        paths = (folder / name / "study.json" for name in stored(folder).folders())
+        read = [read_whole(path, path.parent, StudyRecord.from_json) for path in paths]
+        return tuple(sorted(filter(None, read), key=lambda study: study.name))

@@ -16,27 +16,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, replace_file, stored
-from results.ledger.ledger import Ledger, bytes_of, file_name, quarantine, write_once
+from results.ledger.files import read_whole
+from results.ledger.ledger import Ledger, file_name, write_once
 from results.ledger.records import Experiment
 from results.ledger.sealed import (
-    SCHEMA,
-    check_count,
-    check_digest,
-    check_keys,
+    Count,
+    Curves,
+    Digest,
+    JsonObject,
+    Names1,
+    Sealed,
+    Text,
     check_mapping,
-    check_names,
-    check_text,
-    finite_or_none,
-    seal,
-    unseal,
+    finite,
 )
 
 IntArray = npt.NDArray[np.int64]
@@ -44,8 +44,7 @@ IntArray = npt.NDArray[np.int64]
 Nested = tuple[tuple[int | tuple[int, ...], ...], ...]
 
 
-@dataclass(frozen=True)
-class ValSide:
+class ValSide(Sealed, frozen=True):
     """What a trained fold reached on its validation subjects, with the chosen weights.
 
     Attributes:
@@ -61,33 +60,28 @@ class ValSide:
         host: times, machine, versions; may differ between two runs.
     """
 
-    experiment: str
-    fold: str
-    fit_subjects: tuple[str, ...]
-    val_subjects: tuple[str, ...]
-    chosen_epoch: int
-    epochs_run: int
-    curves: Mapping[str, tuple[float | None, ...]] = field(hash=False)
+    record_kind: ClassVar[str] = "val side"
+
+    experiment: Digest
+    fold: Text
+    fit_subjects: Names1
+    val_subjects: Names1
+    chosen_epoch: Count
+    epochs_run: Count
+    curves: Curves
     confusion: Nested
-    log_losses: Mapping[str, float | None] = field(hash=False)
-    parameters: int
-    host: Mapping[str, Any] = field(hash=False)
+    log_losses: Mapping[str, float | None]
+    parameters: Count
+    host: JsonObject
 
     def __post_init__(self) -> None:
-        check_digest("the val side's experiment", self.experiment)
-        check_text("fold", self.fold)
-        for name in ("fit_subjects", "val_subjects"):
-            object.__setattr__(self, name, check_names(name, getattr(self, name), least=1))
-        for name in ("chosen_epoch", "epochs_run", "parameters"):
-            check_count(name, getattr(self, name))
-        curves = {name: finite_or_none(name, values) for name, values in self.curves.items()}
-        object.__setattr__(self, "curves", curves)
-        object.__setattr__(self, "confusion", nested(self.confusion))
-        losses = check_mapping("log_losses", self.log_losses)
-        if set(losses) != set(self.val_subjects):
-            raise DadnetError(f"expected a log-loss for each of {self.val_subjects}, got: {losses}")
-        object.__setattr__(self, "log_losses", losses)
-        object.__setattr__(self, "host", check_mapping("host", self.host))
+        msgspec.structs.force_setattr(self, "curves", finite(self.curves))
+        msgspec.structs.force_setattr(self, "confusion", nested(self.confusion))
+        super().__post_init__()
+        if set(check_mapping("log_losses", self.log_losses)) != set(self.val_subjects):
+            raise DadnetError(
+                f"expected a log-loss for each of {self.val_subjects}, got: {self.log_losses}"
+            )
         if shared := set(self.fit_subjects) & set(self.val_subjects):
             raise DadnetError(f"fold {self.fold} has subjects on two sides: {sorted(shared)}")
 
@@ -106,24 +100,6 @@ class ValSide:
     def seconds(self) -> float:
         """Seconds of training that fall to this fold, of a stack its share."""
         return float(self.host.get("seconds", 0.0)) / int(self.host.get("stack", 1))
-
-    def to_json(self) -> str:
-        """Return the canonical JSON text, with schema and checksum."""
-        return seal({**{name: getattr(self, name) for name in _NAMES}, "schema": SCHEMA})
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> ValSide:
-        """Return the val side of `to_json`'s text.
-
-        Raises:
-            DadnetError: if the text is damaged, or a key is missing, unknown or of a wrong kind.
-        """
-        payload = check_keys("val side", unseal(text, "val side"), {*_NAMES, "schema"})
-        del payload["schema"]
-        return cls(**payload)
-
-
-_NAMES = tuple(item.name for item in fields(ValSide))
 
 
 class ValLedger:
@@ -163,19 +139,15 @@ class ValLedger:
 
     def get(self, experiment: Experiment, fold: str) -> ValSide | None:
         """The fold's val side; None if there is none. A damaged one is moved aside."""
-        path = self.path(experiment, fold)
-        data = bytes_of(path)
-        if data is None:
-            return None
-        try:
+
+        def read(data: bytes) -> ValSide:
             side = ValSide.from_json(data)
             if side.fold != fold:
                 raise DadnetError(f"expected fold {fold!r}, got: {side.fold!r}")
             _check(experiment, side)
-        except DadnetError as error:
-            quarantine(path, self._ledger.folder(experiment), data, str(error))
-            return None
-        return side
+            return side
+
+        return read_whole(self.path(experiment, fold), self._ledger.folder(experiment), read)
 
     def missing(self, experiment: Experiment, folds: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the folds that have no val side, in their order."""
@@ -191,11 +163,11 @@ class ValLedger:
         )
 
     def keep_weights(self, experiment: Experiment, study: str) -> None:
-        """Note that a study wants the experiment's weights."""
+        """Mark the experiment's weights as needed by a study."""
         replace_file(self._marker(experiment, study), "")
 
     def release_weights(self, experiment: Experiment, study: str) -> None:
-        """Remove the weights, unless another study wants them."""
+        """Remove the weights, unless another study needs them."""
         marker = self._marker(experiment, study)
         marker.unlink(missing_ok=True)
         folder = stored(marker.parent)

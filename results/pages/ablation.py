@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import is_remote
-from results.leaderboard.fingerprint import scan
 from results.leaderboard.rows import Row
-from results.leaderboard.tallies import accounts
+from results.leaderboard.tallies import read_tallies
+from results.leaderboard.text import printed, titled_table
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
 from results.pages.rendering import page_name, render
 from results.statistics.compare import LEVEL, Difference, difference, holm
-from results.statistics.resampling import Interval
 from results.statistics.summary import Score
 
 
@@ -76,19 +70,18 @@ def make_ablation(ledger: Ledger, named: Sequence[tuple[str, Experiment]]) -> Ab
     if len(named) < 2:
         raise DadnetError("ablation: expected variants beside the base, got none")
     experiments = [experiment for _, experiment in named]
-    folders = {} if is_remote(ledger.root) else scan(ledger.root)
     rows = [
-        Row(e, account.num_done, len(e.folds), account.summary, account.counts)
-        for e, account in zip(experiments, accounts(ledger, experiments, folders), strict=True)
+        Row(e, tallies.num_done, len(e.folds), tallies.summary, tallies.counts)
+        for e, tallies in zip(experiments, read_tallies(ledger, experiments), strict=True)
     ]
     base = rows[0]
-    found = [
+    differences = [
         difference(row.counts, base.counts) if base.complete and row.complete else None
         for row in rows[1:]
     ]
-    corrected = iter(holm([item.p for item in found if item is not None]))
+    corrected = iter(holm([item.p for item in differences if item is not None]))
     variants = [Variant(named[0][0], base, None, None)]
-    for (name, _), row, item in zip(named[1:], rows[1:], found, strict=True):
+    for (name, _), row, item in zip(named[1:], rows[1:], differences, strict=True):
         variants.append(Variant(name, row, item, next(corrected) if item is not None else None))
     return Ablation(tuple(variants))
 
@@ -105,23 +98,19 @@ def render_ablation(ablation: Ablation) -> str:
         "ablation.html.j2",
         ablation=ablation,
         experiment=experiment,
-        board_page=f"{page_name(experiment.dataset)}.html",
+        leaderboard_page=f"{page_name(experiment.dataset)}.html",
         level=LEVEL,
     )
 
 
 def ablation_table(ablation: Ablation, width: int = 120) -> str:
     """Return the table as plain text."""
-    text = io.StringIO()
-    console = Console(file=text, width=width, color_system=None, force_terminal=False)
     experiment = ablation.base.row.experiment
     title = (
         f"{experiment.method}, {experiment.dataset}, {experiment.protocol}, "
         f"{experiment.class_set}: UF1 of each variant, and its difference to the base"
     )
-    table = Table(
-        title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    table = titled_table(title)
     for name, justify in (
         ("variant", "left"), ("experiment", "left"), ("UF1", "right"), ("95 % interval", "left"),
         ("difference", "right"), ("95 % interval", "left"), ("p (Holm)", "right"),
@@ -129,30 +118,21 @@ def ablation_table(ablation: Ablation, width: int = 120) -> str:
         table.add_column(Text(name), justify="right" if justify == "right" else "left")
     for variant in ablation.variants:
         table.add_row(*map(Text, _cells(variant)))
-    console.print(table)
     tests = ablation.num_tests
-    console.print(
-        Text(
-            f"p: whole subjects swapped between variant and base, two-sided, corrected by Holm "
-            f"for {tests} {'test' if tests == 1 else 'tests'}"
-        )
+    note = Text(
+        f"p: whole subjects swapped between variant and base, two-sided, corrected by Holm "
+        f"for {tests} {'test' if tests == 1 else 'tests'}"
     )
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+    return printed([table, note], width)
 
 
 def _cells(variant: Variant) -> tuple[str, ...]:
-    row, found = variant.row, variant.found
+    row, difference = variant.row, variant.found
     name = (variant.name, row.experiment.digest)
     if row.summary is None:  # no figure over the folds that happen to be there
         return (*name, f"{row.num_done} of {row.num_planned} folds", "", "", "", "")
     uf1: Score = row.summary.uf1
-    figures = (*name, "" if uf1.value is None else f"{uf1.value:.3f}", _ends(uf1.interval, ""))
-    if found is None:
+    figures = (*name, "" if uf1.value is None else f"{uf1.value:.3f}", uf1.interval.text())
+    if difference is None:
         return (*figures, "", "", "")
-    return (*figures, f"{found.value:+.3f}", _ends(found.interval, "+"), f"{variant.p:.4f}")
-
-
-def _ends(interval: Interval, sign: str) -> str:
-    if interval.low is None or interval.high is None:
-        return ""
-    return f"{interval.low:{sign}.3f} to {interval.high:{sign}.3f}"
+    return (*figures, f"{difference.value:+.3f}", difference.interval.text("+"), f"{variant.p:.4f}")

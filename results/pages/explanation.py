@@ -118,8 +118,8 @@ def _theta_rows(
 def _channels(channels: Sequence[Mapping[str, Any]]) -> Plot:
     curves = {
         f"after stage {number}": [
-            (100 * place / max(1, len(part["middle"]) - 1), value)
-            for place, value in enumerate(part["middle"])
+            (100 * rank / max(1, len(part["middle"]) - 1), value)
+            for rank, value in enumerate(part["middle"])
         ]
         for number, part in enumerate(channels)
     }
@@ -166,10 +166,10 @@ def _pictures(maps: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, str]:
     """Maps as pictures of one scale: white is nothing, dark blue the strongest place of any."""
     arrays = {name: np.array(rows, dtype=np.float64) for name, rows in maps.items()}
     strongest = max(float(array.max()) for array in arrays.values()) or 1.0
-    found = {}
+    pictures = {}
     for name, array in arrays.items():
         rows, columns = (np.arange(_SIDE) * size // _SIDE for size in array.shape)
         strength = np.clip(array[rows][:, columns] / strongest, 0, 1)[..., None]
         picture = np.rint(255 * (1 - strength * (1 - np.array([0.03, 0.19, 0.42]))))
-        found[name] = base64.b64encode(png(picture.astype(np.uint8))).decode()
-    return found
+        pictures[name] = base64.b64encode(png(picture.astype(np.uint8))).decode()
+    return pictures

@@ -26,7 +26,7 @@ def flow_pictures(store: Path, clip_ids: Sequence[str]) -> dict[str, bytes]:
     Raises:
         DadnetError: if there is no flow store.
     """
-    found: dict[str, bytes] = {}
+    pictures: dict[str, bytes] = {}
     for name in read_card(store)["files"]:
         table = pq.read_table(
             store / name, columns=["clip_id", "flow"], filters=[("clip_id", "in", list(clip_ids))]
@@ -38,8 +38,8 @@ def flow_pictures(store: Path, clip_ids: Sequence[str]) -> dict[str, bytes]:
             for clip_id, flow in zip(
                 table.column("clip_id").to_pylist(), flows.to_numpy_ndarray(), strict=True
             ):
-                found[clip_id] = png(colours(flow.astype(np.float64)))
-    return found
+                pictures[clip_id] = png(colours(flow.astype(np.float64)))
+    return pictures
 
 
 def colours(flow: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:

@@ -1,10 +1,4 @@
-"""What a run page and a comparison show beside the board's figures, read from the records.
-
-Beside the records, all optional; a page says where one is missing:
-- curves named ``alignment_stage_<n>`` in a record: the alignment loss of stage n by epoch;
-- ``features/<fold>.json`` beside ``folds``: see `Features`;
-- ``events.jsonl``: one JSON object per line with ``at`` (ISO 8601) and ``event``.
-"""
+"""Where clips lie between the corners of their classes, and which clips were hardest."""
 
 from __future__ import annotations
 
@@ -25,20 +19,20 @@ def corners(num_classes: int) -> FloatArray:
 
 
 def map_of_features(folds: Sequence[Features]) -> dict[str, tuple[float, float]]:
-    """Return the place of each clip between its fold's class means, by clip.
+    """Return the location of each clip between its fold's class means, by clip.
 
     The affine coordinates of the clip's feature with respect to the class means (least squares,
     they sum to 1) weigh the corners of the polygon.
     """
-    places: dict[str, tuple[float, float]] = {}
+    locations: dict[str, tuple[float, float]] = {}
     for fold in folds:
         means = fold.class_means
         axes = (means[1:] - means[0]).T  # (D, K - 1)
         shares, *_ = np.linalg.lstsq(axes, (fold.features - means[0]).T, rcond=None)
         weights = np.concatenate([1 - shares.sum(axis=0, keepdims=True), shares]).T  # (N, K)
-        for name, place in zip(fold.clip_ids, weights @ corners(len(means)), strict=True):
-            places[name] = (float(place[0]), float(place[1]))
-    return places
+        for name, location in zip(fold.clip_ids, weights @ corners(len(means)), strict=True):
+            locations[name] = (float(location[0]), float(location[1]))
+    return locations
 
 
 def map_of_probabilities(rows: Sequence[Prediction]) -> dict[str, tuple[float, float]]:
@@ -46,12 +40,12 @@ def map_of_probabilities(rows: Sequence[Prediction]) -> dict[str, tuple[float, f
 
     A clip with several labels has no such place.
     """
-    places: dict[str, tuple[float, float]] = {}
+    locations: dict[str, tuple[float, float]] = {}
     for row in rows:
         if row.probabilities is not None and isinstance(row.label, str):
             x, y = np.array(row.probabilities) @ corners(len(row.probabilities))
-            places[row.clip_id] = (float(x), float(y))
-    return places
+            locations[row.clip_id] = (float(x), float(y))
+    return locations
 
 
 def hardest(rows: Sequence[Prediction], classes: Sequence[str], number: int) -> list[Prediction]:

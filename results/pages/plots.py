@@ -57,13 +57,13 @@ def curves(records: Sequence[FoldRecord], names: Sequence[str], title: str) -> P
 
 def _band(curves_: Sequence[Sequence[float | None]]) -> dict[str, list[float | None]]:
     longest = max((len(curve) for curve in curves_), default=0)
-    found: dict[str, list[float | None]] = {"low": [], "middle": [], "high": []}
+    band: dict[str, list[float | None]] = {"low": [], "middle": [], "high": []}
     for epoch in range(longest):
         here = [curve[epoch] for curve in curves_ if epoch < len(curve)]
         values = [value for value in here if value is not None]
         for name, share in (("low", 0.1), ("middle", 0.5), ("high", 0.9)):
-            found[name].append(_round(float(np.quantile(values, share))) if values else None)
-    return found if any(value is not None for value in found["middle"]) else {"middle": []}
+            band[name].append(_round(float(np.quantile(values, share))) if values else None)
+    return band if any(value is not None for value in band["middle"]) else {"middle": []}
 
 
 def chosen_epochs(records: Sequence[FoldRecord]) -> Plot | None:
@@ -151,11 +151,11 @@ def _what(record: FoldRecord) -> str:
 
 def clip_map(
     rows: Sequence[Prediction],
-    places: Mapping[str, tuple[float, float]],
+    locations: Mapping[str, tuple[float, float]],
     classes: Sequence[str],
 ) -> Plot | None:
     """Return the clips between the corners of the classes; colour and sign say the truth."""
-    if not places:
+    if not locations:
         return None
     ends = corners(len(classes))
     outline = [*ends.tolist(), ends[0].tolist()]
@@ -171,14 +171,14 @@ def clip_map(
         }
     ]
     for number, name in enumerate(classes):
-        part = [row for row in rows if row.label == name and row.clip_id in places]
+        part = [row for row in rows if row.label == name and row.clip_id in locations]
         traces.append(
             {
                 "type": "scatter",
                 "mode": "markers",
                 "name": plain(name),
-                "x": [_round(places[row.clip_id][0]) for row in part],
-                "y": [_round(places[row.clip_id][1]) for row in part],
+                "x": [_round(locations[row.clip_id][0]) for row in part],
+                "y": [_round(locations[row.clip_id][1]) for row in part],
                 "text": [plain(f"{row.clip_id}: {row.prediction}") for row in part],
                 "hovertemplate": "%{text}<extra></extra>",
                 "marker": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from results.ledger.records import Experiment, FoldRecord
@@ -21,13 +22,16 @@ def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
     config: Mapping[str, Any] = experiment.config
     if config.get("source") == "import":
         return (
-            f"python -m results import FILE.csv --method {_quoted(experiment.method)} "
-            f"--dataset {_quoted(experiment.dataset)} --protocol {experiment.protocol} "
+            f"python -m results import FILE.csv --method {quote(experiment.method)} "
+            f"--dataset {quote(experiment.dataset)} --protocol {experiment.protocol} "
             f"--selection {experiment.selection}"
         )
     search, config = config.get("search"), base_config(config)
     program = "run_loso" if search is None else "tune"
-    words = [f"python -m orchestration.{program}", f"--flows flows/{_quoted(experiment.dataset)}"]
+    words = [
+        f"python -m orchestration.{program}",
+        f"--flows flows/{quote(experiment.dataset)}",
+    ]
     if search is not None:
         words.append(f"--selection nested --outer-groups {len(search['outer_groups'])}")
         named = {name: search[name] for name in ("space", "pruning", "folds_per_trial")}
@@ -55,16 +59,11 @@ def _flag(name: str, value: object) -> str:
         return f"--{flag}" if value else f"--no-{flag}"
     if isinstance(value, list):
         value = ",".join(map(str, value))
-    return f"--{flag} {_quoted(str(value))}"
-
-
-def _quoted(text: str) -> str:
-    plain = text and all(c.isascii() and (c.isalnum() or c in "-_./,+:") for c in text)
-    return text if plain else "'" + text.replace("'", "'\"'\"'") + "'"
+    return f"--{flag} {quote(str(value))}"
 
 
 def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:
-    """Return what the folds say of where they were made: name and values with counts."""
+    """Return the machines and versions of the folds: name, and values with counts."""
     seen: dict[str, dict[str, int]] = {}
     for record in records:
         host = dict(record.host)
@@ -76,7 +75,7 @@ def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:
             counts = seen.setdefault(str(name), {})
             counts[str(value)] = counts.get(str(value), 0) + 1
     return [
-        (name, ", ".join(f"{value} ({n})" if len(found) > 1 else value for value, n in rows))
-        for name, found in sorted(seen.items())
-        for rows in [sorted(found.items(), key=lambda item: (-item[1], item[0]))[:4]]
+        (name, ", ".join(f"{value} ({n})" if len(numbers) > 1 else value for value, n in rows))
+        for name, numbers in sorted(seen.items())
+        for rows in [sorted(numbers.items(), key=lambda item: (-item[1], item[0]))[:4]]
     ]

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.text import Text
 
 from dadnet.base.errors import DadnetError
 from dadnet.flow.corruptions import KINDS, suite
+from results.leaderboard.text import printed, titled_table
 from results.ledger.corrupted import RobustnessLedger
 from results.ledger.records import Experiment, FoldRecord
+from results.pages.plots import Plot, lines
+from results.pages.rendering import page_name, render
 from results.statistics.counts import Counts, count
 from results.statistics.resampling import (
     NO_INTERVAL,
@@ -104,7 +108,7 @@ def read_robustness(
             f"{len(experiment.folds)} folds of {experiment.digest}"
         )
     base = _Base(clean_counts(experiment, records))
-    found: dict[str, list[tuple[float, Counts]]] = {}
+    scored_kinds: dict[str, list[tuple[float, Counts]]] = {}
     missing: list[tuple[str, int, int]] = []
     asked = kinds or ledger.kinds(experiment)
     for corruption in suite(asked) if asked else ():
@@ -115,8 +119,8 @@ def read_robustness(
             continue
         rows = (row for fold in kept for row in fold.predictions)
         counts = count(rows, experiment.classes)
-        found.setdefault(corruption.kind, []).append((corruption.severity, counts))
-    curves = tuple(base.curve(kind, points) for kind, points in found.items())
+        scored_kinds.setdefault(corruption.kind, []).append((corruption.severity, counts))
+    curves = tuple(base.curve(kind, points) for kind, points in scored_kinds.items())
     return Robustness(experiment, base.uf1, curves, tuple(missing))
 
 
@@ -142,11 +146,11 @@ class _Base:
         self.left_out = jackknife(clean.confusions)[0]
         self.effective = effective_subjects(clean.confusions)
 
-    def curve(self, kind: str, found: Sequence[tuple[float, Counts]]) -> Curve:
+    def curve(self, kind: str, scored: Sequence[tuple[float, Counts]]) -> Curve:
         """Return the curve of one kind; the resamples are those of the clean side."""
         points = [Point(KINDS[kind].clean, self.uf1, 1.0, self._interval(1.0, *self._ones()))]
         values, every, left = [], [], []
-        for severity, counts in found:
+        for severity, counts in scored:
             uf1 = float(point_figures(counts.confusions)[0])
             with np.errstate(divide="ignore", invalid="ignore"):
                 every.append(figures(self.weights, counts.confusions)[0] / self.resampled)
@@ -167,3 +171,89 @@ class _Base:
         if not (np.isfinite(resampled).all() and np.isfinite(left_out).all()):
             return NO_INTERVAL
         return interval(resampled.astype(np.float64), value, left_out, self.effective)
+
+
+def render_robustness(compared: Sequence[Robustness]) -> str:
+    """Return the page of one experiment's curves, or of several side by side.
+
+    Args:
+        compared: at least one.
+    """
+    kinds = [kind for kind in KINDS if any(c.kind == kind for r in compared for c in r.curves)]
+    names = _names(compared)
+    figures = {}
+    for kind in kinds:
+        curves = {
+            name: curve
+            for name, robustness in zip(names, compared, strict=True)
+            for curve in robustness.curves
+            if curve.kind == kind
+        }
+        figures[kind] = _plot(kind, curves)
+    experiment = compared[0].experiment
+    return render(
+        "robustness.html.j2",
+        plots=figures,
+        named=list(zip(names, compared, strict=True)),
+        kinds=[(kind, KINDS[kind]) for kind in kinds],
+        leaderboard_page=f"{page_name(experiment.dataset)}.html",
+        dataset=experiment.dataset,
+    )
+
+
+def _names(compared: Sequence[Robustness]) -> list[str]:
+    methods = [robustness.experiment.method for robustness in compared]
+    return [
+        f"{r.experiment.method} {r.experiment.digest}"
+        if methods.count(r.experiment.method) > 1
+        else r.experiment.method
+        for r in compared
+    ]
+
+
+def _plot(kind: str, curves: dict[str, Curve]) -> Plot:
+    points = {
+        name: [(point.severity, point.retention) for point in curve.points]
+        for name, curve in curves.items()
+    }
+    plot = lines(points, f"{kind}: {KINDS[kind].unit}", "share of the clean UF1")
+    plot["layout"]["xaxis"]["type"] = "linear"
+    if KINDS[kind].worst < KINDS[kind].clean:
+        plot["layout"]["xaxis"]["autorange"] = "reversed"
+    plot["layout"]["yaxis"]["rangemode"] = "tozero"
+    for trace, curve in zip(plot["data"], curves.values(), strict=True):
+        trace["error_y"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": [_beyond(point.interval.high, point.retention) for point in curve.points],
+            "arrayminus": [_beyond(point.interval.low, point.retention) for point in curve.points],
+            "thickness": 1,
+            "width": 3,
+        }
+    return plot
+
+
+def _beyond(end: float | None, value: float) -> float:
+    return 0.0 if end is None else float(f"{abs(end - value):.5g}")
+
+
+def robustness_table(robustness: Robustness, width: int = 120) -> str:
+    """Return the curves as plain text: retention by severity, and their mean with its interval."""
+    title = (
+        f"{robustness.experiment.method}, {robustness.experiment.digest}: "
+        f"clean UF1 {robustness.uf1:.3f}; share of it under corruptions"
+    )
+    table = titled_table(title)
+    table.add_column(Text("corruption"))
+    table.add_column(Text("severity: share of the clean UF1"))
+    table.add_column(Text("mean"), justify="right")
+    table.add_column(Text("95 % interval, subjects"))
+    for curve in robustness.curves:
+        points = "  ".join(f"{p.severity:g}: {p.retention:.3f}" for p in curve.points[1:])
+        ends = curve.interval.text() or "none"
+        table.add_row(*map(Text, (curve.kind, points, f"{curve.mean:.3f}", ends)))
+    notes = [
+        Text(f"incomplete: {name} has {done} of {planned} folds")
+        for name, done, planned in robustness.missing
+    ]
+    return printed([table, *notes], width)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dadnet.base.errors import DadnetError
-from results.leaderboard.fingerprint import scan
 from results.leaderboard.rows import Row
-from results.leaderboard.tallies import accounts
+from results.leaderboard.tallies import read_tallies
 from results.ledger.events import read_events
 from results.ledger.explanation import read_explanation
 from results.ledger.features import read_features
@@ -30,14 +29,14 @@ NUM_HARDEST = 12
 
 
 def row_of(ledger: Ledger, experiment: Experiment) -> Row:
-    """Return the experiment as a row outside any board."""
-    (account,) = accounts(ledger, [experiment], scan(ledger.local_root))
+    """Return the experiment as a row outside any leaderboard."""
+    (tallies,) = read_tallies(ledger, [experiment])
     return Row(
         experiment,
-        account.num_done,
+        tallies.num_done,
         len(experiment.folds),
-        account.summary,
-        account.counts,
+        tallies.summary,
+        tallies.counts,
         studies=StudyLedger(ledger.local_root).of(experiment),
     )
 
@@ -54,7 +53,7 @@ def robustness_page_name(experiments: Sequence[Experiment]) -> str:
 
 def _has_robustness(ledger: Ledger, row: Row) -> bool:
     uf1 = None if row.summary is None else row.summary.uf1.value
-    # Of nothing, nothing can be kept.
+    # With a UF1 of 0 there is no ratio to show.
     return bool(uf1) and any(ledger.local_folder(row.experiment).glob("robustness/*/*.json"))
 
 
@@ -62,8 +61,10 @@ def render_own_robustness(ledger: Ledger, row: Row) -> str | None:
     """Return the page of an experiment under corruptions; None if nothing was scored."""
     if not _has_robustness(ledger, row):
         return None
-    from results.pages.robustness import read_robustness  # OpenCV only when needed
-    from results.pages.robustness_page import render_robustness
+    from results.pages.robustness import (  # OpenCV only when needed
+        read_robustness,
+        render_robustness,
+    )
 
     return render_robustness(
         [read_robustness(ledger.local_folder(row.experiment).parents[1], row.experiment)]
@@ -75,7 +76,7 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
 
     Args:
         ledger: where its folds are.
-        row: of the board.
+        row: of the leaderboard.
         flows: flow store of its data, for pictures of the hardest clips.
     """
     experiment = row.experiment
@@ -84,14 +85,14 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
     features = read_features(ledger, experiment)
     events = read_events(ledger, experiment)
     stages = sorted({n for r in records for n in r.curves if n.startswith("alignment_stage_")})
-    places = map_of_features(features) if features else map_of_probabilities(rows)
+    locations = map_of_features(features) if features else map_of_probabilities(rows)
     figures = {
         "losses": plots.curves(records, ("train_loss", "val_log_loss"), "loss"),
         "scores": plots.curves(records, ("val_uf1", "val_uar"), "on the validation subjects"),
         "alignment": plots.curves(records, stages or ("alignment",), "alignment loss"),
         "epochs": plots.chosen_epochs(records),
         "time": plots.time_line(records, events),
-        "map": plots.clip_map(rows, places, experiment.classes),
+        "map": plots.clip_map(rows, locations, experiment.classes),
     }
     shown = _explanation(ledger, experiment, rows)
     worst = hardest(rows, experiment.classes, NUM_HARDEST)
@@ -102,7 +103,7 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         explained=shown,
         row=row,
         records=records,
-        board_page=f"{page_name(experiment.dataset)}.html",
+        leaderboard_page=f"{page_name(experiment.dataset)}.html",
         has_stages=bool(stages),
         has_features=bool(features),
         has_events=bool(events),
@@ -111,7 +112,7 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         has_flows=flows is not None,
         robustness_page=robust,
         environment=environment(records),
-        config=_flat(experiment.config),
+        config=experiment.settings,
         command=reproduce(experiment, max((len(s.trials) for s in row.studies), default=None)),
         audits=sorted({record.audit for record in records}),
     )
@@ -120,12 +121,12 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
 def _explanation(
     ledger: Ledger, experiment: Experiment, rows: Sequence[Prediction]
 ) -> Shown | None:
-    found = read_explanation(ledger, experiment)
-    if found is None:
+    explanation = read_explanation(ledger, experiment)
+    if explanation is None:
         return None
     from results.pages.explanation import show  # pyarrow only when needed
 
-    return show(found, rows, experiment.classes)
+    return show(explanation, rows, experiment.classes)
 
 
 def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
@@ -148,7 +149,7 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
             "expected two of one kind, got: one class of each clip and several labels "
             f"({first.class_set} and {second.class_set})"
         )
-    found = difference(rows[0].counts, rows[1].counts)
+    compared = difference(rows[0].counts, rows[1].counts)
     clips = [_clips(ledger, experiment) for experiment in (first, second)]
     if clips[0].keys() != clips[1].keys():
         raise DadnetError("expected two rows over the same clips, got: other clip names")
@@ -158,7 +159,7 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
         "compare.html.j2",
         plots={"swings": plots.swings(names, values, "right clips, A minus B, in %")},
         rows=rows,
-        found=found,
+        compared=compared,
         honest=[first.protocol, first.class_set] == [second.protocol, second.class_set],
         changed=changed,
         swings=list(zip(names, values, strict=True)),
@@ -166,7 +167,7 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
         lost=sum(b.label == b.prediction for _, b in changed),
         num_clips=len(clips[0]),
     )
-    return page, found
+    return page, compared
 
 
 def _clips(ledger: Ledger, experiment: Experiment) -> dict[str, Prediction]:
@@ -197,22 +198,11 @@ def _hardest_rows(
         from results.pages.flow_picture import flow_pictures  # pyarrow and pandas only when needed
 
         pictures = flow_pictures(flows, [row.clip_id for row in rows])
-    found = []
+    shown = []
     for row in rows:
         known = probability_of_truth(row, experiment.classes)
         share = "\N{EN DASH}" if known is None else f"{known:.3f}"
         picture = pictures.get(row.clip_id)
         source = base64.b64encode(picture).decode() if picture else None
-        found.append((row, share, source))
-    return found
-
-
-def _flat(config: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name in sorted(config):
-        value = config[name]
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{before}{name}.")
-        else:
-            found.append((f"{before}{name}", str(value)))
-    return found
+        shown.append((row, share, source))
+    return shown

@@ -1,4 +1,4 @@
-"""The board as self-contained HTML pages, one per dataset and an index, with exports beside."""
+"""The leaderboard as self-contained HTML pages: one per dataset, an index, and the exports."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ from pathlib import Path
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
 from results.leaderboard.export import to_csv, to_json, to_latex, to_markdown
-from results.leaderboard.rows import Board
+from results.leaderboard.rows import Leaderboard
 from results.ledger.ledger import Ledger
 from results.ledger.studies import StudyRecord
 from results.pages.rendering import page_name, render, study_page_name
 from results.pages.run import render_own_robustness, render_run, robustness_page_name, run_page_name
 
-__all__ = [
-    "FORMATS",
-    "page_name",
-    "render_dataset",
-    "render_index",
-    "render_study",
-    "study_page_name",
-    "write_site",
-]
-
 # suffix of the file, title of the link, maker of the text
-_EXPORTS: dict[str, tuple[str, str, Callable[[Board], str]]] = {
+_EXPORTS: dict[str, tuple[str, str, Callable[[Leaderboard], str]]] = {
     "csv": ("csv", "CSV", to_csv),
     "json": ("json", "JSON", to_json),
     "markdown": ("md", "Markdown", to_markdown),
@@ -35,7 +25,7 @@ FORMATS = ("html", *_EXPORTS)
 
 
 def write_site(
-    board: Board,
+    leaderboard: Leaderboard,
     out: str | Path,
     formats: Sequence[str] = FORMATS,
     *,
@@ -46,10 +36,10 @@ def write_site(
     """Write the files of every dataset, and the index of the pages.
 
     Args:
-        board: what to show.
+        leaderboard: what to show.
         out: folder for the files; it is made if absent, and files of the same name are replaced.
         formats: some of `FORMATS`.
-        ledger: of the board; needed for the pages of single experiments.
+        ledger: of the leaderboard; needed for the pages of single experiments.
         run_pages: make these for the first so many rows of every group.
         flows: flow store, for pictures on them.
 
@@ -70,17 +60,17 @@ def write_site(
         replace_file(folder / name, text)
         paths.append(folder / name)
 
-    # The rows of a part are of an experiment that has its page already.
-    shown = [row for g in board.groups if not g.part for row in g.rows[:run_pages]]
+    # The rows of a subset are of an experiment that has its page already.
+    shown = [row for g in leaderboard.groups if not g.subset for row in g.rows[:run_pages]]
     if ledger is None or "html" not in formats:
         shown = []
     digests = {row.experiment.digest for row in shown}
     if "html" in formats:
-        write("index.html", render_index(board))
-        for study in board.studies:
+        write("index.html", render_index(leaderboard))
+        for study in leaderboard.studies:
             write(study_page_name(study.digest), render_study(study))
-    for dataset in board.datasets:
-        part = board.of_dataset(dataset)
+    for dataset in leaderboard.datasets:
+        part = leaderboard.of_dataset(dataset)
         if "html" in formats:
             write(f"{page_name(dataset)}.html", render_dataset(part, formats, digests))
         for name in (name for name in _EXPORTS if name in formats):
@@ -95,37 +85,45 @@ def write_site(
 
 
 def render_dataset(
-    board: Board, formats: Sequence[str] = ("html",), run_pages: Collection[str] = ()
+    leaderboard: Leaderboard, formats: Sequence[str] = ("html",), run_pages: Collection[str] = ()
 ) -> str:
     """Return the page of a dataset.
 
     Args:
-        board: of one dataset (see `Board.of_dataset`).
+        leaderboard: of one dataset (see `Leaderboard.of_dataset`).
         formats: the exports that will lie beside it are linked.
         run_pages: digests of the experiments that have a page of their own.
 
     Raises:
-        DadnetError: if the board has not exactly one dataset.
+        DadnetError: if the leaderboard has not exactly one dataset.
     """
-    if len(board.datasets) != 1:
-        raise DadnetError(f"expected the board of one dataset, got: {len(board.datasets)}")
-    dataset = board.datasets[0]
+    if len(leaderboard.datasets) != 1:
+        raise DadnetError(
+            f"expected the leaderboard of one dataset, got: {len(leaderboard.datasets)}"
+        )
+    dataset = leaderboard.datasets[0]
     links = [
         (f"{page_name(dataset)}.{suffix}", title)
         for name, (suffix, title, _) in _EXPORTS.items()
         if name in formats
     ]
-    return render("dataset.html.j2", board=board, dataset=dataset, links=links, run_pages=run_pages)
+    return render(
+        "dataset.html.j2",
+        leaderboard=leaderboard,
+        dataset=dataset,
+        links=links,
+        run_pages=run_pages,
+    )
 
 
-def render_index(board: Board) -> str:
+def render_index(leaderboard: Leaderboard) -> str:
     """Return the page that lists the datasets."""
-    return render("index.html.j2", board=board)
+    return render("index.html.j2", leaderboard=leaderboard)
 
 
 def render_study(study: StudyRecord) -> str:
     """Return the page of a search."""
-    # Optuna and Plotly take a second to import, and most boards have no search.
+    # Optuna and Plotly take a second to import, and most leaderboards have no search.
     from results.pages.study import figures, figures_script, plotly_script
 
     made = figures(study)

@@ -10,22 +10,25 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import optuna
-import plotly.offline
 from optuna import visualization
-from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.exceptions import ExperimentalWarning
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
 
 from results.ledger.studies import StudyRecord, TrialRow
-from results.pages.importance import as_optuna, parameter_importances
 
-# Two trials make no picture of a parameter.
+_DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize")
+# Two trials are too few for a plot of a parameter.
 _FEWEST = 3
 
 
 def plotly_script() -> str:
     """Return the text of Plotly's script."""
+    import plotly.offline  # only for pages, not for the importances
+
     return str(plotly.offline.get_plotlyjs())
 
 
@@ -41,16 +44,16 @@ def figures(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
 
 def _figures(record: StudyRecord, study: optuna.Study) -> list[tuple[str, Callable[[], Any]]]:
     shares, names = parameter_importances(record), _varied(record)
-    # With one objective Optuna knows which way is up; with two it has to be told which one.
+    # With two objectives Optuna has to know which one to show.
     target = _uf1 if len(record.objectives) > 1 else None
     chosen: dict[str, Any] = {"target": target, "target_name": "val UF1"}
-    found: list[tuple[str, Callable[[], Any]]] = []
+    makers: list[tuple[str, Callable[[], Any]]] = []
     if record.best is not None:
-        found.append(("History", lambda: visualization.plot_optimization_history(study, **chosen)))
+        makers.append(("History", lambda: visualization.plot_optimization_history(study, **chosen)))
     if len(record.objectives) > 1 and record.best is not None:
-        found.append(("Pareto front", lambda: visualization.plot_pareto_front(study)))
+        makers.append(("Pareto front", lambda: visualization.plot_pareto_front(study)))
     if shares:
-        found.append(
+        makers.append(
             (
                 "Importances (PED-ANOVA)",
                 lambda: visualization.plot_param_importances(
@@ -59,16 +62,16 @@ def _figures(record: StudyRecord, study: optuna.Study) -> list[tuple[str, Callab
             )
         )
     if names:
-        found.append(("Slices", lambda: visualization.plot_slice(study, params=names, **chosen)))
+        makers.append(("Slices", lambda: visualization.plot_slice(study, params=names, **chosen)))
     if common := _common(record, names):
-        found.append(
+        makers.append(
             (
                 "Parallel coordinates",
                 lambda: visualization.plot_parallel_coordinate(study, params=common, **chosen),
             )
         )
     if {"alignment_weight", "num_projections"} <= set(names):
-        found.append(
+        makers.append(
             (
                 "Weight and projections of the alignment",
                 lambda: visualization.plot_contour(
@@ -77,10 +80,10 @@ def _figures(record: StudyRecord, study: optuna.Study) -> list[tuple[str, Callab
             )
         )
     if any(row.reports for row in record.trials):
-        found.append(
+        makers.append(
             ("What the pruning rule saw", lambda: visualization.plot_intermediate_values(study))
         )
-    return found
+    return makers
 
 
 def _uf1(trial: optuna.trial.FrozenTrial) -> float:
@@ -120,3 +123,60 @@ def figures_script(made: list[tuple[str, dict[str, Any]]]) -> str:
         data = data.replace("</", "<\\/").replace("<!--", "<\\!--")
         calls.append(f'Plotly.newPlot("figure-{number}", ...{data}, options);')
     return "\n".join(calls)
+
+
+def as_optuna(record: StudyRecord) -> optuna.Study:
+    """The study in memory: for Optuna's figures, not to go on with."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(directions=_DIRECTIONS[: len(record.objectives)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(list(record.objectives))
+    for row in record.trials:
+        study.add_trial(_frozen(row))
+    return study
+
+
+def _frozen(row: TrialRow) -> optuna.trial.FrozenTrial:
+    distributions = {
+        name: optuna.distributions.json_to_distribution(text)
+        for name, text in row.distributions.items()
+    }
+    return optuna.trial.create_trial(
+        state=TrialState[row.state],
+        values=None if row.values is None else list(row.values),
+        params=dict(row.params),
+        distributions=distributions,
+        intermediate_values=dict(row.reports),
+        user_attrs={"num_folds": row.num_folds, "val_uf1": row.val_uf1},
+    )
+
+
+def parameter_importances(record: StudyRecord) -> dict[str, float]:
+    """Share of each parameter in what makes a trial good, by PED-ANOVA (Watanabe et al. 2023).
+
+    Conditional parameters count where at least half of the complete trials have them; the others
+    trials are then left out.
+
+    Returns:
+        Parameter -> share, largest first, sum 1; empty with fewer than four complete trials or if
+        all are equal.
+    """
+    rows = _complete(record)
+    if len({row.values[0] for row in rows if row.values}) < 4:
+        return {}
+    common = _common(record, sorted({name for row in rows for name in row.params}))
+    chosen = [row for row in rows if set(common) <= set(row.params)]
+    varied = [name for name in common if len({str(row.params[name]) for row in chosen}) > 1]
+    if len(chosen) < 4 or not varied:
+        return {}
+    study = as_optuna(record)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental
+        importances = get_param_importances(
+            study,
+            evaluator=PedAnovaImportanceEvaluator(),
+            params=varied,
+            target=None if len(record.objectives) == 1 else lambda trial: trial.values[0],
+        )
+    return {name: float(share) for name, share in importances.items()}

@@ -104,14 +104,14 @@ def holm(values: Sequence[float]) -> tuple[float, ...]:
     """
     adjusted = [0.0] * len(values)
     highest = 0.0
-    for place, number in enumerate(sorted(range(len(values)), key=lambda n: (values[n], n))):
-        highest = max(highest, min(1.0, (len(values) - place) * values[number]))
+    for rank, number in enumerate(sorted(range(len(values)), key=lambda n: (values[n], n))):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[number]))
         adjusted[number] = highest
     return tuple(adjusted)
 
 
 @dataclass(frozen=True)
-class Place:
+class Standing:
     """Where a row stands among others.
 
     Attributes:
@@ -125,16 +125,16 @@ class Place:
     ranks: tuple[int, int] | None
 
 
-def places(rows: Sequence[Counts], at_most: int) -> tuple[Place, ...]:
+def standings(rows: Sequence[Counts], at_most: int) -> tuple[Standing, ...]:
     """Return the tie groups, corrected p values and rank intervals of ranked rows.
 
-    The best row leads the first group, which takes in every row that the swap test, corrected by
-    Holm over the rows tested against this leader, does not tell from it. The best of the rest
-    leads the next group.
+    The best row leads the first group. Its members are the rows that the swap test, corrected by
+    Holm over the rows tested against this leader, does not distinguish from it. The best of the
+    other rows leads the next group.
 
     Args:
         rows: best first.
-        at_most: rows to test; with more, no correction would leave anything to see.
+        at_most: rows to test; with more, no corrected p could be small.
     """
     ties: dict[int, int] = {}
     against_best: dict[int, float] = {}
@@ -151,7 +151,7 @@ def places(rows: Sequence[Counts], at_most: int) -> tuple[Place, ...]:
         group += 1
     ranks = rank_intervals(rows)
     return tuple(
-        Place(ties.get(number), against_best.get(number), ranks[number])
+        Standing(ties.get(number), against_best.get(number), ranks[number])
         for number in range(len(rows))
     )
 
@@ -162,14 +162,14 @@ def rank_intervals(rows: Sequence[Counts]) -> tuple[tuple[int, int] | None, ...]
     Rows over other subjects than the first have none: their resamples are not paired.
     """
     alike = [n for n, row in enumerate(rows) if row.subjects == rows[0].subjects]
-    found: list[tuple[int, int] | None] = [None] * len(rows)
+    intervals: list[tuple[int, int] | None] = [None] * len(rows)
     if len(alike) < 2 or len(rows[0].subjects) < 2:
-        return tuple(found)
+        return tuple(intervals)
     weights = subject_weights(rows[0].subjects)[:NUM_RANK_RESAMPLES]
     table = np.concatenate(
         [_uf1_of_many(weights, [rows[n] for n in part]) for part in _chunks(alike, 500)], axis=1
     )  # (R, E)
-    # One number holds figure and place, best first, so that a plain sort keeps ties in order.
+    # One number holds figure and position, best first, so that a plain sort keeps ties in order.
     keys = -np.rint(table * 1e6).astype(np.int64) * len(alike) + np.arange(len(alike))
     keys.sort(axis=1)
     ranks = np.empty(keys.shape, np.int32)
@@ -177,9 +177,9 @@ def rank_intervals(rows: Sequence[Counts]) -> tuple[tuple[int, int] | None, ...]
     ranks.sort(axis=0)
     last = NUM_RANK_RESAMPLES - 1
     low, high = ranks[math.floor(0.025 * last)], ranks[math.ceil(0.975 * last)]
-    for place, number in enumerate(alike):
-        found[number] = (int(low[place]), int(high[place]))
-    return tuple(found)
+    for position, number in enumerate(alike):
+        intervals[number] = (int(low[position]), int(high[position]))
+    return tuple(intervals)
 
 
 def _chunks(items: list[int], size: int) -> list[list[int]]:
@@ -216,7 +216,7 @@ def detectable_gap(rows: Sequence[Counts], at_most: int) -> tuple[float, bool] |
         for other in rows[1:at_most]
         if other.same_clips(best) and not np.array_equal(other.confusions, best.confusions)
     ]
-    spreads = [_spread(resampled - found[0]) for found in figures_of_many(weights, others)]
+    spreads = [_spread(resampled - other[0]) for other in figures_of_many(weights, others)]
     spread = float(np.median(spreads)) if spreads else math.sqrt(2) * _spread(resampled)
     factor = float(ndtri(1 - LEVEL / 2) + ndtri(POWER))
     return factor * spread, bool(spreads)
@@ -261,8 +261,9 @@ def over_seeds(rows: Sequence[Counts], key: Sequence[str]) -> OverSeeds:
         )
     values = tuple(_uf1(row) for row in rows)
     weights = subject_weights(rows[0].subjects)
-    found = figures_of_many(weights, [row.confusions for row in rows])
-    table = np.stack([resampled[0] for resampled in found])  # (seeds, R)
+    table = np.stack(
+        [sample[0] for sample in figures_of_many(weights, [row.confusions for row in rows])]
+    )  # (seeds, R)
     draw = np.random.default_rng(int(digest16(["seeds", *key]), 16))
     drawn = draw.integers(0, len(rows), table.shape)
     means = np.take_along_axis(table, drawn, axis=0).mean(axis=0, dtype=np.float64)

@@ -106,27 +106,27 @@ def count(rows: Iterable[ScoredClip], classes: Sequence[str]) -> Counts:
     Raises:
         DadnetError: if a clip was scored in two folds.
     """
-    found = list(rows)
+    clips = list(rows)
     size = len(classes)
-    if len({row.clip_id for row in found}) != len(found):
-        twice = next(name for name, n in Counter(row.clip_id for row in found).items() if n > 1)
+    if len({row.clip_id for row in clips}) != len(clips):
+        twice = next(name for name, n in Counter(row.clip_id for row in clips).items() if n > 1)
         raise DadnetError(f"clip {twice} was scored in two folds, expected one")
-    subjects = tuple(sorted({row.subject for row in found}))
-    places = {name: number for number, name in enumerate(subjects)}
-    where = np.array([places[row.subject] for row in found], dtype=np.int64)  # (N,)
-    if found and not isinstance(found[0].label, str):
-        return _count_labels(found, classes, subjects, where)
+    subjects = tuple(sorted({row.subject for row in clips}))
+    number_of = {name: number for number, name in enumerate(subjects)}
+    where = np.array([number_of[row.subject] for row in clips], dtype=np.int64)  # (N,)
+    if clips and not isinstance(clips[0].label, str):
+        return _count_labels(clips, classes, subjects, where)
     numbers: dict[Any, int] = {name: number for number, name in enumerate(classes)}
-    truth = np.array([numbers[row.label] for row in found], dtype=np.int64)
-    given = np.array([numbers[row.prediction] for row in found], dtype=np.int64)
-    cells = (where * size + truth) * size + given
+    truth = np.array([numbers[row.label] for row in clips], dtype=np.int64)
+    predicted = np.array([numbers[row.prediction] for row in clips], dtype=np.int64)
+    cells = (where * size + truth) * size + predicted
     confusions = np.bincount(cells, minlength=len(subjects) * size * size)
     nats = bins = None
-    if found and all(row.probabilities is not None for row in found):
-        table = np.array([row.probabilities for row in found], dtype=np.float64)  # (N, K)
-        each = np.arange(len(found))
+    if clips and all(row.probabilities is not None for row in clips):
+        table = np.array([row.probabilities for row in clips], dtype=np.float64)  # (N, K)
+        each = np.arange(len(clips))
         nats = _summed(where, -np.log(np.maximum(table[each, truth], _FLOOR)), len(subjects))
-        bins = _bins(table[each, given], truth == given)
+        bins = _bins(table[each, predicted], truth == predicted)
     return Counts(
         subjects, confusions.reshape(len(subjects), size, size).astype(np.int64), nats, bins
     )
@@ -135,34 +135,72 @@ def count(rows: Iterable[ScoredClip], classes: Sequence[str]) -> Counts:
 def _count_labels(
     rows: Sequence[ScoredClip], classes: Sequence[str], subjects: tuple[str, ...], where: IntArray
 ) -> Counts:
-    """Return the counts of clips with several labels; `where` holds the places of subjects."""
+    """Return the counts of clips with several labels; `where` numbers their subjects."""
     size = len(classes)
-    truth, given = (
+    truth, predicted = (
         np.array([[name in names for name in classes] for names in table], dtype=np.int64)
         for table in ([row.label for row in rows], [row.prediction for row in rows])
     )  # (N, K)
-    cells = ((where[:, None] * size + np.arange(size)) * 2 + truth) * 2 + given
+    cells = ((where[:, None] * size + np.arange(size)) * 2 + truth) * 2 + predicted
     confusions = np.bincount(cells.ravel(), minlength=len(subjects) * size * 4)
     nats = bins = None
     if all(row.probabilities is not None for row in rows):
         table = np.array([row.probabilities for row in rows], dtype=np.float64)  # (N, K)
-        of_truth, of_given = (np.where(chosen, table, 1 - table) for chosen in (truth, given))
+        of_truth, of_prediction = (
+            np.where(chosen, table, 1 - table) for chosen in (truth, predicted)
+        )
         losses = -np.log(np.maximum(of_truth, _FLOOR))
         nats = _summed(np.repeat(where, size), losses.ravel(), len(subjects))
-        bins = _bins(of_given.ravel(), (truth == given).ravel())
+        bins = _bins(of_prediction.ravel(), (truth == predicted).ravel())
     return Counts(
         subjects, confusions.reshape(len(subjects), size, 2, 2).astype(np.int64), nats, bins
     )
 
 
 def _bins(confidence: FloatArray, right: npt.NDArray[np.bool_]) -> IntArray:
-    place = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    clips = np.bincount(place, minlength=NUM_BINS)
-    hits = np.bincount(place, weights=right, minlength=NUM_BINS).astype(np.int64)
-    return np.stack([clips, hits, _summed(place, confidence, NUM_BINS)], axis=1).astype(np.int64)
+    bin_of = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    clips = np.bincount(bin_of, minlength=NUM_BINS)
+    hits = np.bincount(bin_of, weights=right, minlength=NUM_BINS).astype(np.int64)
+    return np.stack([clips, hits, _summed(bin_of, confidence, NUM_BINS)], axis=1).astype(np.int64)
 
 
-def _summed(where: IntArray, values: FloatArray, number: int) -> IntArray:
-    """Return the sums of `values` in `UNIT` by place; whole numbers below 2^53 add exactly."""
+def _summed(index: IntArray, values: FloatArray, number: int) -> IntArray:
+    """Return the sums of `values` in `UNIT` by index; whole numbers below 2^53 add exactly."""
     steps = np.rint(values / UNIT)
-    return np.bincount(where, weights=steps, minlength=number).astype(np.int64)
+    return np.bincount(index, weights=steps, minlength=number).astype(np.int64)
+
+
+def subset_of(protocol: str, clip: ScoredClip) -> str:
+    """Return the subset that a clip is reported under beside all test clips, or "".
+
+    Composites are reported by the dataset of the subject, official splits by their test parts.
+    """
+    if protocol in ("cde", "cross-dataset"):
+        dataset, slash, _ = clip.subject.partition("/")
+        return dataset if slash else ""
+    return clip.part if protocol == "official" else ""
+
+
+def count_subsets(
+    protocol: str, rows: Sequence[ScoredClip], classes: Sequence[str], subjects: Sequence[str]
+) -> dict[str, Counts]:
+    """Return the counts of each subset, sorted by name; nothing where there are not several.
+
+    The folds are pooled first: the models behind a subset's figures were trained on all subsets.
+
+    Args:
+        protocol: of the experiment.
+        rows: all its scored clips.
+        classes: (K,) class names.
+        subjects: of the clips, each once.
+    """
+    if protocol not in ("cde", "cross-dataset", "official"):
+        return {}
+    if protocol != "official" and len({name.partition("/")[0] for name in subjects}) < 2:
+        return {}
+    by_subset: dict[str, list[ScoredClip]] = {}
+    for row in rows:
+        by_subset.setdefault(subset_of(protocol, row), []).append(row)
+    if len(by_subset) < 2:
+        return {}
+    return {name: count(by_subset[name], classes) for name in sorted(by_subset)}

@@ -53,6 +53,12 @@ class Interval:
     high: float | None
     method: Literal["BCa", "percentile", "none"]
 
+    def text(self, sign: str = "") -> str:
+        """Return such as ``0.660 to 0.780``, empty without an interval; `sign` may be "+"."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.low:{sign}.3f} to {self.high:{sign}.3f}"
+
 
 NO_INTERVAL = Interval(None, None, "none")
 
@@ -207,12 +213,12 @@ def _bca_alphas(
 
 def _quantiles(values: AnyFloats, alphas: tuple[float, float]) -> tuple[float, float]:
     """Return two quantiles by linear interpolation; partial sorting is enough for them."""
-    places = [alpha * (values.shape[0] - 1) for alpha in alphas]
-    ends = [(math.floor(place), math.ceil(place)) for place in places]
+    positions = [alpha * (values.shape[0] - 1) for alpha in alphas]
+    ends = [(math.floor(position), math.ceil(position)) for position in positions]
     ordered = np.partition(values, sorted({end for pair in ends for end in pair}))
     low, high = (
-        float(ordered[left]) + (place - left) * (float(ordered[right]) - float(ordered[left]))
-        for place, (left, right) in zip(places, ends, strict=True)
+        float(ordered[left]) + (position - left) * (float(ordered[right]) - float(ordered[left]))
+        for position, (left, right) in zip(positions, ends, strict=True)
     )
     return low, high
 

@@ -98,12 +98,12 @@ def summarise_many(many: Sequence[Counts]) -> list[Summary]:
     """
     if not all(counts.subjects for counts in many):
         raise DadnetError("expected the counts of some subjects, got: none")
-    found: list[Summary] = []
+    summaries: list[Summary] = []
     for subjects, alike in groupby(many, key=lambda counts: counts.subjects):
         weights, members = subject_weights(subjects), list(alike)
         resampled = figures_of_many(weights, [counts.confusions for counts in members])
-        found += [_summary(*pair) for pair in zip(members, resampled, strict=True)]
-    return found
+        summaries += [_summary(*pair) for pair in zip(members, resampled, strict=True)]
+    return summaries
 
 
 def _summary(counts: Counts, resampled: Weights) -> Summary:
@@ -148,11 +148,11 @@ def matthews(confusion: npt.ArrayLike) -> float | None:
     coefficient", 2004.
     """
     counts = np.asarray(confusion, dtype=np.float64)
-    clips, given, number = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
-    below = (number**2 - given @ given) * (number**2 - clips @ clips)
+    clips, predicted, number = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
+    below = (number**2 - predicted @ predicted) * (number**2 - clips @ clips)
     if below <= 0:
         return None
-    return float((counts.trace() * number - clips @ given) / math.sqrt(below))
+    return float((counts.trace() * number - clips @ predicted) / math.sqrt(below))
 
 
 def calibration_error(counts: Counts) -> float | None:

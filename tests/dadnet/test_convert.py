@@ -32,9 +32,9 @@ def test_both_layouts_become_model_files(tmp_path, capsys, layout, wrapper, corr
     given = checkpoint(tmp_path / "w.pth", source, layout, wrapper)
     out = tmp_path / "w.safetensors"
     assert convert.main([given, str(out), *NAMES]) == 0
-    said = capsys.readouterr().out
-    assert "84 weights loaded, 8 of the checkpoint skipped, 0 of the model missing" in said
-    assert said.count("the constant (-1, 0, 1), which is built in") == 8
+    output = capsys.readouterr().out
+    assert "84 weights loaded, 8 of the checkpoint skipped, 0 of the model missing" in output
+    assert output.count("the constant (-1, 0, 1), which is built in") == 8
     found = load_model_file(out)
     assert weights_digest(found.weights) == weights_digest(source.state_dict())
     model = found.card.model
@@ -67,9 +67,9 @@ def test_one_stream_of_two_is_taken(tmp_path, capsys, branch):
     assert convert.main([given, out, *NAMES]) == 2
     assert "the checkpoint has two streams" in capsys.readouterr().err
     assert convert.main([given, out, *NAMES, "--branch", branch]) == 0
-    said = capsys.readouterr().out
-    assert f"of the {'teacher' if branch == 'student' else 'student'}" in said
-    assert "skipped adapters.0" in said
+    output = capsys.readouterr().out
+    assert f"of the {'teacher' if branch == 'student' else 'student'}" in output
+    assert "skipped adapters.0" in output
     found = load_model_file(tmp_path / "w.safetensors")
     assert weights_digest(found.weights) == weights_digest(getattr(source, branch).state_dict())
 
@@ -94,12 +94,12 @@ def test_a_pruned_network_is_recognised_and_needs_its_input_size(tmp_path, capsy
     assert (model.head, model.stn, model.channel_attention) == ("linear", False, False)
 
 
-def test_what_lies_beside_the_weights_is_told(tmp_path, capsys):
+def test_entries_beside_the_weights_are_reported(tmp_path, capsys):
     given = checkpoint(tmp_path / "w.pth", backbone(1), 1, uf1=np.float64(0.5), epoch=3)
     assert convert.main([given, str(tmp_path / "w.safetensors"), *NAMES]) == 0
-    said = capsys.readouterr().out
-    assert "beside the weights, not taken: uf1" in said
-    assert "beside the weights, not taken: epoch" in said
+    output = capsys.readouterr().out
+    assert "beside the weights, not taken: uf1" in output
+    assert "beside the weights, not taken: epoch" in output
 
 
 def test_a_teacher_needs_the_set_it_was_trained_on(tmp_path):
@@ -212,6 +212,6 @@ def test_a_converted_model_predicts(tmp_path):
     given = checkpoint(tmp_path / "w.pth", backbone(1), 2)
     assert convert.main([given, str(tmp_path / "w.safetensors"), *NAMES]) == 0
     flow = np.random.default_rng(0).normal(size=(40, 50, 2))
-    said = load_model(tmp_path / "w.safetensors").predict(flow)
-    assert said.label in ("negative", "positive", "surprise")
-    assert sum(said.probabilities.values()) == pytest.approx(1)
+    prediction = load_model(tmp_path / "w.safetensors").predict(flow)
+    assert prediction.label in ("negative", "positive", "surprise")
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)

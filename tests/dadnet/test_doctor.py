@@ -119,7 +119,7 @@ def test_whole_casme2_is_as_in_the_literature_in_every_class_set(tmp_path: Path,
         assert f" {total} of " in line
 
 
-def test_lost_frames_are_told_as_what_they_are(tmp_path: Path):
+def test_lost_frames_are_reported(tmp_path: Path):
     whole_casme2(tmp_path)
     folder = tmp_path / "CASME2_RAW_selected" / "sub04" / "EP12_01f"
     shutil.rmtree(folder)

@@ -41,7 +41,7 @@ def random_flow(seed: int, size: int = 64) -> np.ndarray:
     return cv2.GaussianBlur(draws.transpose(1, 2, 0), (0, 0), 3).transpose(2, 0, 1) * 10
 
 
-def said(capsys, *words) -> dict:
+def json_of(capsys, *words) -> dict:
     assert predict.main([*map(str, words), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -51,7 +51,7 @@ class TestInputs:
         flow = random_flow(1)
         np.save(tmp_path / "a.npy", flow)
         np.save(tmp_path / "b.npy", flow.transpose(1, 2, 0))
-        found = said(
+        found = json_of(
             capsys, "--weights", weights, "--input", tmp_path / "a.npy", tmp_path / "b.npy"
         )
         assert found["classes"] == list(NAMES)
@@ -64,7 +64,7 @@ class TestInputs:
 
     def test_two_frames_become_flow_as_the_card_says(self, weights, tmp_path, capsys):
         onset, apex = write_frames(tmp_path / "clip")
-        found = said(capsys, "--weights", weights, "--input", onset, apex)
+        found = json_of(capsys, "--weights", weights, "--input", onset, apex)
         small = [
             cv2.resize(cv2.imread(str(p), 0), (64, 64), interpolation=cv2.INTER_AREA)
             for p in (onset, apex)
@@ -73,7 +73,7 @@ class TestInputs:
         assert found["clips"][0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
         assert found["warnings"] == []
 
-    def test_a_folder_of_flows_and_frames_and_what_is_left_out_is_told(
+    def test_a_folder_of_flows_and_frames_and_what_is_left_out_is_reported(
         self, weights, tmp_path, capsys
     ):
         folder = tmp_path / "clips"
@@ -90,27 +90,27 @@ class TestInputs:
 
     def test_a_folder_with_one_pair_is_one_clip(self, weights, tmp_path, capsys):
         write_frames(tmp_path / "mine")
-        found = said(capsys, "--weights", weights, "--input", tmp_path / "mine")
+        found = json_of(capsys, "--weights", weights, "--input", tmp_path / "mine")
         assert [c["clip"] for c in found["clips"]] == ["mine"]
 
     def test_a_flow_store_gives_what_training_would_score(self, weights, tmp_path, capsys):
         flows = write_store(tmp_path / "flows", make_clips(3, 6), size=64)
-        found = said(capsys, "--weights", weights, "--input", flows)
+        found = json_of(capsys, "--weights", weights, "--input", flows)
         dataset = MicroExpressionDataset.from_store(load_flow_store(flows), "3class", 32)
         expected = score(load_model_file(weights).network(), dataset.flows, task=SINGLE_LABEL)
         assert [c["clip"] for c in found["clips"]] == list(dataset.clips["clip_id"])
         given = [list(c["probabilities"].values()) for c in found["clips"]]
         np.testing.assert_allclose(given, expected, atol=1e-6)
 
-    def test_frames_without_known_parameters_are_told_of(self, tmp_path, capsys):
+    def test_frames_without_known_parameters_have_a_warning(self, tmp_path, capsys):
         make_model().save(tmp_path / "w.safetensors")
         onset, apex = write_frames(tmp_path / "clip")
-        found = said(capsys, "--weights", tmp_path / "w.safetensors", "--input", onset, apex)
+        found = json_of(capsys, "--weights", tmp_path / "w.safetensors", "--input", onset, apex)
         assert "have no parameters of their flows" in found["warnings"][0]
 
 
 class TestPredictor:
-    def test_a_batch_gives_what_clips_alone_give(self, weights):
+    def test_a_batch_equals_single_clips(self, weights):
         model = load_model(weights)
         flows = [random_flow(seed, size) for seed, size in enumerate([64] * 70 + [40, 100])]
         alone = [model.predict(flow) for flow in flows]
@@ -156,18 +156,18 @@ def test_probabilities_are_printed_where_asked(weights, tmp_path, capsys):
     assert "negative 0." in capsys.readouterr().out
 
 
-def test_the_card_is_shown_where_asked(weights, capsys):
+def test_the_card_is_shown_if_requested(weights, capsys):
     assert predict.main(["--weights", str(weights), "--card"]) == 0
     [shown] = json.loads(capsys.readouterr().out)
     assert shown["classes"] == list(NAMES)
     assert shown["model"]["input_size"] == 32
 
 
-def test_an_oracle_is_told(tmp_path, capsys):
+def test_an_oracle_has_a_warning(tmp_path, capsys):
     make_model(card=card(origin={"selection": "oracle"})).save(tmp_path / "w.safetensors")
     np.save(tmp_path / "a.npy", random_flow(1))
     words = ["--weights", tmp_path / "w.safetensors", "--input", tmp_path / "a.npy"]
-    assert "chosen on the test subjects" in said(capsys, *words)["warnings"][0]
+    assert "chosen on the test subjects" in json_of(capsys, *words)["warnings"][0]
 
 
 class TestBadInput:

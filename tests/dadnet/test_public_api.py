@@ -56,9 +56,9 @@ def test_a_trained_model_is_loaded_and_asked(tmp_path):
     make_model().save(tmp_path / "w.safetensors")
     model = dadnet.load_model(tmp_path / "w.safetensors")
     flow = np.random.default_rng(0).normal(size=(64, 64, 2))
-    said = model.predict(flow)
-    assert said.label in model.classes
-    assert said.confidence == max(said.probabilities.values())
+    prediction = model.predict(flow)
+    assert prediction.label in model.classes
+    assert prediction.confidence == max(prediction.probabilities.values())
 
 
 def test_every_public_name_exists():

@@ -6,7 +6,6 @@ All is made by the code of the tree that it runs in: look at the difference befo
 import json
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -79,7 +78,7 @@ def make_ledger(folder: Path) -> None:
     for experiment in old.experiments():
         new.open(experiment)
         for record in old.records(experiment):
-            new.put(experiment, replace(record, host={}))
+            new.put(experiment, record.replace(host={}))
 
 
 def main(what: str) -> None:

@@ -13,7 +13,7 @@ from dadnet.folds.view import FoldView
 from dadnet.inference.model_file import CARD
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.teacher import Teacher
-from dadnet.training.train_teacher import BalancedMember, train_teacher_network
+from dadnet.training.train_teacher import BalancedFold, train_teacher_network
 from orchestration import teacher
 from orchestration.teacher import parse_flags
 from tests.build.flows import make_clips, write_store
@@ -76,10 +76,10 @@ def view(macro) -> FoldView:
 
 def test_the_weighted_sampler_draws_classes_equally_often(macro):
     seen = view(macro)
-    member = BalancedMember(teacher._config(parse_flags(WORDS)), seen, None, torch.device("cpu"))
+    fold = BalancedFold(teacher._config(parse_flags(WORDS)), seen, None, torch.device("cpu"))
     drawn = torch.zeros(3, dtype=torch.int64)
-    for member.epoch in range(200):
-        rows = torch.cat(member.batches())
+    for fold.epoch in range(200):
+        rows = torch.cat(fold.batches())
         assert len(rows) == len(seen.fit)
         assert set(rows.tolist()) <= set(seen.fit.tolist())
         drawn += seen.labels[rows].bincount(minlength=3)

@@ -1,6 +1,6 @@
-"""The rivals on the leaderboard: networks of the literature, features by hand, dummies.
+"""The compared methods: networks of the literature, hand-crafted features, dummies.
 
-Each is chosen by `--model-type NAME`; `--preset NAME` gives its recipe too.
+`--model-type NAME` selects one; `--preset NAME` also selects its recipe.
 """
 
 from __future__ import annotations

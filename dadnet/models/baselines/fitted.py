@@ -1,7 +1,7 @@
-"""Baselines that scikit-learn fits in one go: linear machines on features, and dummies.
+"""Baselines that scikit-learn fits in one step: linear machines on features, and dummies.
 
-What is fitted is kept as weights of a network, so that scoring, kept weights and predictions go the
-way of all other models. Gradients play no part.
+The fitted values are stored as weights of a network, so that scoring, kept weights and predictions
+work as for all other models. No gradients are used.
 
 Axes: B clips, S input size, K classes, D features.
 """
@@ -23,7 +23,7 @@ from dadnet.labels.targets import multi_label
 from dadnet.models.baselines.network import BaselineNetwork, Masks
 
 _BATCH = 64  # clips whose features are made at once
-_CERTAIN = 20.0  # logit of the class that was drawn; the others' are 0
+_CERTAIN = 20.0  # logit of the drawn class; the other logits are 0
 
 
 class FittedBaseline(BaselineNetwork):
@@ -36,7 +36,7 @@ class FittedBaseline(BaselineNetwork):
             flows: Normalised flows, shape (B, 2, S, S).
             labels: Class indices, shape (B,), every class among them; of several labels 0 and 1
                 of each, shape (B, K), both of them in every column.
-            seed: Of whatever the fitting draws.
+            seed: Of random draws in the fit.
         """
         raise NotImplementedError
 
@@ -70,19 +70,19 @@ class LinearMachine(FittedBaseline):
 
     def classify(self, x: Tensor, masks: Masks) -> tuple[Tensor, Tensor]:
         """See `BaselineNetwork.classify`."""
-        found = (self.features(x) - self.mean) / self.scale
-        return self.head(found), found
+        features = (self.features(x) - self.mean) / self.scale
+        return self.head(features), features
 
     @torch.no_grad()
     def fit(self, flows: Tensor, labels: Tensor, seed: int) -> None:
         """See `FittedBaseline.fit`; C is 1, and classes weigh equally much."""
         parts = [self.features(part) for part in torch.split(flows, _BATCH)]
-        found = torch.cat(parts).double().cpu().numpy()
-        scaler = StandardScaler().fit(found)
+        features = torch.cat(parts).double().cpu().numpy()
+        scaler = StandardScaler().fit(features)
         machine = LinearSVC(
             C=1.0, class_weight="balanced", dual=True, max_iter=20_000, random_state=seed % 2**32
         )
-        scaled, truth = scaler.transform(found), labels.cpu().numpy()
+        scaled, truth = scaler.transform(features), labels.cpu().numpy()
         if multi_label(labels):
             machines = OneVsRestClassifier(machine).fit(scaled, truth.astype(int)).estimators_
             coefficients, intercepts = (
@@ -92,7 +92,7 @@ class LinearMachine(FittedBaseline):
         else:
             machine.fit(scaled, truth)
             coefficients, intercepts = machine.coef_, machine.intercept_
-        if len(coefficients) == 1:  # of two classes there is one machine
+        if len(coefficients) == 1:  # two classes have one machine
             coefficients = np.concatenate([-coefficients, coefficients]) / 2
             intercepts = np.concatenate([-intercepts, intercepts]) / 2
         for weight, value in (
@@ -105,10 +105,10 @@ class LinearMachine(FittedBaseline):
 
 
 class Dummy(FittedBaseline):
-    """Looks at the labels alone: the share of each class, and so always the largest one.
+    """Uses the labels only: the share of each class, and so always predicts the largest one.
 
-    Of several labels the odds of each are kept in the place of the shares: their logarithms are the
-    logits of the labels as those of the shares are the logits of the classes.
+    For several labels it stores the odds of each instead of the shares: logarithms of odds are the
+    logits of labels, as logarithms of shares are those of classes.
     """
 
     strategy = "prior"
@@ -129,15 +129,15 @@ class Dummy(FittedBaseline):
             shares = labels.double().mean(0)
             self.prior.copy_(shares / (1 - shares))
             return
-        found = DummyClassifier(strategy=self.strategy).fit(np.zeros(len(labels)), labels.cpu())
-        self.prior.copy_(torch.from_numpy(found.class_prior_))
+        dummy = DummyClassifier(strategy=self.strategy).fit(np.zeros(len(labels)), labels.cpu())
+        self.prior.copy_(torch.from_numpy(dummy.class_prior_))
 
 
 class PriorDraw(Dummy):
     """Draws a class with the shares of the fit clips.
 
-    A clip's draw is seeded by the fold and by where in its flow the extremes lie: it is the same
-    alone and in any batch, and a rounding of the flow does not change it.
+    The draw of a clip is seeded by the fold and by the positions of the extremes of its flow: it is
+    the same in any batch, and rounding of the flow does not change it.
     """
 
     strategy = "stratified"
@@ -151,9 +151,7 @@ class PriorDraw(Dummy):
         flat = x.flatten(2)
         extremes = torch.cat([flat.argmin(2), flat.argmax(2)], dim=1).tolist()
         seed, shares = int(self.get_buffer("seed")), self.prior.detach().cpu()
-        drawn = [
-            torch.multinomial(shares, 1, generator=_generator(seed, places)) for places in extremes
-        ]
+        drawn = [torch.multinomial(shares, 1, generator=_generator(seed, at)) for at in extremes]
         one_hot = nn.functional.one_hot(torch.cat(drawn), self.num_classes)
         logits = _CERTAIN * one_hot.to(x)
         return logits, logits
@@ -165,5 +163,5 @@ class PriorDraw(Dummy):
         self.get_buffer("seed").fill_(seed)
 
 
-def _generator(seed: int, places: list[int]) -> torch.Generator:
-    return torch.Generator().manual_seed(seed_hash("prior-draw", seed, *places))
+def _generator(seed: int, positions: list[int]) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_hash("prior-draw", seed, *positions))

@@ -1,4 +1,4 @@
-"""Features made by hand from one flow field, for a linear machine.
+"""Hand-crafted features of one flow field, for a linear machine.
 
 Axes: B clips, S input size, D features.
 """
@@ -18,10 +18,10 @@ LBP_SIZE = 3 * _LBP_GRID**2 * _LBP_LABELS
 def mdmo_features(flow: Tensor) -> Tensor:
     """Main directional mean optical flow of 36 areas: like MDMO, not MDMO.
 
-    In each area the vectors are sorted into 8 directions, and those of the fullest one are
-    averaged. MDMO's 36 areas lie around landmarks, which a flow store does not hold; these are a 6
-    by 6 grid. Its features are averaged over the frames of the clip; a store has the flow from
-    onset to apex. Its means are polar; these are (u, v), which a linear machine can read.
+    In each area the vectors are sorted into 8 directions, and those of the most frequent direction
+    are averaged. MDMO's 36 areas lie around landmarks, which a flow store does not have; these are
+    a 6 by 6 grid. MDMO averages over the frames of the clip; a store has the flow from onset to
+    apex. MDMO's means are polar; these are (u, v), which suit a linear machine.
 
     Args:
         flow: Shape (B, 2, S, S).
@@ -35,10 +35,10 @@ def mdmo_features(flow: Tensor) -> Tensor:
     areas = _areas(flow, _MDMO_GRID)  # (B, 2, areas, N)
     angle = torch.atan2(areas[:, 1], areas[:, 0]) / (2 * torch.pi)  # (-0.5, 0.5]
     sector = (angle * _DIRECTIONS + _DIRECTIONS).floor().long() % _DIRECTIONS
-    member = F.one_hot(sector, _DIRECTIONS).to(flow)  # (B, areas, N, 8)
-    counts = member.sum(2)  # (B, areas, 8)
-    chosen = member.gather(
-        3, counts.argmax(2)[:, :, None, None].expand(-1, -1, member.shape[2], 1)
+    one_hot = F.one_hot(sector, _DIRECTIONS).to(flow)  # (B, areas, N, 8)
+    counts = one_hot.sum(2)  # (B, areas, 8)
+    chosen = one_hot.gather(
+        3, counts.argmax(2)[:, :, None, None].expand(-1, -1, one_hot.shape[2], 1)
     ).squeeze(3)  # (B, areas, N)
     mean = (areas * chosen[:, None]).sum(3) / chosen.sum(2)[:, None]
     return mean.flatten(1)
@@ -48,7 +48,7 @@ def lbp_features(flow: Tensor) -> Tensor:
     """Histograms of uniform local binary patterns of u, v and strain in 25 areas.
 
     Like LBP-TOP, not LBP-TOP: that one takes the planes XY, XT and YT of the frames, and a flow
-    store has no frames; its three channels stand in their place. Neighbours are the 8 pixels
+    store has no frames, so its three channels replace them. Neighbours are the 8 pixels
     around, without interpolation.
 
     Args:
@@ -70,13 +70,14 @@ def lbp_features(flow: Tensor) -> Tensor:
 
 
 def local_binary_patterns(maps: Tensor) -> Tensor:
-    """Which of the 8 pixels around a pixel are at least as large as it, as a number of 8 bits.
+    """The comparison of each pixel with the 8 pixels around it, as a number of 8 bits.
 
     Args:
         maps: Shape (B, C, S, S).
 
     Returns:
-        Shape (B, C, S - 2, S - 2), int64; bit 0 is the pixel above left, the others clockwise.
+        Shape (B, C, S - 2, S - 2), int64. A bit is 1 where the pixel around is at least as large;
+        bit 0 is the one above left, the others follow clockwise.
     """
     side = maps.shape[-1] - 2
     centre = maps[:, :, 1:-1, 1:-1]

@@ -1,7 +1,7 @@
-"""What the networks of the literature have in common.
+"""The common base of the networks of the literature.
 
-They read flows as the students do, z-scored per channel, and make of them what their papers take.
-Dropout masks are drawn outside, by a generator, so that a fold's draws are its own in a stack too.
+They read flows as the students do, z-scored per channel, and compute the inputs of their papers.
+Dropout masks are drawn outside, by a generator of the fold, so that they are the same in a stack.
 
 Axes: B clips, S input size, K classes.
 """
@@ -32,7 +32,7 @@ class BaselineNetwork(nn.Module):
 
     dropout = 0.0  # share that is dropped
     smallest = 28  # pixels; the literature's usual input
-    multiple = 1  # of which the input size is one
+    multiple = 1  # the input size must be a multiple of this
 
     def __init__(self, num_classes: int, input_size: int) -> None:
         super().__init__()
@@ -140,8 +140,8 @@ def optical_strain(flow: Tensor) -> Tensor:
 def with_strain(flow: Tensor) -> Tensor:
     """The three channels u, v and optical strain, (B, 2, S, S) to (B, 3, S, S).
 
-    The strain is that of the flow as the network is given it, which is z-scored per channel; it is
-    z-scored per clip itself. The papers take it from the flow in pixels.
+    The strain is computed from the input of the network, which is z-scored per channel, and is then
+    z-scored per clip. The papers compute it from the flow in pixels.
     """
     strain = optical_strain(flow)
     centred = strain - strain.mean((1, 2), keepdim=True)

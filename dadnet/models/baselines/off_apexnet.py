@@ -30,8 +30,8 @@ class OffApexNet(BaselineNetwork):
 
     def classify(self, x: Tensor, masks: Masks) -> tuple[Tensor, Tensor]:
         """See `BaselineNetwork.classify`."""
-        found = [stream(x[:, i : i + 1]).flatten(1) for i, stream in enumerate(self.streams)]
-        features = self.hidden(torch.cat(found, dim=1))
+        streams = [stream(x[:, i : i + 1]).flatten(1) for i, stream in enumerate(self.streams)]
+        features = self.hidden(torch.cat(streams, dim=1))
         return self.head(features), features
 
 

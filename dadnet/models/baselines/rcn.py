@@ -1,4 +1,4 @@
-"""RCN-A: a recurrent convolution and an attention without weights of its own.
+"""RCN-A: a recurrent convolution and an attention without additional weights.
 
 Reference: Xia et al., Revealing the Invisible with Model and Data Shrinking for Composite-Database
 Micro-Expression Recognition, 2020.
@@ -16,8 +16,8 @@ _TINY = 1e-6
 class RCNA(BaselineNetwork):
     """One convolution, one recurrent layer run twice, and class activation maps as attention.
 
-    55,747 weights for 3 classes at any input size. The attention weighs the pooled maps by how
-    much the classifier's own weights see in them before the recurrent layer, mean over classes.
+    55,747 weights for 3 classes at any input size. The attention weighs the pooled maps by the
+    activation of the classifier's weights on them before the recurrent layer, mean over classes.
     """
 
     dropout = 0.5

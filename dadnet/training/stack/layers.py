@@ -1,8 +1,8 @@
-"""Layers of K networks at once: the arithmetic of `dadnet.models`, weights of each member's own.
+"""Layers of K networks at once: the arithmetic of `dadnet.models`, with the weights of each fold.
 
-Axes: K members, B clips, C channels, H and W rows and columns, N points (B*H*W), I and O features
+Axes: K folds, B clips, C channels, H and W rows and columns, N points (B*H*W), I and O features
 in and out. A stacked map is (B, K*C, H, W) in the channels-last memory format, which is
-(B, H, W, K, C) in memory: a depthwise convolution is then one call, and a member's points are a
+(B, H, W, K, C) in memory: a depthwise convolution is then one call, and the points of a fold are a
 strided view (K, N, C) that a batched product takes without a copy.
 """
 
@@ -22,17 +22,18 @@ from dadnet.models.blocks import (
     GradientAwareBlock,
     HeadAttention,
 )
+from dadnet.models.loss import clip_weights
 from dadnet.models.operations import depthwise_convolution, gradient_magnitude
 from dadnet.models.precision import as_products, full
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights and buffers of all members under the lone model's names, seen below a prefix.
+    """Weights and buffers of all folds, under the names of a single network below a prefix.
 
     Attributes:
-        values: name in the lone model: tensor of shape (K, *shape of the lone one).
-        prefix: what all names asked for begin with.
+        values: name in a single network: tensor of shape (K, *shape in the single network).
+        prefix: common beginning of the names.
     """
 
     values: Mapping[str, Tensor]
@@ -63,16 +64,16 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         return (
-            torch.bmm(grad, weight) if wants_x else None,
-            torch.bmm(grad.mT, x) if wants_weight else None,
-            grad.sum(1) if wants_bias else None,
+            torch.bmm(grad, weight) if needs_x else None,
+            torch.bmm(grad.mT, x) if needs_weight else None,
+            grad.sum(1) if needs_bias else None,
         )
 
 
 def linear(x: Tensor, weights: Weights) -> Tensor:
-    """One linear layer per member; (K, N, I) to (K, N, O)."""
+    """One linear layer per fold; (K, N, I) to (K, N, O)."""
     return _linear(x, weights["weight"], weights.get("bias"))
 
 
@@ -83,60 +84,60 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def depthwise(x: Tensor, weights: Weights) -> Tensor:
-    """One depthwise convolution per member that keeps the size; (B, K*C, H, W) to the same."""
+    """One depthwise convolution per fold that keeps the size; (B, K*C, H, W) to the same."""
     return depthwise_convolution(x, weights["weight"].flatten(0, 1), weights["bias"].flatten())
 
 
-def convolution(x: Tensor, lone: nn.Conv2d, weights: Weights) -> Tensor:
-    """One convolution per member; (B, K*I, H, W) to (B, K*O, H', W')."""
+def convolution(x: Tensor, layer: nn.Conv2d, weights: Weights) -> Tensor:
+    """One convolution per fold; (B, K*I, H, W) to (B, K*O, H', W')."""
     weight, bias = weights["weight"], weights.get("bias")
     return F.conv2d(
         x,
         weight.flatten(0, 1),
         None if bias is None else bias.flatten(),
-        lone.stride,
-        lone.padding,
-        groups=len(weight) * lone.groups,
+        layer.stride,
+        layer.padding,
+        groups=len(weight) * layer.groups,
     )
 
 
 def patches(maps: Tensor, size: int) -> Tensor:
-    """Cut maps into squares side by side, as a convolution does whose stride is its kernel's size.
+    """Cut maps into adjacent squares: the patches of a convolution whose stride is its kernel size.
 
     Args:
-        maps: Shape (K, B, C, H, W); rows and columns that fill no square are left out.
+        maps: Shape (K, B, C, H, W); incomplete squares at the end are left out.
         size: Side of the squares.
 
     Returns:
-        Shape (K, B, H // size, W // size, C * size * size), in a convolution weight's order.
+        Shape (K, B, H // size, W // size, C * size * size), in the order of a convolution's weight.
     """
-    members, clips, channels, height, width = maps.shape
+    folds, clips, channels, height, width = maps.shape
     rows, columns = height // size, width // size
     cut = maps[..., : rows * size, : columns * size]
-    squares = cut.reshape(members, clips, channels, rows, size, columns, size)
+    squares = cut.reshape(folds, clips, channels, rows, size, columns, size)
     return squares.permute(0, 1, 3, 5, 2, 4, 6).flatten(4)
 
 
-def patch_convolution(maps: Tensor, lone: nn.Conv2d, weights: Weights) -> Tensor:
-    """One convolution without overlap per member, as a batched product.
+def patch_convolution(maps: Tensor, layer: nn.Conv2d, weights: Weights) -> Tensor:
+    """One convolution without overlap per fold, as a batched product.
 
     Args:
         maps: Shape (K, B, I, H, W).
-        lone: The lone model's layer.
-        weights: Its stacked weights.
+        layer: The layer of a single network, for its settings.
+        weights: The stacked weights.
 
     Returns:
         Shape (K, B, H', W', O).
     """
-    squares = patches(maps, lone.kernel_size[0])
+    squares = patches(maps, layer.kernel_size[0])
     flat = weights["weight"].flatten(2)
     points = _linear(squares.flatten(1, 3), flat, weights.get("bias"))
     return points.view(*squares.shape[:4], -1)
 
 
-def member_maps(x: Tensor, members: int) -> Tensor:
+def fold_maps(x: Tensor, folds: int) -> Tensor:
     """Stacked maps (B, K*C, H, W) as a view (K, B, C, H, W)."""
-    return x.view(x.shape[0], members, -1, *x.shape[2:]).transpose(0, 1)
+    return x.view(x.shape[0], folds, -1, *x.shape[2:]).transpose(0, 1)
 
 
 def stack_maps(points: Tensor) -> Tensor:
@@ -144,22 +145,22 @@ def stack_maps(points: Tensor) -> Tensor:
     return points.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
 
 
-def layer_norm(x: Tensor, lone: nn.LayerNorm, weights: Weights) -> Tensor:
-    """One LayerNorm per member; (K, ..., C) to the same shape."""
+def layer_norm(x: Tensor, layer: nn.LayerNorm, weights: Weights) -> Tensor:
+    """One LayerNorm per fold; (K, ..., C) to the same shape."""
     shape = (x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
-    normalised = F.layer_norm(x, lone.normalized_shape, eps=lone.eps)
+    normalised = F.layer_norm(x, layer.normalized_shape, eps=layer.eps)
     return torch.addcmul(weights["bias"].view(shape), normalised, weights["weight"].view(shape))
 
 
 def batch_norm(
-    x: Tensor, lone: nn.BatchNorm2d, weights: Weights, training: bool, valid: Tensor | None
+    x: Tensor, layer: nn.BatchNorm2d, weights: Weights, training: bool, valid: Tensor | None
 ) -> Tensor:
-    """One BatchNorm per member, each on its own clips; running statistics are updated in place.
+    """One BatchNorm per fold, each on its own clips; running statistics are updated in place.
 
     Args:
         x: Shape (B, K*C, H, W).
-        lone: The lone model's layer.
-        weights: Its stacked weights and buffers.
+        layer: The layer of a single network, for its settings.
+        weights: The stacked weights and buffers.
         training: Whether statistics are those of the batch.
         valid: Which clips there are, shape (K, B), bool; None is all of them.
 
@@ -170,7 +171,7 @@ def batch_norm(
     if training:
         weights["num_batches_tracked"].add_(1)
         if valid is not None:
-            return _masked_batch_norm(x, lone, weights, valid)
+            return _masked_batch_norm(x, layer, weights, valid)
     return F.batch_norm(
         x,
         weights["running_mean"].view(-1),
@@ -178,55 +179,49 @@ def batch_norm(
         weights["weight"].flatten(),
         weights["bias"].flatten(),
         training,
-        lone.momentum or 0.0,
-        lone.eps,
+        layer.momentum or 0.0,
+        layer.eps,
     )
 
 
-def _masked_batch_norm(x: Tensor, lone: nn.BatchNorm2d, weights: Weights, valid: Tensor) -> Tensor:
-    """Statistics over the valid clips: of each clip first, then put together by their shares."""
-    members, shares = len(valid), share_of(valid, x.dtype).t()[:, :, None]  # (B, K, 1)
+def _masked_batch_norm(x: Tensor, layer: nn.BatchNorm2d, weights: Weights, valid: Tensor) -> Tensor:
+    """Statistics over the valid clips: of each clip first, then their weighted means."""
+    folds, of_clip = len(valid), clip_weights(valid, x.dtype).t()[:, :, None]  # (B, K, 1)
     positions = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H*W, K*C), faster to sum than (2, 3)
     of_clips = positions.mean(1)
     spread = (positions - of_clips[:, None]).square().mean(1)
-    clip_mean, clip_var = (part.view(len(x), members, -1) for part in (of_clips, spread))
-    mean = (shares * clip_mean).sum(0)
-    var = (shares * (clip_var + (clip_mean - mean).square())).sum(0)
-    scale = weights["weight"] * (var + lone.eps).rsqrt()
+    clip_mean, clip_var = (part.view(len(x), folds, -1) for part in (of_clips, spread))
+    mean = (of_clip * clip_mean).sum(0)
+    var = (of_clip * (clip_var + (clip_mean - mean).square())).sum(0)
+    scale = weights["weight"] * (var + layer.eps).rsqrt()
     shift = weights["bias"] - mean * scale
     with torch.no_grad():
         count = valid.sum(1, keepdim=True).to(var) * x[0, 0].numel()
-        momentum = lone.momentum or 0.0
+        momentum = layer.momentum or 0.0
         weights["running_mean"].lerp_(mean, momentum)
         weights["running_var"].lerp_(var * (count / (count - 1)), momentum)
     return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1))
 
 
-def share_of(valid: Tensor, dtype: torch.dtype) -> Tensor:
-    """Weight of each clip in its member's mean: 1 / count where valid, else 0; (K, B) to (K, B)."""
-    mask = valid.to(dtype)
-    return mask / mask.sum(1, keepdim=True)
-
-
 def gradient_aware_block(
-    x: Tensor, lone: GradientAwareBlock, weights: Weights, keep: Tensor | None
+    x: Tensor, block: GradientAwareBlock, weights: Weights, keep: Tensor | None
 ) -> Tensor:
-    """`GradientAwareBlock` of every member.
+    """`GradientAwareBlock` of every fold.
 
     Args:
         x: Shape (B, K*C, H, W).
-        lone: The lone model's block.
-        weights: Its stacked weights.
+        block: The block of a single network, for its settings.
+        weights: The stacked weights.
         keep: Factor of the residual branch, shape (K, B); None is 1.
 
     Returns:
         Shape (B, K*C, H, W).
     """
-    members = len(weights["norm.weight"])
+    folds = len(weights["norm.weight"])
     y = depthwise(x, weights.below("dwconv"))
     edges = depthwise(gradient_magnitude(x), weights.below("grad_conv"))
-    y = member_maps(torch.add(y, edges, alpha=GRADIENT_WEIGHT), members)
-    points = layer_norm(y.permute(0, 1, 3, 4, 2), lone.norm, weights.below("norm"))
+    y = fold_maps(torch.add(y, edges, alpha=GRADIENT_WEIGHT), folds)
+    points = layer_norm(y.permute(0, 1, 3, 4, 2), block.norm, weights.below("norm"))
     hidden = F.gelu(linear(points.flatten(1, 3), weights.below("pwconv", 0)))
     branch = linear(hidden, weights.below("pwconv", 2)).view(points.shape)
     if keep is not None:
@@ -235,18 +230,18 @@ def gradient_aware_block(
 
 
 def channel_attention(x: Tensor, weights: Weights) -> Tensor:
-    """`ChannelAttention` of every member; (B, K*C, H, W) to the same shape."""
-    members = len(weights["fc.0.weight"])
+    """`ChannelAttention` of every fold; (B, K*C, H, W) to the same shape."""
+    folds = len(weights["fc.0.weight"])
     parts = (x.mean((2, 3)), x.amax((2, 3)))
-    summary = torch.cat([part.view(len(part), members, -1) for part in parts], dim=2)  # (B, K, 2C)
+    summary = torch.cat([part.view(len(part), folds, -1) for part in parts], dim=2)  # (B, K, 2C)
     hidden = linear(summary.transpose(0, 1), weights.below("fc", 0)).relu()
     factors = linear(hidden, weights.below("fc", 2)).sigmoid()  # (K, B, C)
     return x * factors.transpose(0, 1).flatten(1)[:, :, None, None]
 
 
-def head_attention(tokens: Tensor, lone: HeadAttention, weights: Weights) -> Tensor:
-    """`HeadAttention` of every member; tokens (K, B, N, D) to the same shape."""
-    values = layer_norm(tokens, lone.norm, weights.below("norm"))
+def head_attention(tokens: Tensor, attention: HeadAttention, weights: Weights) -> Tensor:
+    """`HeadAttention` of every fold; tokens (K, B, N, D) to the same shape."""
+    values = layer_norm(tokens, attention.norm, weights.below("norm"))
     flat = values.flatten(1, 2)
     projected = linear(flat, weights.below("projection")).view(values.shape)
     scores = projected @ projected.transpose(2, 3) * projected.shape[-1] ** -0.5

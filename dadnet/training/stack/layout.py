@@ -1,9 +1,9 @@
-"""What the members of a stack have in common, and what each has of its own.
+"""What the folds of a stack have in common, and which tensors each fold has.
 
-Members may align different stages, or none. A lone network names its adapters by their order
-(`adapters.0` is that of its first adapted stage), a stack by the stage (`adapters.2`), so that one
-name is one thing for all members. A stack holds the adapters that any member has; the place of a
-member that has none there is filled with zeros, which nothing reads.
+Folds may align different stages, or none. A single network names its adapters by their order
+(`adapters.0` is that of its first adapted stage); a stack names them by the stage (`adapters.2`),
+so that a name means the same for all folds. A stack holds the adapters that any fold has; the slot
+of a fold without that adapter is filled with zeros, which are never read.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ _ADAPTERS = "adapters."
 
 
 @dataclass(frozen=True)
-class MemberLayout:
-    """What one member has of a stack's weights and buffers.
+class FoldLayout:
+    """The weights and buffers of a stack that one fold has.
 
     Attributes:
         stages: the stages that it aligns, rising; none where its lambda is 0.
-        names: its own name of each weight and buffer, weights first and in the lone optimiser's
-            order: the stack's name.
+        names: name of each weight and buffer in the single network, weights first and in the order
+            of its optimiser: name in the stack.
     """
 
     stages: tuple[int, ...]
     names: Mapping[str, str]
 
     @classmethod
-    def of(cls, member: DADNet | MicroFlowNeXt) -> MemberLayout:
+    def of(cls, model: DADNet | MicroFlowNeXt) -> FoldLayout:
         """The layout of a network in a stack."""
-        adapted = member.adapted_stages if isinstance(member, DADNet) else ()
-        tensors = (*member.named_parameters(), *member.named_buffers())
-        own = [name for name, _ in tensors if not name.startswith(TEACHER)]
-        stages = member.alignment_stages if isinstance(member, DADNet) and member.aligned else ()
-        return cls(stages, {name: _name_in_stack(name, adapted) for name in own})
+        adapted = model.adapted_stages if isinstance(model, DADNet) else ()
+        tensors = (*model.named_parameters(), *model.named_buffers())
+        names = [name for name, _ in tensors if not name.startswith(TEACHER)]
+        stages = model.alignment_stages if isinstance(model, DADNet) and model.aligned else ()
+        return cls(stages, {name: _name_in_stack(name, adapted) for name in names})
 
     @cached_property
     def unused(self) -> frozenset[str]:
-        """The stack's names of what it has and never runs: adapters where lambda is 0."""
+        """Names in the stack of what the fold has and never runs: adapters where lambda is 0."""
         return frozenset(
             name
             for name in self.names.values()
@@ -62,69 +62,69 @@ def adapter_stage(name: str) -> int | None:
 def _name_in_stack(name: str, adapted: Sequence[int]) -> str:
     if not name.startswith(_ADAPTERS):
         return name
-    _, place, rest = name.split(".", 2)
-    return f"{_ADAPTERS}{adapted[int(place)]}.{rest}"
+    _, number, rest = name.split(".", 2)
+    return f"{_ADAPTERS}{adapted[int(number)]}.{rest}"
 
 
-def check_alike(members: Sequence[DADNet | MicroFlowNeXt]) -> None:
-    """Raise unless they can be one stack.
+def check_alike(models: Sequence[DADNet | MicroFlowNeXt]) -> None:
+    """Raise unless these networks can be one stack.
 
     Raises:
         DadnetError: If there is none, or they differ in more than their weights and alignment.
     """
-    if not members:
-        raise DadnetError("expected at least one member of a stack, got none")
-    first = _architecture(members[0])
-    for k, member in enumerate(members[1:], 1):
-        if (found := _architecture(member)) != first:
-            raise DadnetError(f"expected members alike, got {found} at {k} beside {first}")
-        _check_teacher(members[0], member, k)
+    if not models:
+        raise DadnetError("expected at least one fold in a stack, got none")
+    first = _architecture(models[0])
+    for k, model in enumerate(models[1:], 1):
+        if (other := _architecture(model)) != first:
+            raise DadnetError(f"expected folds alike in a stack, got {other} at {k} beside {first}")
+        _check_teacher(models[0], model, k)
 
 
 def stack_tensors(
-    states: Sequence[Mapping[str, Tensor]], layouts: Sequence[MemberLayout]
+    states: Sequence[Mapping[str, Tensor]], layouts: Sequence[FoldLayout]
 ) -> dict[str, Tensor]:
-    """Put the members' weights (or buffers) together.
+    """Stack the weights (or buffers) of folds.
 
     Args:
-        states: of each member, by its own names; a teacher's are left out.
-        layouts: of each member.
+        states: of each fold, by the names of the single network; a teacher's are left out.
+        layouts: of each fold.
 
     Returns:
-        Name in the stack: shape (K, *shape of the lone one); adapters last, by stage.
+        Name in the stack: shape (K, *shape in the single network); adapters last, by stage.
     """
-    named = [
-        {layout.names[own]: value.detach() for own, value in state.items() if own in layout.names}
+    renamed = [
+        {layout.names[name]: v.detach() for name, v in state.items() if name in layout.names}
         for state, layout in zip(states, layouts, strict=True)
     ]
-    models = {name: value for state in named for name, value in state.items()}
+    models = {name: value for state in renamed for name, value in state.items()}
     order = sorted(models, key=lambda name: -1 if (s := adapter_stage(name)) is None else s)
     return {
         name: torch.stack(
-            [state.get(name, torch.zeros_like(models[name])).contiguous() for state in named]
+            [state.get(name, torch.zeros_like(models[name])).contiguous() for state in renamed]
         )
         for name in order
     }
 
 
 def _architecture(model: DADNet | MicroFlowNeXt) -> dict[str, str]:
-    """Everything that members must have in common, but their teacher's weights."""
+    """Everything that folds must have in common, except the weights of the teacher."""
     student = model.student if isinstance(model, DADNet) else model
     weight = student.head.weight
-    found = {
+    described = {
         "kind": type(model).__name__,
         **model.describe(),
         "drop_path": str(student.drop_path_rate),
         "mode": "training" if model.training else "evaluation",
         "weights": f"{weight.dtype} on {weight.device}",
     }
-    found.pop("alignment_stages", None)
-    return found
+    described.pop("alignment_stages", None)
+    return described
 
 
-def _check_teacher(first: nn.Module, member: nn.Module, k: int) -> None:
-    if not isinstance(first, DADNet) or not isinstance(member, DADNet):
+def _check_teacher(first: nn.Module, other: nn.Module, k: int) -> None:
+    if not isinstance(first, DADNet) or not isinstance(other, DADNet):
         return
-    ours, theirs = first.teacher.state_dict(), member.teacher.state_dict()
+    ours, theirs = first.teacher.state_dict(), other.teacher.state_dict()
     if ours.keys() != theirs.keys() or not all(torch.equal(ours[n], theirs[n]) for n in ours):
-        raise DadnetError(f"expected one teacher for all members, member {k} has another")
+        raise DadnetError(f"expected one teacher for all folds, fold {k} has another")

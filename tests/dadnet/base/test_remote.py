@@ -84,7 +84,7 @@ def test_a_listing_that_is_cut_off_is_gone_on_with(folder, s3):
 def test_an_outage_is_one_line_and_leaves_no_half_object(folder, s3, monkeypatch):
     monkeypatch.setenv(RETRY_ENV, "0.5")
     whole = folder / "whole"
-    whole.replace(b"x" * 300_000)
+    whole.overwrite(b"x" * 300_000)
     s3.fail({"method": "PUT", "kind": "500", "times": 99})
     with pytest.raises(StorageError, match="give the same command again") as error:
         (folder / "new").write_once(b"y" * 300_000)
@@ -113,7 +113,7 @@ def test_a_checkpoint_on_object_storage_is_whole_or_set_aside(folder):
     assert file.load() is None
     file.save({"weights": torch.arange(1000.0)})
     assert torch.equal(file.load()["weights"], torch.arange(1000.0))
-    file.path.replace(file.path.read_bytes()[:900])
+    file.path.overwrite(file.path.read_bytes()[:900])
     with pytest.warns(UserWarning, match="set aside as sub01.pt.damaged"):
         assert file.load() is None
     assert not file.path.exists()
@@ -129,7 +129,7 @@ def test_a_flow_store_on_object_storage_is_the_same(folder, make_store, store):
     assert here.digest == there.digest
     assert here.clips.equals(there.clips)
     assert np.array_equal(here.flows, there.flows)
-    (folder / "flows-00000.parquet").replace(b"PAR1")
+    (folder / "flows-00000.parquet").overwrite(b"PAR1")
     with pytest.raises(DadnetError, match="cannot be read"):
         load_flow_store(str(folder))
     with pytest.raises(DadnetError, match="expected .*card.json"):

@@ -124,15 +124,3 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, write
     with pytest.raises(StorageError, match="No space left on device .* what is finished is kept"):
         write(tmp_path / "a", "x")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_only_the_storage_module_asks_which_kind_a_location_is():
-    asked = re.compile(r"isinstance\([^()]*(RemotePath|, Path)\)")
-    root = Path(__file__).parents[3]
-    files = [
-        path
-        for name in ("dadnet", "orchestration", "results")
-        for path in root.joinpath(name).rglob("*.py")
-    ]
-    found = [str(path.relative_to(root)) for path in files if asked.search(path.read_text())]
-    assert sorted(found) == ["dadnet/base/location.py"]

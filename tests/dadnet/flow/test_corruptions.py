@@ -123,7 +123,7 @@ def test_misalignment_moves_the_field_and_turns_its_vectors_with_it():
 
 
 @pytest.mark.parametrize(
-    ("kind", "severity", "said"),
+    ("kind", "severity", "message"),
     [
         ("fog", 0.5, "expected some of noise, blur"),
         ("noise", -0.1, "from 0 to below 10"),
@@ -132,8 +132,8 @@ def test_misalignment_moves_the_field_and_turns_its_vectors_with_it():
         ("jitter", 0.5, "below 0.5"),
     ],
 )
-def test_a_corruption_that_means_nothing_is_one_line(kind, severity, said):
-    with pytest.raises(DadnetError, match=said):
+def test_an_invalid_corruption_fails_with_one_line(kind, severity, message):
+    with pytest.raises(DadnetError, match=message):
         Corruption(kind, severity)
 
 

@@ -55,7 +55,7 @@ def test_the_seed_changes_val_but_not_test():
     assert [f.val for f in one] != [f.val for f in other]
 
 
-def test_oracle_makes_the_test_subject_its_own_val():
+def test_oracle_uses_the_test_subject_as_val():
     for fold in make_folds(unequal_clips(), DataConfig(selection="oracle"), 0):
         assert fold.val == fold.test
         assert len(fold.fit) == 11

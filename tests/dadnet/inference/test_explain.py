@@ -1,4 +1,4 @@
-"""What is told of a network is what it does: its own theta, weights and branches."""
+"""The inspected values are those of the network: theta, weights and branches."""
 
 import copy
 
@@ -29,14 +29,14 @@ def inputs():
     return torch.randn(5, 2, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
-def test_a_look_tells_what_the_network_does_and_leaves_it_alone(network, inputs):
+def test_an_inspection_has_the_values_of_the_network_and_does_not_change_it(network, inputs):
     with torch.no_grad():
         before = network(inputs)
     seen = inspect_network(network, inputs)
     np.testing.assert_allclose(seen.theta, before.theta.numpy(), atol=1e-6)
     assert [m.shape for m in seen.maps] == [(5, 8, 8), (5, 4, 4), (5, 2, 2), (5, 1, 1)]
     assert [c.shape for c in seen.channels] == [(5, 48), (5, 64), (5, 128)]
-    # The last attention's own output is its input times the weights that were told.
+    # The output of the last attention is its input times the inspected weights.
     attention = [m for m in network.modules() if isinstance(m, ChannelAttention)][-1]
     kept = []
     hook = attention.register_forward_hook(lambda _, given, out: kept.append((given[0], out)))
@@ -44,8 +44,8 @@ def test_a_look_tells_what_the_network_does_and_leaves_it_alone(network, inputs)
         after = network(inputs)
     hook.remove()
     given, out = kept[0]
-    told = torch.from_numpy(seen.channels[-1]).float()
-    torch.testing.assert_close(given * told[:, :, None, None], out)
+    weights = torch.from_numpy(seen.channels[-1]).float()
+    torch.testing.assert_close(given * weights[:, :, None, None], out)
     assert torch.equal(after.logits, before.logits)
     assert not any(module._forward_hooks for module in network.modules())
 

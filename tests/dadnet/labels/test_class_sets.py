@@ -66,7 +66,7 @@ def test_the_challenge_leaves_out_two_clips_of_casme2():
     assert counts("3class-megc", "casme2", CASME2_COUNTS)["negative"] - 2 == 88
 
 
-def test_the_sum_of_the_parts_of_dfme_is_what_is_known_of_it():
+def test_the_parts_of_dfme_sum_to_the_published_counts():
     known = LITERATURE["dfme"]
     assert sum(known.parts.values()) == sum(known.class_sets["3class"].counts.values()) == 2629
 
@@ -97,7 +97,7 @@ def test_a_dropped_emotion_is_known_and_a_misspelt_one_is_not():
         chosen.label("hapiness")
 
 
-def test_an_unknown_class_set_lists_those_that_there_are():
+def test_an_unknown_class_set_lists_the_known_ones():
     with pytest.raises(DadnetError, match=r"'9class'.*available: 3class, 3class-megc, 3class-156"):
         get_class_set("9class", "casme2")
     with pytest.raises(DadnetError, match="available: 3class, 4class, 7class"):

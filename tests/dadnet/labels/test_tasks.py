@@ -33,10 +33,10 @@ def test_macro_f1_and_recall_are_scikit_learns(drawn):
     np.testing.assert_allclose(metrics.class_f1(counts), f1_score(truth, given, average=None))
 
 
-def test_the_log_loss_is_the_mean_of_the_labels_own(drawn):
+def test_the_log_loss_is_the_mean_over_the_labels(drawn):
     truth, probabilities = drawn
-    own = [log_loss(truth[:, k], probabilities[:, k]) for k in range(3)]
-    assert MULTI_LABEL.log_loss(probabilities, truth) == pytest.approx(np.mean(own))
+    single = [log_loss(truth[:, k], probabilities[:, k]) for k in range(3)]
+    assert MULTI_LABEL.log_loss(probabilities, truth) == pytest.approx(np.mean(single))
     sure = MULTI_LABEL.log_loss(np.array([[1.0, 0.0]]), np.array([[0, 0]]))
     assert sure == pytest.approx(-math.log(np.finfo(np.float32).eps) / 2)
 
@@ -54,7 +54,7 @@ def test_a_decision_is_the_largest_probability_or_each_of_at_least_a_half():
     assert MULTI_LABEL.named(np.array([1, 0, 1]), CLASSES) == ("AU1", "AU12")
 
 
-def test_labels_are_told_as_text_and_back():
+def test_labels_become_text_and_back():
     for names in ((), ("AU4",), ("AU1", "AU12")):
         assert names_in(text_of(names)) == names
     assert text_of(()) == "none"
@@ -91,7 +91,7 @@ def test_the_loss_of_labels_is_binary_cross_entropy_of_smoothed_targets(smoothin
 
 
 @pytest.mark.parametrize("several", [True, False])
-def test_the_losses_of_a_stack_are_the_lone_ones_with_each_members_own_smoothing(several):
+def test_the_losses_of_a_stack_are_those_of_single_folds_with_their_smoothing(several):
     draws = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 5, 4, generator=draws, dtype=torch.float64)
     if several:
@@ -100,8 +100,8 @@ def test_the_losses_of_a_stack_are_the_lone_ones_with_each_members_own_smoothing
         labels = torch.randint(0, 4, (3, 5), generator=draws)
     smoothing = torch.tensor([0.0, 0.1, 0.3], dtype=torch.float64)
     found = clip_losses(logits, labels, smoothing).mean(1)
-    own = [mean_loss(logits[k], labels[k], float(smoothing[k])) for k in range(3)]
-    torch.testing.assert_close(found, torch.stack(own), rtol=1e-12, atol=1e-12)
+    single = [mean_loss(logits[k], labels[k], float(smoothing[k])) for k in range(3)]
+    torch.testing.assert_close(found, torch.stack(single), rtol=1e-12, atol=1e-12)
 
 
 def test_a_hidden_label_gives_no_loss_that_could_be_used():

@@ -29,8 +29,8 @@ def maps(seed: int, *shape: int, scale: float = 1.0, shift: float = 0.0) -> Tens
     return scale * torch.randn(*shape, generator=generator, dtype=torch.float64) + shift
 
 
-def uniform(members: int = 1, clips: int = CLIPS) -> Tensor:
-    return torch.full((members, clips), 1 / clips, dtype=torch.float64)
+def uniform(folds: int = 1, clips: int = CLIPS) -> Tensor:
+    return torch.full((folds, clips), 1 / clips, dtype=torch.float64)
 
 
 def lines(dim: int = CHANNELS, number: int = LINES) -> Tensor:
@@ -105,7 +105,7 @@ def test_the_gradient_of_mmd_is_that_at_fixed_bandwidths():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_member_with_padding_is_as_it_is_alone(name):
+def test_a_fold_with_padding_is_as_it_is_alone(name):
     student, teacher = maps(6, 2, 5, 4, 3, 3), maps(7, 2, 5, 4, 3, 3)
     shares = torch.tensor([[1 / 3] * 3 + [0.0] * 2, [0.2] * 5], dtype=torch.float64)
     student, teacher = student.requires_grad_(), teacher.requires_grad_()

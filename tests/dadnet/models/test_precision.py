@@ -15,8 +15,8 @@ from dadnet.config.experiment import (
 from dadnet.folds.view import FoldView
 from dadnet.models.precision import check_precision, matrix_units
 from dadnet.training.build import build_model
-from dadnet.training.fold_stack import MemberStack
-from dadnet.training.one_fold import Member
+from dadnet.training.fold_stack import FoldStack
+from dadnet.training.one_fold import OneFold
 from dadnet.training.teacher import Teacher
 
 CPU = torch.device("cpu")
@@ -38,10 +38,10 @@ def teacher() -> Teacher:
     return Teacher(network.state_dict(), model, ("a", "b", "c"), (), "d", "m", {})
 
 
-def member(made: ExperimentConfig, name="f0", data="precision") -> Member:
+def fold(made: ExperimentConfig, name="f0", data="precision") -> OneFold:
     flows = torch.randn(24, 2, SIZE, SIZE, generator=generator("flows")).half()
     rows = torch.arange(24)
-    found = Member(made, FoldView(name, flows, rows % 3, rows, rows[:0], 3, data), teacher(), CPU)
+    found = OneFold(made, FoldView(name, flows, rows % 3, rows, rows[:0], 3, data), teacher(), CPU)
     found.model.train()
     return found
 
@@ -50,8 +50,8 @@ def gradient(of) -> torch.Tensor:
     return torch.cat([p.grad.flatten().double() for p in of if p.grad is not None])
 
 
-def lone_gradient(precision, augmentation, part) -> torch.Tensor:
-    made = member(config(precision, augmentation))
+def single_gradient(precision, augmentation, part) -> torch.Tensor:
+    made = fold(config(precision, augmentation))
     made.training_step(torch.arange(8))
     return gradient(p for name, p in made.model.named_parameters() if part in name)
 
@@ -60,24 +60,26 @@ def lone_gradient(precision, augmentation, part) -> torch.Tensor:
 @pytest.mark.parametrize("part", ["loc", "stages.0", "stages.3", "attention", "head", "adapters"])
 @pytest.mark.parametrize("augmentation", ["reference-v1", "none"])
 def test_the_gradient_in_bf16_points_where_the_exact_one_does(augmentation, part):
-    exact, half = (lone_gradient(p, augmentation, part) for p in ("float32", "bf16"))
+    exact, half = (single_gradient(p, augmentation, part) for p in ("float32", "bf16"))
     assert not torch.equal(exact, half)
     assert torch.cosine_similarity(exact, half, dim=0) > 0.98
 
 
-def test_a_stack_in_bf16_has_the_gradients_of_its_members():
-    stack = MemberStack([member(config("bf16"), name) for name in ("f0", "f1")])
+def test_a_stack_in_bf16_has_the_gradients_of_its_folds():
+    stack = FoldStack([fold(config("bf16"), name) for name in ("f0", "f1")])
     stack.stack.train()
     stack.training_step([0, 1], [torch.arange(8)] * 2)
     of_first = gradient(p for _, p in sorted(stack.stack.parameters.items())).isfinite()
     assert of_first.all()
     for k, name in enumerate(("f0", "f1")):
-        alone = member(config("bf16"), name)
+        alone = fold(config("bf16"), name)
         alone.training_step(torch.arange(8))
-        lone = {n: p.grad for n, p in alone.model.named_parameters() if p.grad is not None}
+        single = {n: p.grad for n, p in alone.model.named_parameters() if p.grad is not None}
         names = stack.stack.layouts[k].names
-        mine = torch.cat([stack.stack.parameters[names[n]].grad[k].flatten() for n in sorted(lone)])
-        theirs = torch.cat([lone[n].flatten() for n in sorted(lone)])
+        mine = torch.cat(
+            [stack.stack.parameters[names[n]].grad[k].flatten() for n in sorted(single)]
+        )
+        theirs = torch.cat([single[n].flatten() for n in sorted(single)])
         assert torch.cosine_similarity(mine, theirs, dim=0) > 0.98
 
 
@@ -87,7 +89,7 @@ def test_loss_statistics_and_scores_stay_float32(dual):
     if not dual:
         model = dataclasses.replace(made.model, model_type="baseline")
         made = dataclasses.replace(made, model=model)
-    one = member(made)
+    one = fold(made)
     loss = one.training_step(torch.arange(8))
     assert loss.total.dtype == loss.alignment.dtype == torch.float32
     assert all(v.dtype in (torch.float32, torch.int64) for v in one.model.state_dict().values())
@@ -95,7 +97,7 @@ def test_loss_statistics_and_scores_stay_float32(dual):
 
 def test_tf32_needs_a_gpu_and_says_so():
     with pytest.raises(DadnetError, match="precision: expected float32 or bf16 on a cpu, got tf32"):
-        member(config("tf32"))
+        fold(config("tf32"))
     check_precision("tf32", torch.device("cuda"))
 
 

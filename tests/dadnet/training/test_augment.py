@@ -178,7 +178,7 @@ class TestAugmentation:
         assert float(flip.double().mean()) == pytest.approx(0.25, abs=0.01)
 
     def test_standard_turns_and_zooms_each_by_coin_in_half_of_the_clips(self) -> None:
-        angle, scale, flip = OpticalFlowAugmentation(**POLICIES["standard"]).draw(20_000, seeded())
+        angle, scale, flip = POLICIES["standard"].draw(20_000, seeded())
         turned, zoomed = angle != 0, scale != 1
         assert float(turned.double().mean()) == pytest.approx(0.25, abs=0.01)
         assert float(zoomed.double().mean()) == pytest.approx(0.25, abs=0.01)
@@ -189,8 +189,8 @@ class TestAugmentation:
 
     def test_none_changes_no_bit_and_hflip_only_mirrors(self) -> None:
         flow = flows(40, dtype=torch.float32)
-        assert torch.equal(OpticalFlowAugmentation(**POLICIES["none"])(flow, seeded()), flow)
-        hflip = OpticalFlowAugmentation(**POLICIES["hflip"])
+        assert torch.equal(POLICIES["none"](flow, seeded()), flow)
+        hflip = POLICIES["hflip"]
         flip = hflip.draw(40, seeded()).flip
         assert 0 < int(flip.sum()) < 40
         mirrored = hflip(flow, seeded())
@@ -200,16 +200,13 @@ class TestAugmentation:
     @pytest.mark.parametrize("policy", POLICIES)
     def test_every_policy_keeps_shape_and_dtype(self, policy: str) -> None:
         flow = flows(6, dtype=torch.float32)
-        augmented = OpticalFlowAugmentation(**POLICIES[policy])(flow, seeded())
+        augmented = POLICIES[policy](flow, seeded())
         assert augmented.shape == flow.shape
         assert augmented.dtype == flow.dtype
 
     def test_policies_draw_the_same_numbers(self) -> None:
         # One seed, two policies: the flips of one are those of the other.
-        both = [
-            OpticalFlowAugmentation(**POLICIES[name]).draw(50, seeded()).flip
-            for name in ("hflip", "reference-v1")
-        ]
+        both = [POLICIES[name].draw(50, seeded()).flip for name in ("hflip", "reference-v1")]
         assert torch.equal(*both)
 
     def test_what_is_drawn_is_what_is_done(self) -> None:

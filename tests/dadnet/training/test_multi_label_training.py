@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from dadnet.base.errors import AuditError, DadnetError
-from dadnet.base.seeding import generator
 from dadnet.config.experiment import (
     DataConfig,
     ExperimentConfig,
@@ -24,10 +23,9 @@ from dadnet.folds.view import FoldView
 from dadnet.inference.score import score
 from dadnet.labels.metrics import uf1
 from dadnet.labels.tasks import MULTI_LABEL, lacking
-from dadnet.training.build import build_model
-from dadnet.training.loop import train_stack
-from dadnet.training.teacher import Teacher
 from tests.build.flows import make_coded_clips, write_coded_store
+from tests.build.models import make_teacher
+from tests.build.training import train_stack
 
 CPU = torch.device("cpu")
 UNITS = ("AU1", "AU4", "AU9", "AU12", "AU15")
@@ -56,17 +54,9 @@ def config(model_type="baseline", selection="last", **optim):
     )
 
 
-def make_teacher():
-    model = ModelConfig(model_type="baseline", micro_size="ultralight", input_size=32)
-    network = build_model(ExperimentConfig(model=model), 3, None, generator("t"))
-    classes = ("negative", "positive", "surprise")  # a teacher of classes teaches labels as well
-    return Teacher(network.state_dict(), model, classes, ("m/s1",), "d" * 16, "m" * 16, {})
-
-
 def train(dataset, made, folds, teacher=None):
     views = [FoldView.of(dataset, fold, CPU) for fold in folds]
-    nothing = [None] * len(views)
-    return train_stack(made, views, teacher=teacher, device=CPU, checkpoints=nothing)
+    return train_stack(made, views, teacher=teacher)
 
 
 def pooled(dataset, made):
@@ -138,9 +128,9 @@ def test_a_fold_is_the_same_in_a_stack_and_alone(dataset, model_type):
     views = [FoldView.of(dataset, fold, CPU) for fold in folds]
     views[1] = dataclasses.replace(views[1], fit=views[1].fit[5:])
     options = {"teacher": make_teacher() if model_type == "dad_net" else None, "device": CPU}
-    together = train_stack(made, views, checkpoints=[None] * 2, **options)
+    together = train_stack(made, views, **options)
     for view, stacked in zip(views, together, strict=True):
-        [alone] = train_stack(made, [view], checkpoints=[None], **options)
+        [alone] = train_stack(made, [view], **options)
         for name in ("train_loss", "alignment", "val_log_loss"):
             np.testing.assert_allclose(stacked.curves[name], alone.curves[name], rtol=1e-2)
         found, expected = (
@@ -154,7 +144,7 @@ def test_the_val_figure_is_the_macro_f1_of_the_val_clips(dataset):
     made = config(selection="inner", epochs=3)
     [fold, *_] = make_folds(dataset.clips, made.data, made.seed)
     view = FoldView.of(dataset, fold, CPU)
-    [trained] = train_stack(made, [view], teacher=None, device=CPU, checkpoints=[None])
+    [trained] = train_stack(made, [view], teacher=None)
     said = score(trained.model, dataset.flows[view.val], task=MULTI_LABEL)
     labels = dataset.labels[view.val].numpy()
     expected = uf1(MULTI_LABEL.counts(labels, MULTI_LABEL.decide(said), 5))

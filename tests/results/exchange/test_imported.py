@@ -41,7 +41,7 @@ def test_published_log_gives_the_published_figures(ledger, published_log):
     assert {fold.name.split("/")[0] for fold in experiment.folds} == {"casme2", "samm", "smic"}
     whole, *parts = leaderboard(ledger).groups
     [row] = whole.rows
-    assert (whole.part, [group.part for group in parts]) == ("", ["casme2", "samm", "smic"])
+    assert (whole.subset, [group.subset for group in parts]) == ("", ["casme2", "samm", "smic"])
     assert (row.num_clips, row.num_subjects, row.rank) == (442, 68, 1)
     assert row.summary.uf1.value == pytest.approx(0.7209, abs=5e-5)
     assert row.summary.uar.value == pytest.approx(0.725, abs=5e-4)
@@ -52,7 +52,7 @@ def test_published_log_gives_the_published_figures(ledger, published_log):
 def test_a_composite_is_reported_whole_and_by_dataset_from_one_pooled_set(ledger, published_log):
     import_table(ForeignTable(published_log, "STSTNet", "megc2019", "cde"), ledger)
     whole, *parts = leaderboard(ledger).groups
-    [full], by_part = whole.rows, {group.part: group.rows[0] for group in parts}
+    [full], by_part = whole.rows, {group.subset: group.rows[0] for group in parts}
     sizes = {name: (row.num_clips, row.num_subjects) for name, row in by_part.items()}
     assert sizes == {"casme2": (145, 24), "samm": (133, 28), "smic": (164, 16)}
     # The parts are the whole's predictions: their counts add up to its counts.

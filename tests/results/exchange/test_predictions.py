@@ -76,7 +76,7 @@ def test_official_parts_are_groups_of_the_board(official):
     from results.leaderboard.ranking import leaderboard
 
     board = leaderboard(official)
-    assert [(g.part, g.rows[0].num_clips) for g in board.groups] == [
+    assert [(g.subset, g.rows[0].num_clips) for g in board.groups] == [
         ("", 3),
         ("testA", 2),
         ("testB", 1),

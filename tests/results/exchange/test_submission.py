@@ -11,7 +11,7 @@ import pytest
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import DataConfig, ExperimentConfig, experiment_digest
 from results.__main__ import main
-from results.exchange.bundle import FIGURE_KEYS, MANIFEST, MANIFEST_KEYS
+from results.exchange.bundle import MANIFEST, Figures, Manifest
 from results.exchange.submission import _zip, merge, pack, rerun, verify
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, PlannedFold
@@ -75,9 +75,16 @@ def test_a_bundle_holds_and_equal_ledgers_give_equal_bytes(ledger, real, bundle,
 def test_the_schema_of_the_manifest_is_frozen(bundle):
     with zipfile.ZipFile(bundle) as held:
         manifest = json.loads(held.read(MANIFEST))
-    assert set(manifest) == {*MANIFEST_KEYS, "checksum"}
-    assert MANIFEST_KEYS == ("schema", "experiments", "files", "figures")
-    assert FIGURE_KEYS == ("uf1", "uar", "accuracy", "confusion", "num_clips", "num_subjects")
+    assert set(manifest) == {*Manifest.__struct_fields__, "schema", "checksum"}
+    assert Manifest.__struct_fields__ == ("experiments", "files", "figures")
+    assert Figures.__struct_fields__ == (
+        "uf1",
+        "uar",
+        "accuracy",
+        "confusion",
+        "num_clips",
+        "num_subjects",
+    )
     assert manifest["schema"] == 1
     (figures,) = manifest["figures"].values()
     assert figures["confusion"] == [[4, 0, 0], [0, 4, 0], [4, 0, 0]]

@@ -12,8 +12,7 @@ from dadnet.flow.corruptions import KINDS, VERSION
 from results.__main__ import main
 from results.ledger.corrupted import CorruptedFold, RobustnessLedger
 from results.ledger.ledger import LedgerWarning
-from results.pages.robustness import read_robustness
-from results.pages.robustness_page import render_robustness
+from results.pages.robustness import read_robustness, render_robustness
 from tests.build.records import build_experiment, build_record
 
 # Two clips of each class per subject; clean, every answer of a, b, c and d but one is right.
@@ -91,12 +90,12 @@ def test_a_corrupted_fold_of_other_weights_or_clips_does_not_count(robust):
     kept, record = RobustnessLedger(ledger.root), ledger.records(experiment)[0]
     scored = kept.get(experiment, record, "noise-0.3")
     assert CorruptedFold.from_json(scored.to_json()) == scored
-    fewer = replace(scored, predictions=scored.predictions[1:])
-    for wrong in (fewer, replace(scored, weights_digest="v" * 16), replace(scored, version=99)):
+    fewer = scored.replace(predictions=scored.predictions[1:])
+    for wrong in (fewer, scored.replace(weights_digest="v" * 16), scored.replace(version=99)):
         with pytest.raises(DadnetError, match="expected those of the record"):
             kept.put(experiment, record, wrong)
     path = kept.path(experiment, record.fold, "noise-0.3")
-    path.write_text(replace(scored, version=99).to_json() + "\n")
+    path.write_text(scored.replace(version=99).to_json() + "\n")
     with pytest.warns(LedgerWarning, match="version of the corrupted fold"):
         assert kept.get(experiment, record, "noise-0.3") is None
     assert not path.exists()

@@ -5,7 +5,8 @@ import pytest
 
 from dadnet.base.errors import DadnetError
 from results.leaderboard.ranking import leaderboard
-from results.pages.site import page_name, render_dataset, write_site
+from results.pages.rendering import page_name
+from results.pages.site import render_dataset, write_site
 
 GOOD = {"a": ["n>n", "p>p"], "b": ["s>s", "n>n"], "c": ["p>p", "s>n"]}
 POOR = {"a": ["n>p", "p>n"], "b": ["s>s", "n>n"], "c": ["p>n", "s>n"]}

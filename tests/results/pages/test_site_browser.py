@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +69,7 @@ def with_everything(record: FoldRecord, number: int) -> FoldRecord:
     """Return the record with probabilities, curves by stage and where it was made."""
     share = {True: 0.8, False: 0.1}
     rows = tuple(
-        replace(row, probabilities=tuple(share[name == row.prediction] for name in CLASSES))
+        row.replace(probabilities=tuple(share[name == row.prediction] for name in CLASSES))
         for row in record.predictions
     )
     names = ("train_loss", "alignment_stage_2", "val_uf1", "val_uar", "val_log_loss")
@@ -83,7 +82,7 @@ def with_everything(record: FoldRecord, number: int) -> FoldRecord:
         "weights_digest": "w" * 16,
     }
     curves = dict.fromkeys(names, (0.9, 0.5, 0.4))
-    return replace(record, predictions=rows, curves=curves, host=host)
+    return record.replace(predictions=rows, curves=curves, host=host)
 
 
 def put_corrupted(ledger, experiment, record: FoldRecord) -> None:

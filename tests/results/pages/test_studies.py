@@ -5,8 +5,9 @@ import pytest
 from results.leaderboard.columns import selection_text
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.studies import StudyLedger, StudyRecord
-from results.pages.importance import parameter_importances
-from results.pages.site import render_study, study_page_name, write_site
+from results.pages.rendering import study_page_name
+from results.pages.site import render_study, write_site
+from results.pages.study import parameter_importances
 from tests.build.records import EVIL, GOOD, build_experiment, build_study, build_trial
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from results.leaderboard.ranking import leaderboard
 from results.ledger.studies import StudyLedger
-from results.pages.site import study_page_name, write_site
+from results.pages.rendering import study_page_name
+from results.pages.site import write_site
 from tests.build.browser import show
 from tests.build.records import GOOD, build_study
 

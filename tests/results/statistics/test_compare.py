@@ -11,8 +11,8 @@ from results.statistics.compare import (
     difference,
     holm,
     over_seeds,
-    places,
     rank_intervals,
+    standings,
     swap_test,
 )
 from results.statistics.counts import Counts
@@ -95,7 +95,7 @@ def test_rows_that_cannot_be_told_apart_share_a_letter():
     strong = [made(0.95, 1), made(0.94, 2)]
     weak = [made(0.45, 3), made(0.44, 4)]
     rows = sorted(strong + weak, key=lambda row: -metrics.uf1(row.pooled))
-    found = places(rows, 250)
+    found = standings(rows, 250)
     assert [place.tie for place in found] == [0, 0, 1, 1]
     assert found[0].p is None
     assert found[1].p >= 0.05 > found[2].p
@@ -105,10 +105,10 @@ def test_rows_that_cannot_be_told_apart_share_a_letter():
 
 def test_rows_beyond_the_limit_are_not_tested_and_still_have_ranks():
     rows = [made(0.9, 1), made(0.8, 2), made(0.7, 3)]
-    found = places(rows, 2)
+    found = standings(rows, 2)
     assert found[2].tie is None
     assert found[2].ranks is not None
-    assert places([], 2) == ()
+    assert standings([], 2) == ()
 
 
 def test_rank_intervals_of_equal_rows_and_of_lone_ones():

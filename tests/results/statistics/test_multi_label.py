@@ -1,8 +1,8 @@
 """Records, counts and boards of clips with several labels, by hand."""
 
 import json
-from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,9 +13,8 @@ from results.exchange.predictions import megc_log, prediction_csv
 from results.exchange.submission import pack, verify
 from results.leaderboard import leaklab
 from results.leaderboard.export import to_csv, to_json, to_latex, to_markdown
-from results.leaderboard.fingerprint import scan
 from results.leaderboard.ranking import leaderboard, text_table
-from results.leaderboard.tallies import accounts
+from results.leaderboard.tallies import read_tallies
 from results.ledger.ledger import check_record
 from results.ledger.records import Experiment, FoldRecord, Prediction
 from results.ledger.val_side import nested
@@ -52,7 +51,7 @@ def put(ledger, make_experiment, make_record, table=TABLE, **changes):
         rows = tuple(prediction(fold, i, clip) for i, clip in enumerate(clips))
         made = make_record(make_experiment(table), fold, ["n>n"] * len(clips))
         same = {"experiment": experiment.digest, "teacher_digest": experiment.teacher_digest}
-        values = {**vars(made), **same, "predictions": rows}
+        values = {**msgspec.structs.asdict(made), **same, "predictions": rows}
         assert ledger.put(experiment, FoldRecord(**values))
     return experiment
 
@@ -103,7 +102,7 @@ def test_bootstrap_and_swap_act_on_whole_subjects(ledger, two):
 
 
 def test_reading_quickly_and_slowly_gives_the_same(ledger, two):
-    quick = accounts(ledger, [two[0]], scan(ledger.local_root))[0]
+    quick = read_tallies(ledger, [two[0]])[0]
     assert summarise(counts_of(ledger, two[0])) == quick.summary
     assert quick.counts.pooled.tolist() == counts_of(ledger, two[0]).pooled.tolist()
 
@@ -136,7 +135,7 @@ def test_labels_that_do_not_fit_are_refused(
 ):
     [record, *_] = ledger.records(two[0])
     wrong = Prediction(record.predictions[0].clip_id, "samm/a", "", label, given, (0.5, 0.5))
-    made = replace(record, predictions=(wrong, *record.predictions[1:]))
+    made = record.replace(predictions=(wrong, *record.predictions[1:]))
     with pytest.raises(DadnetError, match="classes of samm/a/clip0: expected some of AU1, AU4"):
         ledger.put(two[0], made)
 
@@ -251,4 +250,4 @@ def test_a_bundle_of_labels_holds_and_a_changed_kind_does_not(
     assert packed.summary.uf1.value == pytest.approx(0.75)
     [record, *_] = packed.records
     with pytest.raises(DadnetError, match="classes of samm/a/clip0"):
-        check_record(replace(experiment, multi_label=False), record)
+        check_record(experiment.replace(multi_label=False), record)

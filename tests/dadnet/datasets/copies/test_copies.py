@@ -82,7 +82,7 @@ def test_what_the_authors_leave_out_is_no_defect_of_the_copy(tmp_path: Path):
     }
 
 
-def test_several_clips_of_a_video_are_told_apart_by_their_onset(tmp_path: Path):
+def test_several_clips_of_a_video_differ_by_their_onset(tmp_path: Path):
     ids = list(read_copy("casme3", tmp_path).clips["clip_id"])
     assert ids[:2] == ["casme3/spNO.1/a@355", "casme3/spNO.1/a@395"]
     assert len(set(ids)) == len(ids)
@@ -207,6 +207,6 @@ def test_copies_of_bad_parameters_are_refused(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_dataset_lists_those_that_there_are(tmp_path: Path):
+def test_an_unknown_dataset_lists_the_known_ones(tmp_path: Path):
     with pytest.raises(DadnetError, match=r"expected one of casme2, casme3.*got 'mmew'"):
         read_dataset("mmew", tmp_path)

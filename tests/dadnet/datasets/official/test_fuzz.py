@@ -106,12 +106,12 @@ def copied(source: Path) -> Iterator[Path]:
 
 def read_or_one_line(dataset: str, root: Path) -> ClipIndex | None:
     """The index, or None where an error of one line was raised; the doctor never raises."""
-    index, said = None, "nothing was raised"
+    index, message = None, "nothing was raised"
     try:
         index = read_dataset(dataset, root, Options(apex="midpoint"))
     except DadnetError as error:
-        said = str(error)
-    assert len(said.splitlines()) == 1
+        message = str(error)
+    assert len(message.splitlines()) == 1
     report = doctor.examine(dataset, root)
     assert (report.status == doctor.CANNOT_READ) == (index is None)
     assert all(len(str(finding).splitlines()) == 1 for finding in report.findings)
@@ -152,7 +152,7 @@ def test_every_row_of_any_table_is_a_clip_or_has_a_reason(copies: Path, name: st
 @FAST
 @given(flips=st.lists(st.tuples(st.floats(0, 0.9999), st.integers(0, 255)), max_size=6),
        keep=st.floats(0.05, 1.0))  # fmt: skip
-def test_a_damaged_annotation_is_read_or_told_in_one_line(copies: Path, name: str, flips, keep):
+def test_a_damaged_annotation_is_read_or_fails_with_one_line(copies: Path, name: str, flips, keep):
     with copied(copies / name) as root:
         [path, *_] = sorted(p for p in root.rglob("*.xls*") if not p.name.startswith("~"))
         content = bytearray(path.read_bytes())
@@ -171,7 +171,7 @@ def test_a_damaged_annotation_is_read_or_told_in_one_line(copies: Path, name: st
         min_size=1, max_size=8,
     )
 )  # fmt: skip
-def test_any_folder_tree_is_read_or_told_in_one_line(copies: Path, name: str, edits):
+def test_any_folder_tree_is_read_or_fails_with_one_line(copies: Path, name: str, edits):
     with copied(copies / name) as root:
         for number, edit, word in edits:
             places = sorted(root.rglob("*"))
@@ -191,7 +191,7 @@ def test_any_folder_tree_is_read_or_told_in_one_line(copies: Path, name: str, ed
 
 @FAST
 @given(flips=st.lists(st.tuples(st.floats(0, 0.9999), st.integers(0, 255)), min_size=1, max_size=3))
-def test_a_damaged_flow_store_is_whole_or_told_in_one_line(flips):
+def test_a_damaged_flow_store_is_whole_or_fails_with_one_line(flips):
     with tempfile.TemporaryDirectory() as folder:
         store = write_store(Path(folder) / "s", make_clips(2, 2), size=8)
         good = load_flow_store(store)
@@ -201,12 +201,12 @@ def test_a_damaged_flow_store_is_whole_or_told_in_one_line(flips):
             for place, value in flips:
                 content[int(place * len(content))] = value
             path.write_bytes(content)
-            found, said = good, "nothing was raised"
+            found, message = good, "nothing was raised"
             try:
                 found = load_flow_store(store)
             except DadnetError as error:
-                said = str(error)
-            assert len(said.splitlines()) == 1
+                message = str(error)
+            assert len(message.splitlines()) == 1
             assert (found.flows == good.flows).all()
             assert list(found.clips["emotion"]) == list(good.clips["emotion"])
             path.write_bytes(whole)

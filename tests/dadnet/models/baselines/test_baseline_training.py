@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import (
-    FITTED,
+    FITTED_BASELINES,
     DataConfig,
     ExperimentConfig,
     LossConfig,
@@ -25,13 +25,13 @@ from dadnet.labels.metrics import confusion, uf1
 from dadnet.labels.tasks import SINGLE_LABEL
 from dadnet.models.baselines import BASELINES, build_baseline
 from dadnet.training.checkpoint import CheckpointFile
-from dadnet.training.loop import train_stack
 from dadnet.training.stack_size import choose_stack_size
 from dadnet.training.vmapped_stack import VmappedStack
 from tests.build.flows import make_clips, write_store
+from tests.build.training import train_stack
 
 CPU, SIZE = torch.device("cpu"), 32
-NETWORKS = [name for name in BASELINES if name not in FITTED]
+NETWORKS = [name for name in BASELINES if name not in FITTED_BASELINES]
 DUMMIES = ("majority", "prior-draw")
 RATES = {"ststnet": 3e-3, "rcn-a": 3e-3, "resnet20": 4e-3}  # the others: 5e-4
 
@@ -58,14 +58,7 @@ def config(name, epochs=8, **optim):
 
 def train(dataset, made, folds, files=None, **options):
     views = [FoldView.of(dataset, fold, CPU) for fold in folds]
-    return train_stack(
-        made,
-        views,
-        teacher=None,
-        device=CPU,
-        checkpoints=files or [None] * len(views),
-        **options,
-    )
+    return train_stack(made, views, checkpoints=files, **options)
 
 
 def pooled_uf1(dataset, made):
@@ -94,7 +87,7 @@ def shuffled_answers(store, made):
             view = FoldView.of(dataset, fold, CPU)
             views.append(dataclasses.replace(view, name=f"{seed}-{fold.name}"))
             tests.append((dataset, dataset.rows(fold.test)))
-    trained = train_stack(made, views, teacher=None, device=CPU, checkpoints=[None] * len(views))
+    trained = train_stack(made, views, teacher=None, device=CPU)
     for (dataset, rows), one in zip(tests, trained, strict=True):
         said = score(one.model, dataset.flows[rows], one.statistics, task=SINGLE_LABEL)
         right += int((said.argmax(1) == dataset.labels[rows].numpy()).sum())
@@ -115,20 +108,18 @@ def test_it_learns_the_pattern_unless_it_is_a_dummy_and_fails_on_shuffled_labels
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_logits_gradients_and_statistics_are_every_members_own(name):
-    """Members 0 and 2 of three, in float64."""
-    members = [
-        build_baseline(name, 3, SIZE, generator("member", k)).double().train() for k in range(3)
-    ]
-    stack, chosen = VmappedStack(members), (0, 2)
-    before = stack.member_state(1)
+def test_logits_gradients_and_statistics_equal_those_of_single_networks(name):
+    """Folds 0 and 2 of three, in float64."""
+    folds = [build_baseline(name, 3, SIZE, generator("fold", k)).double().train() for k in range(3)]
+    stack, chosen = VmappedStack(folds), (0, 2)
+    before = stack.fold_state(1)
     x = torch.randn(2, 4, 2, SIZE, SIZE, generator=generator("flows"), dtype=torch.float64)
-    masks = [members[k].draw_keep(4, generator("masks", k)) for k in chosen]
+    masks = [folds[k].draw_keep(4, generator("masks", k)) for k in chosen]
     keep = [torch.stack(own).double() for own in zip(*masks, strict=True)]
     logits = stack(x, keep, torch.tensor(chosen))
     logits.square().sum().backward()
     for place, k in enumerate(chosen):
-        alone = build_baseline(name, 3, SIZE, generator("member", k)).double().train()
+        alone = build_baseline(name, 3, SIZE, generator("fold", k)).double().train()
         own = alone(x[place], keep=masks[place]).logits
         own.square().sum().backward()
         torch.testing.assert_close(logits[place], own, rtol=1e-9, atol=1e-9)
@@ -138,7 +129,7 @@ def test_logits_gradients_and_statistics_are_every_members_own(name):
             )
         for key, buffer in alone.named_buffers():
             torch.testing.assert_close(stack.buffers[key][k], buffer, rtol=1e-9, atol=1e-9)
-    assert all(torch.equal(value, before[key]) for key, value in stack.member_state(1).items())
+    assert all(torch.equal(value, before[key]) for key, value in stack.fold_state(1).items())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -149,9 +140,9 @@ def test_a_fold_is_the_same_in_a_stack_and_alone(store, name):
     views = [FoldView.of(dataset, fold, CPU) for fold in folds]
     views = [dataclasses.replace(v, fit=v.fit[k * 7 :]) for k, v in enumerate(views)]
     options = {"teacher": None, "device": CPU}
-    together = train_stack(made, views, checkpoints=[None] * 3, **options)
+    together = train_stack(made, views, **options)
     for view, stacked in zip(views, together, strict=True):
-        [alone] = train_stack(made, [view], checkpoints=[None], **options)
+        [alone] = train_stack(made, [view], **options)
         # The order of summation differs, which BatchNorm and Adam amplify: hence 1 %.
         np.testing.assert_allclose(
             stacked.curves["train_loss"], alone.curves["train_loss"], rtol=1e-2
@@ -179,12 +170,12 @@ def test_an_interrupted_stack_goes_on_bit_for_bit(store, name, tmp_path):
         train(dataset, made, folds, files, checkpoint_every=1, on_epoch=stop)
     resumed = train(dataset, made, folds, files)
     for one, other in zip(whole, resumed, strict=True):
-        assert one.epochs_run == other.epochs_run == (1 if name in FITTED else 3)
+        assert one.epochs_run == other.epochs_run == (1 if name in FITTED_BASELINES else 3)
         weights, others = one.model.state_dict(), other.model.state_dict()
         assert all(torch.equal(weights[key], others[key]) for key in weights)
 
 
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("name", FITTED_BASELINES)
 def test_a_fit_is_one_epoch_sees_no_other_label_and_needs_no_order(store, name):
     dataset, made = dataset_of(store), config(name, epochs=30)
     fold = make_folds(dataset.clips, made.data, made.seed)[0]
@@ -236,4 +227,4 @@ def test_a_stack_size_is_found(store, name):
     folds = make_folds(dataset.clips, made.data, made.seed)[:2]
     views = [FoldView.of(dataset, fold, CPU) for fold in folds]
     choice = choose_stack_size(made, views, teacher=None, device=CPU, at_most=2)
-    assert set(choice.seconds) == ({1} if name in FITTED else {1, 2})
+    assert set(choice.seconds) == ({1} if name in FITTED_BASELINES else {1, 2})

@@ -10,8 +10,8 @@ from dadnet import export
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import (
-    FITTED,
-    RIVALS,
+    BASELINE_NAMES,
+    FITTED_BASELINES,
     DataConfig,
     ExperimentConfig,
     LossConfig,
@@ -34,7 +34,7 @@ from dadnet.models.baselines.network import optical_strain, with_strain
 from dadnet.training.teacher import Teacher
 
 SIZE = 32
-NETWORKS = [name for name in BASELINES if name not in FITTED]
+NETWORKS = [name for name in BASELINES if name not in FITTED_BASELINES]
 
 
 def build(name, classes=3, size=SIZE):
@@ -46,7 +46,7 @@ def flows(count=3, size=SIZE, seed=0):
 
 
 def test_the_config_knows_these_and_no_other():
-    assert list(BASELINES) == list(RIVALS)
+    assert list(BASELINES) == list(BASELINE_NAMES)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_what_a_rival_does_not_use_is_not_in_its_digest():
     assert digest("ststnet") != digest("ststnet", optim=OptimConfig(lr=1.0))
     assert digest("majority") == digest("majority", optim=OptimConfig(lr=1.0, precision="bf16"))
     assert digest("majority") != digest("majority", model={"input_size": 64})
-    assert len({digest(name) for name in RIVALS}) == len(RIVALS)
+    assert len({digest(name) for name in BASELINE_NAMES}) == len(BASELINE_NAMES)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", BASELINE_NAMES)
 def test_every_rival_has_a_recipe_and_a_row(name):
     config = get_preset(name, DataConfig(dataset="casme2", selection="last"))
     assert config.model.model_type == name
-    assert config.method() == RIVALS[name]
+    assert config.method() == BASELINE_NAMES[name]
     assert not config.aligned
     assert ExperimentConfig.from_json(config.to_json()) == config
 
