@@ -4,7 +4,7 @@ A ledger or a flow store is named by a path, or by a URI as `pyarrow.fs` reads t
 ``s3://bucket/folder?endpoint_override=localhost:9000&scheme=http``, ``gs://bucket/folder``,
 ``abfs://container@account.dfs.core.windows.net/folder`` or ``file:///folder``.
 
-An object appears whole or not at all, and requests that fail with a 5xx answer are tried again.
+An object appears whole or not at all. Requests that fail with a 5xx answer are repeated.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ _REQUESTS = 16  # at once, where each takes tens of milliseconds
 
 @dataclass(frozen=True)
 class Entry:
-    """What a listing says of an object.
+    """An object in a listing.
 
     Attributes:
         name: below the folder that was listed, with slashes.
-        size: bytes; etag: the storage's own mark of the content; modified: by the storage's clock.
+        size: number of bytes.
+        etag: the storage's own version of the content.
+        modified: time of writing, by the storage's clock.
     """
 
     name: str
@@ -50,7 +52,7 @@ class RemotePath:
     Attributes:
         base: scheme and bucket, such as ``s3://bucket``.
         key: below the bucket, without a slash at either end.
-        query: what else finds the storage, such as its endpoint; never a credential.
+        query: further options of the storage, such as its endpoint; never a credential.
     """
 
     base: str
@@ -73,7 +75,7 @@ class RemotePath:
 
     @property
     def suffix(self) -> str:
-        """The end of the name from the last dot on."""
+        """The end of the name, from its last dot."""
         return PurePosixPath(self.key).suffix
 
     @property
@@ -95,10 +97,8 @@ class RemotePath:
 
         try:
             with errors_named(self):
-                found: datetime = retried(lambda: obstore.head(self._store(), self.key))[
-                    "last_modified"
-                ]
-                return found
+                head = retried(lambda: obstore.head(self._store(), self.key))
+                return head["last_modified"]
         except FileNotFoundError:
             return None
 
@@ -126,8 +126,8 @@ class RemotePath:
         import obstore
 
         def read() -> tuple[bytes, int]:
-            found = obstore.get(self._store(), self.key)
-            return bytes(found.bytes()), int(found.meta["size"])
+            answer = obstore.get(self._store(), self.key)
+            return bytes(answer.bytes()), int(answer.meta["size"])
 
         with errors_named(self):
             data, size = retried(read)
@@ -212,7 +212,7 @@ class RemotePath:
     def entries(self) -> Iterator[Entry]:
         """Every object below it, in any depth and order.
 
-        An answer that is cut off in its middle is gone on with after the last name that was read.
+        If an answer is cut off, the listing is continued after the last name that was read.
         """
         from obstore.exceptions import BaseError
 
