@@ -93,11 +93,9 @@ class RemotePath:
 
     def modified(self) -> datetime | None:
         """When the object was written, by the storage's clock; None if there is none."""
-        import obstore
-
         try:
             with errors_named(self):
-                head = retried(lambda: obstore.head(self._store(), self.key))
+                head = retried(lambda: self._store().head(self.key))
                 return head["last_modified"]
         except FileNotFoundError:
             return None
@@ -108,10 +106,8 @@ class RemotePath:
         Raises:
             FileNotFoundError: if there is none.
         """
-        import obstore
-
         with errors_named(self):
-            return int(retried(lambda: obstore.head(self._store(), self.key))["size"])
+            return int(retried(lambda: self._store().head(self.key))["size"])
 
     def is_dir(self) -> bool:
         """Whether there is an object below it."""
@@ -123,10 +119,9 @@ class RemotePath:
         Raises:
             FileNotFoundError: if there is none.
         """
-        import obstore
 
         def read() -> tuple[bytes, int]:
-            answer = obstore.get(self._store(), self.key)
+            answer = self._store().get(self.key)
             return bytes(answer.bytes()), int(answer.meta["size"])
 
         with errors_named(self):
@@ -141,29 +136,24 @@ class RemotePath:
 
     def write_once(self, data: bytes) -> bool:
         """Write the object if there is none; False if there is one, which is left alone."""
-        import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
             with errors_named(self):
-                obstore.put(self._store(), self.key, data, mode="create", use_multipart=False)
+                self._store().put(self.key, data, mode="create", use_multipart=False)
         except (AlreadyExistsError, PreconditionError):
             return False
         return True
 
     def overwrite(self, data: bytes) -> None:
         """Write the object, in place of one that is there."""
-        import obstore
-
         with errors_named(self):
-            obstore.put(self._store(), self.key, data)
+            self._store().put(self.key, data)
 
     def upload(self, path: Path) -> None:
         """Write the object from a file, in parts if it is large; it appears whole."""
-        import obstore
-
         with errors_named(self):
-            obstore.put(self._store(), self.key, path)
+            self._store().put(self.key, path)
 
     def read_each(self, names: Sequence[str]) -> Iterator[bytes | None]:
         """Yield the content of these objects of the folder; None for one that is not there.
@@ -183,10 +173,9 @@ class RemotePath:
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
         """Yield a copy on this machine, which is removed afterwards."""
-        content = self.read_bytes()
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / self.name
-            copy.write_bytes(content)
+            copy.write_bytes(self.read_bytes())
             yield copy
 
     def set_aside(self, target: RemotePath, content: bytes | None = None) -> bool:
@@ -203,11 +192,9 @@ class RemotePath:
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object; on object storage one that is not there is no error."""
-        import obstore
-
         # Azure and Google report a missing object, Amazon does not.
         with suppress(FileNotFoundError), errors_named(self):
-            obstore.delete(self._store(), self.key)
+            self._store().delete(self.key)
 
     def entries(self) -> Iterator[Entry]:
         """Every object below it, in any depth and order.
@@ -242,9 +229,7 @@ class RemotePath:
         return ["/".join(p) for p in sorted({tuple(p[:depth]) for p in parts if len(p) > depth})]
 
     def _listed(self, after: str | None) -> Iterator[Any]:
-        import obstore
-
-        for page in obstore.list(self._store(), self.key or None, offset=after, chunk_size=1000):
+        for page in self._store().list(self.key or None, offset=after, chunk_size=1000):
             yield from page
 
     def remove_tree(self) -> None:
