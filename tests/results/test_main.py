@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_flags_are_frozen(capsys):
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])
         text = capsys.readouterr().out
-        found = {word.strip("[],") for word in text.split() if word.strip("[],").startswith("--")}
+        found = set(re.findall(r"--[a-z][a-z-]*", text))
         assert found == {*flags.split(), "--help"}
 
 
