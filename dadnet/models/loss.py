@@ -107,23 +107,21 @@ def fold_losses(
     alignment: str = "gswd",
     valid: Tensor | None = None,
 ) -> LossParts:
-    """`dad_net_loss` of every fold; `total.sum().backward()` gives each its own gradient.
+    """`dad_net_loss` of every fold; `total.sum().backward()` gives each fold its gradient.
 
     Args:
         output: Of a stack.
-        labels: Class indices, shape (K, B), int64, or those of several labels, with one more axis
-            (see `dadnet.labels.targets`); any where not valid.
+        labels: As of `dad_net_loss` with one more axis in front, shape (K, B); any where not valid.
         alignment_weight: Weight lambda of each fold, shape (K,).
-        label_smoothing: Share of the target spread over all classes, or both values of a label;
-            of each fold, shape (K,), or of all.
-        directions: Aligned stage: unit rows, (L, D) for all folds or (K_i, L, D), each its own.
+        label_smoothing: Of each fold, shape (K,), or of all.
+        directions: Aligned stage: unit rows, (L, D) for all folds, or (K_i, L, D) of each.
         form: See `gswd`.
         alignment: What is aligned, a key of `OBJECTIVES`, of all folds.
         valid: Which clips there are, shape (K, B), bool; None is all of them.
 
     Returns:
-        `LossParts` whose entries have shape (K,): the alignment is the mean over the fold's own
-        stages, and 0 where it aligns none.
+        `LossParts` of shape (K,): the alignment is the mean over the stages that the fold aligns,
+        and 0 where it aligns none.
 
     Raises:
         DadnetError: If directions lack an aligned stage.
