@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
-from dadnet.models.gswd import Form, covariance_of, form_of_points, gaussian_sliced, points_of
+from dadnet.models.gswd import Form, covariance_of, gaussian_sliced, points_of
 from dadnet.models.precision import full
 
 KL_TEMPERATURE = 4.0  # Hinton et al., 2015; the public DAD-Net takes it too
@@ -32,13 +32,13 @@ class Objective(NamedTuple):
     Attributes:
         distance: of points (K, N, D) of student and teacher, weights (K, N) whose rows sum to 1,
             and unit directions (L, D) or (K, L, D), L = 0 where it needs none, to shape (K,).
-        points: form: as `gswd` takes them; tokens: one per position; pooled: one per clip, the
-            mean of its positions; maps: one per clip, all channels and positions.
+        points: tokens: one per position; flat: one per clip, all channels and positions; pooled:
+            one per clip, the mean of its positions; form: tokens or flat, as the user chooses.
         projected: whether it needs directions.
     """
 
     distance: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-    points: Literal["form", "tokens", "pooled", "maps"]
+    points: Literal["form", "tokens", "pooled", "flat"]
     projected: bool = False
 
 
@@ -153,7 +153,7 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         "gswd": Objective(gaussian_sliced, "form", projected=True),
         "sliced-wasserstein": Objective(sliced_wasserstein, "form", projected=True),
         "mmd": Objective(mmd, "pooled"),
-        "l2": Objective(l2, "maps"),
+        "l2": Objective(l2, "flat"),
         "kl": Objective(kl, "pooled"),
         "pkt": Objective(pkt, "pooled"),
         "crd": Objective(crd, "pooled"),
@@ -198,7 +198,7 @@ def alignment_distance(
             "expected student and teacher of one shape (K, B, C, H, W) and clip_weights (K, B), "
             f"got {tuple(student.shape)}, {tuple(teacher.shape)} and {tuple(clips)}"
         )
-    reading = form_of_points(form) if objective.points == "form" else objective.points
+    reading = form if objective.points == "form" else objective.points
     ours, theirs = (points_of(full(features), reading) for features in (student, teacher))
     if directions is None:
         directions = ours.new_empty(0, ours.shape[2])

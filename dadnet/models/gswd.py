@@ -57,8 +57,7 @@ def gswd(
     """
     _check_features(student, teacher, form, method)
     student, teacher = (
-        x if x.ndim == 3 else points_of(x, form_of_points(form))
-        for x in (full(student)[None], full(teacher)[None])
+        x if x.ndim == 3 else points_of(x, form) for x in (full(student)[None], full(teacher)[None])
     )
     dim = student.shape[2]
     if directions is None:
@@ -137,14 +136,9 @@ def cheaper_method(num_points: int, dim: int, num_directions: int) -> Method:
     return "moments" if moments <= num_points * num_directions else "projected"
 
 
-def form_of_points(form: Form) -> Literal["tokens", "maps"]:
-    """The points of a form of `gswd`, as a key of `points_of`."""
-    return "maps" if form == "flat" else "tokens"
-
-
 def points_of(features: Tensor, reading: str) -> Tensor:
     """Features (K, B, C, H, W) to points (K, N, D), clip by clip; see `Objective`."""
-    if reading == "maps":
+    if reading == "flat":
         return features.flatten(2)
     if reading == "pooled":
         return features.mean((3, 4))
