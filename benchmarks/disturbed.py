@@ -184,10 +184,10 @@ class Round:
         finished = Counter(
             e["fold"]
             for e in events
-            # Without what its epochs told, a fold was found made, by who did not see its end.
+            # A fold without epochs was found made by a worker that had not trained it.
             if e["event"] == "finished" and e.get("info") and e["fold"] not in self.damaged
         )
-        # A driver that is killed may not have told of a record that its workers wrote.
+        # A driver that is killed may not have logged a record that its workers wrote.
         check(max(finished.values(), default=0) <= 1, f"finished more than once: {finished}")
         vain = [e for e in events if "finished by another worker" in str(e.get("message"))]
         check(not vain, f"trained twice to the end: {vain}")

@@ -61,10 +61,10 @@ def terminate_worker(this: Round) -> None:
             [experiment] = Ledger(this.ledger).experiments()
             path = Ledger(this.ledger).checkpoint_path(experiment, fold)
             state = CheckpointFile(path, experiment.digest, fold).load()
-            told = event.get("info", {}).get("epoch", 0)
+            reported = event.get("info", {}).get("epoch", 0)
             check(state is not None, "no checkpoint was written")
             kept = 0 if state is None else state["epoch"]
-            check(kept >= told, f"told of epoch {told}, kept {kept}")
+            check(kept >= reported, f"reported epoch {reported}, kept {kept}")
             this.notes["kept_epoch"] = kept
         this.wait(process)
 
@@ -78,7 +78,7 @@ def add_node(cluster: Any) -> Any:
 @contextmanager
 def cluster(this: Round, nodes: int) -> Iterator[Any]:
     """A cluster of raylets on this machine, one CPU each; the round's commands join it."""
-    # In a folder of its own, where nobody else finds the cluster's address.
+    # In a separate folder, where no other process finds the cluster's address.
     own = {"RAY_TMPDIR": tempfile.mkdtemp(dir="/tmp"), "RAY_AUTH_MODE": "disabled"}
     with patch.dict(os.environ, own):
         from ray.cluster_utils import Cluster

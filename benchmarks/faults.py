@@ -75,7 +75,7 @@ def commit() -> str:
 
 
 def main() -> int:
-    """Disturb and report; gives the exit status."""
+    """Disturb and report; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the rounds to this file")
     parser.add_argument(

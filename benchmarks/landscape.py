@@ -87,7 +87,7 @@ def make_landscape_plan(seed: int, subjects: int = 30, clips: int = 8) -> Plan:
 
 
 class LandscapeService:
-    """Makes the val sides of a landscape at once; a fold service as the trials know it.
+    """A fold service that makes the val sides of a landscape at once.
 
     Args:
         vals: where they are written.
@@ -100,14 +100,14 @@ class LandscapeService:
         self.made: list[tuple[str, str]] = []
 
     def add_base(self, plan: Plan) -> None:
-        """Make a base plan known."""
+        """Add a base plan."""
         self._bases[plan.experiment.digest] = plan
 
     def drop_base(self, plan: Plan) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
     def submit(self, job: Job, folds: Sequence[str]) -> None:
-        """Nothing to do: folds are made when they are waited for."""
+        """Do nothing: `wait` makes the folds."""
 
     def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Make the fold."""
@@ -119,7 +119,7 @@ class LandscapeService:
         self.made.append((plan.experiment.digest, fold))
 
     def cancel(self, job: Job) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def side(self, plan: Plan, name: str) -> ValSide:
         """The val side of a fold."""
@@ -128,12 +128,12 @@ class LandscapeService:
         losses: dict[str, float | None] = {}
         for subject in fold.val:
             labels = plan.dataset.labels[plan.dataset.rows((subject,))].numpy()
-            probabilities = self._answers(plan, name, subject, labels)
+            probabilities = self._probabilities(plan, name, subject, labels)
             confusion += metrics.confusion(labels, probabilities.argmax(1), 3)
             losses[subject] = metrics.log_loss(probabilities, labels)
         return _side(plan, name, confusion, losses)
 
-    def _answers(
+    def _probabilities(
         self, plan: Plan, fold: str, subject: str, labels: metrics.IntArray
     ) -> metrics.FloatArray:
         seed, digest = plan.config.seed, plan.experiment.digest

@@ -23,7 +23,7 @@ from dadnet.config.experiment import DataConfig, Precision
 from dadnet.config.presets import get_preset
 from dadnet.folds.view import FoldView
 from dadnet.training.loop import FoldTask, train_folds
-from orchestration.folds.plan import Plan, make_plan
+from orchestration.folds.plan import Plan, load_inputs, plan_of
 
 
 def one_precision(plan: Plan, names: list[str], device: torch.device) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def main() -> None:
         epochs = given.epochs or config.optim.epochs
         optim = replace(config.optim, precision=precision, epochs=epochs)
         made = replace(config, model=model, optim=optim)
-        plan = make_plan(made, given.flows, given.macro_weights)
+        plan = plan_of(made, load_inputs(made, given.flows, given.macro_weights))
         rows.append(one_precision(plan, [f.name for f in plan.folds[: given.folds]], device))
     report("precision", rows, given.json)
 

@@ -178,8 +178,9 @@ def group(root: Path) -> dict[str, Any]:
         plan,
         names,
         WorkOptions(root),
-        workers=GROUP_WORKERS,
-        on_snapshot=on_snapshot,
+        on_snapshot,
+        lambda: False,
+        GROUP_WORKERS,
         make=make_dry_folds,
     )
     wall_s = time.perf_counter() - started

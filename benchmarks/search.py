@@ -19,16 +19,10 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from benchmarks.common import report
-from benchmarks.landscape import (
-    LandscapeService,
-    in_region,
-    make_landscape_plan,
-    skill,
-    true_uf1,
-)
+from benchmarks.landscape import LandscapeService, in_region, make_landscape_plan, skill, true_uf1
 from dadnet.config.experiment import ExperimentConfig
 from orchestration.folds.plan import Plan
-from orchestration.search.settings import Pruning, SearchSettings
+from orchestration.search.settings import Pruning, StudySettings
 from orchestration.search.study import Study
 from orchestration.search.trials import search_here
 from search_spaces import SPACES
@@ -39,7 +33,7 @@ SEEDS = (*range(11, 16), *range(200, 220))
 
 
 def run_study(
-    plan: Plan, pruning: Pruning, ledger: Path, given: Sequence[FrozenTrial] = ()
+    plan: Plan, pruning: Pruning, ledger: Path, replayed: Sequence[FrozenTrial] = ()
 ) -> tuple[Study, int]:
     """Run a study to its end; return it with the number of folds that it needed.
 
@@ -47,13 +41,13 @@ def run_study(
         plan: of a landscape.
         pruning: the rule.
         ledger: of its folds; existing folds are not computed again.
-        given: trials whose settings replace the proposals.
+        replayed: trials whose settings replace the proposals.
     """
-    settings = SearchSettings(SPACES["alignment"], TRIALS, pruning)
+    settings = StudySettings(SPACES["alignment"], TRIALS, pruning)
     storage = optuna.storages.InMemoryStorage()
     study = Study(plan, settings, ledger, storage, say=lambda _: None)
     study.open()
-    for trial in given:
+    for trial in replayed:
         if trial.number:  # the recipe is enqueued already
             study.enqueue(trial.params)
     service = LandscapeService(study.vals)
@@ -85,18 +79,18 @@ def measure(seed: int) -> dict[str, Any]:
     """
     plan = make_landscape_plan(seed)
     row: dict[str, Any] = {"seed": seed, "median_random_uf1": random_uf1(plan)}
-    ways: tuple[Pruning, ...] = ("none", "folds")
+    rules: tuple[Pruning, ...] = ("none", "folds")
     with tempfile.TemporaryDirectory() as folder:
-        found = {}
-        for pruning in ways:
-            found[pruning], made = run_study(plan, pruning, Path(folder, pruning))
+        studies = {}
+        for pruning in rules:
+            studies[pruning], made = run_study(plan, pruning, Path(folder, pruning))
             row[f"{pruning}_folds"] = made
-            row |= {f"{pruning}_{name}": v for name, v in _judge(winner(found[pruning])).items()}
-        replay, _ = run_study(plan, "folds", Path(folder, "none"), found["none"].trials())
-    seen = sum(trial.user_attrs["num_folds"] for trial in replay.trials())
+            row |= {f"{pruning}_{name}": v for name, v in _judge(winner(studies[pruning])).items()}
+        replay, _ = run_study(plan, "folds", Path(folder, "none"), studies["none"].trials())
+    num_folds = sum(trial.user_attrs["num_folds"] for trial in replay.trials())
     row["saved"] = 1 - row["folds_folds"] / row["none_folds"]
     row["lost_uf1"] = row["none_uf1"] - row["folds_uf1"]
-    row["replay_saved"] = 1 - seen / (TRIALS * len(plan.folds))
+    row["replay_saved"] = 1 - num_folds / (TRIALS * len(plan.folds))
     row["replay_lost_uf1"] = row["none_uf1"] - true_uf1(winner(replay))
     return row
 
@@ -113,7 +107,7 @@ def _judge(config: ExperimentConfig) -> dict[str, Any]:
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means over seeds with standard errors; the mean of `in_region` is a rate."""
-    found: dict[str, Any] = {"seeds": len(rows)}
+    result: dict[str, Any] = {"seeds": len(rows)}
     for name in (
         "none_uf1",
         "folds_uf1",
@@ -125,10 +119,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "replay_lost_uf1",
     ):
         values = [float(row[name]) for row in rows]
-        found[f"mean_{name}"] = statistics.fmean(values)
+        result[f"mean_{name}"] = statistics.fmean(values)
         if len(values) > 1:
-            found[f"se_{name}"] = statistics.stdev(values) / math.sqrt(len(values))
-    return found
+            result[f"se_{name}"] = statistics.stdev(values) / math.sqrt(len(values))
+    return result
 
 
 def main() -> None:
@@ -136,9 +130,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    given = parser.parse_args()
-    rows = [measure(seed) for seed in given.seeds]
-    report("search", [*rows, summary(rows)], given.json)
+    flags = parser.parse_args()
+    rows = [measure(seed) for seed in flags.seeds]
+    report("search", [*rows, summary(rows)], flags.json)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from benchmarks.common import arguments, report
 from benchmarks.fold_step import config, fold, teacher
 from dadnet.training.stack_size import first_step
-from orchestration.folds.cost import company
+from orchestration.folds.cost import busy_neighbours
 
 TIMED_S = 3.0
 
@@ -26,7 +26,7 @@ def rate(input_size: int, threads: int, others: int) -> float:
     device = torch.device("cpu")
     view, frozen = fold(input_size, device), teacher(input_size)
     made = config(input_size, "hflip")
-    with company(made, [view], frozen, others):
+    with busy_neighbours(made, [view], frozen, others):
         torch.set_num_threads(threads)
         step = first_step(made, [view], frozen, device)
         step()

@@ -40,14 +40,14 @@ def steps(flags: DemoFlags) -> list[Step]:
         _loso(out, "LOSO of STSTNet", ["--preset", "ststnet"]),
         _loso(out, "LOSO of MDMO and a linear SVM", ["--preset", "mdmo-svm"]),
     ]
-    board = ["leaderboard", "--ledger", str(out / "runs")]
-    board += ["--flows", str(out / "flows/synthetic"), "--out", str(out / "site")]
+    words = ["leaderboard", "--ledger", str(out / "runs")]
+    words += ["--flows", str(out / "flows/synthetic"), "--out", str(out / "site")]
     return [
         *input_steps(out, subjects=flags.subjects, clips=flags.clips, epochs=flags.epochs),
         _loso(out, "LOSO of the dual stream", dual),
         _loso(out, "LOSO of the student alone", ["--model-type", "baseline", *epochs]),
         *(baselines if flags.baselines else []),
-        Step("leaderboard", "results", results.__main__.main, board),
+        Step("leaderboard", "results", results.__main__.main, words),
     ]
 
 

@@ -108,8 +108,8 @@ def look_at_fold(scoring: Scoring, record: FoldRecord) -> tuple[list[str], Inspe
     network, rows = model.network(), scoring.dataset.rows(record.test_subjects)
     clips = list(scoring.dataset.clips["clip_id"].iloc[rows.numpy()])
     inputs = corrupted_inputs(scoring.dataset.flows[rows], clips, None, model.statistics())
-    found = score_inputs(network, [inputs], task=scoring.dataset.task)
-    check_clean(record, clips, found, scoring.experiment)
+    scores = score_inputs(network, [inputs], task=scoring.dataset.task)
+    check_clean(record, clips, scores, scoring.experiment)
     return clips, inspect_network(network, inputs)
 
 
@@ -190,7 +190,7 @@ def fold_densities(scoring: Scoring, record: FoldRecord, teacher: Teacher) -> li
             f"({experiment.teacher_digest if config.aligned else 'none: nothing was aligned'}), "
             f"got {teacher.digest}"
         )
-    # As `dadnet.training.one_fold.OneFold` begins: the same draws give the same initial weights.
+    # The same draws as in training, so the same initial weights.
     before, after = (
         build_model(
             config, len(experiment.classes), teacher, generator("init", config.seed, record.fold)

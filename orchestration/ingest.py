@@ -39,7 +39,7 @@ CHUNK_CLIPS = 8
 
 
 def ingest(flags: IngestFlags, console: Console) -> int:
-    """Make the store, or go on with it, or find that it is there.
+    """Make the store, or continue it, or report that it is complete.
 
     Returns:
         Exit status 0.
@@ -99,17 +99,17 @@ def ingest(flags: IngestFlags, console: Console) -> int:
 
 
 def _align(flags: IngestFlags) -> str:
-    """What the landmarks are, by content: it is a part of what the flows are."""
+    """The landmarks by their content, which is a part of the flows' identity."""
     if flags.landmarks is not None:
         return f"points:{file_digest(flags.landmarks)}"
     if flags.landmark_model is not None:
-        load_landmarker(flags.landmark_model)  # its absence is told before hours of work
+        load_landmarker(flags.landmark_model)  # a missing file is reported before hours of work
         return f"model:{file_digest(flags.landmark_model)}"
     return "none"
 
 
 def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -> str:
-    """What an ingest was asked for: clips, labels and parameters, but no paths."""
+    """Digest of what is requested: clips, labels and parameters, but no paths."""
     clips = index.clips.drop(
         columns=["onset_path", "apex_path", "flow_path", "points"], errors="ignore"
     )
@@ -195,17 +195,17 @@ def _report(card: dict[str, Any], store: Path, console: Console) -> None:
         f"{len(card['rejected'])} rejected, digest {card['digest']}"
     )
     source = card.get("source", {})
-    for said in source.get("corrections", []):
-        console.print(f"  corrected {said}", markup=False)
-    for said in source.get("notes", []):
-        console.print(f"  note: {said}", markup=False)
+    for correction in source.get("corrections", []):
+        console.print(f"  corrected {correction}", markup=False)
+    for note in source.get("notes", []):
+        console.print(f"  note: {note}", markup=False)
     for row in card["rejected"]:
         word = "left out" if row.get("expected") else "rejected"
         console.print(f"  {word} {row['clip_id']}: {row['reason']}", markup=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
 
     def command(words: Sequence[str]) -> int:
         flags = cli.parse(

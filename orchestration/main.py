@@ -32,7 +32,7 @@ _VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `dadnet VERB ...`; gives the verb's exit status."""
+    """Run `dadnet VERB ...`; returns the verb's exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] not in _VERBS:
         print("usage: dadnet VERB ... (dadnet VERB --help)", file=sys.stderr)

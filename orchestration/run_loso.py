@@ -31,7 +31,7 @@ from dadnet.base.location import Location, absolute
 from dadnet.base.remote import RemotePath
 from dadnet.models.precision import check_precision
 from dadnet.training.loop import StoppedError
-from orchestration.folds.claims import Presence, claims_folder
+from orchestration.folds.claims import Heartbeat, claims_folder
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.flags import RunFlags, parse_flags
 from orchestration.folds.here import make_folds_here
@@ -63,13 +63,13 @@ def run(flags: RunFlags, console: Console) -> int:
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
-        with Presence(claims_folder(ledger, experiment)) as claims:
+        with Heartbeat(claims_folder(ledger, experiment)) as claims:
             if others := claims.others():
                 raise DadnetError(
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
                 )
         remove_folder(ledger.folder(experiment))
-    missing = _asked_for(flags, plan, ledger)
+    missing = _requested(flags, plan, ledger)
     done = len(plan.folds) - len(ledger.missing(experiment))
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
     if flags.dry_run:
@@ -80,7 +80,7 @@ def run(flags: RunFlags, console: Console) -> int:
     if missing:
         check_device(flags)
     ledger.open(experiment)
-    _tell_of_weights(flags, plan, ledger.missing(experiment), console)
+    _warn_of_missing_weights(flags, plan, ledger.missing(experiment), console)
     if missing:
         make_missing(flags, plan, missing, console)
         missing = ledger.missing(experiment)
@@ -97,7 +97,7 @@ def run(flags: RunFlags, console: Console) -> int:
 
 
 def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
-    """Carve the folds, while Ray starts where workers will surely be needed."""
+    """Carve the folds; if workers will be needed, Ray starts at the same time."""
     config, ledger = flags.experiment, Ledger(flags.ledger)
     if (
         flags.dry_run
@@ -109,9 +109,8 @@ def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
 
     with ThreadPoolExecutor(1) as pool:
         plan = pool.submit(plan_of, config, inputs)
-        pool.submit(
-            import_module, "orchestration.workers.group"
-        )  # Ray Train takes half a second to load
+        # Ray Train takes half a second to load.
+        pool.submit(import_module, "orchestration.workers.group")
         connect(flags.workers or 1)
         return plan.result()
 
@@ -127,19 +126,18 @@ def remove_folder(folder: Location) -> None:
 def cost_here(
     flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
 ) -> tuple[Cost, int]:
-    """What the missing folds take on this machine, and by how many workers."""
-    options = WorkOptions(
-        flags.ledger, flags.checkpoint_every, device=local_device(), stack=flags.stack
-    )
-    workers = flags.workers or torch.cuda.device_count() or os.cpu_count() or 1
-    if flags.workers == 0:
-        workers = 1
+    """Cost of the missing folds on this machine, and the number of workers."""
+    options = WorkOptions(flags.ledger, flags.checkpoint_every, local_device(), flags.stack)
+    workers = flags.workers
+    if workers is None:
+        workers = torch.cuda.device_count() or os.cpu_count()
+    workers = workers or 1  # 0: this process
     at_most = -(-len(missing) // workers)
     options = with_measured_stack(plan, missing, options, at_most, console.print)
     return measure_cost(plan, missing, options, workers=workers), workers
 
 
-def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
+def _requested(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
     """Return the missing folds, or those of them that `--only` names."""
     missing, names = ledger.missing(plan.experiment), [fold.name for fold in plan.folds]
     if unknown := sorted(set(flags.only) - set(names)):
@@ -151,17 +149,15 @@ def _asked_for(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
 
 
 def check_device(flags: RunFlags) -> None:
-    """Refuse what no worker of this run could do, before anything is written."""
-    on_ray, shared = flags.workers != 0, flags.gpus_per_worker is not None
-    if on_ray and (flags.experiment.optim.precision == "tf32" or shared):
+    """Refuse a precision that no worker of this run has, before anything is written."""
+    on_ray, precision = flags.workers != 0, flags.experiment.optim.precision
+    if on_ray and (precision == "tf32" or flags.gpus_per_worker is not None):
         from orchestration.workers.capacity import cluster_has_gpus, worker_resources
 
         worker = worker_resources(cluster_has_gpus(), flags.gpus_per_worker)
-        check_precision(
-            flags.experiment.optim.precision, torch.device("cuda" if worker.gpus else "cpu")
-        )
+        check_precision(precision, torch.device("cuda" if worker.gpus else "cpu"))
     elif not on_ray:
-        check_precision(flags.experiment.optim.precision, torch.device(local_device()))
+        check_precision(precision, torch.device(local_device()))
 
 
 def find_inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | None]:
@@ -192,10 +188,10 @@ def _print_plan(plan: Plan, console: Console) -> None:
         console.print(line, markup=False)
 
 
-def _tell_of_weights(
+def _warn_of_missing_weights(
     flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
 ) -> None:
-    """Say how many finished folds have no weights: they are not trained again for them."""
+    """Warn how many finished folds have no weights: they are not trained again for them."""
     if flags.keep_weights == "none":
         return
     ledger = Ledger(flags.ledger)
@@ -213,60 +209,43 @@ def _tell_of_weights(
 
 
 def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
-    """Make folds of a plan, in this process or on Ray; a person may interrupt it."""
+    """Make folds of a plan, in this process or on Ray; Ctrl-C stops it."""
     options = WorkOptions(
         absolute(flags.ledger),
         flags.checkpoint_every,
-        device=local_device() if flags.workers == 0 else "cpu",  # a worker knows its own
+        device=local_device() if flags.workers == 0 else "cpu",  # each worker chooses its own
         stack=flags.stack,
         keep_weights=flags.keep_weights,
         keep_features=flags.keep_features,
     )
-    presence = Presence(claims_folder(Ledger(options.ledger), plan.experiment))
+    heartbeat = Heartbeat(claims_folder(Ledger(options.ledger), plan.experiment))
     events = Ledger(flags.ledger).events_path(plan.experiment)
     epochs = flags.experiment.num_epochs
-    with StopRequest() as stop, presence as claims:
+    with StopRequest() as stop, heartbeat as claims:
         if others := claims.others():
-            console.print(f"at work on it too: {', '.join(others)}", markup=False)
+            console.print(f"other runs of this experiment: {', '.join(others)}", markup=False)
         options = replace(options, claims=claims)
         try:
             with Progress(events, epochs, plan.experiment.method, console) as progress:
                 if flags.workers == 0:
                     make_folds_here(plan, missing, options, progress.show, stop)
                 else:
-                    _on_ray(plan, missing, options, flags, progress, stop)
+                    from orchestration.workers.connection import connect  # Ray only when needed
+                    from orchestration.workers.group import run_group
+
+                    connect(flags.workers or 1)
+                    stop.install()
+                    workers, gpus = flags.workers, flags.gpus_per_worker
+                    run_group(plan, missing, options, progress.show, stop, workers, gpus)
         except (KeyboardInterrupt, StoppedError):
             console.print("interrupted; finished folds and checkpoints are kept")
 
 
-def _on_ray(
-    plan: Plan,
-    missing: tuple[str, ...],
-    options: WorkOptions,
-    flags: RunFlags,
-    progress: Progress,
-    stop: StopRequest,
-) -> None:
-    from orchestration.workers.connection import connect  # Ray only when needed
-    from orchestration.workers.group import run_group
-
-    connect(flags.workers or 1)
-    stop.install()
-    run_group(
-        plan,
-        missing,
-        options,
-        workers=flags.workers,
-        gpus_per_worker=flags.gpus_per_worker,
-        on_snapshot=progress.show,
-        stop=stop,
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
-    said = __doc__ or ""
-    return cli.run_command(lambda words: run(parse_flags(words, said), cli.console()), argv)
+    """Run from the command line; returns the exit status."""
+    return cli.run_command(
+        lambda words: run(parse_flags(words, __doc__ or ""), cli.console()), argv
+    )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def input_steps(out: Path, *, subjects: int = 12, clips: int = 110, epochs: int 
 
 
 def teacher_path(out: Path) -> Path:
-    """Where the teacher's weights are."""
+    """Path of the teacher's weights."""
     return out / "teacher.safetensors"
 
 

@@ -68,7 +68,7 @@ class TeacherFlags:
 
 
 def _reference() -> TeacherFlags:
-    """Of DAD-Net's public repository: AdamW 5e-5, cosine to 1e-7, 100 epochs, classes balanced."""
+    """DAD-Net's public recipe: AdamW 5e-5, cosine to 1e-7, 100 epochs, classes balanced."""
     optim = OptimConfig(
         epochs=100, batch_size=32, lr=5e-5, lr_floor=1e-7 / 5e-5, weight_decay=1e-4,
         augmentation="standard",
@@ -231,7 +231,7 @@ def _already_there(path: Path, made_from: str, console: Console) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
     return cli.run_command(lambda words: train_teacher(parse_flags(words), cli.console()), argv)
 
 

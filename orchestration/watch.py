@@ -58,7 +58,7 @@ class Watched:
     Args:
         title: what it is.
         log: its event log.
-        planned: names of its folds; None for a search, whose folds are those that it asked for.
+        planned: names of its folds; None for a search, whose folds are in its log.
         records: folder of their records.
     """
 
@@ -80,7 +80,7 @@ class Watched:
         )
 
     def look(self, now: float) -> None:
-        """Read log and ledger; a record that lies there counts whatever the log says."""
+        """Read log and ledger; a record counts, whatever the log says."""
         self.run = self._log.look()
         goes_on = self.run.state(now) in ("running", "silent")
         names = tuple(self.run.folds) if self._planned is None else self._planned
@@ -90,7 +90,7 @@ class Watched:
             for fold in self.folds:
                 if f"{file_name(fold.name)}.json" in here:
                     fold.state = "done"
-                elif fold.state == "done":  # its record was taken away
+                elif fold.state == "done":  # its record was removed
                     fold.state = "waiting"
         for fold in self.folds:
             if fold.state == "running" and not goes_on:
@@ -103,14 +103,14 @@ class Watched:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned fold has a record, or the search has come to its end."""
+        """Whether every planned fold has a record, or the search has ended."""
         if self._planned is None:
             return self.run.ended == ""
         return self.count["done"] == len(self.folds)
 
     def eta(self, now: float) -> float:
         """Seconds until all folds are done, at the speed of this run; infinite if unknown."""
-        # Nobody knows how many folds a search will ask for.
+        # The number of folds of a search is not known before its end.
         if self._planned is None or not self.run.working_at:
             return math.inf
         run = self.run
@@ -133,16 +133,16 @@ def find(flags: WatchFlags) -> list[Watched]:
     )
     if not experiments and not searches:
         raise DadnetError(f"ledger: expected a folder with experiments, got {flags.ledger}")
-    found = [e for e in experiments if e.digest.startswith(flags.experiment or "")]
-    if not found and not searches:
+    chosen = [e for e in experiments if e.digest.startswith(flags.experiment or "")]
+    if not chosen and not searches:
         known = ", ".join(e.digest for e in experiments[:8])
         raise DadnetError(
             f"experiment: expected the start of one of {known}, got {flags.experiment}"
         )
-    logged = [e for e in found if flags.experiment or ledger.events_path(e).exists()]
+    logged = [e for e in chosen if flags.experiment or ledger.events_path(e).exists()]
     if not logged and not searches:
         raise DadnetError(
-            f"ledger: none of the {len(found)} experiments in {flags.ledger} has an event log; "
+            f"ledger: none of the {len(chosen)} experiments in {flags.ledger} has an event log; "
             "name one by --experiment"
         )
     watched = [Watched.of(ledger, experiment) for experiment in logged]
@@ -152,9 +152,9 @@ def find(flags: WatchFlags) -> list[Watched]:
     return sorted(watched, key=lambda each: each.run.last_at)
 
 
-def _file(place: Location) -> Path:
-    assert isinstance(place, Path), "a ledger on object storage is read through its mirror"
-    return place
+def _file(path: Location) -> Path:
+    assert isinstance(path, Path), "a ledger on object storage is read through its mirror"
+    return path
 
 
 def draw(watched: Sequence[Watched], now: float, rows: int) -> Group:
@@ -185,7 +185,7 @@ def _head(each: Watched, now: float) -> str:
     if state == "running":
         return line + f"running for {_ago(now - run.started_at)}, ETA {duration(each.eta(now))}"
     if state == "unknown":
-        return line + "no run has told of itself"
+        return line + "no run has reported yet"
     return line + f"{state}, last news {_ago(now - run.last_at)} ago"
 
 
@@ -233,7 +233,7 @@ def watch(flags: WatchFlags, console: Console) -> int:
     watched = find(flags)
 
     def picture() -> Group:
-        if isinstance(flags.ledger, RemotePath):  # nothing there can be read from a place on
+        if isinstance(flags.ledger, RemotePath):  # an object has no new part: read again
             watched[:] = find(flags)
         for each in watched:
             each.look(time.time())
@@ -243,7 +243,7 @@ def watch(flags: WatchFlags, console: Console) -> int:
         return any(each.run.state(time.time()) == "running" for each in watched)
 
     if not flags.once and console.is_terminal:
-        # Ctrl-C ends the looking; the last table is drawn below.
+        # Ctrl-C ends this loop; the last table is drawn below.
         with (
             suppress(KeyboardInterrupt),
             Live(picture(), console=console, auto_refresh=False, transient=True) as live,
@@ -258,7 +258,7 @@ def watch(flags: WatchFlags, console: Console) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; gives the exit status."""
+    """Run from the command line; returns the exit status."""
 
     def command(words: Sequence[str]) -> int:
         flags = cli.parse(WatchFlags, words, prog="dadnet watch", description=__doc__ or "")

@@ -1,9 +1,10 @@
-"""How strongly, how finely and where the student is aligned with the teacher.
+"""Weight, number of projections and stages of the student's alignment with the teacher.
 
-Lambda from 0.01, where the term is lost beside the cross-entropy, to 3, twice the largest
-published weight (1.5, 4DME); 16 to 512 projections around the published 100; any of the four
-stages. No stage means no alignment, which is lambda = 0: the weight and the projections are then
-not asked for, so that the study does not try one experiment under many names.
+Lambda ranges from 0.01, where the term is negligible beside the cross-entropy, to 3, twice the
+largest published weight (1.5, 4DME); the projections from 16 to 512 around the published 100; any
+of the four stages may be aligned. No stage means no alignment, which is lambda = 0: weight and
+projections are then not suggested, so that the study does not repeat one experiment under
+different parameters.
 """
 
 from typing import Any

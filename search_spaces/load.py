@@ -1,4 +1,4 @@
-"""Find a space by its name, or in a user's own file."""
+"""Find a space by its name, or in a user's file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from search_spaces.space import Space
 
 
 def load_space(word: str) -> Space:
-    """The space of a name, or ``path/to/space.py:fn``.
+    """The space of a name, or of ``path/to/space.py:function``.
 
     Args:
-        word: one of `SPACES`, or a file and a function of an Optuna trial in it, which returns
-            ``section.field`` -> value. A function may carry an attribute ``params_of``.
+        word: one of `SPACES`, or a file and a function in it, from an Optuna trial to
+            ``section.field`` -> value. The function may have an attribute ``params_of``.
 
     Raises:
-        DadnetError: if there is none, or the file cannot be used.
+        DadnetError: if there is no such space, or the file cannot be used.
     """
     if word in SPACES:
         return SPACES[word]
@@ -30,13 +30,13 @@ def load_space(word: str) -> Space:
             f"space: expected one of {', '.join(SPACES)}, or path/to/space.py:function; "
             f"got {word!r}"
         )
-    found = getattr(_module(Path(path)), name, None)
-    if not callable(found):
+    suggest = getattr(_module(Path(path)), name, None)
+    if not callable(suggest):
         raise DadnetError(f"space: expected a function {name} in {path}, but there is none")
-    # An edited file is another space: its study must not go on in the old one.
+    # An edited file is another space: it must not continue the old one's study.
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
-    summary = (found.__doc__ or f"{name} of {path}").strip().splitlines()[0]
-    return Space(f"{name}@{digest}", summary, found, getattr(found, "params_of", None))
+    summary = (suggest.__doc__ or f"{name} of {path}").strip().splitlines()[0]
+    return Space(f"{name}@{digest}", summary, suggest, getattr(suggest, "params_of", None))
 
 
 def _module(path: Path) -> ModuleType:
@@ -46,7 +46,7 @@ def _module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises
+    except Exception as error:  # of the user's file
         raise DadnetError(
             f"space: {path} cannot be imported: {type(error).__name__}: {error}"
         ) from error

@@ -1,8 +1,8 @@
-"""Which alignment: DAD-Net's sliced distance, an alternative, or none; each with its own weight.
+"""Which alignment: DAD-Net's sliced distance, another term, or none; each with a weight.
 
-The alternatives differ by orders of magnitude (on features of unit variance the contrastive term
-starts at the logarithm of the batch size, CORAL below 0.01), so the weight goes from 0.001 to 30.
-Stages are those of the public recipes, and the last one alone.
+The terms differ by orders of magnitude (on features of unit variance the contrastive term starts
+at the logarithm of the batch size, CORAL below 0.01), so the weight ranges from 0.001 to 30. The
+stages are those of the public recipes, and the last one alone.
 """
 
 from typing import Any, get_args
@@ -14,7 +14,7 @@ STAGES = {"3": (3,), "2,3": (2, 3), "0,3": (0, 3), "0,2,3": (0, 2, 3)}
 
 
 def suggest(trial: Trial) -> Values:
-    """The alignment; then its weight and stages, unless it is none."""
+    """The alignment, then its weight and stages, unless it is none."""
     alignment = trial.suggest_categorical("alignment", get_args(Alignment))
     if alignment == "none":
         return {"loss.alignment": alignment}
@@ -26,14 +26,14 @@ def suggest(trial: Trial) -> Values:
 
 
 def params_of(config: ExperimentConfig) -> dict[str, Any]:
-    """The parameters of an experiment; of other stages than these, the last two."""
+    """The parameters of an experiment; stages outside the space become the last two."""
     if not config.aligned:
         return {"alignment": "none"}
-    found = ",".join(map(str, config.loss.alignment_stages))
+    stages = ",".join(map(str, config.loss.alignment_stages))
     return {
         "alignment": config.loss.alignment,
         "alignment_weight": min(max(config.loss.alignment_weight, 1e-3), 30.0),
-        "stages": found if found in STAGES else "2,3",
+        "stages": stages if stages in STAGES else "2,3",
     }
 
 

@@ -1,4 +1,4 @@
-"""A search space: a function of an Optuna trial that gives values to fields of the experiment."""
+"""A search space: a function from an Optuna trial to values of the experiment's fields."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ Suggest = Callable[[Trial], Values]
 ParamsOf = Callable[[ExperimentConfig], dict[str, Any]]
 
 SECTIONS = ("model", "loss", "optim")
-# Fixed by the teacher and by the flows that are loaded once for the whole study.
+# Fixed by the teacher, and by the flows that a study loads once.
 FIXED = ("model.model_type", "model.macro_size", "model.input_size")
 
 
@@ -37,12 +37,12 @@ class Space:
     """What a study varies.
 
     Attributes:
-        name: its word on the command line.
-        purpose: one line for a person.
-        suggest: asks the trial for parameters (define-by-run) and returns the values of the
-            experiment that follow from them. What is not returned keeps the base's value.
-        params_of: the inverse: the parameters that give an experiment's values, so that a known
-            recipe can be the first trial; None where the space cannot say.
+        name: on the command line.
+        purpose: one line of description.
+        suggest: draws parameters from the trial (define-by-run) and returns the experiment's values
+            that follow from them. Fields that are not returned keep the base's value.
+        params_of: the inverse: the parameters of an experiment, so that a known recipe can be the
+            first trial; None where there is no inverse.
     """
 
     name: str
@@ -66,11 +66,11 @@ def apply_values(base: ExperimentConfig, values: Values) -> ExperimentConfig:
     """The base experiment with some values replaced.
 
     Args:
-        base: what the study starts from.
+        base: the base experiment of the study.
         values: of `Space.suggest`.
 
     Raises:
-        DadnetError: if a name is no field that a space may vary, or a value is out of its range.
+        DadnetError: if a name is not one of `searchable`, or a value is out of its range.
     """
     if unknown := sorted(set(values) - set(searchable())):
         raise DadnetError(

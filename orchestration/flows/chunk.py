@@ -43,7 +43,7 @@ class Chunk:
     def finished(self) -> bool:
         """Whether the chunk was made whole, and its file can be read.
 
-        With a rejected clip it is made again: its frames may have been mended since.
+        With a rejected clip it is made again: its frames may have been repaired since.
         """
         if not self.done_path.exists():
             return False

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def make_chunk(chunk: Chunk) -> int:
     cv2.setNumThreads(1)  # the parallelism is over chunks
     # A frame that cannot be decoded is reported once, by us.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    flows, kept, rejected, pictures = [], [], [], []
+    flows, rows, rejected, pictures = [], [], [], []
     for row in chunk.rows:
         try:
             made = make_clip_flow(row, chunk.options, chunk.landmark_model)
@@ -47,13 +48,13 @@ def make_chunk(chunk: Chunk) -> int:
             rejected.append({"clip_id": row["clip_id"], "reason": str(error)})
             continue
         flows.append(flow)
-        kept.append({**row, "apex": made.apex, "flow_digest": flow_digest(flow)})
+        rows.append({**row, "apex": made.apex, "flow_digest": flow_digest(flow)})
         if chunk.preview:
-            pictures.append(clip_picture(kept[-1], made))
+            pictures.append(clip_picture(rows[-1], made))
     for stale in (chunk.path, chunk.sheet_path):
         stale.unlink(missing_ok=True)
-    if kept:
-        clips = pd.DataFrame(kept)[META_COLUMNS]
+    if rows:
+        clips = pd.DataFrame(rows)[META_COLUMNS]
         write_flow_file(chunk.path, [flow_table(clips, np.stack(flows))])
     if pictures:
         write_sheet(chunk.sheet_path, pictures)
@@ -81,7 +82,7 @@ def finish_store(
         rejected: every clip that was left out.
         options: how flows were made.
         index: what was read of the dataset; its files, corrections and notes go into the card.
-        normalisation: what given flows were normalised on.
+        normalisation: what precomputed flows were normalised on.
         request: digest of what was asked for.
 
     Returns:
@@ -93,7 +94,7 @@ def finish_store(
     written: list[pd.DataFrame] = []
 
     def tables() -> Iterator[Any]:
-        for _, group in _by_subject(chunks):
+        for _, group in groupby(chunks, key=lambda chunk: chunk.rows[0]["subject"]):
             parts = [read_flow_file(chunk.path) for chunk in group if chunk.path.exists()]
             if parts:
                 clips = pd.concat([clips for clips, _ in parts], ignore_index=True)
@@ -102,35 +103,18 @@ def finish_store(
 
     write_flow_file(store / FLOW_FILE, tables())
     clips = pd.concat(written, ignore_index=True)
-    card = make_card(clips, rejected, options, normalisation, request)
-    card["source"] = {
-        "files": list(index.files),
-        "corrections": list(index.corrections),
-        "notes": list(index.notes),
-    }
+    card = _card(clips, index, options, normalisation)
+    card |= {"request": request, "rejected": [asdict(r) for r in rejected]}
     write_card(store, card)
     return card
 
 
-def _by_subject(chunks: list[Chunk]) -> Iterator[tuple[str, list[Chunk]]]:
-    groups: dict[str, list[Chunk]] = {}
-    for chunk in chunks:
-        groups.setdefault(str(chunk.rows[0]["subject"]), []).append(chunk)
-    yield from groups.items()
-
-
-def make_card(
-    clips: pd.DataFrame,
-    rejected: Sequence[Rejected],
-    options: FlowOptions,
-    normalisation: str,
-    request: str,
+def _card(
+    clips: pd.DataFrame, index: ClipIndex, options: FlowOptions, normalisation: str
 ) -> dict[str, Any]:
-    """The content of `card.json`."""
     return {
         "schema": 1,
         "digest": store_digest(clips, normalisation),
-        "request": request,
         "files": [FLOW_FILE],
         "columns": [*META_COLUMNS, "flow"],
         "parameters": {
@@ -146,5 +130,9 @@ def make_card(
             "per_emotion": {str(k): int(v) for k, v in clips["emotion"].value_counts().items()},
             "per_subject": {str(k): int(v) for k, v in clips["subject"].value_counts().items()},
         },
-        "rejected": [asdict(r) for r in rejected],
+        "source": {
+            "files": list(index.files),
+            "corrections": list(index.corrections),
+            "notes": list(index.notes),
+        },
     }

@@ -1,4 +1,4 @@
-"""Contact sheets of a flow store: PNG pictures and a page that shows them, for a person's eye."""
+"""Contact sheets of a flow store: PNG pictures and a page that shows them."""
 
 import os
 import shutil
@@ -89,15 +89,15 @@ def publish_sheets(
 
 
 def preview_store(store: Path, chunks: Sequence["Chunk"], console: Console) -> None:
-    """Contact sheets of a store that was made without them, from its flows and the frames."""
+    """Make the contact sheets of a store that has none, from its flows and the frames."""
     loaded = load_flow_store(store)
-    place = {str(clip_id): k for k, clip_id in enumerate(loaded.clips["clip_id"])}
+    rows = {str(clip_id): k for k, clip_id in enumerate(loaded.clips["clip_id"])}
     rejected = [Rejected(**row) for row in loaded.card.get("rejected", [])]
     for chunk in chunks:
         chunk.path.parent.mkdir(parents=True, exist_ok=True)
         pictures = []
-        for row in (r for r in chunk.rows if r["clip_id"] in place):
-            k = place[row["clip_id"]]
+        for row in (r for r in chunk.rows if r["clip_id"] in rows):
+            k = rows[row["clip_id"]]
             flow, apex = loaded.flows[k].astype("float32"), int(loaded.clips["apex"][k])
             if row["flow_path"]:
                 made = ClipFlow(flow, apex)

@@ -1,16 +1,16 @@
-"""Two runs on one ledger: each fold is claimed, so that they share the work and repeat none of it.
+"""Claims: several runs on one ledger divide the folds among them, and repeat none.
 
-    <experiment>/claims/<fold>.<n>.json        who makes the fold: the one of the highest n
-                        owners/<owner>.json    of a run that goes on; written again and again
+    <experiment>/claims/<fold>.<n>.json        the run that makes the fold; the highest n counts
+                        owners/<owner>.json    heartbeat of a run, written again and again
 
-A claim is a file that is written once and never changed. It counts as long as its owner's file is
-there and fresh; else the fold is taken over by writing the next number, which only one can do.
-Claims are removed only when the fold's record is there, and whoever gets a claim looks for the
-record before starting. Ages are told by the storage's own clock: an owner is given up when its
-file is so much older than the taker's own, which was written by the same clock.
+A claim is a file that is written once and never changed. It counts as long as the heartbeat of its
+run is fresh; after that another run takes the fold by writing the next number, which only one run
+can do. Claims are removed only when the fold's record is written, and a run that gets a claim looks
+for the record before it starts. Ages are measured by the storage's clock: a run is regarded as dead
+when its heartbeat is much older than ours, which was written by the same clock.
 
-The records do not depend on any of this: they are written once. A run that was cut off from the
-storage for longer than the lease may only have worked in vain.
+The records do not depend on any of this: they are written once. If a run is cut off from the
+storage for longer than the lease, its work may be repeated by another run.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from dadnet.base.location import Location, write_over
 from dadnet.base.remote import RemotePath, StorageError
 from orchestration.folds.queue import Claim
 from orchestration.folds.worker_queue import FoldQueue
+from orchestration.reporting.events import is_alive
 from results.ledger.ledger import Ledger, bytes_of, file_name, write_once
 from results.ledger.records import Experiment
 
@@ -44,7 +45,7 @@ class Claims:
     Attributes:
         folder: of the experiment's claims.
         owner: this run's name.
-        lease_s: an owner who is silent for so long is taken for dead.
+        lease_s: a run without a heartbeat for so long is regarded as dead.
     """
 
     folder: Location
@@ -52,7 +53,7 @@ class Claims:
     lease_s: float = LEASE_S
 
     def take(self, fold: str) -> bool:
-        """Claim a fold; False if another run that goes on has it. Ours stays ours."""
+        """Claim a fold; False if another live run has it. Our own claim stays ours."""
         while True:
             number, holder = self._last(fold)
             if holder == self.owner:
@@ -62,21 +63,21 @@ class Claims:
             claim = json.dumps({"owner": self.owner}) + "\n"
             path = self.folder / f"{file_name(fold)}.{number + 1}.json"
             if write_once(path, claim):
-                return True  # else another was quicker, or our own first try had got through
+                return True  # else another run was quicker, or our own first try had succeeded
 
     def release(self, fold: str) -> None:
-        """Forget the claims on a fold whose record is there."""
+        """Remove the claims on a fold whose record is written."""
         for number in self._numbers(fold):
             (self.folder / f"{file_name(fold)}.{number}.json").unlink(missing_ok=True)
 
     def others(self) -> tuple[str, ...]:
-        """The other runs that go on, for a person: machine and process."""
+        """The other live runs, as machine and process, for a message."""
         owners = (name.removesuffix(".json") for name in _names(self.folder / "owners"))
-        found = [owner for owner in owners if owner != self.owner and not self._is_gone(owner)]
-        return tuple(sorted(owner.rpartition("-")[0] for owner in found))
+        alive = [owner for owner in owners if owner != self.owner and not self._is_gone(owner)]
+        return tuple(sorted(owner.rpartition("-")[0] for owner in alive))
 
     def _last(self, fold: str) -> tuple[int, str | None]:
-        """The highest number of a fold's claims, and its owner."""
+        """The highest number of a fold's claims, and the run that wrote it."""
         number = max(self._numbers(fold), default=0)
         data = bytes_of(self.folder / f"{file_name(fold)}.{number}.json") if number else None
         if data is None:  # none, or removed since: its record is there
@@ -99,16 +100,16 @@ class Claims:
 
 
 def claims_folder(ledger: Ledger, experiment: Experiment) -> Location:
-    """Where the claims on an experiment's folds lie."""
+    """The folder of the claims on an experiment's folds."""
     return ledger.folder(experiment) / "claims"
 
 
-class Presence:
-    """A run's claims while it goes on: ``with Presence(claims_folder(...)) as claims``.
+class Heartbeat:
+    """A run's claims while it is alive: ``with Heartbeat(claims_folder(...)) as claims``.
 
     Args:
         folder: of the claims.
-        beat_s: seconds between two signs of life.
+        beat_s: seconds between two writings.
         lease_s: as of `Claims`.
     """
 
@@ -133,7 +134,7 @@ class Presence:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)  # with it, all that is still claimed is free
+        self._path.unlink(missing_ok=True)  # its claims are free with it
 
     def _write(self) -> None:
         write_over(self._path, (json.dumps(_process()) + "\n").encode())
@@ -142,7 +143,7 @@ class Presence:
         while not self._over.wait(self._beat_s):
             try:
                 self._write()
-            except (StorageError, OSError):  # silent for too long, its folds are taken over
+            except (StorageError, OSError):  # if it lasts, other runs take the folds
                 continue
 
 
@@ -151,7 +152,7 @@ def _process() -> dict[str, Any]:
 
 
 def _machine() -> dict[str, str]:
-    """What tells this machine's processes from all others; empty where that is not known."""
+    """What identifies this machine's processes; empty where it is not known."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return {"boot": boot, "processes": str(Path("/proc/self/ns/pid").readlink())}
@@ -160,25 +161,18 @@ def _machine() -> dict[str, str]:
 
 
 def _died_here(process: dict[str, Any]) -> bool:
-    """Whether it is a process of this machine that is no more: then nobody need wait."""
+    """Whether it is a process of this machine that has ended; then its lease need not end first."""
     here = _machine()
-    if not here or {name: process.get(name) for name in here} != here:
-        return False
-    try:
-        os.kill(int(process["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it is there, of another user
-        return False
-    return False
+    same = bool(here) and {name: process.get(name) for name in here} == here
+    return same and not is_alive(int(process["pid"]))
 
 
 def _json_of(data: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        value = json.loads(data)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _modified(path: Location) -> datetime | None:

@@ -31,7 +31,7 @@ from orchestration.reporting.progress import duration
 _LEAST, _TIMED_S = 3, 1.5
 # Epochs of a stack that take no longer than this are timed as well, and so many of them.
 _SHORT_S, _EPOCHS = 2.0, 4
-# Ray's own processes (board, controller, dashboard, agents) take so much of a machine's cores while
+# Ray's own processes (queue, controller, dashboard, agents) take so much of a machine's cores while
 # its workers train; measured over 20 s of a run with two workers.
 _RAY_CORES = 0.15
 
@@ -46,11 +46,11 @@ class Cost:
         fold_s: seconds of every fold, if none stops early.
         device: where it was measured.
         begin_s: seconds until a fold's first step.
-        epoch_s: seconds of an epoch besides its clips: its part of keeping the fold's state, and by
-            what a real epoch takes longer than its steps, such as batches of unequal number in a
-            stack.
-        first_s: seconds by which a worker's very first step is longer: memory is touched, and the
-            teacher's maps are made.
+        epoch_s: seconds of an epoch besides its clips: its part of writing the fold's state, and
+            what an epoch takes besides its steps, such as waiting for the fold of a stack with the
+            most batches.
+        first_s: additional seconds of a worker's first step, which allocates memory and computes
+            the teacher's maps.
     """
 
     step_s: float
@@ -63,7 +63,7 @@ class Cost:
     first_s: float = 0.0
 
     def of(self, plan: Plan, names: Sequence[str]) -> Cost:
-        """The same speed on these folds."""
+        """The cost of these folds at the same speed."""
         epochs, fold_s = plan.config.num_epochs, []
         for name in names:
             fold = plan.fold(name)
@@ -87,7 +87,7 @@ class Cost:
         return max(busy)
 
     def line(self, workers: int) -> str:
-        """For a person: what the run takes and what that was computed from."""
+        """One line of text: what the run takes and what that was computed from."""
         return (
             f"about {duration(self.wall_s(workers))} on {workers} workers, start-up not counted: "
             f"{len(self.fold_s)} folds, {self.step_s * 1000:.0f} ms a step on {self.device}, "
@@ -122,15 +122,15 @@ def measure_cost(
     # A fit is short, and cannot be one of a few clips.
     alone = device.type != "cpu" or plan.config.model.model_type in FITTED_BASELINES
     cores = os.cpu_count() or 1
-    others = 0 if alone else min(workers, cores, len(names)) - 1
+    neighbours = 0 if alone else min(workers, cores, len(names)) - 1
     tasks = [_first_batch(plan, name) for name in names[:stack]]
     # Nothing is lost to Ray where a core is free, or where there is none.
-    slower = cores / (cores - _RAY_CORES) if 0 < others == cores - 1 else 1.0
+    slower = cores / (cores - _RAY_CORES) if 0 < neighbours == cores - 1 else 1.0
 
     def timed(work: Callable[[], object]) -> float:
         return slower * _seconds(work, device)
 
-    with company(plan.config, tasks, plan.teacher, others):
+    with busy_neighbours(plan.config, tasks, plan.teacher, neighbours):
         started = time.perf_counter()
         step()
         first_s = time.perf_counter() - started
@@ -147,7 +147,7 @@ def measure_cost(
 
 
 def _epoch_seconds(plan: Plan, views: Sequence[FoldView], device: torch.device) -> float | None:
-    """Of an epoch of these folds together, the first one not counted; None if there is no other."""
+    """Seconds of an epoch of these folds together, without the first; None if there is only one."""
     ends: list[float] = []
 
     def stop() -> bool:
@@ -175,28 +175,28 @@ def _save_seconds(fold: OneFold, device: torch.device) -> float:
 
 
 @contextmanager
-def company(
+def busy_neighbours(
     config: ExperimentConfig, views: Sequence[FoldView], teacher: Teacher | None, number: int
 ) -> Iterator[None]:
-    """Let so many other processes train the first step of these folds, over and over."""
+    """Run other processes that train the first step of these folds again and again."""
     context = multiprocessing.get_context("spawn")  # threads and locks must not be inherited
     stop = context.Event()
     begun = [context.Event() for _ in range(number)]
-    others = [
+    processes = [
         context.Process(target=_keep_busy, args=(config, views, teacher, one, stop))
         for one in begun
     ]
-    for process in others:
+    for process in processes:
         process.start()
     try:
-        for process, one in zip(others, begun, strict=True):
+        for process, one in zip(processes, begun, strict=True):
             while not one.wait(0.1):
                 if not process.is_alive():
                     raise RuntimeError(f"a process to be timed beside ended: {process.exitcode}")
         yield
     finally:
         stop.set()
-        for process in others:
+        for process in processes:
             process.join()
 
 
@@ -205,9 +205,9 @@ def _first_batch(plan: Plan, name: str) -> FoldView:
     device = torch.device("cpu")
     view = FoldView.of(plan.dataset, plan.fold(name), device)
     rows = view.fit[: plan.config.optim.batch_size]
-    places = torch.arange(len(rows))
+    fit = torch.arange(len(rows))
     flows, labels = view.flows[rows].clone(), view.labels[rows].clone()
-    return FoldView(name, flows, labels, places, places[:0], view.num_classes, f"batch of {name}")
+    return FoldView(name, flows, labels, fit, fit[:0], view.num_classes, f"batch of {name}")
 
 
 def _keep_busy(
@@ -218,7 +218,7 @@ def _keep_busy(
     stop: Event,
 ) -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process stops this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process stops this one
     step = first_step(config, views, teacher, torch.device("cpu"))
     step()
     begun.set()
@@ -227,7 +227,7 @@ def _keep_busy(
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Mean seconds of a piece of work, over some time: a median would hide what disturbs it."""
+    """Mean seconds of one call; a median would hide disturbances."""
     work()
     number, started = 0, time.perf_counter()
     while number < _LEAST or time.perf_counter() - started < _TIMED_S:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from dadnet.base.location import Location
 from dadnet.config.experiment import ModelConfig
-from dadnet.folds.protocols import Fold
 from dadnet.folds.view import TrainedFold
 from dadnet.inference.model_file import ModelCard, TrainedModel
 from dadnet.models import DADNet, save_weights, weights_digest
@@ -14,13 +13,12 @@ from results.ledger.ledger import Ledger, file_name
 from results.ledger.records import Experiment
 
 
-def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -> str:
+def keep_weights(plan: Plan, trained: TrainedFold, ledger: Ledger) -> str:
     """Write the fold's chosen weights; the teacher and the adapters are not needed to predict.
 
     Args:
         plan: the experiment's plan.
-        fold: who was trained on, validated on, tested.
-        trained: the outcome.
+        trained: the outcome of the fold's training.
         ledger: where the record will lie.
 
     Returns:
@@ -28,28 +26,29 @@ def keep_weights(plan: Plan, fold: Fold, trained: TrainedFold, ledger: Ledger) -
     """
     student = trained.model.student if isinstance(trained.model, DADNet) else trained.model
     weights = {name: value.detach().cpu() for name, value in student.state_dict().items()}
-    TrainedModel(weights, fold_card(plan, fold, trained)).save(
-        ledger.weights_path(plan.experiment, fold.name)
-    )
+    path = ledger.weights_path(plan.experiment, trained.name)
+    TrainedModel(weights, fold_card(plan, trained)).save(path)
     if isinstance(trained.model, DADNet) and trained.model.adapted_stages:
         # They are needed to compare the streams (`orchestration.explain`), not to predict.
-        save_weights(adapters_path(ledger, plan.experiment, fold.name), trained.model.adapters, {})
+        save_weights(
+            adapters_path(ledger, plan.experiment, trained.name), trained.model.adapters, {}
+        )
     return weights_digest(weights)
 
 
 def adapters_path(ledger: Ledger, experiment: Experiment, fold: str) -> Location:
-    """Where the adapters of a fold's kept weights lie, if its streams differ in width."""
+    """Path of the adapters of a fold's kept weights, if its streams differ in width."""
     return ledger.folder(experiment) / "adapters" / f"{file_name(fold)}.safetensors"
 
 
 def student_alone(model: ModelConfig) -> ModelConfig:
-    """What is left of a dual stream to predict with; all others are as they are."""
+    """The model that predicts: of a dual stream its student, else the model itself."""
     return replace(model, model_type="baseline") if model.model_type == "dad_net" else model
 
 
-def fold_card(plan: Plan, fold: Fold, trained: TrainedFold) -> ModelCard:
+def fold_card(plan: Plan, trained: TrainedFold) -> ModelCard:
     """The card of a fold's weights."""
-    chosen, experiment = trained.chosen_epoch - 1, plan.experiment
+    chosen, experiment, fold = trained.chosen_epoch - 1, plan.experiment, plan.fold(trained.name)
     statistics = None
     if trained.statistics is not None:
         (a, b), (c, d) = (part.tolist() for part in trained.statistics)

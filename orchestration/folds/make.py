@@ -39,7 +39,7 @@ def with_measured_stack(
     at_most: int,
     report: Callable[[str], None],
 ) -> WorkOptions:
-    """The options with a number as stack: `auto` is measured on this device.
+    """Return the options with a number as stack; `auto` is measured on this device.
 
     Args:
         plan: the experiment's plan.

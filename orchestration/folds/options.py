@@ -1,4 +1,4 @@
-"""How folds are made: nothing here changes a number."""
+"""Options of making folds that change no number."""
 
 from dataclasses import dataclass
 from typing import Literal

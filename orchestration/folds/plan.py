@@ -19,7 +19,7 @@ from dadnet.folds.protocols import Fold, make_folds
 from dadnet.training.teacher import Teacher
 from results.ledger.records import Experiment, PlannedFold
 
-# Names of datasets that are several together, sorted; others are joined by "+".
+# Names of composites and their datasets, sorted; other composites are joined by "+".
 COMPOSITES = {"megc2019": ("casme2", "samm", "smic")}
 
 
@@ -30,7 +30,7 @@ class Plan:
     Attributes:
         config: the user's choices.
         dataset: the labelled clips.
-        folds: who is trained on, validated on, tested.
+        folds: the subjects of their sides.
         teacher: the frozen stream, None for a baseline.
         experiment: identity and planned folds, as the ledger stores them.
         audit: the audit's line.
@@ -56,12 +56,12 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a plan is made of, loaded.
+    """The loaded inputs of a plan.
 
     Attributes:
         dataset: the labelled clips.
-        data_digest: of the flow store; other where subjects were left out, or where the labels are
-            of what the store's does not cover.
+        data_digest: of the flow store; a different one where subjects were left out, or where the
+            labels come from another source.
         flow: parameters of the flow store, its normalisation among them.
         teacher: the frozen stream, None for a baseline.
     """
@@ -72,17 +72,17 @@ class Inputs:
     teacher: Teacher | None
 
     def digest(self, config: ExperimentConfig) -> str:
-        """The digest of the experiment that this configuration is on these inputs."""
+        """Digest of the experiment with this configuration on these inputs."""
         teacher_digest = None if self.teacher is None else self.teacher.digest
         return experiment_digest(config, self.data_digest, teacher_digest)
 
     def without(self, subjects: tuple[str, ...]) -> "Inputs":
-        """The inputs without the clips of these subjects: they are not there, not only unused."""
-        kept = ~self.dataset.clips["subject"].isin(list(subjects)).to_numpy()
-        rows = torch.from_numpy(np.flatnonzero(kept))
+        """Copy of the inputs that does not contain the clips of these subjects."""
+        remaining = ~self.dataset.clips["subject"].isin(list(subjects)).to_numpy()
+        rows = torch.from_numpy(np.flatnonzero(remaining))
         dataset = replace(
             self.dataset,
-            clips=self.dataset.clips.loc[kept].reset_index(drop=True),
+            clips=self.dataset.clips.loc[remaining].reset_index(drop=True),
             flows=self.dataset.flows[rows],
             labels=self.dataset.labels[rows],
         )
@@ -90,8 +90,8 @@ class Inputs:
         return replace(self, dataset=dataset, data_digest=digest)
 
 
-def make_plan(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Plan:
-    """Load, label, fold and audit.
+def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Inputs:
+    """Load clips and teacher.
 
     Args:
         config: the user's choices.
@@ -100,13 +100,7 @@ def make_plan(config: ExperimentConfig, flows: str | Path, macro_weights: Path |
 
     Raises:
         DadnetError: if the store, the teacher or the combination cannot be used.
-        AuditError: if the plan would leak.
     """
-    return plan_of(config, load_inputs(config, flows, macro_weights))
-
-
-def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path | None) -> Inputs:
-    """Load clips and teacher; arguments and errors as `make_plan`."""
     store = _load_stores(flows, config.model.input_size)
     _check_dataset(config.data.dataset, set(store.clips["dataset"]), flows)
     dataset = MicroExpressionDataset.from_store(
@@ -123,7 +117,7 @@ def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path
 
 
 def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
-    """Fold and audit loaded inputs; errors as `make_plan`."""
+    """Carve folds and audit them; raises `AuditError` if the plan would leak."""
     dataset, teacher = inputs.dataset, inputs.teacher
     if dataset.task.multi_label and config.model.model_type == "prior-draw":
         raise DadnetError(
@@ -158,7 +152,7 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
 
 
 def default_flows(dataset: str) -> Path:
-    """Where the flows of a dataset or of a known composite are looked for."""
+    """Default path of the flows of a dataset or of a known composite."""
     names = COMPOSITES.get(dataset, (dataset,))
     return Path(",".join(str(Path("flows") / name) for name in names))
 
@@ -171,10 +165,10 @@ def _load_stores(flows: str | Path, size: int) -> FlowStore:
     return join_stores([load_flow_store(name) for name in names], size)
 
 
-def _check_dataset(name: str, found: set[str], flows: str | Path) -> None:
-    members = tuple(sorted(found))
-    known = {composite for composite, sets in COMPOSITES.items() if sets == members}
-    allowed = {"+".join(members), *known}
+def _check_dataset(name: str, stored: set[str], flows: str | Path) -> None:
+    datasets = tuple(sorted(stored))
+    known = {composite for composite, sets in COMPOSITES.items() if sets == datasets}
+    allowed = {"+".join(datasets), *known}
     if name not in allowed:
         raise DadnetError(
             f"dataset: expected {' or '.join(sorted(allowed))}, which is what {flows} holds, "
@@ -207,11 +201,6 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
         config=config.to_json(),
     )
     return replace(plan, config=config, experiment=experiment)
-
-
-def with_digest(plan: Plan, digest: str) -> Experiment:
-    """The plan's experiment under another digest: enough to find its folder."""
-    return plan.experiment.replace(digest=digest)
 
 
 def _teacher(config: ExperimentConfig, macro_weights: Path | None) -> Teacher | None:

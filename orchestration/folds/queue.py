@@ -66,8 +66,6 @@ class FoldRow:
     tries: int = 0
     failures: int = 0
     renewed_at: float = 0.0
-    started_at: float = 0.0
-    seconds: float = 0.0
     info: dict[str, Any] = field(default_factory=dict)
     why: str = ""
     name: str = ""
@@ -172,7 +170,7 @@ class LeaseQueue:
             return None
         self.move(row, "running")
         row.worker, row.rank, row.tries, row.info = worker, rank, row.tries + 1, {}
-        row.renewed_at = row.started_at = self.clock()
+        row.renewed_at = self.clock()
         self._log(row, "started")
         return Claim(row.fold, row.plan, worker, row.tries)
 
@@ -213,7 +211,7 @@ class LeaseQueue:
         row = self.rows[name]
         if row.state != "done":
             self.move(row, "done")
-            row.worker, row.seconds = worker, self.clock() - row.started_at
+            row.worker = worker
             self._log(row, "finished")
 
     def fail(self, worker: str, name: str, why: str) -> None:

@@ -1,6 +1,6 @@
-"""What is written of a trained fold: val side, weights, features and, last, its record.
+"""The files of a trained fold: val side, weights, features and, last, its record.
 
-A search does without the test side: its val side and its weights are what a winner is scored from.
+A search writes no test side: the test clips of its winner are scored later, from its weights.
 """
 
 from __future__ import annotations
@@ -46,37 +46,32 @@ def write_fold(
         options: where the ledger is, and what is kept.
         circumstances: where and how the fold was made.
     """
-    fold, vals = plan.fold(trained.name), ValLedger(options.ledger)
+    vals, device = ValLedger(options.ledger), torch.device(options.device)
     if not options.test_side:
         save_trained(plan, trained, vals)
     if plan.config.data.selection == "inner":
-        seen = replace(plan, dataset=dataset_to_train(plan, fold, options))
-        device = torch.device(options.device)
-        vals.put(plan.experiment, make_val_side(seen, fold, trained, device, circumstances))
+        seen = replace(plan, dataset=dataset_to_train(plan, plan.fold(trained.name), options))
+        vals.put(plan.experiment, make_val_side(seen, trained, device, circumstances))
     if options.test_side:
-        _write_test_side(plan, fold, trained, options, circumstances)
+        _write_test_side(plan, trained, options, circumstances)
 
 
 def _write_test_side(
-    plan: Plan,
-    fold: Fold,
-    trained: TrainedFold,
-    options: WorkOptions,
-    circumstances: Mapping[str, Any],
+    plan: Plan, trained: TrainedFold, options: WorkOptions, circumstances: Mapping[str, Any]
 ) -> None:
     """Write weights, features and the record, which says that the fold is done."""
-    device, ledger, kept = torch.device(options.device), Ledger(options.ledger), {}
+    device, ledger, digests = torch.device(options.device), Ledger(options.ledger), {}
     if options.keep_weights == "best":
-        kept["weights_digest"] = keep_weights(plan, fold, trained, ledger)
-    # What is fitted in one go has no features of its own.
+        digests["weights_digest"] = keep_weights(plan, trained, ledger)
+    # A fitted model has no features of its own.
     if options.keep_features == "test" and plan.config.model.model_type not in FITTED_BASELINES:
-        features = fold_features(plan, fold, trained, device)
+        features = fold_features(plan, trained, device)
         if features is not None:
             put_features(ledger, plan.experiment, features)
-    record = fold_record(plan, fold, trained, device, {**circumstances, **kept})
+    record = fold_record(plan, trained, device, {**circumstances, **digests})
     if not ledger.put(plan.experiment, record):
         warnings.warn(
-            f"fold {fold.name} was finished by another worker meanwhile; its record stays",
+            f"fold {trained.name} was finished by another worker meanwhile; its record stays",
             stacklevel=2,
         )
 
@@ -91,12 +86,12 @@ def is_written(plan: Plan, name: str, options: WorkOptions) -> bool:
 def score_trained(
     plan: Plan, name: str, options: WorkOptions, circumstances: Mapping[str, Any]
 ) -> bool:
-    """Score a fold that a search has trained, from its weights; whether there is one."""
+    """Score a fold that a search has trained, from its weights; False if there is none."""
     device, vals = torch.device(options.device), ValLedger(options.ledger)
     trained, side = load_trained(plan, name, vals, device), vals.get(plan.experiment, name)
     if trained is None or side is None:
         return False
-    _write_test_side(plan, plan.fold(name), trained, options, {**side.host, **circumstances})
+    _write_test_side(plan, trained, options, {**side.host, **circumstances})
     return True
 
 
@@ -106,32 +101,26 @@ def dataset_to_train(plan: Plan, fold: Fold, options: WorkOptions) -> MicroExpre
 
 
 def make_val_side(
-    plan: Plan,
-    fold: Fold,
-    trained: TrainedFold,
-    device: torch.device,
-    host: Mapping[str, Any],
+    plan: Plan, trained: TrainedFold, device: torch.device, circumstances: Mapping[str, Any]
 ) -> ValSide:
     """Score the val clips once more, with the chosen weights.
 
     Args:
-        plan: the experiment's plan; its dataset may hide the labels of test clips.
-        fold: with a val part.
-        trained: the outcome of its training.
+        plan: the experiment's plan; the test labels may be hidden in its dataset.
+        trained: the outcome of the training of a fold with a val part.
         device: where its network is.
-        host: circumstances.
+        circumstances: where and how the fold was made.
     """
-    dataset = plan.dataset
+    dataset, fold = plan.dataset, plan.fold(trained.name)
     rows = dataset.rows(fold.val)
     flows, task = dataset.flows[rows].to(device), dataset.task
     probabilities = score(trained.model, flows, trained.statistics, task=task)
     labels = dataset.labels[rows].numpy()
-    owner = dataset.clips["subject"].iloc[rows.numpy()].to_numpy()
+    subjects = dataset.clips["subject"].iloc[rows.numpy()].to_numpy()
     losses = {
-        subject: task.log_loss(probabilities[owner == subject], labels[owner == subject])
+        subject: task.log_loss(probabilities[subjects == subject], labels[subjects == subject])
         for subject in fold.val
     }
-    found = task.counts(labels, task.decide(probabilities), len(dataset.classes))
     return ValSide(
         experiment=plan.experiment.digest,
         fold=fold.name,
@@ -140,10 +129,10 @@ def make_val_side(
         chosen_epoch=trained.chosen_epoch,
         epochs_run=trained.epochs_run,
         curves=trained.curves,
-        confusion=found.tolist(),
+        confusion=task.counts(labels, task.decide(probabilities), len(dataset.classes)).tolist(),
         log_losses={k: float(v) if np.isfinite(v) else None for k, v in losses.items()},
         parameters=sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
-        host=host,
+        host=circumstances,
     )
 
 
@@ -163,7 +152,7 @@ def save_trained(plan: Plan, trained: TrainedFold, vals: ValLedger) -> None:
 def load_trained(
     plan: Plan, fold: str, vals: ValLedger, device: torch.device
 ) -> TrainedFold | None:
-    """A fold as its training left it, from val side and weights; None if one is missing."""
+    """The trained fold, read from val side and weights; None if one is missing."""
     side, path = vals.get(plan.experiment, fold), vals.weights_path(plan.experiment, fold)
     if side is None or not path.exists():
         return None
@@ -196,26 +185,15 @@ def load_trained(
 
 
 def fold_record(
-    plan: Plan,
-    fold: Fold,
-    trained: TrainedFold,
-    device: torch.device,
-    host: Mapping[str, Any],
+    plan: Plan, trained: TrainedFold, device: torch.device, circumstances: Mapping[str, Any]
 ) -> FoldRecord:
-    """Score a fold's test clips, once, with the chosen weights.
-
-    Args:
-        plan: the experiment's plan.
-        fold: one of its folds.
-        trained: the outcome of its training.
-        device: where its network is.
-        host: circumstances.
-    """
-    rows = plan.dataset.rows(fold.test)
-    flows = plan.dataset.flows[rows].to(device)
-    task, classes = plan.dataset.task, plan.dataset.classes
+    """Score a fold's test clips, once, with the chosen weights; arguments as `make_val_side`."""
+    dataset, fold = plan.dataset, plan.fold(trained.name)
+    rows, task, classes = dataset.rows(fold.test), dataset.task, dataset.classes
+    flows = dataset.flows[rows].to(device)
     probabilities = score(trained.model, flows, trained.statistics, task=task)
-    truths, decided = plan.dataset.labels[rows].numpy(), task.decide(probabilities)
+    truths, decided = dataset.labels[rows].numpy(), task.decide(probabilities)
+    clips = dataset.clips.iloc[rows.numpy()].itertuples()
     return FoldRecord(
         experiment=plan.experiment.digest,
         fold=fold.name,
@@ -235,48 +213,39 @@ def fold_record(
                 subject=str(clip.subject),
                 part=str(clip.part),
                 label=task.named(truth, classes),
-                prediction=task.named(given, classes),
+                prediction=task.named(decision, classes),
                 probabilities=tuple(float(x) for x in p),
             )
-            for clip, truth, given, p in zip(
-                plan.dataset.clips.iloc[rows.numpy()].itertuples(),
-                truths,
-                decided,
-                probabilities,
-                strict=True,
-            )
+            for clip, truth, decision, p in zip(clips, truths, decided, probabilities, strict=True)
         ),
         teacher_digest=plan.experiment.teacher_digest,
         audit=plan.audit,
-        host=host,
+        host=circumstances,
     )
 
 
-def fold_features(
-    plan: Plan, fold: Fold, trained: TrainedFold, device: torch.device
-) -> Features | None:
+def fold_features(plan: Plan, trained: TrainedFold, device: torch.device) -> Features | None:
     """The pooled features of a fold's test clips, and the mean ones of its fit clips by class.
 
     Returns:
-        None where clips have several labels, and so no class to lie beside; with a warning, where
-        a class has no fit clip to be shown beside.
+        None where clips have several labels, since there is no mean of one class; None with a
+        warning where a class has no fit clip.
     """
-    if plan.dataset.task.multi_label:
+    dataset, fold = plan.dataset, plan.fold(trained.name)
+    if dataset.task.multi_label:
         return None
 
     def of_rows(rows: torch.Tensor) -> FloatArray:
-        return pooled_features(
-            trained.model, plan.dataset.flows[rows].to(device), trained.statistics
-        )
+        return pooled_features(trained.model, dataset.flows[rows].to(device), trained.statistics)
 
-    fit, test = plan.dataset.rows(fold.fit), plan.dataset.rows(fold.test)
-    labels = plan.dataset.labels[fit].numpy()
-    lacking = sorted(set(range(len(plan.dataset.classes))) - set(labels.tolist()))
+    fit, test = dataset.rows(fold.fit), dataset.rows(fold.test)
+    labels, numbers = dataset.labels[fit].numpy(), range(len(dataset.classes))
+    lacking = sorted(set(numbers) - set(labels.tolist()))
     if lacking:
-        names = ", ".join(plan.dataset.classes[number] for number in lacking)
+        names = ", ".join(dataset.classes[number] for number in lacking)
         warnings.warn(f"{fold.name}: no features are kept: no fit clip of {names}", stacklevel=2)
         return None
     fitted = of_rows(fit)
-    means = [fitted[labels == number].mean(axis=0) for number in range(len(plan.dataset.classes))]
-    clip_ids = tuple(plan.dataset.clips["clip_id"].iloc[test.numpy()].astype(str))
-    return Features(plan.experiment.digest, fold.name, clip_ids, of_rows(test), np.stack(means))
+    means = np.stack([fitted[labels == number].mean(axis=0) for number in numbers])
+    clip_ids = tuple(dataset.clips["clip_id"].iloc[test.numpy()].astype(str))
+    return Features(plan.experiment.digest, fold.name, clip_ids, of_rows(test), means)

@@ -23,6 +23,7 @@ from dadnet.inference.model_file import TrainedModel, load_model_file
 from dadnet.inference.predictor import prepare
 from dadnet.inference.retiming import ClipFrames
 from dadnet.inference.score import EVAL_BATCH, Probabilities, score_inputs
+from orchestration.folds.kept_weights import student_alone
 from orchestration.folds.plan import load_inputs
 from results.ledger.corrupted import CorruptedFold, RobustnessLedger
 from results.ledger.ledger import Ledger
@@ -39,7 +40,7 @@ class Scoring:
     Attributes:
         experiment: from the ledger.
         records: one per planned fold.
-        dataset: its clips; labels are read for the records alone.
+        dataset: its clips; its labels are used for the records only.
         ledger: root of the ledger.
         device: torch's name of the device.
         frames: for corruptions that act on them.
@@ -64,7 +65,7 @@ def load_scoring(
     device: str = "cpu",
     frames_root: Path | None = None,
 ) -> Scoring:
-    """Load an experiment's clips, and see that all its folds and weights are there.
+    """Load an experiment's clips, and check that all its folds and weights exist.
 
     Args:
         root: the ledger's folder.
@@ -74,7 +75,7 @@ def load_scoring(
         frames_root: folder of the dataset in its official layout, for corruptions of frames.
 
     Raises:
-        DadnetError: if a fold or its weights are missing, or flows or frames are others.
+        DadnetError: if a fold or its weights are missing, or flows or frames differ.
     """
     ledger, records = Ledger(root), Ledger(root).records(experiment)
     if len(records) < len(experiment.folds):
@@ -92,8 +93,7 @@ def load_scoring(
             "them"
         )
     config = ExperimentConfig.from_json(experiment.config)
-    if config.model.model_type == "dad_net":  # the student predicts without its teacher
-        config = replace(config, model=replace(config.model, model_type="baseline"))
+    config = replace(config, model=student_alone(config.model))  # it predicts without its teacher
     inputs = load_inputs(config, flows, None)
     if inputs.data_digest != experiment.data_digest:
         raise DadnetError(
@@ -107,7 +107,7 @@ def load_scoring(
 
 
 def find_frames(root: Path, flows: Path, dataset: str, parameters: Mapping[str, Any]) -> ClipFrames:
-    """Where the frames are that a flow store was made from.
+    """Find the frames from which a flow store was made.
 
     Args:
         root: folder of the dataset in its official layout.
@@ -130,8 +130,8 @@ def find_frames(root: Path, flows: Path, dataset: str, parameters: Mapping[str, 
     rows = {str(row["clip_id"]): row for row in index.clips.to_dict("records")}
     stored = load_flow_store(flows).clips
     apexes = zip(stored["clip_id"], stored["apex"], strict=True)
-    found = {clip: {**rows[clip], "apex": int(apex)} for clip, apex in apexes if clip in rows}
-    return ClipFrames(found, FlowOptions(**options))  # type: ignore[arg-type]
+    frames = {clip: {**rows[clip], "apex": int(apex)} for clip, apex in apexes if clip in rows}
+    return ClipFrames(frames, FlowOptions(**options))  # type: ignore[arg-type]
 
 
 def load_fold(scoring: Scoring, record: FoldRecord) -> TrainedModel:
@@ -153,15 +153,15 @@ def load_fold(scoring: Scoring, record: FoldRecord) -> TrainedModel:
 
 
 def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corruption, ...]) -> int:
-    """Score a fold's test clips under corruptions and store each; gives their number.
+    """Score a fold's test clips under corruptions and store each; returns their number.
 
     Before anything is stored the clean clips are scored, and must give the record's predictions.
 
     Raises:
-        DadnetError: if they do not, or the weights are others.
+        DadnetError: if they do not, or the weights are not those of the record.
     """
     torch.set_num_threads(1)  # as in training: results do not depend on the machine's cores
-    model, kept = load_fold(scoring, record), RobustnessLedger(scoring.ledger)
+    model, ledger = load_fold(scoring, record), RobustnessLedger(scoring.ledger)
     network = model.network().to(scoring.device)
     rows = scoring.dataset.rows(record.test_subjects)
     flows, clips = (
@@ -184,21 +184,30 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
     check_clean(record, clips, probabilities(None), scoring.experiment)
     for corruption in corruptions:
         started = time.perf_counter()
-        found = probabilities(corruption)
+        scores = probabilities(corruption)
         host = {
             "device": scoring.device,
             "hostname": platform.node(),
             "seconds": round(time.perf_counter() - started, 3),
         }
-        scored = corrupted_fold(scoring, record, corruption, clips, found, host)
-        kept.put(scoring.experiment, record, scored)
+        scored = CorruptedFold(
+            experiment=record.experiment,
+            fold=record.fold,
+            weights_digest=str(record.host["weights_digest"]),
+            kind=corruption.kind,
+            severity=corruption.severity,
+            version=VERSION,
+            predictions=_predictions(record, clips, scores, scoring.experiment),
+            host=host,
+        )
+        ledger.put(scoring.experiment, record, scored)
     return len(corruptions)
 
 
 def retimed_flows(
     scoring: Scoring, clips: list[str], corruption: Corruption, input_size: int
 ) -> Tensor:
-    """Flows of clips under a corruption of their frames, as training would have got them.
+    """Flows of clips under a corruption of their frames, prepared as for training.
 
     Returns:
         Shape (N, 2, S, S), float16, pixels.
@@ -220,53 +229,37 @@ def retimed_flows(
 def check_clean(
     record: FoldRecord, clips: list[str], probabilities: Probabilities, experiment: Experiment
 ) -> None:
-    """Raise unless clean clips give the predictions of the record."""
+    """Raise unless clean clips have the predictions of the record."""
     stored = {row.clip_id: row for row in record.predictions}
     if set(stored) != set(clips):
         raise DadnetError(
             f"fold {record.fold}: the record has other clips than the flow store: "
             f"{', '.join(sorted(set(stored) ^ set(clips))[:3])}"
         )
-    decided = experiment.task.decide(probabilities)
-    for clip_id, given, decision in zip(clips, probabilities, decided, strict=True):
-        row = stored[clip_id]
-        said = experiment.task.named(decision, experiment.classes)
-        known = row.probabilities
-        apart = 0.0 if known is None else float(np.abs(given - np.array(known)).max())
-        if said != row.prediction or apart > TOLERANCE:
+    for row in _predictions(record, clips, probabilities, experiment):
+        expected = stored[row.clip_id]
+        known = expected.probabilities or row.probabilities or ()  # imported ones may have none
+        pairs = zip(row.probabilities or (), known, strict=True)
+        apart = max((abs(a - b) for a, b in pairs), default=0.0)
+        if row.prediction != expected.prediction or apart > TOLERANCE:
             raise DadnetError(
-                f"fold {record.fold}: without any corruption {clip_id} is not what the record "
+                f"fold {record.fold}: without any corruption {row.clip_id} is not what the record "
                 f"says (a probability differs by {apart:.2g}); weights or flows are not those of "
                 "the run"
             )
 
 
-def corrupted_fold(
-    scoring: Scoring,
-    record: FoldRecord,
-    corruption: Corruption,
-    clips: list[str],
-    probabilities: Probabilities,
-    host: Mapping[str, Any],
-) -> CorruptedFold:
+def _predictions(
+    record: FoldRecord, clips: list[str], probabilities: Probabilities, experiment: Experiment
+) -> tuple[Prediction, ...]:
     """The record's clips with new predictions."""
-    stored = {row.clip_id: row for row in record.predictions}
-    rows: list[Prediction] = []
-    task = scoring.experiment.task
-    for clip_id, given, decision in zip(
-        clips, probabilities, task.decide(probabilities), strict=True
-    ):
-        said = task.named(decision, scoring.experiment.classes)
-        rows.append(
-            stored[clip_id].replace(prediction=said, probabilities=tuple(map(float, given)))
+    stored, task = {row.clip_id: row for row in record.predictions}, experiment.task
+    return tuple(
+        stored[clip_id].replace(
+            prediction=task.named(decision, experiment.classes),
+            probabilities=tuple(map(float, row)),
         )
-    return CorruptedFold(
-        experiment=record.experiment,
-        fold=record.fold,
-        weights_digest=str(record.host["weights_digest"]),
-        kind=corruption.kind,
-        severity=corruption.severity,
-        version=VERSION,
-        predictions=tuple(rows),
-        host=host,
+        for clip_id, row, decision in zip(
+            clips, probabilities, task.decide(probabilities), strict=True
+        )
     )

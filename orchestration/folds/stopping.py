@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM as a request that loops look at.
+"""Ctrl-C and SIGTERM as a request that loops ask for.
 
-Python raises `KeyboardInterrupt` wherever the main thread happens to be. In a destructor, in a
-callback of the garbage collector or of Ray's C++ core it is printed and forgotten, and the run
-goes on. A flag cannot be lost, and it leaves time to write checkpoints.
+Python raises `KeyboardInterrupt` at any point of the main thread. In a destructor, in a callback of
+the garbage collector or of Ray's C++ core it is only printed, and the run continues. A flag cannot
+be lost, and it leaves time to write checkpoints.
 """
 
 import signal
@@ -17,9 +17,9 @@ GRACE_S = 25.0
 
 
 class StopRequest:
-    """Whether someone wants this process to stop; calling it tells.
+    """Whether this process is to stop: call it to know.
 
-    As a context manager it takes the signals over and gives them back at the end.
+    As a context manager it handles the signals, and restores their handlers at the end.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class StopRequest:
         self._asked.set()
 
     def install(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
-        """Take signals over; again after `ray.init`, which takes SIGTERM for itself.
+        """Handle the signals; again after `ray.init`, which handles SIGTERM itself.
 
         Outside of the main thread, as in a notebook's worker, they are left alone.
         """
@@ -58,7 +58,7 @@ class StopRequest:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         again, self.by_signal = self.by_signal, True
         self._asked.set()
-        if again and number == signal.SIGINT:  # the person does not want to wait
+        if again and number == signal.SIGINT:  # pressed again: do not wait
             raise KeyboardInterrupt
 
 
@@ -67,5 +67,5 @@ WORKER_STOP = StopRequest()
 
 
 def install_in_worker() -> None:
-    """Let SIGTERM ask this worker process to keep its folds' states and end."""
+    """Handle SIGTERM in this worker process: it writes the states of its folds and ends."""
     WORKER_STOP.install((signal.SIGTERM,))

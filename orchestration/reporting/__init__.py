@@ -1,1 +1,1 @@
-"""What a run shows and writes of itself: events, progress, metrics."""
+"""Reports of a run: events, progress, metrics."""

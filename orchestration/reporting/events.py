@@ -50,14 +50,14 @@ class LoggedRun:
     folds: dict[str, LoggedFold] = field(default_factory=dict)
 
     def state(self, now: float) -> RunState:
-        """Whether the run goes on.
+        """The state of the run.
 
         Args:
             now: seconds since the epoch.
 
         Returns:
-            `dead` where its process is known to be gone, `silent` where that cannot be known and
-            nothing was heard of it; `unknown` for logs of before runs told of themselves.
+            `dead` where its process is known to have ended, `silent` where that cannot be known and
+            the log has no new event; `unknown` for logs of versions without a `run` event.
         """
         if not self.started_at:
             return "unknown"
@@ -67,11 +67,11 @@ class LoggedRun:
                 return "interrupted"
             return "broken" if self.ended else "ended"
         if self.hostname == socket.gethostname():
-            return "running" if _is_alive(self.pid) else "dead"
+            return "running" if is_alive(self.pid) else "dead"
         return "running" if now - self.last_at < SILENT_S else "silent"
 
     def take(self, event: dict[str, Any]) -> None:
-        """Take in one event."""
+        """Process one event."""
         at = datetime.fromisoformat(event["at"]).timestamp()
         self.last_at = at
         kind = event["event"]
@@ -79,7 +79,7 @@ class LoggedRun:
             for name in ("title", "epochs", "hostname", "pid"):
                 setattr(self, name, event[name])
             self.started_at, self.working_at, self.ended, self.finished = at, 0.0, None, 0
-            for fold in self.folds.values():  # a run before this one has not said how they ended
+            for fold in self.folds.values():  # left open by an earlier run
                 fold.state = "waiting" if fold.state in ("running", "failed") else fold.state
         elif kind == "ended":
             self.ended = event["why"]
@@ -132,21 +132,22 @@ class EventLog:
         return self.run
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # it is another user's
         return True
     return True
 
 
 class EventWriter:
-    """An event log that lines are added to.
+    """Appends lines to an event log.
 
     On object storage every run has a log of its own, ``events/<start>-<name>.jsonl`` beside
-    ``events.jsonl``, which is put again as a whole; readers join them (`results.ledger.mirror`).
+    ``events.jsonl``, written as a whole each time; readers join them (`results.ledger.mirror`).
 
     Args:
         path: the experiment's ``events.jsonl``.
@@ -162,7 +163,7 @@ class EventWriter:
             self._path = path.parent / "events" / f"{start}-{secrets.token_hex(4)}.jsonl"
 
     def append(self, line: str) -> None:
-        """Add a line; on object storage it is seen after some seconds."""
+        """Add a line; on object storage it is visible after some seconds."""
         if isinstance(self._path, Path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as stream:
@@ -173,7 +174,7 @@ class EventWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Let all lines be seen."""
+        """Write the lines that are not yet visible."""
         if isinstance(self._path, RemotePath) and self._lines:
             self._path.replace_with("".join(self._lines).encode())
             self._put_at = self._clock()

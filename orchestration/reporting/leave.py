@@ -10,8 +10,8 @@ from typing import NoReturn
 def leave(status: int) -> NoReturn:
     """End this process now, with Ray shut down and everything written.
 
-    An interpreter that ends by itself first gives back what torch, Ray and pandas hold, piece by
-    piece, and Ray waits for logs that are not shown: 1.5 s after the last line.
+    A normal exit of the interpreter frees the objects of torch, Ray and pandas one by one, and
+    waits for logs of Ray that are not shown: 1.5 s after the last line.
 
     Args:
         status: of the process.
@@ -19,8 +19,11 @@ def leave(status: int) -> NoReturn:
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()
+    # Private, checked on Python 3.10 to 3.13: `os._exit` runs no exit functions, and nothing public
+    # runs them before the interpreter begins to end. tests/orchestration/reporting/test_leave.py
+    # fails if it goes.
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):  # nobody reads it any more
+        with suppress(BrokenPipeError):  # the reader has ended
             stream.flush()
     os._exit(status)

@@ -44,7 +44,7 @@ class GroupMetrics:
         self._seen = {"clips": 0.0, "failures": 0.0}
 
     def update(self, snapshot: Mapping[str, Any]) -> None:
-        """Take in the board's state."""
+        """Export the queue's state."""
         for state in STATES:
             self._folds.set(snapshot["counts"][state], {**self._run, "state": state})
         eta = remaining(self._clock() - self._started, fraction_done(snapshot, self._epochs))

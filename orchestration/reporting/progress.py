@@ -1,4 +1,4 @@
-"""What a person sees while folds are made, and the event log that outlives the cluster."""
+"""What the terminal shows while folds are made, and the event log that outlives the cluster."""
 
 import json
 import math
@@ -18,14 +18,14 @@ from rich.text import Text
 from dadnet.base.location import Location
 from orchestration.reporting.events import EventWriter
 
-NEWS_S = 10.0  # between two events that tell how far the running folds are
+NEWS_S = 10.0  # between two `epochs` events
 
 
 def fraction_done(snapshot: Mapping[str, Any], epochs: int) -> float:
     """Share of the work that is done, with the epochs of running folds counted in.
 
     Args:
-        snapshot: the board's.
+        snapshot: of the queue.
         epochs: epochs of a fold at most.
     """
     counts = snapshot["counts"]
@@ -34,12 +34,12 @@ def fraction_done(snapshot: Mapping[str, Any], epochs: int) -> float:
 
 
 def remaining(elapsed: float, done: float) -> float:
-    """Seconds left, if the rest takes as long as what is done; infinite before anything is."""
+    """Seconds left at the speed so far; infinite before any progress."""
     return elapsed * (1 - done) / done if done > 0 else math.inf
 
 
 def duration(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes, for a person."""
+    """Minutes and seconds, or hours, minutes and seconds, as text."""
     if not math.isfinite(seconds):
         return "--:--"
     minutes, rest = divmod(round(seconds), 60)
@@ -69,7 +69,7 @@ class Progress:
         self.epochs, self.title, self.console, self.clock = epochs, title, console, clock
         self._events = EventWriter(events)
         self._working: float | None = None  # since the first fold began: Ray has started by then
-        self._told = clock()
+        self._news_at = clock()
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Progress":
@@ -92,14 +92,14 @@ class Progress:
         self._events.flush()
 
     def show(self, snapshot: Mapping[str, Any]) -> None:
-        """Take in the board's state and its new events."""
+        """Show the queue's state and its new events."""
         for event in snapshot["events"]:
             if event["event"] == "started" and self._working is None:
                 self._working = self.clock()
             self.log(event)
-            self._tell(event, snapshot)
-        if self.clock() - self._told >= NEWS_S:
-            self._told = self.clock()
+            self._print(event, snapshot)
+        if self.clock() - self._news_at >= NEWS_S:
+            self._news_at = self.clock()
             self.log(_news(snapshot))
         if self.console.is_terminal:
             self._live.update(self._table(snapshot), refresh=True)
@@ -109,7 +109,7 @@ class Progress:
         at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         self._events.append(json.dumps({"at": at, **event}, sort_keys=True))
 
-    def _tell(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
+    def _print(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
         kind = event["event"]
         if kind == "warning":
             self.console.print(f"warning ({event['worker']}): {event['message']}", markup=False)
@@ -161,7 +161,7 @@ class Progress:
 
 
 def _news(snapshot: Mapping[str, Any]) -> dict[str, Any]:
-    """An event that tells how far the running folds are, for who watches the log."""
+    """An event with the progress of the running folds, for `dadnet watch`."""
     return {
         "event": "epochs",
         "counts": snapshot["counts"],

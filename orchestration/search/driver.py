@@ -4,20 +4,23 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from dadnet.base.location import absolute
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, plan_of
 from orchestration.reporting.progress import Progress, duration
 from orchestration.search.flags import TuneFlags
-from orchestration.search.service import LocalService, OpenGroup, SearchService
-from orchestration.search.settings import SearchSettings, check_space
+from orchestration.search.service import LocalService, OpenGroup
+from orchestration.search.settings import StudySettings, check_space
 from orchestration.search.study import Study
+from orchestration.search.trial import FoldService
 from orchestration.search.trials import search_here
 from search_spaces.load import load_space
 
@@ -45,9 +48,9 @@ class StudyProgress(Progress):
         self._last_line = line
         self.console.print(line, markup=False)
 
-    def _tell(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
+    def _print(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
         if event["event"] != "finished":
-            super()._tell(event, snapshot)
+            super()._print(event, snapshot)
 
     def _table(self, snapshot: Mapping[str, Any]) -> Group:
         running, waiting = snapshot["running"], snapshot["counts"]["waiting"]
@@ -75,29 +78,30 @@ class SearchWorkers:
     def __init__(self, flags: TuneFlags, name: str, progress: StudyProgress) -> None:
         self._flags, self._name, self._progress = flags, name, progress
         self._group: OpenGroup | None = None
-        self._service: SearchService | None = None
+        self._service: FoldService | None = None
 
-    def service(self) -> SearchService:
+    def service(self) -> FoldService:
         """The service that makes folds; the first call starts the worker group."""
         if self._service is None:
             flags = self._flags
-            options = WorkOptions(flags.ledger, flags.checkpoint_every, test_side=False)
+            options = WorkOptions(
+                absolute(flags.ledger), flags.checkpoint_every, stack=flags.stack, test_side=False
+            )
             if flags.workers == 0:
-                self._service = LocalService(options)
+                self._service = LocalService(replace(options, stack=1))
             else:
                 self._group = OpenGroup(
                     self._name,
                     options,
                     epochs=flags.base.optim.epochs,
                     workers=flags.workers,
-                    stack=flags.stack,
                     on_snapshot=self._progress.show,
                 )
                 self._service = self._group.service
         return self._service
 
     def search(self, study: Study) -> bool:
-        """Run the trials that a study lacks; returns whether it is finished."""
+        """Run the missing trials of a study; returns whether it is finished."""
         if not study.finished:
             service = self.service()
             if self._group is None:
@@ -105,7 +109,7 @@ class SearchWorkers:
             else:
                 from orchestration.search.ray_trials import search_on_ray  # slow to import
 
-                search_on_ray(study, self._group.board, self._concurrent(study))
+                search_on_ray(study, self._group.queue, self._concurrent(study))
             service.drop_base(study.plan)
         return study.finished
 
@@ -181,7 +185,7 @@ class SearchRun(ABC):
         """
         check_space(self.space, plan)
         flags, say = self.flags, progress.say if progress else self.say
-        settings = SearchSettings(
+        settings = StudySettings(
             space=self.space,
             num_trials=flags.num_trials,
             pruning=flags.pruning,

@@ -1,4 +1,4 @@
-"""The queue of a search: trials add folds, workers take them. Imports no torch: that is slow."""
+"""The queue of a search: trials add folds, workers take them. Imports no torch, which is slow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,8 @@ class StudyQueue(LeaseQueue):
     A fold's name is ``experiment/fold``, so that two trials of one experiment share it.
     """
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.open = True
         self._jobs: dict[str, tuple[str, dict[str, Any]]] = {}
         self._wanted: dict[str, set[str]] = {}
@@ -22,7 +22,7 @@ class StudyQueue(LeaseQueue):
         self._broken = ""
 
     def submit(self, job: Job, folds: Sequence[str]) -> None:
-        """A trial asks for folds; those that are in the queue already are shared."""
+        """Add the folds of a trial; a fold that is in the queue already is made once for all."""
         self._jobs[job.experiment] = job.base, job.values
         for fold in folds:
             name = queue_name(job.experiment, fold)
@@ -33,7 +33,7 @@ class StudyQueue(LeaseQueue):
             self._wanted.setdefault(name, set()).add(job.trial)
 
     def cancel(self, trial: str) -> None:
-        """A trial wants no more folds; what nobody else wants is dropped or given up."""
+        """Remove the folds of a trial, except those that other trials requested too."""
         for name, trials in list(self._wanted.items()):
             trials.discard(trial)
             if trials:
@@ -41,12 +41,12 @@ class StudyQueue(LeaseQueue):
             del self._wanted[name]
             self._epochs.pop(name, None)
             if self.rows[name].state == "running":
-                self.move(self.rows[name], "cancelled")  # its worker leaves at the next epoch
+                self.move(self.rows[name], "cancelled")  # its worker stops at the next epoch
             else:
                 self.drop(name)
 
     def state(self, experiment: str, fold: str, epochs_from: int) -> dict[str, Any]:
-        """State of a fold, why it failed, and its val log-loss by epoch from one on."""
+        """State of a fold, why it failed, and its val log-loss by epoch, from an epoch on."""
         name = queue_name(experiment, fold)
         epochs = self._epochs.get(name, {})
         return {
@@ -60,37 +60,37 @@ class StudyQueue(LeaseQueue):
         return self._jobs[plan]
 
     def break_off(self, why: str) -> None:
-        """The workers are gone: whoever waits is told."""
+        """The workers are gone: `state` answers ``broken`` with this reason from now on."""
         self._broken = why
 
     def close(self) -> None:
-        """No more folds will come; what waits is dropped."""
+        """No more folds will be added; waiting ones are removed."""
         self.open = False
         for trial in {trial for trials in self._wanted.values() for trial in trials}:
             self.cancel(trial)
 
     def inform(self, worker: str, name: str, info: dict[str, Any]) -> bool:
-        """As of the queue; the val log-loss of every epoch is kept for the trial."""
+        """As of `LeaseQueue`; also stores the val log-loss of the epoch for the trials."""
         if not super().inform(worker, name, info):
             return False
         self._epochs.setdefault(name, {})[int(info["epoch"])] = float(info["val_log_loss"])
         return True
 
     def finish(self, worker: str, name: str) -> None:
-        """As of the queue; a fold that was given up is dropped."""
+        """As of `LeaseQueue`; a cancelled fold is removed."""
         if name not in self._wanted:
             self.drop(name)
         else:
             super().finish(worker, name)
 
     def fail(self, worker: str, name: str, why: str) -> None:
-        """As of the queue; a fold that was given up is dropped."""
+        """As of `LeaseQueue`; a cancelled fold is removed."""
         if name not in self._wanted:
             self.drop(name)
         else:
             super().fail(worker, name, why)
 
     def warn_of_loss(self, worker: str, name: str) -> None:
-        """As of the queue; no warning for a fold that no trial wants."""
+        """As of `LeaseQueue`, but without a warning for a cancelled fold."""
         if name in self._wanted:
             super().warn_of_loss(worker, name)

@@ -14,6 +14,7 @@ from dadnet.base.location import absolute
 from orchestration.search.study import Study
 from orchestration.search.trial import Proposal, ServiceLostError, report_of
 from orchestration.search.trial_process import RayService, trial_function
+from orchestration.workers.handle import QueueHandle
 
 _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -22,12 +23,12 @@ _QUIET = {
 }
 
 
-def search_on_ray(study: Study, queue: Any, concurrent: int) -> None:
+def search_on_ray(study: Study, queue: QueueHandle, concurrent: int) -> None:
     """Run the missing trials with Ray Tune.
 
     Args:
         study: open.
-        queue: of the open worker group.
+        queue: of the worker group.
         concurrent: trials at a time; with 1 the study does not depend on timing.
 
     Raises:

@@ -193,7 +193,7 @@ class NestedSearch(SearchRun):
         return True
 
     def _search_settings(self) -> dict[str, object]:
-        """How the winners were found, as the nested experiment's configuration records it."""
+        """The settings of the studies, for the nested experiment's configuration."""
         return {
             "space": self.space.name,
             "pruning": self.flags.pruning,

@@ -1,42 +1,30 @@
-"""Who makes the folds of a search: this process, or one open group of Ray Train workers.
+"""The services that make the folds of a search: this process, or one group of Ray Train workers.
 
-The group serves all trials, one study after another, and the folds of the winners. Trials ask its
-queue for folds, and the records in the ledger are the answer. A trainer inside each trial was five
-times slower, and hangs when the trials hold the CPUs that their trainers wait for.
+The group makes the folds of all trials, one study after another, and of the winners. Trials put
+folds into its queue and read the results from the ledger. A trainer inside each trial was five
+times slower, and it hangs when the trials hold the CPUs that their trainers wait for.
 """
 
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
-from dadnet.base.location import absolute
 from orchestration.folds.here import LocalQueue
 from orchestration.folds.make import make_folds
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan, with_config
 from orchestration.search.queue import StudyQueue
-from orchestration.search.trial import FoldService, Job, OnTrialEpoch
+from orchestration.search.trial import Job, OnTrialEpoch
 from orchestration.search.trial_process import RayService
 from search_spaces.space import apply_values
-
-
-class SearchService(FoldService, Protocol):
-    """A service to which plans can be added."""
-
-    def add_base(self, plan: Plan) -> None:
-        """Make a base plan known; jobs name it by its experiment's digest."""
-
-    def drop_base(self, plan: Plan) -> None:
-        """Let go of a base plan."""
 
 
 class LocalService:
     """Makes folds in this process, one after the other.
 
     Args:
-        options: where and how; the test side is never made.
+        options: where and how, without the test side.
     """
 
     def __init__(self, options: WorkOptions) -> None:
@@ -45,15 +33,15 @@ class LocalService:
         self._bases: dict[str, Plan] = {}
 
     def add_base(self, plan: Plan) -> None:
-        """Make a base plan known; jobs name it by its experiment's digest."""
+        """Add a base plan; a job names it by the digest of its experiment."""
         self._bases[plan.experiment.digest] = plan
 
     def drop_base(self, plan: Plan) -> None:
-        """Let go of a base plan."""
+        """Remove a base plan."""
         self._bases.pop(plan.experiment.digest, None)
 
     def submit(self, job: Job, folds: Sequence[str]) -> None:
-        """Nothing to do: folds are made when they are waited for."""
+        """Do nothing: `wait` makes the fold."""
 
     def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Make the fold now."""
@@ -62,7 +50,7 @@ class LocalService:
         make_folds(plan, _OneFold(fold, on_epoch), self._options)
 
     def cancel(self, job: Job) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class _OneFold(LocalQueue):
@@ -86,7 +74,6 @@ class OpenGroup:
         options: where and how folds are made.
         epochs: of a fold at most, for the metrics.
         workers: at most; None for one per GPU, else per CPU, also of nodes that join later.
-        stack: folds that a worker trains at once.
         on_snapshot: as of `run_group`.
     """
 
@@ -97,7 +84,6 @@ class OpenGroup:
         *,
         epochs: int,
         workers: int | None,
-        stack: int,
         on_snapshot: Callable[[dict[str, Any]], None],
     ) -> None:
         from orchestration.workers.capacity import default_workers, offered, worker_resources
@@ -110,15 +96,15 @@ class OpenGroup:
             name,
             StudyQueue,
             (),
-            replace(options, ledger=absolute(options.ledger), stack=stack, test_side=False),
+            options,
             epochs=epochs,
             # The trials need some of the CPUs.
             worker=worker_resources(offered().get("GPU", 0), cpus=0.9),
             at_most=workers or sys.maxsize,
             max_failures=1000,
         )
-        self.board = self._group.queue.actor
-        self.service = RayService(self.board)
+        self.queue = self._group.queue
+        self.service = RayService(self.queue)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._follow, args=(on_snapshot,), daemon=True)
         self._thread.start()
@@ -126,16 +112,16 @@ class OpenGroup:
     def _follow(self, on_snapshot: Callable[[dict[str, Any]], None]) -> None:
         try:
             self._group.follow(on_snapshot, self._break_off)
-        except BaseException as failure:  # it is handed to the driver's thread
+        except BaseException as failure:  # `close` raises it in the driver's thread
             self._failure = failure
 
     def _break_off(self, failure: BaseException | None) -> None:
         why = f"the workers are gone: {failure or 'the group has ended'}"
-        self._group.queue.ask(StudyQueue.break_off, why.strip().splitlines()[0])
+        self.queue.ask(StudyQueue.break_off, why.strip().splitlines()[0])
 
     def close(self) -> None:
-        """Let the workers end; raises what broke the group."""
-        self._group.queue.ask(StudyQueue.close)
+        """End the workers; raises the error that ended the group, if any."""
+        self.queue.ask(StudyQueue.close)
         self._thread.join()
         if self._failure is not None:
             raise self._failure

@@ -35,7 +35,7 @@ P_THRESHOLD = 0.05
 
 
 @dataclass(frozen=True)
-class SearchSettings:
+class StudySettings:
     """How to search.
 
     Attributes:
@@ -83,7 +83,7 @@ def fold_order(plan: Plan, at_most: int | None) -> tuple[str, ...]:
     return tuple(names[:at_most])
 
 
-def study_digest(plan: Plan, settings: SearchSettings) -> str:
+def study_digest(plan: Plan, settings: StudySettings) -> str:
     """Hash of everything that changes a study except the number of trials."""
     return digest16(
         {

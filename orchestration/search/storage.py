@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.base.remote import RemotePath
-from orchestration.folds.claims import Presence
+from orchestration.folds.claims import Heartbeat
 from results.ledger.studies import TrialRow
 
 RETRY_S = 0.5
@@ -79,7 +79,7 @@ def lock(folder: Location, name: str, *, wait: bool) -> ExitStack | None:
     """
     held = ExitStack()
     if isinstance(folder, RemotePath):
-        claims = held.enter_context(Presence(folder / "claims"))
+        claims = held.enter_context(Heartbeat(folder / "claims"))
         while not claims.take(name):
             if not wait:
                 held.close()

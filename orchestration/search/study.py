@@ -22,10 +22,10 @@ from optuna.trial import FrozenTrial, TrialState
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.presets import get_preset
-from orchestration.folds.plan import Plan, with_config, with_digest
+from orchestration.folds.plan import Plan, with_config
 from orchestration.search.settings import (
-    SearchSettings,
     SeededTPESampler,
+    StudySettings,
     fold_order,
     make_pruner,
     study_digest,
@@ -54,7 +54,7 @@ class Study:
     def __init__(
         self,
         plan: Plan,
-        settings: SearchSettings,
+        settings: StudySettings,
         ledger: Location,
         storage: str | BaseStorage | None = None,
         say: Callable[[str], None] = print,
@@ -256,7 +256,8 @@ class Study:
         for trial in self.trials():
             digest = trial.user_attrs.get("experiment")
             if digest and digest not in wanted:
-                self.vals.release_weights(with_digest(self.plan, digest), self.digest)
+                trial_experiment = self.plan.experiment.replace(digest=digest)
+                self.vals.release_weights(trial_experiment, self.digest)
 
     def best(self) -> FrozenTrial | None:
         """The complete trial with the highest UF1; among equals the first."""

@@ -6,13 +6,16 @@ to test clips.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from dadnet.labels.metrics import uf1
 from results.ledger.records import Experiment
 from results.ledger.val_side import ValLedger, ValSide
+
+if TYPE_CHECKING:
+    from orchestration.folds.plan import Plan
 
 OnTrialEpoch = Callable[[int, float], None]
 """Called with an epoch (from 1) and its val log-loss; may raise."""
@@ -55,6 +58,12 @@ class Proposal:
 
 class FoldService(Protocol):
     """Makes the val sides of folds."""
+
+    def add_base(self, plan: "Plan") -> None:
+        """Add a base plan; a job names it by the digest of its experiment."""
+
+    def drop_base(self, plan: "Plan") -> None:
+        """Remove a base plan."""
 
     def submit(self, job: Job, folds: Sequence[str]) -> None:
         """Request folds."""

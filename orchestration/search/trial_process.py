@@ -1,4 +1,4 @@
-"""A trial in a process of its own, and the board as it sees it. Imports no torch: that is slow."""
+"""A trial in a separate process, and its access to the workers. Imports no torch, which is slow."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -22,61 +22,61 @@ from results.ledger.val_side import ValLedger
 if TYPE_CHECKING:
     from orchestration.folds.plan import Plan
 
-ASK_S = 0.1
+POLL_S = 0.1
 
 
 class RayService:
-    """The board of an open group, as the driver or a trial sees it.
+    """The worker group's queue as a fold service, for the driver and for trials.
 
     Args:
-        actor: the board.
-        ask_s: seconds between two questions while waiting.
+        queue: of the worker group.
+        poll_s: seconds between two questions while waiting.
     """
 
-    def __init__(self, actor: Any, ask_s: float = ASK_S) -> None:
-        self._queue, self._ask_s = QueueHandle(actor), ask_s
+    def __init__(self, queue: QueueHandle, poll_s: float = POLL_S) -> None:
+        self._queue, self._poll_s = queue, poll_s
 
     def add_base(self, plan: "Plan") -> None:
-        """Make a base plan known; jobs name it by its experiment's digest."""
+        """Add a base plan; a job names it by the digest of its experiment."""
         self._queue.ask(StudyQueue.add_base, plan.experiment.digest, [ray.put(plan)])
 
     def drop_base(self, plan: "Plan") -> None:
-        """Let go of a base plan."""
+        """Remove a base plan."""
         self._queue.ask(StudyQueue.drop_base, plan.experiment.digest)
 
     def submit(self, job: Job, folds: Sequence[str]) -> None:
-        """Put folds on the board."""
+        """Put folds into the queue."""
         self._queue.ask(StudyQueue.submit, job, list(folds))
 
     def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         """Wait until a worker has made the fold."""
         epoch = 1
         while True:
-            found = self._queue.ask(StudyQueue.state, job.experiment, fold, epoch)
-            for number, loss in found["epochs"].items():
+            answer = self._queue.ask(StudyQueue.state, job.experiment, fold, epoch)
+            for number, loss in answer["epochs"].items():
                 epoch = number + 1
-                if on_epoch is not None and found["state"] != "done":
+                if on_epoch is not None and answer["state"] != "done":
                     on_epoch(number, loss)
-            if found["state"] == "done":
+            if answer["state"] == "done":
                 return
-            if found["state"] == "failed":
-                raise TrialFailedError(f"fold {fold} was given up: {found['why']}")
-            if found["state"] == "broken":
-                raise ServiceLostError(found["why"])
-            time.sleep(self._ask_s)
+            if answer["state"] == "failed":
+                raise TrialFailedError(f"fold {fold} failed too often: {answer['why']}")
+            if answer["state"] == "broken":
+                raise ServiceLostError(answer["why"])
+            time.sleep(self._poll_s)
 
     def cancel(self, job: Job) -> None:
-        """Take what is not made yet off the board."""
+        """Remove the folds that are not made yet, unless another trial requested them too."""
         self._queue.ask(StudyQueue.cancel, job.trial)
 
 
-def trial_function(config: Mapping[str, Any], ledger: str, queue: Any) -> None:
-    """One trial in a process of its own, as Ray Tune runs it.
+def trial_function(config: Mapping[str, Any], ledger: str, queue: QueueHandle) -> None:
+    """Run one trial in a separate process, as Ray Tune's trainable.
 
     Args:
         config: ``proposal`` and ``epochs``.
         ledger: folder of the ledger.
-        queue: of the open worker group.
+        queue: of the worker group.
     """
     from ray import tune
 

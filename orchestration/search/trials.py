@@ -2,14 +2,8 @@
 
 import math
 
-from orchestration.search.service import SearchService
 from orchestration.search.study import Study
-from orchestration.search.trial import (
-    Proposal,
-    Report,
-    TrialFailedError,
-    run_trial,
-)
+from orchestration.search.trial import FoldService, Proposal, Report, TrialFailedError, run_trial
 
 _NO_FOLDS = Report(0, math.nan, 0, math.nan, 0.0, 0)
 
@@ -18,7 +12,7 @@ class _Stopped(Exception):
     """The pruning rule has stopped the trial."""
 
 
-def search_here(study: Study, service: SearchService) -> None:
+def search_here(study: Study, service: FoldService) -> None:
     """Run the missing trials in this process, one at a time.
 
     Args:
@@ -30,7 +24,7 @@ def search_here(study: Study, service: SearchService) -> None:
         _run_here(study, service, proposal)
 
 
-def _run_here(study: Study, service: SearchService, proposal: Proposal) -> None:
+def _run_here(study: Study, service: FoldService, proposal: Proposal) -> None:
     last = _NO_FOLDS
 
     def report(latest: Report) -> None:

@@ -16,8 +16,7 @@ from dadnet.base.location import Location
 from dadnet.labels.metrics import uar, uf1
 from orchestration.folds.plan import Plan, with_config
 from orchestration.folds.record import fold_record, load_trained
-from orchestration.search.service import SearchService
-from orchestration.search.trial import Job
+from orchestration.search.trial import FoldService, Job
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, FoldRecord
 from results.ledger.studies import nested_digest, searched_method
@@ -55,7 +54,7 @@ class WinnerFolds:
 
 
 def train_winners(
-    winners: Sequence[WinnerFolds], service: Callable[[], SearchService], ledger: Location
+    winners: Sequence[WinnerFolds], service: Callable[[], FoldService], ledger: Location
 ) -> None:
     """Train those of the folds whose val side or weights are missing.
 
@@ -102,7 +101,7 @@ def score_fold(plan: Plan, fold: str, ledger: Location, study: str) -> FoldRecor
     assert side is not None, fold
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     host = {**side.host, "study": study, "scored_at": now}
-    return fold_record(plan, plan.fold(fold), trained, device, host)
+    return fold_record(plan, trained, device, host)
 
 
 def score_winner(plan: Plan, ledger: Location, study: str) -> None:
@@ -122,7 +121,7 @@ def nested_experiment(
     Args:
         base: of the whole set.
         winner_of: for every fold the winner of the study that never saw its test subject.
-        search: how the winners were found.
+        search: the settings of the studies.
     """
     old, folds = base.experiment, sorted(winner_of)
     winners = {fold: winner_of[fold].plan.experiment.digest for fold in folds}

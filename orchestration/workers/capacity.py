@@ -113,7 +113,7 @@ def offered() -> dict[str, float]:
 def may_grow_to(bootstrap: Path) -> dict[str, float]:
     """Resources of all machines that an autoscaler may start.
 
-    Ray's state has a place for them that nothing in Ray 2.60 fills, so they are read from the file
+    Ray's state has a field for them that nothing in Ray 2.60 fills, so they are read from the file
     that `ray up` leaves in the home of its head, where a driver runs.
 
     Args:
@@ -122,14 +122,14 @@ def may_grow_to(bootstrap: Path) -> dict[str, float]:
     if not bootstrap.is_file():
         return {}
     config = yaml.safe_load(bootstrap.read_text(encoding="utf-8"))
-    found: Counter[str] = Counter()
+    most_of: Counter[str] = Counter()
     for name, kind in (config.get("available_node_types") or {}).items():
         if name == config.get("head_node_type"):
             continue
         most = min(kind.get("max_workers", 0), config.get("max_workers", math.inf))
         for resource, amount in (kind.get("resources") or {}).items():
-            found[resource] += amount * most
-    return dict(found)
+            most_of[resource] += amount * most
+    return dict(most_of)
 
 
 def default_workers(gpus_per_worker: float | None = None) -> int:

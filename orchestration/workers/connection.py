@@ -169,7 +169,7 @@ def ensure_token() -> None:
 
 
 def _write_token(path: Path) -> None:
-    """Whole or not at all, since another run may read it at this moment."""
+    """Write the file atomically, since another run may read it at this moment."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

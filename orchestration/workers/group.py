@@ -61,11 +61,10 @@ def run_group(
     plan: Plan,
     missing: tuple[str, ...],
     options: WorkOptions,
-    *,
-    workers: int | None,
     on_snapshot: OnSnapshot,
+    stop: Callable[[], bool],
+    workers: int | None,
     gpus_per_worker: float | None = None,
-    stop: Callable[[], bool] = lambda: False,
     make: MakeFolds = make_folds,
 ) -> None:
     """Make the missing folds on workers; returns when each is done or has failed.
@@ -74,11 +73,11 @@ def run_group(
         plan: the experiment's plan.
         missing: names of the folds to make.
         options: where and how.
+        on_snapshot: called about twice a second with the queue's state and its new events.
+        stop: asked as often; when it returns True, the workers keep the states of their folds.
         workers: at most; None: as many as the cluster ever has capacity for. Each takes a GPU
             where the cluster has some, else a CPU.
         gpus_per_worker: share of a GPU that each worker takes; None: one where there are some.
-        on_snapshot: called about twice a second with the queue's state and its new events.
-        stop: asked as often; when it returns True, the workers keep the states of their folds.
         make: what makes folds, see :func:`orchestration.workers.worker.serve`.
 
     Raises:
@@ -294,7 +293,7 @@ class WorkerGroup:
             self._wait()
 
     def _wait(self) -> None:
-        """For the next look, or for the last group's end."""
+        """Wait for the next snapshot, or for the end of the last group."""
         alive = [fit for fit in self._fits if fit.is_alive()]
         if len(alive) == 1:
             alive[0].join(POLL_S)

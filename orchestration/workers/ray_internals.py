@@ -1,7 +1,7 @@
 """Everything that is not part of Ray's public interface, checked on Ray 2.60.0.
 
-Each has the reason why the public interface does not do, and a test that fails when Ray changes it
-(tests/orchestration/workers/test_ray_internals.py). What is slow to import is imported late.
+For each there is a reason why the public interface is not enough, and a test that fails when Ray
+changes it (tests/orchestration/workers/test_ray_internals.py). Slow imports are inside functions.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ __all__ = ["build_address", "parse_address"]  # host and port, also of IPv6, wri
 
 Backend = TypeVar("Backend", bound=type)
 
-# Ray's own switch, meant for macOS and Windows: without it a node takes the address of the
+# Ray's switch, meant for macOS and Windows: without it a node takes the address of the
 # outside network, whatever address it is given, and listens on all of them.
 _ON_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # Of `ray.init`, which has no public argument for the address of a new node.
@@ -31,7 +31,7 @@ CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 @contextlib.contextmanager
 def on_loopback() -> Iterator[None]:
-    """What is started within listens on loopback, and so does all that it starts."""
+    """Processes that are started in this context, and their children, listen on loopback."""
     environment, constant = os.environ.get(_ON_NETWORK), ray_constants.ENABLE_RAY_CLUSTER
     os.environ[_ON_NETWORK] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when Ray was imported
@@ -53,8 +53,8 @@ def head_of(address: str) -> str:
     Raises:
         ConnectionError: if no cluster runs on this machine.
     """
-    found: str = services.get_ray_address_from_environment(address, None)
-    return found
+    head: str = services.get_ray_address_from_environment(address, None)
+    return head
 
 
 def use_token() -> None:

@@ -2,7 +2,6 @@
 without need of it, and a run waits for the controller."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ray.train.backend import Backend, BackendConfig
@@ -30,33 +29,29 @@ class IndependentBackend(Backend):  # type: ignore[misc]
     """Workers that share no process group, so a dead one is replaced alone."""
 
     def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
-        """Let every new worker keep its state on SIGTERM: of Ray's calls, this one is in the main
-        thread, where alone signals can be taken over."""
+        """Let every new worker write its state on SIGTERM: Ray makes this call in the main thread,
+        and only there signal handlers can be set."""
         worker_group.execute(install_in_worker)
 
 
-@dataclass
 class IndependentConfig(BackendConfig):  # type: ignore[misc]
     """Chooses `IndependentBackend`."""
 
-    @property
-    def backend_cls(self) -> type[Backend]:
-        """The backend."""
-        return IndependentBackend
+    backend_cls = IndependentBackend
 
 
 def make_trainer(
-    loop: Callable[[dict[str, Any]], None], config: Mapping[str, Any], **given: Any
+    loop: Callable[[dict[str, Any]], None], config: Mapping[str, Any], **arguments: Any
 ) -> DataParallelTrainer:
     """A trainer of independent workers.
 
     Args:
         loop: what each worker runs.
         config: its argument.
-        given: other arguments of Ray's trainer.
+        arguments: others of Ray's trainer.
     """
     trainer = DataParallelTrainer(
-        loop, train_loop_config=dict(config), backend_config=IndependentConfig(), **given
+        loop, train_loop_config=dict(config), backend_config=IndependentConfig(), **arguments
     )
     leave_out_idle_helpers(trainer)
     return trainer

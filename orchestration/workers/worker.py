@@ -62,7 +62,7 @@ class RemoteQueue(WorkerQueue):
 
     @contextmanager
     def heartbeats(self) -> Iterator[None]:
-        """Renew the leases of the folds that are held, and listen whether the run is to stop."""
+        """Renew the leases of the folds that are held, and ask whether the run is to stop."""
         over = threading.Event()
         thread = threading.Thread(target=self._send_heartbeats, args=(over,), daemon=True)
         thread.start()
@@ -81,7 +81,7 @@ class RemoteQueue(WorkerQueue):
 
     @contextmanager
     def passing_on_warnings(self) -> Iterator[None]:
-        """Show warnings on the driver's terminal instead of in a log that nobody reads."""
+        """Show warnings on the driver's terminal instead of in a worker's log."""
 
         def show(message: Warning | str, *_: Any, **__: Any) -> None:
             self.handle.send(LeaseQueue.message, "warning", str(message), self.worker)
@@ -143,8 +143,8 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
             )
         serve(queue, plans, options, config.get("make", make_folds))
     if WORKER_STOP.by_signal:
-        # The machine may be about to go, and Ray is to put a new worker elsewhere; it would
-        # take a return for the end of this worker's part.
+        # The machine may be about to go, and Ray is to start a new worker elsewhere; it would
+        # regard a return as the end of this worker's part.
         os._exit(128 + signal.SIGTERM)
 
 

@@ -34,7 +34,7 @@ def sh(*words: str | Path) -> str:
 
 
 def hide(*folders: str) -> None:
-    """Empty folders of this host's own in place of the machine's."""
+    """Empty folders of this host in place of the machine's."""
     for folder in folders:
         Path(folder).mkdir(exist_ok=True)
         sh("mount", "-t", "tmpfs", "tmpfs", folder)
@@ -56,7 +56,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def start_sshd(root: Path, address: str) -> None:
-    """Let in whoever has the user's key."""
+    """Accept the user's key."""
     Path("/run/sshd").mkdir()
     settings = {
         "HostKey": root / "host",
@@ -194,7 +194,7 @@ class Host:
 
 def ray_processes() -> list[str]:
     """Ray's processes in this namespace."""
-    # A zombie is over; that nobody has asked after it is the affair of this namespace's init.
+    # A zombie has ended; this namespace's init is to reap it.
     lines = [s for s in sh("ps", "-A", "-o", "args").splitlines() if "<defunct>" not in s]
     return [s for s in lines if "gcs_server" in s or "raylet/raylet" in s or s.startswith("ray::")]
 
@@ -274,7 +274,7 @@ def batch(host: Host, words: list[str]) -> None:
 
 
 def open_head(host: Host, words: list[str]) -> None:
-    """A run that is told to join a Ray which answers everybody."""
+    """A run with the address of a Ray that answers every client."""
     off = {"RAY_AUTH_MODE": "disabled"}
     host.run("open_start", "ray", "start", "--head", "--port=6380", "--num-cpus=1", **off)
     there = {"RAY_ADDRESS": f"{HEAD}:6380"}

@@ -42,9 +42,9 @@ def test_the_alignment_grid_is_the_student_alone_and_every_choice_of_stages():
 
 
 def test_a_grid_that_is_none_is_one_line():
-    alone = ablate.parse_flags(["--model-type", "baseline"]).experiment
+    student = ablate.parse_flags(["--model-type", "baseline"]).experiment
     with pytest.raises(DadnetError, match="--grid modules needs none"):
-        make_grid(alone, ("alignment",))
+        make_grid(student, ("alignment",))
     with pytest.raises(DadnetError, match="expected different ones of modules, alignment, weight"):
         make_grid(base(), ("moduls",))
 
@@ -77,21 +77,21 @@ def test_every_variant_is_an_experiment_with_its_test_against_the_base(ablated, 
     assert all(not ledger.missing(experiment) for experiment in experiments)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("folds/*.json")}
     assert ablate.main(words) == 0  # nothing runs again
-    said = capsys.readouterr().out
-    assert "40 trainings, 40 done, 0 to run" in said
+    output = capsys.readouterr().out
+    assert "40 trainings, 40 done, 0 to run" in output
     assert {path: path.stat().st_mtime_ns for path in root.rglob("folds/*.json")} == before
-    rows = [line for line in said.splitlines() if line.lstrip().startswith("modules:")]
+    rows = [line for line in output.splitlines() if line.lstrip().startswith("modules:")]
     assert len(rows) == 7
     [page] = (root / "site").glob("ablation-*.html")
     digest = page.stem.removeprefix("ablation-")
     named = sorted(((e.digest != digest, e.digest), e) for e in experiments)
-    found = make_ablation(ledger, [(key[1], experiment) for key, experiment in named])
+    table = make_ablation(ledger, [(key[1], experiment) for key, experiment in named])
     apart = [
         difference(row_of(ledger, e).counts, row_of(ledger, named[0][1]).counts)
         for _, e in named[1:]
     ]
-    assert [v.found for v in found.variants[1:]] == apart
-    assert [v.p for v in found.variants[1:]] == list(holm([d.p for d in apart]))
+    assert [v.found for v in table.variants[1:]] == apart
+    assert [v.p for v in table.variants[1:]] == list(holm([d.p for d in apart]))
     text = page.read_text()
     assert all(experiment.digest in text for experiment in experiments)
 
@@ -105,14 +105,14 @@ def test_a_variant_without_all_folds_has_no_figure_and_no_test(ablated, capsys):
     one, two = [e for e in ledger.experiments() if e.digest != digest][:2]
     base_ = next(e for e in ledger.experiments() if e.digest == digest)
     ledger.fold_path(one, one.folds[0].name).unlink()
-    found = make_ablation(ledger, [("base", base_), ("one", one), ("two", two)])
-    assert not found.complete
-    assert [v.found is None for v in found.variants] == [True, True, False]
-    assert found.variants[1].row.summary is None
-    assert found.variants[2].p == found.variants[2].found.p  # one test, nothing to correct
+    table = make_ablation(ledger, [("base", base_), ("one", one), ("two", two)])
+    assert not table.complete
+    assert [v.found is None for v in table.variants] == [True, True, False]
+    assert table.variants[1].row.summary is None
+    assert table.variants[2].p == table.variants[2].found.p  # one test, nothing to correct
     assert ablate.main([*words, "--dry-run"]) == 0
-    said = capsys.readouterr().out
-    assert "40 trainings, 39 done, 1 to run" in said
-    assert "if a variant's step costs what the base's does" in said
+    output = capsys.readouterr().out
+    assert "40 trainings, 39 done, 1 to run" in output
+    assert "if a variant's step costs what the base's does" in output
     assert ablate.main(words) == 0
     assert not ledger.missing(one)

@@ -12,7 +12,7 @@ from dadnet.flow.store import load_flow_store
 from dadnet.inference.explain import theta_numbers
 from dadnet.inference.model_file import load_model_file
 from orchestration import explain, run_loso
-from results.__main__ import main as board
+from results.__main__ import main as results_main
 from results.ledger.explanation import read_explanation
 from results.ledger.ledger import Ledger
 from tests.build.runs import run_words
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def kept(site, tmp_path_factory):
+def trained(site, tmp_path_factory):
     """Streams of unequal widths, so that adapters are needed."""
     root = tmp_path_factory.mktemp("explained")
     words = run_words(
@@ -38,8 +38,8 @@ def words(root, experiment, site, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def test_every_test_clip_is_explained_and_the_run_page_shows_it(kept, site):
-    root, experiment = kept
+def test_every_test_clip_is_explained_and_the_run_page_shows_it(trained, site):
+    root, experiment = trained
     teacher = ["--macro-weights", str(site / "teacher.safetensors")]
     assert explain.main(words(root, experiment, site, *teacher)) == 0
     ledger = Ledger(root / "runs")
@@ -66,24 +66,24 @@ def test_every_test_clip_is_explained_and_the_run_page_shows_it(kept, site):
     assert read_explanation(ledger, experiment).to_json() == again
 
 
-def test_what_cannot_be_explained_is_one_line(kept, site, tmp_path, capsys):
-    root, experiment = kept
+def test_what_cannot_be_explained_is_one_line(trained, site, tmp_path, capsys):
+    root, experiment = trained
     shutil.copytree(root / "runs", tmp_path / "runs")
     folder = Ledger(tmp_path / "runs").folder(experiment)
     teacher = ["--macro-weights", str(site / "teacher.safetensors")]
 
-    def said(*more: str) -> str:
+    def error_of(*more: str) -> str:
         capsys.readouterr()
         assert explain.main(words(tmp_path, experiment, site, *more)) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         return error
 
-    assert "fold: expected one of synthetic/sub01" in said("--fold", "nobody")
+    assert "fold: expected one of synthetic/sub01" in error_of("--fold", "nobody")
     weights = sorted((folder / "weights").iterdir())[0]
-    assert "macro_weights: expected the teacher" in said("--macro-weights", str(weights))
+    assert "macro_weights: expected the teacher" in error_of("--macro-weights", str(weights))
     shutil.rmtree(folder / "adapters")
-    assert "its adapters were not kept" in said(*teacher)
+    assert "its adapters were not kept" in error_of(*teacher)
     assert explain.main(words(tmp_path, experiment, site)) == 0  # all but the densities
     found = read_explanation(Ledger(tmp_path / "runs"), experiment)
     assert (found.densities, found.density_fold) == ((), "")
@@ -92,6 +92,6 @@ def test_what_cannot_be_explained_is_one_line(kept, site, tmp_path, capsys):
     damaged["density_fold"] = "other"
     path.write_text(json.dumps(damaged))
     capsys.readouterr()
-    out = str(tmp_path / "site")
-    assert board(["run", experiment.digest, "--ledger", str(tmp_path / "runs"), "--out", out]) == 2
+    flags = ["--ledger", str(tmp_path / "runs"), "--out", str(tmp_path / "site")]
+    assert results_main(["run", experiment.digest, *flags]) == 2
     assert "`orchestration.explain` makes it again" in capsys.readouterr().err

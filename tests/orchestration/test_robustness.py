@@ -27,7 +27,7 @@ from tests.build.runs import run_words
 
 
 @pytest.fixture(scope="module")
-def kept(site, tmp_path_factory):
+def trained(site, tmp_path_factory):
     """A ledger with one experiment that learnt something, and its digest."""
     ledger = tmp_path_factory.mktemp("robust") / "runs"
     words = run_words(site, ledger, "--workers", "0", "--epochs", "8", "--warmup-epochs", "1")
@@ -36,8 +36,8 @@ def kept(site, tmp_path_factory):
     return ledger, experiment
 
 
-def words(kept, site, *more: str, flows: str = "flows") -> list[str]:
-    ledger, experiment = kept
+def words(trained, site, *more: str, flows: str = "flows") -> list[str]:
+    ledger, experiment = trained
     return [
         "--ledger", str(ledger), "--experiment", experiment.digest[:6], "--flows",
         str(site / flows), "--site", str(ledger.parent / "site"), "--workers", "0", *more,
@@ -49,9 +49,9 @@ def scored_files(ledger) -> dict:
 
 
 @pytest.fixture(scope="module")
-def scored(kept, site):
-    assert robustness.main(words(kept, site)) == 0
-    return kept
+def scored(trained, site):
+    assert robustness.main(words(trained, site)) == 0
+    return trained
 
 
 def test_all_thirty_are_scored_from_the_weights_and_start_at_one(scored, site):
@@ -68,10 +68,10 @@ def test_all_thirty_are_scored_from_the_weights_and_start_at_one(scored, site):
         assert [point.severity for point in rest] == list(KINDS[curve.kind].severities)
         for point in rest:
             assert point.retention == pytest.approx(point.uf1 / found.uf1)
-    record, kept = Ledger(ledger).records(experiment)[0], RobustnessLedger(ledger)
+    record, scores = Ledger(ledger).records(experiment)[0], RobustnessLedger(ledger)
     clean = np.array([row.probabilities for row in record.predictions])
     for kind in kinds:
-        severe = kept.get(experiment, record, f"{kind}-{KINDS[kind].severities[-1]:g}")
+        severe = scores.get(experiment, record, f"{kind}-{KINDS[kind].severities[-1]:g}")
         apart = np.array([row.probabilities for row in severe.predictions]) - clean
         assert np.abs(apart).max() > 1e-3, kind
     page = (ledger.parent / "site" / f"robustness-{experiment.digest}.html").read_text()
@@ -80,12 +80,12 @@ def test_all_thirty_are_scored_from_the_weights_and_start_at_one(scored, site):
 
 def test_a_corrupted_fold_is_what_a_lone_clip_gives(scored, site):
     ledger, experiment = scored
-    store, kept = load_flow_store(site / "flows"), RobustnessLedger(ledger)
+    store, scores = load_flow_store(site / "flows"), RobustnessLedger(ledger)
     flows = dict(zip(store.clips["clip_id"], store.flows, strict=True))
     record = Ledger(ledger).records(experiment)[3]
     model = load_model(Ledger(ledger).weights_path(experiment, record.fold)).models[0]
     for name in ("jitter-0.2", "noise-0.4"):
-        found = kept.get(experiment, record, name)
+        found = scores.get(experiment, record, name)
         row = found.predictions[2]
         kind, severity = name.split("-")
         flow = torch.from_numpy(flows[row.clip_id].copy())[None]
@@ -99,9 +99,9 @@ def test_what_is_scored_is_not_scored_again_and_the_rest_is(scored, site, monkey
     ledger, experiment = scored
     before = scored_files(ledger)
     record = Ledger(ledger).records(experiment)[1]
-    kept = RobustnessLedger(ledger)
-    lost = kept.path(experiment, record.fold, "blur-1.5")
-    torn = kept.path(experiment, record.fold, "noise-0.1")
+    scores = RobustnessLedger(ledger)
+    lost = scores.path(experiment, record.fold, "blur-1.5")
+    torn = scores.path(experiment, record.fold, "noise-0.1")
     content = lost.read_text()
     lost.unlink()
     torn.write_text(torn.read_text().replace('"noise"', '"blur"', 1))
@@ -117,11 +117,11 @@ def test_what_is_scored_is_not_scored_again_and_the_rest_is(scored, site, monkey
 
 
 def test_an_interrupted_study_keeps_what_it_has_and_has_no_figure_of_survivors(
-    kept, site, tmp_path, monkeypatch, capsys
+    trained, site, tmp_path, monkeypatch, capsys
 ):
-    shutil.copytree(kept[0], tmp_path / "runs")
+    shutil.copytree(trained[0], tmp_path / "runs")
     shutil.rmtree(next((tmp_path / "runs").rglob("robustness")), ignore_errors=True)
-    mine, real, calls = (tmp_path / "runs", kept[1]), robustness.score_fold, []
+    mine, real, calls = (tmp_path / "runs", trained[1]), robustness.score_fold, []
 
     def interrupted(scoring, record, corruptions):
         calls.append(record.fold)
@@ -144,47 +144,47 @@ class TestRefusals:
     def refused(self, words, capsys) -> str:
         capsys.readouterr()
         assert robustness.main(words) == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        return said
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1
+        return message
 
-    def test_weights_that_do_not_give_the_record(self, kept, site, tmp_path, capsys):
+    def test_weights_that_do_not_give_the_record(self, trained, site, tmp_path, capsys):
         """Another fold's weights under this name: the digest; the record's probabilities: both."""
-        shutil.copytree(kept[0], tmp_path / "runs")
+        shutil.copytree(trained[0], tmp_path / "runs")
         shutil.rmtree(next((tmp_path / "runs").rglob("robustness")), ignore_errors=True)
-        ledger, mine = Ledger(tmp_path / "runs"), (tmp_path / "runs", kept[1])
-        one, two = (ledger.weights_path(kept[1], f"synthetic/sub0{n}") for n in (1, 2))
-        own = one.read_bytes()
+        ledger, mine = Ledger(tmp_path / "runs"), (tmp_path / "runs", trained[1])
+        one, two = (ledger.weights_path(trained[1], f"synthetic/sub0{n}") for n in (1, 2))
+        original = one.read_bytes()
         one.write_bytes(two.read_bytes())
         assert "are not those of the record of synthetic/sub01" in self.refused(
             words(mine, site), capsys
         )
-        one.write_bytes(own)
-        path = ledger.fold_path(kept[1], "synthetic/sub01")
+        one.write_bytes(original)
+        path = ledger.fold_path(trained[1], "synthetic/sub01")
         record = json.loads(path.read_text())
         record.pop("checksum")
         a, b, c = record["predictions"][0]["probabilities"]
         record["predictions"][0]["probabilities"] = [b, c, a]
         path.write_text(seal(record) + "\n")
-        said = self.refused(words(mine, site), capsys)
-        assert "without any corruption synthetic/sub01/clip0 is not what the record says" in said
+        message = self.refused(words(mine, site), capsys)
+        assert "without any corruption synthetic/sub01/clip0 is not what the record says" in message
         assert not scored_files(mine[0])
 
-    def test_other_flows_and_folds_without_weights(self, kept, site, tmp_path, capsys):
+    def test_other_flows_and_folds_without_weights(self, trained, site, tmp_path, capsys):
         write_store(tmp_path / "other", make_clips(5, 6), seed=9)
-        other = words(kept, tmp_path, flows="other")
+        other = words(trained, tmp_path, flows="other")
         assert "expected those of the experiment" in self.refused(other, capsys)
-        shutil.copytree(kept[0], tmp_path / "runs")
+        shutil.copytree(trained[0], tmp_path / "runs")
         next((tmp_path / "runs").rglob("weights/*sub04*")).unlink()
-        mine = words((tmp_path / "runs", kept[1]), site)
-        said = self.refused(mine, capsys)
-        assert "1 of 5 folds have no kept weights (synthetic/sub04" in said
-        assert "--keep-weights best" in said
+        mine = words((tmp_path / "runs", trained[1]), site)
+        message = self.refused(mine, capsys)
+        assert "1 of 5 folds have no kept weights (synthetic/sub04" in message
+        assert "--keep-weights best" in message
 
-    def test_flags(self, kept, site, capsys):
+    def test_flags(self, trained, site, capsys):
         assert "expected the digest" in self.refused(["--workers", "0"], capsys)
         assert "expected different ones of noise" in self.refused(
-            words(kept, site, "--kinds", "fog"), capsys
+            words(trained, site, "--kinds", "fog"), capsys
         )
 
 
@@ -193,13 +193,13 @@ def test_ray_gives_the_files_of_this_process(scored, site, tmp_path):
     ledger, experiment = scored
     shutil.copytree(ledger, tmp_path / "runs")
     shutil.rmtree(next((tmp_path / "runs").rglob("robustness")))
-    given = words((tmp_path / "runs", experiment), site, "--kinds", "noise,downsample")
-    given[given.index("--workers") + 1] = "2"
-    assert robustness.main(given) == 0
-    kept = RobustnessLedger(ledger), RobustnessLedger(tmp_path / "runs")
+    args = words((tmp_path / "runs", experiment), site, "--kinds", "noise,downsample")
+    args[args.index("--workers") + 1] = "2"
+    assert robustness.main(args) == 0
+    both = RobustnessLedger(ledger), RobustnessLedger(tmp_path / "runs")
     for record in Ledger(ledger).records(experiment):
         for name in ("noise-0.5", "downsample-0.25"):
-            one, two = (found.get(experiment, record, name) for found in kept)
+            one, two = (scores.get(experiment, record, name) for scores in both)
             assert one.predictions == two.predictions
 
 
@@ -209,8 +209,8 @@ def test_retiming_scores_the_flow_of_other_frames(tmp_path, capsys):
     faces, flows, runs = tmp_path / "faces", tmp_path / "flows", tmp_path / "runs"
     sizes = ["--subjects", "4", "--clips", "16", "--seed", "5"]
     assert synthetic.main(["--out", str(faces), "--amplitude", "macro", *sizes]) == 0
-    given = ["--dataset", "synthetic", "--root", str(faces), "--out", str(flows)]
-    assert ingest.main([*given, "--size", "40", "--flow", "dis", "--workers", "0"]) == 0
+    args = ["--dataset", "synthetic", "--root", str(faces), "--out", str(flows)]
+    assert ingest.main([*args, "--size", "40", "--flow", "dis", "--workers", "0"]) == 0
     train = ["--flows", flows, "--ledger", runs, "--workers", "0", "--model-type", "baseline"]
     train += ["--input-size", "32", "--epochs", "2", "--warmup-epochs", "1", "--selection", "last"]
     assert run_loso.main([*map(str, train), "--keep-weights", "best"]) == 0

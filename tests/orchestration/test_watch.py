@@ -37,10 +37,10 @@ class Run:
         self.progress.show(snapshot)
 
 
-def told(capsys, root, *words: str) -> tuple[int, str]:
+def watch_once(capsys, root, *words: str) -> tuple[int, str]:
     status = main.main(["watch", "--ledger", str(root), "--once", *words])
-    said = capsys.readouterr()
-    return status, said.out + said.err
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def half_done(run: Run) -> None:
     run.queue.inform("w1", two, {"epoch": 5, "val_uf1": 0.625})
     run.queue.claim("w2", 1)
     run.queue.put_back("w2", three, "SIGTERM")
-    run.progress._told = float("-inf")  # it is time for news
+    run.progress._news_at = float("-inf")  # it is time for news
     run.show()
 
 
 def test_a_run_that_goes_on_is_seen_with_epoch_worker_retries_and_eta(run, tmp_path, capsys):
     with run.progress:
         half_done(run)
-        status, text = told(capsys, tmp_path)
+        status, text = watch_once(capsys, tmp_path)
     assert status == 3
     assert "1 of 4 folds done, 1 running, 0 failed, 1 retries; running for" in text
     assert "ETA 0" in text
@@ -84,7 +84,7 @@ def test_a_finished_run_is_complete_and_the_status_is_0(run, tmp_path, capsys):
             run.queue.claim("w1", 0)
         for name in run.names:
             run.finish(name)
-    status, text = told(capsys, tmp_path)
+    status, text = watch_once(capsys, tmp_path)
     assert (status, "4 of 4 folds done" in text, "complete" in text) == (0, True, True)
 
 
@@ -96,7 +96,7 @@ def test_a_run_whose_process_died_is_dead_and_its_folds_are_lost(run, tmp_path, 
     lines = [json.loads(line) for line in run.log.read_text().splitlines()]
     lines[0]["pid"] = gone.pid
     run.log.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"half')
-    status, text = told(capsys, tmp_path)
+    status, text = watch_once(capsys, tmp_path)
     assert status == 3
     assert "dead, last news" in text
     assert next(line.split()[1] for line in text.splitlines() if run.names[1] in line) == "lost"
@@ -104,25 +104,25 @@ def test_a_run_whose_process_died_is_dead_and_its_folds_are_lost(run, tmp_path, 
     for line in lines:
         line["at"] = "2020-01-01T00:00:00+00:00"
     run.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "silent, last news" in told(capsys, tmp_path)[1]
+    assert "silent, last news" in watch_once(capsys, tmp_path)[1]
 
 
-def test_an_interrupted_run_says_so(run, tmp_path, capsys):
+def test_an_interrupted_run_is_shown_as_one(run, tmp_path, capsys):
     run.progress.__enter__()
     half_done(run)
     run.progress.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert "interrupted, last news" in told(capsys, tmp_path)[1]
+    assert "interrupted, last news" in watch_once(capsys, tmp_path)[1]
 
 
 def test_the_ledger_counts_whatever_the_log_says(run, tmp_path, capsys):
     with run.progress:
         half_done(run)
     run.ledger.fold_path(run.plan.experiment, run.names[0]).unlink()
-    assert "0 of 4 folds done" in told(capsys, tmp_path)[1]
+    assert "0 of 4 folds done" in watch_once(capsys, tmp_path)[1]
     run.log.unlink()
-    status, text = told(capsys, tmp_path, "--experiment", run.plan.experiment.digest[:6])
+    status, text = watch_once(capsys, tmp_path, "--experiment", run.plan.experiment.digest[:6])
     assert status == 3
-    assert "no run has told of itself" in text
+    assert "no run has reported yet" in text
 
 
 def test_a_search_is_seen_by_its_own_log(run, tmp_path, capsys):
@@ -130,10 +130,10 @@ def test_a_search_is_seen_by_its_own_log(run, tmp_path, capsys):
     run.progress = Progress(log, 10, "search", Console(quiet=True))
     with run.progress:
         half_done(run)
-        status, text = told(capsys, tmp_path)
+        status, text = watch_once(capsys, tmp_path)
         assert status == 3
         assert f"search {log.parent}: 1 of 3 folds done, 1 running" in text
-    assert told(capsys, tmp_path)[0] == 0
+    assert watch_once(capsys, tmp_path)[0] == 0
 
 
 def test_a_log_that_grows_is_read_on_and_a_fresh_one_from_its_start(run, tmp_path):
@@ -159,7 +159,7 @@ def test_a_log_that_grows_is_read_on_and_a_fresh_one_from_its_start(run, tmp_pat
 def test_what_cannot_be_shown_is_one_line(run, tmp_path, capsys, words, says):
     with run.progress:
         half_done(run)
-    status, text = told(capsys, tmp_path, *words)
+    status, text = watch_once(capsys, tmp_path, *words)
     assert (status, says in text, text.count("\n")) == (2, True, 1)
 
 
@@ -167,7 +167,7 @@ def test_a_damaged_log_and_an_empty_ledger_are_one_line(run, tmp_path, capsys):
     with run.progress:
         half_done(run)
     run.log.write_text("no json\n" + run.log.read_text())
-    status, text = told(capsys, tmp_path)
+    status, text = watch_once(capsys, tmp_path)
     assert (status, "in line 1 of" in text, text.count("\n")) == (2, True, 1)
-    status, text = told(capsys, tmp_path / "empty")
+    status, text = watch_once(capsys, tmp_path / "empty")
     assert (status, "expected a folder with experiments" in text) == (2, True)

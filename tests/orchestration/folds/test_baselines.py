@@ -31,9 +31,9 @@ def test_rivals_run_as_other_experiments_and_their_kept_weights_predict(site, tm
         [record, *_] = Ledger(ledger).records(experiment)
         weights = Ledger(ledger).weights_path(experiment, record.fold)
         clips = list(load_flow_store(site / "flows").clips["clip_id"])
-        said = load_model(weights).predict(flows[clips.index(record.predictions[0].clip_id)])
+        predicted = load_model(weights).predict(flows[clips.index(record.predictions[0].clip_id)])
         np.testing.assert_allclose(
-            list(said.probabilities.values()), record.predictions[0].probabilities, atol=1e-5
+            list(predicted.probabilities.values()), record.predictions[0].probabilities, atol=1e-5
         )
 
 

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from orchestration.folds.claims import Presence, claims_folder
+from orchestration.folds.claims import ClaimedQueue, Heartbeat, claims_folder
+from orchestration.folds.here import LocalQueue
 from orchestration.folds.queue import ELSEWHERE_S, LeaseQueue
 from results.ledger.ledger import Ledger
 from tests.build.records import build_experiment
@@ -16,11 +17,11 @@ EXPERIMENT = build_experiment({f"sub{n:02d}": ["n>n"] for n in range(6)})
 FOLDS = [fold.name for fold in EXPERIMENT.folds]
 HOLD = """
 import sys, time
-from orchestration.folds.claims import claims_folder, Presence
+from orchestration.folds.claims import claims_folder, Heartbeat
 from results.ledger.ledger import Ledger
 from tests.build.records import build_experiment
 EXPERIMENT = build_experiment({f"sub{n:02d}": ["n>n"] for n in range(6)})
-with Presence(claims_folder(Ledger(sys.argv[1]), EXPERIMENT), beat_s=0.2) as claims:
+with Heartbeat(claims_folder(Ledger(sys.argv[1]), EXPERIMENT), beat_s=0.2) as claims:
     assert claims.take("sub00")
     print("taken", flush=True)
     time.sleep(60)
@@ -37,7 +38,7 @@ def ledger(request, tmp_path) -> Ledger:
 
 def test_each_fold_is_given_to_one_run_and_stays_its_own(ledger):
     with ExitStack() as stack:
-        runs = [stack.enter_context(Presence(claims_folder(ledger, EXPERIMENT))) for _ in range(3)]
+        runs = [stack.enter_context(Heartbeat(claims_folder(ledger, EXPERIMENT))) for _ in range(3)]
         with ThreadPoolExecutor(9) as pool:
             asked = [(run, fold) for fold in FOLDS for run in runs]
             got = list(pool.map(lambda pair: pair[0].take(pair[1]), asked))
@@ -52,9 +53,9 @@ def test_each_fold_is_given_to_one_run_and_stays_its_own(ledger):
 
 
 def test_a_run_that_ends_frees_its_folds_and_a_record_ends_the_claim(ledger):
-    with Presence(claims_folder(ledger, EXPERIMENT)) as claims:
+    with Heartbeat(claims_folder(ledger, EXPERIMENT)) as claims:
         assert claims.take("sub00")
-    with Presence(claims_folder(ledger, EXPERIMENT)) as later:
+    with Heartbeat(claims_folder(ledger, EXPERIMENT)) as later:
         assert later.take("sub00")
         later.release("sub00")
         assert not any("sub00" in name for name in _claims(ledger))
@@ -62,11 +63,11 @@ def test_a_run_that_ends_frees_its_folds_and_a_record_ends_the_claim(ledger):
 
 def test_a_silent_run_is_taken_over_once_its_lease_is_over(tmp_path):
     ledger = Ledger(tmp_path / "runs")
-    silent = Presence(claims_folder(ledger, EXPERIMENT), beat_s=1000)
+    silent = Heartbeat(claims_folder(ledger, EXPERIMENT), beat_s=1000)
     with (
         silent as claims,
-        Presence(claims_folder(ledger, EXPERIMENT)) as one,
-        Presence(claims_folder(ledger, EXPERIMENT)) as two,
+        Heartbeat(claims_folder(ledger, EXPERIMENT)) as one,
+        Heartbeat(claims_folder(ledger, EXPERIMENT)) as two,
     ):
         assert claims.take("sub00")
         assert not one.take("sub00")
@@ -80,7 +81,7 @@ def test_a_killed_run_of_this_machine_is_taken_over_at_once(ledger):
     command = [sys.executable, "-c", HOLD, str(ledger.root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "taken\n"
-        with Presence(claims_folder(ledger, EXPERIMENT)) as claims:
+        with Heartbeat(claims_folder(ledger, EXPERIMENT)) as claims:
             assert not claims.take("sub00")
             assert claims.take("sub01")
             process.send_signal(signal.SIGKILL)
@@ -111,3 +112,17 @@ def _claims(ledger: Ledger) -> list[str]:
     if hasattr(folder, "entries"):
         return [entry.name for entry in folder.entries()]
     return [path.name for path in folder.iterdir()]
+
+
+def test_a_fold_of_another_run_is_passed_over_and_ours_is_released_when_it_is_done(ledger):
+    folder = claims_folder(ledger, EXPERIMENT)
+    with Heartbeat(folder) as other, Heartbeat(folder) as ours:
+        assert other.take("sub00")
+        leases = LocalQueue(("sub00", "sub01"))
+        queue = ClaimedQueue(leases, ours)
+        assert queue.take().fold == "sub01"
+        assert queue.take() is None
+        assert not leases.ask(LeaseQueue.is_over)  # the other run may fail
+        assert not other.take("sub01")
+        queue.finish("sub01")
+        assert other.take("sub01")

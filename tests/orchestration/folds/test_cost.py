@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from dadnet.folds.view import FoldView
-from orchestration.folds.cost import Cost, company, measure_cost
+from orchestration.folds.cost import Cost, busy_neighbours, measure_cost
 from orchestration.folds.flags import parse_flags
 from orchestration.folds.options import WorkOptions
-from orchestration.folds.plan import make_plan
+from orchestration.folds.plan import load_inputs, plan_of
 from tests.build.runs import run_words
 
 
@@ -27,7 +27,9 @@ def test_the_line_gives_time_folds_and_work():
 
 def test_the_cost_counts_epochs_and_clips(site, tmp_path):
     flags = parse_flags(run_words(site, tmp_path / "runs"))
-    plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
+    plan = plan_of(
+        flags.experiment, load_inputs(flags.experiment, flags.flows, flags.macro_weights)
+    )
     cost = measure_cost(plan, [f.name for f in plan.folds], WorkOptions(tmp_path / "runs"))
     fold = plan.folds[0]
     fit, val, test = (len(plan.dataset.rows(side)) for side in (fold.fit, fold.val, fold.test))
@@ -42,10 +44,12 @@ def test_the_cost_counts_epochs_and_clips(site, tmp_path):
 
 def test_steps_are_timed_beside_as_many_processes_as_will_train(site, tmp_path):
     flags = parse_flags(run_words(site, tmp_path / "runs"))
-    plan = make_plan(flags.experiment, flags.flows, flags.macro_weights)
+    plan = plan_of(
+        flags.experiment, load_inputs(flags.experiment, flags.flows, flags.macro_weights)
+    )
     names = [fold.name for fold in plan.folds[:4]]
     view = FoldView.of(plan.dataset, plan.fold(names[0]), torch.device("cpu"))
-    with company(plan.config, [view], plan.teacher, 1):
+    with busy_neighbours(plan.config, [view], plan.teacher, 1):
         [other] = multiprocessing.active_children()
         assert other.is_alive()
     assert not other.is_alive()

@@ -60,10 +60,10 @@ def test_kept_weights_give_the_probabilities_of_the_record(made, site, request):
         model = load_model(path)
         assert record.host["weights_digest"] == load_model_file(path).card.weights_digest
         for row in record.predictions:
-            said = model.predict(flows[row.clip_id])
-            assert said.label == row.prediction
+            predicted = model.predict(flows[row.clip_id])
+            assert predicted.label == row.prediction
             np.testing.assert_allclose(
-                list(said.probabilities.values()), row.probabilities, atol=1e-6
+                list(predicted.probabilities.values()), row.probabilities, atol=1e-6
             )
 
 
@@ -91,7 +91,9 @@ def test_keeping_weights_changes_no_record_and_no_digest(kept, site, tmp_path):
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
 
 
-def test_finished_folds_without_weights_are_told_and_not_made_again(kept, site, tmp_path, capsys):
+def test_finished_folds_without_weights_are_reported_and_not_made_again(
+    kept, site, tmp_path, capsys
+):
     ledger = tmp_path / "runs"
     assert run(site, ledger) == 0
     before = {p: p.stat().st_mtime_ns for p in ledger.rglob("folds/*.json")}
@@ -118,10 +120,10 @@ class TestPredictingWithALedger:
         _, _, folder = experiment_folder(kept)
         return ["--weights", str(folder), "--input", str(site / "flows"), *more]
 
-    def test_all_folds_are_an_ensemble_and_seen_subjects_are_told(self, kept, site, capsys):
+    def test_all_folds_are_an_ensemble_and_seen_subjects_are_reported(self, kept, site, capsys):
         assert predict.main(self.words(kept, site, "--json")) == 0
-        said = capsys.readouterr()
-        document = json.loads(said.out)
+        captured = capsys.readouterr()
+        document = json.loads(captured.out)
         assert len(document["models"]) == 5
         assert len(document["clips"]) == 30
         store = load_flow_store(site / "flows")
@@ -132,7 +134,7 @@ class TestPredictingWithALedger:
         np.testing.assert_allclose(
             list(document["clips"][0]["probabilities"].values()), np.mean(alone, axis=0)[0]
         )
-        assert "30 of 30 clips are of subjects that these weights were trained" in said.err
+        assert "30 of 30 clips are of subjects that these weights were trained" in captured.err
 
     def test_a_test_subject_of_one_fold_is_not_called_seen(self, kept, site, capsys):
         ledger, experiment, _ = experiment_folder(kept)
@@ -141,7 +143,7 @@ class TestPredictingWithALedger:
         [warning] = json.loads(capsys.readouterr().out)["warnings"]
         assert warning.startswith("24 of 30 clips")
 
-    def test_a_fold_without_weights_is_told(self, kept, site, tmp_path, capsys):
+    def test_a_fold_without_weights_is_reported(self, kept, site, tmp_path, capsys):
         _, _, folder = experiment_folder(kept)
         (tmp_path / "weights").mkdir()
         for path in sorted((folder / "weights").iterdir())[:2]:

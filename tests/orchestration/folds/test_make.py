@@ -9,7 +9,7 @@ from orchestration.folds.flags import parse_flags
 from orchestration.folds.here import LocalQueue
 from orchestration.folds.make import make_folds
 from orchestration.folds.options import WorkOptions
-from orchestration.folds.plan import make_plan
+from orchestration.folds.plan import load_inputs, plan_of
 from results.ledger.ledger import Ledger
 from tests.build.runs import ledger_content, run_words
 
@@ -17,18 +17,20 @@ from tests.build.runs import ledger_content, run_words
 @pytest.fixture
 def plan(site, tmp_path):
     flags = parse_flags(run_words(site, tmp_path / "runs"))
-    return make_plan(flags.experiment, flags.flows, flags.macro_weights)
+    return plan_of(
+        flags.experiment, load_inputs(flags.experiment, flags.flows, flags.macro_weights)
+    )
 
 
 def test_a_stack_that_runs_out_of_memory_is_halved_and_goes_on(plan, tmp_path, monkeypatch):
     real, sizes = work.train_folds, []
 
-    def small_device(next_task, places, **options):
-        sizes.append(places)
-        if places > 2:
+    def small_device(next_task, size, **options):
+        sizes.append(size)
+        if size > 2:
             next_task()  # a fold was begun
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(next_task, places, **options)
+        return real(next_task, size, **options)
 
     monkeypatch.setattr(work, "train_folds", small_device)
     names = tuple(fold.name for fold in plan.folds)
@@ -51,7 +53,7 @@ def test_one_fold_that_does_not_fit_is_an_error(plan, tmp_path, monkeypatch):
         make_folds(plan, LocalQueue((plan.folds[0].name,)), WorkOptions(tmp_path / "runs"))
 
 
-def test_auto_measures_and_says_what_it_took(site, tmp_path, capsys):
+def test_auto_measures_and_reports_the_size(site, tmp_path, capsys):
     words = run_words(site, tmp_path / "runs", "--workers", "0", "--stack", "auto")
     assert run_loso.main(words) == 0
     assert "ms per fold and step by size: 1:" in capsys.readouterr().out

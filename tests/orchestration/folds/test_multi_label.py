@@ -65,9 +65,9 @@ def test_records_say_which_labels_and_how_sure(done, flows):
 
 def test_a_stack_and_one_at_a_time_give_the_same(site, flows, done, tmp_path):
     assert run_loso.main(words(site, flows, tmp_path, "--stack", "5")) == 0
-    [lone] = [e for e in Ledger(done).experiments() if e.method.startswith("DAD-Net")]
+    [experiment] = [e for e in Ledger(done).experiments() if e.method.startswith("DAD-Net")]
     stacked = ledger_content(tmp_path)
-    for record in Ledger(done).records(lone):
+    for record in Ledger(done).records(experiment):
         again = stacked[record.fold]["predictions"]
         for row, other in zip(record.predictions, again, strict=True):
             np.testing.assert_allclose(row.probabilities, other["probabilities"], atol=2e-2)
@@ -95,11 +95,13 @@ def test_kept_weights_predict_labels_and_survive_corruptions(done, flows, tmp_pa
     path = ledger.weights_path(experiment, record.fold)
     assert load_model_file(path).card.multi_label
     store, row = load_flow_store(flows), record.predictions[0]
-    said = load_model(path).predict(store.flows[list(store.clips["clip_id"]).index(row.clip_id)])
-    assert said.label == ("+".join(row.prediction) or "none")
-    np.testing.assert_allclose(list(said.probabilities.values()), row.probabilities, atol=1e-5)
-    sure = [max(p, 1 - p) for p in said.probabilities.values()]
-    assert said.confidence == pytest.approx(min(sure))
+    predicted = load_model(path).predict(
+        store.flows[list(store.clips["clip_id"]).index(row.clip_id)]
+    )
+    assert predicted.label == ("+".join(row.prediction) or "none")
+    np.testing.assert_allclose(list(predicted.probabilities.values()), row.probabilities, atol=1e-5)
+    sure = [max(p, 1 - p) for p in predicted.probabilities.values()]
+    assert predicted.confidence == pytest.approx(min(sure))
     for command, more in ((robustness.main, ["--kinds", "noise"]), (explain.main, [])):
         flags = ["--ledger", str(done), "--experiment", experiment.digest, "--flows", str(flows)]
         assert command([*flags, "--site", str(tmp_path / "site"), *more]) == 0, capsys.readouterr()
@@ -146,5 +148,5 @@ def test_a_teacher_of_labels_is_refused(flows, tmp_path, capsys):
     flags = ["--flows", str(flows), "--dataset", "synthetic", "--class-set", "action-units"]
     out = str(tmp_path / "t.safetensors")
     assert teacher.main([*flags, "--out", out, "--input-size", "32", "--epochs", "1"]) == 2
-    said = capsys.readouterr()
-    assert "trained on one class of each clip" in " ".join((said.out + said.err).split())
+    captured = capsys.readouterr()
+    assert "trained on one class of each clip" in " ".join((captured.out + captured.err).split())

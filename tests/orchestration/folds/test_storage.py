@@ -49,14 +49,14 @@ def test_a_run_on_object_storage_is_the_run_in_a_folder(flows, undisturbed, s3, 
     assert not {"checkpoints", "claims", "owners"} & kinds  # all done: nothing is left of these
     assert not any(SECRET.encode() in data for data in stored.values())
     assert run_loso.main(given) == 0  # nothing is trained again, nothing is written
-    board = ["leaderboard", "--ledger", ledger, "--out", str(tmp_path / "site")]
-    assert results_cli.main(board) == 0
+    words = ["leaderboard", "--ledger", ledger, "--out", str(tmp_path / "site")]
+    assert results_cli.main(words) == 0
     first = (tmp_path / "site" / "index.html").read_bytes()
-    assert results_cli.main([*board, "--rebuild"]) == 0
+    assert results_cli.main([*words, "--rebuild"]) == 0
     assert (tmp_path / "site" / "index.html").read_bytes() == first
-    said = capsys.readouterr()
-    assert "4 of 4 folds are in" in said.out.replace("\n", " ")
-    assert SECRET not in said.out + said.err
+    output = capsys.readouterr()
+    assert "4 of 4 folds are in" in output.out.replace("\n", " ")
+    assert SECRET not in output.out + output.err
     after = s3.content("same/runs")
     assert {n for n in after if "/events/" not in n} == {n for n in stored if "/events/" not in n}
 
@@ -107,11 +107,11 @@ def test_two_runs_at_once_share_the_folds_and_make_none_twice(
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(2)
     ]
-    said = [run.communicate(timeout=120)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
+    output = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], output
     assert ledger_content(ledger) == undisturbed
     events = _events(ledger, s3)
-    # Without what its epochs told, a fold was found made by the other run.
+    # A fold that was found made by the other run has no epochs.
     finished = [e["fold"] for e in events if e["event"] == "finished" and e.get("info")]
     assert sorted(finished) == sorted(undisturbed)
 
@@ -166,9 +166,9 @@ def test_a_worker_group_on_object_storage_makes_the_same_records(flows, undistur
     command = [sys.executable, "-m", "orchestration.run_loso", *storage_words(flows, ledger)]
     command[command.index("--workers") + 1] = "2"
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
     assert ledger_content(ledger) == undisturbed
     stored = s3.content("group")
-    assert SECRET not in said
+    assert SECRET not in output
     assert not any(SECRET.encode() in data for data in stored.values())

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 
-def test_a_process_that_leaves_has_said_all_and_done_what_it_promised():
+def test_a_process_that_leaves_has_written_its_output_and_run_its_exit_functions():
     script = (
         "import atexit\n"
         "from orchestration.reporting.leave import leave\n"
@@ -27,7 +27,7 @@ def test_a_reader_that_is_gone_is_no_error():
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": ""},  # what is said waits for the end
+        env={**os.environ, "PYTHONUNBUFFERED": ""},  # the output is written at the end
     ) as process:
         process.stdout.close()
         process.stdin.write(b"\n")

@@ -1,6 +1,8 @@
 """The bookkeeping of a study, with an engine that makes the folds of a known landscape at once."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import optuna
@@ -9,7 +11,7 @@ from optuna.trial import TrialState
 
 from benchmarks.landscape import LandscapeService, make_landscape_plan
 from dadnet.base.errors import DadnetError
-from orchestration.search.settings import MIN_FOLDS, SearchSettings, check_space
+from orchestration.search.settings import MIN_FOLDS, StudySettings, check_space
 from orchestration.search.study import Study
 from orchestration.search.trials import search_here
 from results.ledger.studies import StudyLedger, StudyRecord
@@ -19,7 +21,7 @@ from search_spaces.space import Space
 
 
 class Killed(BaseException):
-    """What SIGKILL is to a driver: nothing after it runs."""
+    """Like SIGKILL: nothing after it runs."""
 
 
 class KillingService(LandscapeService):
@@ -51,7 +53,7 @@ def plan():
 def make_study(plan, root, **changes) -> Study:
     storage = changes.pop("storage", None)
     settings = {"space": SPACES["alignment"], "num_trials": 6, "num_startup": 3, **changes}
-    return Study(plan, SearchSettings(**settings), root, storage, say=lambda _: None)
+    return Study(plan, StudySettings(**settings), root, storage, say=lambda _: None)
 
 
 def run(study: Study, service: LandscapeService | None = None) -> StudyRecord:
@@ -260,7 +262,7 @@ def test_weights_are_kept_for_the_best_trial_alone(plan, tmp_path):
     record = run(study, WithWeights(study.vals))
     kept = {path.parent.parent.name for path in tmp_path.rglob("*.safetensors")}
     assert kept == {record.best.experiment}
-    # Another study's wish keeps them when this one lets go.
+    # Another study's request keeps them when this one releases them.
     experiment = plan.experiment.replace(digest=record.best.experiment)
     vals = ValLedger(tmp_path)
     vals.keep_weights(experiment, "other")
@@ -278,6 +280,15 @@ def test_a_study_comes_back_from_the_ledger_and_damage_is_set_aside(plan, tmp_pa
     path.write_text(path.read_text().replace("COMPLETE", "PRUNED", 1))
     with pytest.warns(UserWarning, match="damaged"):
         assert ledger.studies() == ()
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [("searches", "ray.tune"), ("trial_process", "torch"), ("trial_process", "optuna")],
+)
+def test_slow_imports_wait_until_they_are_needed(module, absent):
+    code = f"import sys, orchestration.search.{module}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize("url", ["sqlite:////proc/nowhere/x.db", "nothing://x"])

@@ -72,9 +72,9 @@ def test_the_winners_records_are_those_that_run_loso_makes(searched, site, tmp_p
         "--alignment-stages", ",".join(map(str, loss["alignment_stages"])),
     ]  # fmt: skip
     assert run_loso.main(words) == 0
-    other, lone = of_experiment(tmp_path, experiment.digest)
+    other, of_run_loso = of_experiment(tmp_path, experiment.digest)
     assert other == experiment
-    assert lone == records
+    assert of_run_loso == records
 
 
 def test_given_again_nothing_is_trained_or_scored(searched, site, monkeypatch):
@@ -83,7 +83,7 @@ def test_given_again_nothing_is_trained_or_scored(searched, site, monkeypatch):
 
     before = {p: p.stat().st_mtime_ns for p in searched.rglob("runs/synthetic/**/*.json")}
     monkeypatch.setattr(work, "FoldTask", refuse)
-    monkeypatch.setattr(work, "fold_record", refuse)
+    monkeypatch.setattr(record, "fold_record", refuse)
     assert tune.main(tune_words(site, searched)) == 0
     assert {p: p.stat().st_mtime_ns for p in searched.rglob("runs/synthetic/**/*.json")} == before
 
@@ -125,9 +125,9 @@ class TestNoTestLabelIsSeen:
         """A worker that would also score the test side is stopped by the hidden labels."""
         real = record.make_val_side
 
-        def peek(plan, fold, trained, device, host):
-            record.fold_record(plan, fold, trained, device, host)
-            return real(plan, fold, trained, device, host)
+        def peek(plan, trained, device, host):
+            record.fold_record(plan, trained, device, host)
+            return real(plan, trained, device, host)
 
         monkeypatch.setattr(record, "make_val_side", peek)
         with pytest.raises(TestLabelError):
@@ -136,11 +136,11 @@ class TestNoTestLabelIsSeen:
     def test_reading_a_test_label_during_the_search_raises(self, site, tmp_path, monkeypatch):
         real = record.make_val_side
 
-        def peek(plan, fold, trained, device, host):
-            test = plan.dataset.clips["subject"].isin(fold.test).to_numpy()
+        def peek(plan, trained, device, host):
+            test = plan.dataset.clips["subject"].isin(plan.fold(trained.name).test).to_numpy()
             assert "negative" in set(plan.dataset.clips["label"].to_numpy()[~test])
             assert str(plan.dataset.clips["label"].to_numpy()[test][0])
-            return real(plan, fold, trained, device, host)
+            return real(plan, trained, device, host)
 
         monkeypatch.setattr(record, "make_val_side", peek)
         with pytest.raises(TestLabelError, match="read during a search"):
@@ -245,8 +245,8 @@ def test_nested_search_tests_every_subject_with_settings_that_never_saw_it(site,
     flags = parse_flags(command[3:], "")
     assert (flags.level, flags.outer_groups, flags.num_trials) == ("nested", 2, 2)
     made = flags.base.to_json()
-    given = base_config(experiment.config)
-    assert {**made, "data": given["data"]} == given
+    planned = base_config(experiment.config)
+    assert {**made, "data": planned["data"]} == planned
 
 
 def test_dry_run_says_trainings_hours_and_cost_and_writes_nothing(site, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""On pure noise a nested estimate is at chance, and what the search says of itself lies above it.
+"""On pure noise the nested UF1 is at chance, and the val UF1 of the winners is above it.
 
 The flows are smooth patterns that have nothing to do with the labels. On white noise a network that
 learns nothing answers with one class, whose UF1 is far below the 1/3 of answers spread over three,
@@ -45,10 +45,10 @@ def test_on_noise_nested_is_at_chance_and_not_nested_above(tmp_path, capsys):
     ]  # fmt: skip
     assert tune.main(words) == 0
     text = capsys.readouterr().out
-    own = float(re.search(r"not nested: UF1 (0\.\d+)", text)[1])
+    plain = float(re.search(r"not nested: UF1 (0\.\d+)", text)[1])
     nested = float(re.search(r"\nnested: UF1 (0\.\d+)", text)[1])
-    print(f"not nested {own:.4f}, nested {nested:.4f}, chance {CHANCE:.4f}")
+    print(f"not nested {plain:.4f}, nested {nested:.4f}, chance {CHANCE:.4f}")
     # 108 clips: two standard errors of an UF1 at chance are about 0.09.
     assert abs(nested - CHANCE) < 0.1
-    assert own > CHANCE
-    assert own > nested
+    assert plain > CHANCE
+    assert plain > nested

@@ -1,4 +1,4 @@
-"""Searches on Ray in processes of their own: killed drivers and workers, databases, a dashboard."""
+"""Searches on Ray in separate processes: killed drivers and workers, databases, a dashboard."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def study_words(site: Path, root: Path, *more: str) -> list[str]:
 
 @contextmanager
 def search(words: list[str], log: Path) -> Iterator[subprocess.Popen]:
-    """The command in a process group of its own, which is gone afterwards."""
+    """The command in a separate process group, which is ended afterwards."""
     with log.open("a") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "orchestration.tune", *words],
@@ -98,8 +98,8 @@ def test_kills_of_driver_and_workers_change_nothing(site, tmp_path, undisturbed)
             time.sleep(draws.random())
             if number % 2:
                 events = (tmp_path / "runs" / ".studies" / "events.jsonl").read_text()
-                told = [json.loads(line) for line in events.splitlines()]
-                worker = [event["worker"] for event in told if "worker" in event][-1]
+                logged = [json.loads(line) for line in events.splitlines()]
+                worker = [event["worker"] for event in logged if "worker" in event][-1]
                 os.kill(int(worker.split("-")[1]), signal.SIGKILL)
                 time.sleep(1 + draws.random())
             process.kill()

@@ -1,4 +1,4 @@
-"""A search whose ledger is on object storage; its database cannot be there."""
+"""A search whose ledger is on object storage; its database is elsewhere."""
 
 import pytest
 
@@ -13,9 +13,9 @@ from tests.servers.s3 import SECRET
 
 
 def words(site, root, ledger: str, *more: str) -> list[str]:
-    found = tune_words(site, root, *more)
-    found[found.index("--ledger") + 1] = ledger
-    return found
+    args = tune_words(site, root, *more)
+    args[args.index("--ledger") + 1] = ledger
+    return args
 
 
 def outcome(ledger) -> tuple:
@@ -43,20 +43,20 @@ def test_the_study_is_that_of_a_folder_and_goes_on(site, tmp_path, s3, capsys):
     assert tune.main(tune_words(site, tmp_path / "folder")) == 0
     storage = f"sqlite:///{tmp_path}/studies.db"
     ledger = s3.uri("tune/whole")
-    given = words(site, tmp_path, ledger, "--study-storage", storage)
+    args = words(site, tmp_path, ledger, "--study-storage", storage)
     s3.fail(
         {"method": "PUT", "kind": "500", "times": 5}, {"method": "GET", "kind": "500", "times": 3}
     )
-    assert tune.main(given) == 0
+    assert tune.main(args) == 0
     assert outcome(ledger) == outcome(tmp_path / "folder" / "runs")
     stored = s3.content("tune/whole")
     assert any("/.studies/events/" in name for name in stored)
     assert not any("/searched/" in name or "/owners/" in name for name in stored)
     assert not any(SECRET.encode() in data for data in stored.values())
     capsys.readouterr()
-    assert tune.main(given) == 0  # nothing is trained again
+    assert tune.main(args) == 0  # nothing is trained again
     assert not any(line.startswith("trial ") for line in capsys.readouterr().out.splitlines())
-    more = [*given[: given.index("--num-trials")], *given[given.index("--num-trials") + 2 :]]
+    more = [*args[: args.index("--num-trials")], *args[args.index("--num-trials") + 2 :]]
     assert tune.main([*more, "--num-trials", "4"]) == 0
     assert len(StudyLedger(ledger).studies()[0].trials) == 4
 

@@ -1,4 +1,4 @@
-"""Ray's own autoscaler, whose machines are raylets here: it is to learn what a run wants."""
+"""Ray's own autoscaler, whose machines are raylets here: it gets the requests of a run."""
 
 import json
 import os
@@ -87,17 +87,17 @@ def head(home: Path, log: Path) -> Iterator[dict[str, str]]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def wishes(env: dict[str, str]) -> str:
+def requests(env: dict[str, str]) -> str:
     """What the autoscaler is asked to hold ready."""
     words = ["status", "--address", env["RAY_ADDRESS"]]
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "ray.scripts.scripts", *words],
         env=env, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    return said.partition("From request_resources:")[2].partition("Pending Demands:")[0]
+    return output.partition("From request_resources:")[2].partition("Pending Demands:")[0]
 
 
-def test_machines_come_for_folds_that_wait_and_the_wish_is_taken_back(site, tmp_path):
+def test_machines_come_for_folds_that_wait_and_the_request_is_cancelled(site, tmp_path):
     home, log, ledger = tmp_path / "home", tmp_path / "log", tmp_path / "runs"
     home.mkdir()
     with head(home, log) as env:
@@ -105,11 +105,11 @@ def test_machines_come_for_folds_that_wait_and_the_wish_is_taken_back(site, tmp_
             [sys.executable, "-m", "orchestration.run_loso", *run_words(site, ledger)],
             env=env, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
-        said = done.stdout + done.stderr
-        assert done.returncode == 0, said
-        assert "waiting for a node with 1 CPU free" in said
-        assert "the cluster has grown" in said
-        assert ", 2 in all" in said
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output
+        assert "waiting for a node with 1 CPU free" in output
+        assert "the cluster has grown" in output
+        assert ", 2 in all" in output
         assert len(ledger_content(ledger)) == 5
         # Well before it would be forgotten by itself.
-        wait_until(lambda: "(none)" in wishes(env), 60, log)
+        wait_until(lambda: "(none)" in requests(env), 60, log)

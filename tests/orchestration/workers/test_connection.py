@@ -1,4 +1,4 @@
-"""Which Ray a run uses, where it listens, and who may speak to it."""
+"""Which Ray a run uses, on which address it listens, and which clients it accepts."""
 
 import os
 import shutil

@@ -226,14 +226,14 @@ def test_a_mended_frame_is_read_again(own, tmp_path, capfd):
     assert "casme2/sub01/EP02_01f" not in rejected(tmp_path / "f")
 
 
-@pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
-def test_a_damaged_store_is_one_line(casme2, tmp_path, place):
+@pytest.mark.parametrize("at", [0.02, 0.5, 0.98])
+def test_a_damaged_store_is_one_line(casme2, tmp_path, at):
     from dadnet.base.errors import DadnetError
 
     assert run(casme2, tmp_path / "f", "--max-rejected", "3") == 0
     path = tmp_path / "f" / "flows-00000.parquet"
     content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 0xFF
+    content[int(at * len(content))] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(DadnetError, match="flow store") as caught:
         load_flow_store(tmp_path / "f")

@@ -1,0 +1,83 @@
+"""The flags of `run_loso`: which there are, their defaults, and what is refused."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+
+import pytest
+
+from orchestration import run_loso
+from orchestration.folds.flags import RunFlags, parse_flags
+from tests.build.runs import run_words
+
+FLAGS = """
+    flows ledger preset macro_weights workers gpus_per_worker stack checkpoint_every keep_weights
+    keep_features only resume fresh dry_run
+    dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
+    model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
+    alignment alignment_weight alignment_stages num_projections gswd_form label_smoothing
+    epochs batch_size lr lr_floor warmup_epochs weight_decay patience augmentation precision
+    seed
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epoch", "3"], "Unrecognized options: --epoch"),
+        (["--alignment-stages", "2,7"], "rising stages out of 0,1,2,3"),
+        (["--input-size", "28"], "at least 32"),
+        (["--preset", "best"], "expected one of smoke"),
+        (["--flows", "/nowhere"], "there is none"),
+        (["--workers", "-1"], "workers: expected 0 or more"),
+        (["--resume", "--fresh"], "got both"),
+        (["--dataset", "casme2"], "expected synthetic, which is what"),
+        (["--model-type", "baseline"], "a baseline has no teacher"),
+        (["--macro-size", "base"], "macro_size base, the teacher ultralight"),
+        (["--macro-weights", "/nowhere.safetensors"], "nowhere.safetensors"),
+        (["--class-set", "9class"], "no class set '9class'"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_status_2(site, tmp_path, capsys, words, message):
+    assert run_loso.main([*run_words(site, tmp_path / "runs"), *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_presets_give_defaults_and_flags_win():
+    flags = parse_flags(["--preset", "reference-v2", "--dataset", "casme3", "--lr", "0.5"])
+    assert flags.experiment.loss.alignment_stages == (0, 3)
+    assert flags.experiment.optim.lr == 0.5
+    assert flags.experiment.data.dataset == "casme3"
+
+
+def test_switches_can_be_turned():
+    flags = parse_flags(["--shuffle-labels", "--no-stn", "--no-channel-attention", "--fresh"])
+    assert flags.experiment.data.shuffle_labels
+    assert not flags.experiment.model.stn
+    assert not flags.experiment.model.channel_attention
+    assert flags.fresh
+
+
+def test_the_flags_are_these():
+    def names(kind) -> list[str]:
+        found = []
+        for field in dataclasses.fields(kind):
+            nested = dataclasses.is_dataclass(getattr(kind(), field.name))
+            found += names(type(getattr(kind(), field.name))) if nested else [field.name]
+        return found
+
+    assert names(RunFlags) == FLAGS.split()
+
+
+def test_help_names_every_flag():
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestration.run_loso", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for flag in ("--alignment-stages", "--macro-weights", "--dry-run", "--stack", "--class-set"):
+        assert re.search(rf"{flag}\b", done.stdout)
