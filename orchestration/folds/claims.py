@@ -137,7 +137,8 @@ class Heartbeat:
         self._path.unlink(missing_ok=True)  # its claims are free with it
 
     def _write(self) -> None:
-        write_over(self._path, (json.dumps(_process()) + "\n").encode())
+        process = {"pid": os.getpid(), **_machine()}
+        write_over(self._path, (json.dumps(process) + "\n").encode())
 
     def _beat(self) -> None:
         while not self._over.wait(self._beat_s):
@@ -145,10 +146,6 @@ class Heartbeat:
                 self._write()
             except (StorageError, OSError):  # if it lasts, other runs take the folds
                 continue
-
-
-def _process() -> dict[str, Any]:
-    return {"pid": os.getpid(), **_machine()}
 
 
 def _machine() -> dict[str, str]:
