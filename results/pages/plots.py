@@ -150,9 +150,7 @@ def _what(record: FoldRecord) -> str:
 
 
 def clip_map(
-    rows: Sequence[Prediction],
-    locations: Mapping[str, tuple[float, float]],
-    classes: Sequence[str],
+    rows: Sequence[Prediction], locations: Mapping[str, tuple[float, float]], classes: Sequence[str]
 ) -> Plot | None:
     """Return the clips between the corners of the classes; colour and sign say the truth."""
     if not locations:
