@@ -17,7 +17,7 @@ from unittest.mock import patch
 from urllib.parse import unquote
 
 from benchmarks.disturbed import Round, SkippedError, check
-from dadnet.base.remote import RETRY_ENV
+from dadnet.base.object_client import RETRY_ENV
 from tests.servers.s3 import BUCKET, CREDENTIALS, S3Server
 
 PLACES = ("", "/folds/", "/checkpoints/", "/claims/", "experiment.json")

@@ -5,7 +5,6 @@ and why the others were not. The unpickler accepts only tensors and plain contai
 pickle does not run. Exit status: 0 done, 2 bad input.
 """
 
-import hashlib
 import pickle
 import re
 import sys
@@ -13,7 +12,6 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +21,7 @@ import tyro
 from torch import Tensor
 
 from dadnet.base import cli
+from dadnet.base.digests import file_digest
 from dadnet.base.errors import DadnetError
 from dadnet.inference.imported_weights import describe_weights
 from dadnet.inference.model_file import ALL_SUBJECTS, ModelCard, TrainedModel, build_network
@@ -104,7 +103,7 @@ def convert(flags: ConvertFlags) -> int:
         model=imported.model,
         classes=flags.classes,
         subjects=(f"{flags.dataset}/{ALL_SUBJECTS}",) if flags.dataset else (),
-        made_from=_digest(flags.file),
+        made_from=file_digest(flags.file),
         origin={"file": flags.file.name, "layout": imported.layout, "dataset": flags.dataset},
     )
     TrainedModel(state, card).save(flags.out)
@@ -166,10 +165,6 @@ def _state_of(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, .
     return weights, (*beside, *(str(k) for k in content if str(k) not in weights))
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
 def _report(
     flags: ConvertFlags,
     layout: str,
@@ -194,9 +189,8 @@ def _report(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    parse = partial(cli.parse, ConvertFlags, description=__doc__ or "")
     prog = "python -m dadnet.convert"
-    return cli.run_command(lambda words: convert(parse(words, prog=prog)), argv)
+    return cli.run_with_flags(convert, ConvertFlags, argv, prog=prog, description=__doc__)
 
 
 if __name__ == "__main__":

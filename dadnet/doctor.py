@@ -6,15 +6,17 @@ It reads tables, folders and one frame per subject, and writes nothing. Every pr
 the report. Exit status: 0 all as in the literature, 3 something differs, 2 nothing can be read.
 """
 
-import argparse
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import tyro
+
+from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.datasets.literature import LITERATURE, Known
@@ -242,23 +244,30 @@ def _rejections(rejected: Sequence[Rejected]) -> Iterator[Finding]:
             yield Finding("differs", "rejected", first, reason=likely)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dadnet.doctor", description=__doc__)
-    parser.add_argument("--dataset", required=True, help=f"one of {', '.join(LAYOUTS)}")
-    parser.add_argument("--root", type=Path, required=True, help="folder of the dataset")
-    parser.add_argument("--annotation", type=Path, help="annotation file, if there are several")
-    parser.add_argument("--frames", default="auto", help="folder of the frames below the root")
-    given = parser.parse_args(argv)
-    if given.dataset not in LAYOUTS:
-        print(
-            f"error: dataset: expected one of {', '.join(LAYOUTS)}, got {given.dataset!r}",
-            file=sys.stderr,
-        )
-        return CANNOT_READ
-    options = Options("midpoint", given.frames, given.annotation)
-    report = examine(given.dataset, given.root, options)
-    print(f"{given.dataset} in {given.root}")
+@dataclass(frozen=True, kw_only=True)
+class DoctorFlags:
+    """What to compare."""
+
+    dataset: Annotated[str, tyro.conf.arg(help=f"Name of the dataset: {', '.join(LAYOUTS)}.")]
+    root: Path
+    """Folder of the dataset."""
+    annotation: Path | None = None
+    """Annotation file, if there are several."""
+    frames: str = "auto"
+    """Folder of the frames below the root."""
+
+    def __post_init__(self) -> None:
+        if self.dataset not in LAYOUTS:
+            raise DadnetError(
+                f"dataset: expected one of {', '.join(LAYOUTS)}, got {self.dataset!r}"
+            )
+
+
+def print_report(flags: DoctorFlags) -> int:
+    """Print the report; returns the exit status."""
+    options = Options("midpoint", flags.frames, flags.annotation)
+    report = examine(flags.dataset, flags.root, options)
+    print(f"{flags.dataset} in {flags.root}")
     for finding in report.findings:
         print(finding)
     differing = sum(f.verdict == "differs" for f in report.findings)
@@ -269,6 +278,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print("nothing can be read")
     return report.status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    prog = "python -m dadnet.doctor"
+    return cli.run_with_flags(print_report, DoctorFlags, argv, prog=prog, description=__doc__)
 
 
 if __name__ == "__main__":

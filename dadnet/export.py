@@ -10,12 +10,10 @@ import contextlib
 import io
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -26,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from dadnet.base import cli
+from dadnet.base.disk import replacing
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import BASELINE_NAMES
 from dadnet.flow.normalisation import normalise
@@ -97,16 +96,9 @@ def export(flags: ExportFlags) -> int:
         )
     if flags.out.exists():
         raise DadnetError(f"out: {flags.out} exists already; choose another name")
-    flags.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = flags.out.with_name(f".{flags.out.stem}.{os.getpid()}{flags.out.suffix}")
-    try:
+    with replacing(flags.out, flags.out.suffix) as temporary:
         program = _WRITERS[flags.format](model, temporary)
         worst = check_program(program, model)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(flags.out)
-    finally:
-        temporary.unlink(missing_ok=True)
     print(
         f"{flags.out}: {flags.format}, flows in pixels (B, 2, {model.card.model.input_size}, "
         f"{model.card.model.input_size}), classes {', '.join(model.card.classes)}; logits differ "
@@ -216,9 +208,8 @@ def _quiet() -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    parse = partial(cli.parse, ExportFlags, description=__doc__ or "")
     prog = "python -m dadnet.export"
-    return cli.run_command(lambda words: export(parse(words, prog=prog)), argv)
+    return cli.run_with_flags(export, ExportFlags, argv, prog=prog, description=__doc__)
 
 
 if __name__ == "__main__":

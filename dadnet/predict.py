@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +151,8 @@ def _document(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    parse = partial(cli.parse, PredictFlags, description=__doc__ or "")
     prog = "python -m dadnet.predict"
-    return cli.run_command(lambda words: predict(parse(words, prog=prog)), argv)
+    return cli.run_with_flags(predict, PredictFlags, argv, prog=prog, description=__doc__)
 
 
 if __name__ == "__main__":

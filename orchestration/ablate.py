@@ -17,12 +17,12 @@ from rich.console import Console
 
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import replace_file
+from dadnet.base.location import replace_file, stored
 from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import PRESETS, get_preset
 from orchestration.folds.flags import RunFlags, parse_with_preset
 from orchestration.folds.plan import Inputs, Plan, load_inputs, plan_of
-from orchestration.run_loso import check_device, cost_here, find_inputs, make_missing, remove_folder
+from orchestration.run_loso import check_device, cost_here, find_inputs, make_missing
 from results.ledger.ledger import Ledger
 from results.pages import ablation
 
@@ -89,7 +89,7 @@ def run(flags: AblateFlags, console: Console) -> int:
     plans = plan_variants(variants, inputs)
     if flags.fresh and not flags.dry_run:
         for _, plan in plans:
-            remove_folder(ledger.folder(plan.experiment))
+            stored(ledger.folder(plan.experiment)).remove_tree()
     missing = {plan.experiment.digest: ledger.missing(plan.experiment) for _, plan in plans}
     _print_plan(plans, missing, flags, console)
     if flags.dry_run:

@@ -9,7 +9,6 @@ along one direction before and after training. Nothing is trained. Exit status: 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -236,9 +235,10 @@ def _row(values: Any) -> list[float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    parse = partial(cli.parse, ExplainFlags, description=__doc__ or "")
     prog = "python -m orchestration.explain"
-    return cli.run_command(lambda words: run(parse(words, prog=prog), cli.console()), argv)
+    return cli.run_with_flags(
+        lambda flags: run(flags, cli.console()), ExplainFlags, argv, prog=prog, description=__doc__
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Ray Data maps chunks of clips to optical flow on all cores. A finished chunk is 
 one Parquet file, sorted by subject, and `card.json` says what went in and what was rejected.
 """
 
-import hashlib
 import json
 import logging
 import pickle
@@ -23,9 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from dadnet.base import cli
-from dadnet.base.digests import file_digest
+from dadnet.base.digests import content_digest, file_digest
 from dadnet.base.errors import DadnetError
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import is_remote
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.flow.clip import FlowOptions
 from dadnet.flow.faces import load_landmarker
@@ -47,7 +46,7 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used or too many clips are rejected.
     """
-    if isinstance(flags.out, RemotePath):
+    if flags.out is not None and is_remote(flags.out):
         local = Path("flows") / flags.out.name
         status = ingest(replace(flags, out=local), console)
         new = publish_store(local, flags.out)
@@ -121,7 +120,7 @@ def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -
         },
         sort_keys=True,
     )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return content_digest(text)
 
 
 def make_chunks(clips: pd.DataFrame, partial: Path, options: FlowOptions) -> list[Chunk]:
@@ -206,17 +205,14 @@ def _report(card: dict[str, Any], store: Path, console: Console) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        flags = cli.parse(
-            IngestFlags,
-            words,
-            prog="python -m orchestration.ingest",
-            description=__doc__ or "",
-        )
-        return ingest(flags, cli.console())
-
-    return cli.run_command(command, argv)
+    prog = "python -m orchestration.ingest"
+    return cli.run_with_flags(
+        lambda flags: ingest(flags, cli.console()),
+        IngestFlags,
+        argv,
+        prog=prog,
+        description=__doc__,
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +175,14 @@ def _score_named(scoring: Scoring, fold: str, corruptions: tuple[Corruption, ...
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    parse = partial(cli.parse, RobustnessFlags, description=__doc__ or "")
     prog = "python -m orchestration.robustness"
-    return cli.run_command(lambda words: run(parse(words, prog=prog), cli.console()), argv)
+    return cli.run_with_flags(
+        lambda flags: run(flags, cli.console()),
+        RobustnessFlags,
+        argv,
+        prog=prog,
+        description=__doc__,
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ a lone copy of this file (`ray submit` makes one). Exit status: 0 done, 2 bad in
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +26,7 @@ from rich.console import Console
 
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, absolute
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import absolute, stored
 from dadnet.models.precision import check_precision
 from dadnet.training.loop import StoppedError
 from orchestration.folds.claims import Heartbeat, claims_folder
@@ -68,7 +66,7 @@ def run(flags: RunFlags, console: Console) -> int:
                 raise DadnetError(
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
                 )
-        remove_folder(ledger.folder(experiment))
+        stored(ledger.folder(experiment)).remove_tree()
     missing = _requested(flags, plan, ledger)
     done = len(plan.folds) - len(ledger.missing(experiment))
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
@@ -113,14 +111,6 @@ def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
         pool.submit(import_module, "orchestration.workers.group")
         connect(flags.workers or 1)
         return plan.result()
-
-
-def remove_folder(folder: Location) -> None:
-    """Remove a folder here or on object storage; none is no error."""
-    if isinstance(folder, RemotePath):
-        folder.remove_tree()
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def cost_here(

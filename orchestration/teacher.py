@@ -5,7 +5,6 @@ file carries a card with classes, subjects, data digest, metrics and the hash of
 audit of every later run compares its subjects with the test subjects.
 """
 
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ import tyro
 from rich.console import Console
 
 from dadnet.base import cli
+from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.base.seeding import seed_hash
@@ -185,7 +185,7 @@ def _made_from(flags: TeacherFlags, config: ExperimentConfig, store: FlowStore) 
     digest = experiment_digest(config, store.digest, None)
     if not flags.weighted_sampler:
         return digest
-    return hashlib.sha256(f"{digest} weighted".encode()).hexdigest()[:16]
+    return content_digest(f"{digest} weighted")
 
 
 def _teacher(

@@ -22,8 +22,7 @@ from rich.text import Text
 
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, is_remote, on_disk
 from orchestration.reporting.events import EventLog, LoggedFold, LoggedRun
 from orchestration.reporting.progress import duration, remaining
 from results.ledger.ledger import Ledger, file_name
@@ -74,9 +73,9 @@ class Watched:
         """An experiment of a ledger."""
         return cls(
             f"{experiment.dataset} {experiment.digest} {experiment.method}",
-            _file(ledger.events_path(experiment)),
+            on_disk(ledger.events_path(experiment)),
             tuple(fold.name for fold in experiment.folds),
-            _file(ledger.fold_path(experiment, "").parent),
+            on_disk(ledger.fold_path(experiment, "").parent),
         )
 
     def look(self, now: float) -> None:
@@ -150,11 +149,6 @@ def find(flags: WatchFlags) -> list[Watched]:
     for each in watched:
         each.look(time.time())
     return sorted(watched, key=lambda each: each.run.last_at)
-
-
-def _file(path: Location) -> Path:
-    assert isinstance(path, Path), "a ledger on object storage is read through its mirror"
-    return path
 
 
 def draw(watched: Sequence[Watched], now: float, rows: int) -> Group:
@@ -233,7 +227,7 @@ def watch(flags: WatchFlags, console: Console) -> int:
     watched = find(flags)
 
     def picture() -> Group:
-        if isinstance(flags.ledger, RemotePath):  # an object has no new part: read again
+        if is_remote(flags.ledger):  # an object has no new part: read again
             watched[:] = find(flags)
         for each in watched:
             each.look(time.time())
@@ -259,12 +253,13 @@ def watch(flags: WatchFlags, console: Console) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        flags = cli.parse(WatchFlags, words, prog="dadnet watch", description=__doc__ or "")
-        return watch(flags, cli.console())
-
-    return cli.run_command(command, argv)
+    return cli.run_with_flags(
+        lambda flags: watch(flags, cli.console()),
+        WatchFlags,
+        argv,
+        prog="dadnet watch",
+        description=__doc__,
+    )
 
 
 if __name__ == "__main__":

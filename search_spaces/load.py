@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 from search_spaces import SPACES
 from search_spaces.space import Space
@@ -34,7 +34,7 @@ def load_space(word: str) -> Space:
     if not callable(suggest):
         raise DadnetError(f"space: expected a function {name} in {path}, but there is none")
     # An edited file is another space: it must not continue the old one's study.
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+    digest = content_digest(Path(path).read_bytes(), 8)
     summary = (suggest.__doc__ or f"{name} of {path}").strip().splitlines()[0]
     return Space(f"{name}@{digest}", summary, suggest, getattr(suggest, "params_of", None))
 

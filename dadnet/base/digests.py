@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
@@ -25,18 +26,31 @@ def canonical_json(value: object) -> str:
     return text
 
 
+def content_digest(content: str | bytes, digits: int = 16) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of bytes, or of a text as UTF-8."""
+    return parts_digest([content.encode() if isinstance(content, str) else content], digits)
+
+
+def parts_digest(parts: Iterable[bytes], digits: int = 16) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of all parts, one after another."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part)
+    return total.hexdigest()[:digits]
+
+
 def digest16(value: object) -> str:
     """Return the first 16 hex digits of the SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+    return content_digest(canonical_json(value))
 
 
 def file_digest(path: Path) -> str:
-    """16 hexadecimal digits of the SHA-256 of a file.
+    """Return the first 16 hex digits of the SHA-256 of a file.
 
     Raises:
         DadnetError: if it cannot be read.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return content_digest(path.read_bytes())
     except OSError as error:
         raise DadnetError(f"{path} cannot be read: {error.strerror}") from error

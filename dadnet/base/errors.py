@@ -5,6 +5,10 @@ class DadnetError(ValueError):
     """Input that cannot be used; the message is one line for the user, the exit status is 2."""
 
 
+class StorageError(DadnetError):
+    """A disk or an object storage cannot be read or written; the message is one line."""
+
+
 class AuditError(DadnetError):
     """The data or the plan would leak test information; training was refused."""
 

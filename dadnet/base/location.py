@@ -5,24 +5,23 @@ A URI is written as `pyarrow.fs` reads it: ``s3://bucket/folder?endpoint_overrid
 
 from __future__ import annotations
 
-import errno
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from dadnet.base.disk import DiskPath
 from dadnet.base.errors import DadnetError
-from dadnet.base.remote import RemotePath, StorageError
+from dadnet.base.remote import RemotePath
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 # What pyarrow knows in the query of an s3 URI, as far as it means something here.
 _OPTIONS = ("anonymous", "endpoint_override", "region", "scheme")
-# A disk that is full or cannot be written.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
 Location: TypeAlias = Path | RemotePath
 
 
@@ -64,49 +63,94 @@ def location(text: str | Path | RemotePath) -> Location:
     return RemotePath(f"{parts.scheme}://{parts.netloc}", key, urlencode(query, safe=":/"))
 
 
-def absolute(place: Location) -> Location:
-    """The same place for every process of a machine, wherever it was started."""
-    return place.absolute() if isinstance(place, Path) else place
+def absolute(path: Location) -> Location:
+    """Return the same location for every process of a machine, wherever it was started."""
+    return path if is_remote(path) else path.absolute()
 
 
-def write_over(path: Location, data: bytes) -> None:
-    """Write a file that appears whole or not at all, in place of one that is there."""
-    if isinstance(path, RemotePath):
-        path.replace_with(data)
-        return
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    with no_space_told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+def is_remote(path: Location) -> TypeIs[RemotePath]:
+    """Whether a location is on object storage: no database, no lock, nothing to append to."""
+    return isinstance(path, RemotePath)
 
 
-@contextmanager
-def no_space_told(path: Path) -> Iterator[None]:
-    """A disk that takes no more as a `StorageError`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise StorageError(
-            f"storage: {error.strerror} for {path}; what is finished is kept, give the same "
-            "command again when there is room"
-        ) from None
+def on_disk(path: Location) -> Path:
+    """Return a location as a path on this machine.
+
+    Raises:
+        DadnetError: if it is on object storage.
+    """
+    if is_remote(path):
+        raise DadnetError(f"storage: expected a path on this machine, got {path}")
+    return path
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all, in the place of any other."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(text.encode())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+class Stored(Protocol):
+    """A file or folder, on a disk (`DiskPath`) or on object storage (`RemotePath`).
+
+    What `pathlib.Path` and `RemotePath` share (joining names, `exists`, `read_bytes`, `unlink`,
+    ...) is used directly; here is what the two kinds of storage do in different ways.
+    """
+
+    def write_once(self, data: bytes) -> bool:
+        """Write the file if there is none; False if there is one, which stays as it is."""
+
+    def overwrite(self, data: bytes) -> None:
+        """Write the file in the place of any other."""
+
+    def read_each(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        """Yield the content of these files of the folder; None for one that is not there."""
+
+    def local_copy(self) -> AbstractContextManager[Path]:
+        """Yield a path of this machine with the content, for readers that need one."""
+
+    def modified(self) -> datetime | None:
+        """When the file was written, by the storage's clock; None if there is none."""
+
+    def names(self) -> list[str]:
+        """Names of the files directly in the folder; none if there is no folder."""
+
+    def folders(self, depth: int = 1) -> list[str]:
+        """Names of the folders at a depth below this one, with slashes, sorted by their parts."""
+
+    def set_aside(self, target: Any, content: bytes | None = None) -> bool:
+        """Move the file to another location of the same storage.
+
+        Args:
+            target: the new location.
+            content: what was found in the file. If another process has written something else
+                there since, that stays, and the content found goes to the target.
+
+        Returns:
+            False if another process was quicker.
+        """
+
+    def remove_tree(self) -> None:
+        """Remove the folder with all that is in it; no error if there is none."""
+
+
+def stored(path: Location) -> Stored:
+    """Return what can be done at a location."""
+    return path if is_remote(path) else DiskPath(path)
+
+
+def write_once(path: Location, data: str | bytes) -> bool:
+    """Write a file that appears whole or not at all, and never replaces another.
+
+    Returns:
+        False if the path already existed.
+
+    Raises:
+        StorageError: if the storage is full or cannot be reached.
+        OSError: if the folder cannot be written or its file system has no hard links.
+    """
+    return stored(path).write_once(data if isinstance(data, bytes) else data.encode())
+
+
+def replace_file(path: Location, data: str | bytes) -> None:
+    """Write a file that appears whole or not at all, in the place of any other.
+
+    Raises:
+        StorageError: if the storage is full or cannot be reached.
+        OSError: if the folder cannot be written.
+    """
+    stored(path).overwrite(data if isinstance(data, bytes) else data.encode())

@@ -4,39 +4,28 @@ A ledger or a flow store is named by a path, or by a URI as `pyarrow.fs` reads t
 ``s3://bucket/folder?endpoint_override=localhost:9000&scheme=http``, ``gs://bucket/folder``,
 ``abfs://container@account.dfs.core.windows.net/folder`` or ``file:///folder``.
 
-The client is obstore and not `pyarrow.fs`, which cannot say "only if it is not there yet" (an HTTP
-PUT with ``If-None-Match: *``): without that, two writers could both believe to be the first. An
-object appears whole or not at all, and requests that fail with a 5xx answer are tried again.
-Credentials come from the environment and never stand in a URI, so no record or log can show them.
+An object appears whole or not at all, and requests that fail with a 5xx answer are tried again.
 """
 
 from __future__ import annotations
 
-import os
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Any
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import StorageError
+from dadnet.base.object_client import RETRY_AFTER_S, errors_named, is_cut_off, open_store, retried
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-# Requests are repeated for so long; longer outages end the command, which can be given again.
-RETRY_ENV = "DADNET_STORAGE_RETRY_S"
-_RETRY_S = 120.0
-_AGAIN_S = 0.2
-_T = TypeVar("_T")
-
-
-class StorageError(DadnetError):
-    """Storage does not do what it is asked for; the message is one line."""
+_REQUESTS = 16  # at once, where each takes tens of milliseconds
 
 
 @dataclass(frozen=True)
@@ -105,8 +94,8 @@ class RemotePath:
         import obstore
 
         try:
-            with _told(self):
-                found: datetime = _asked_again(lambda: obstore.head(self._store(), self.key))[
+            with errors_named(self):
+                found: datetime = retried(lambda: obstore.head(self._store(), self.key))[
                     "last_modified"
                 ]
                 return found
@@ -121,8 +110,8 @@ class RemotePath:
         """
         import obstore
 
-        with _told(self):
-            return int(_asked_again(lambda: obstore.head(self._store(), self.key))["size"])
+        with errors_named(self):
+            return int(retried(lambda: obstore.head(self._store(), self.key))["size"])
 
     def is_dir(self) -> bool:
         """Whether there is an object below it."""
@@ -140,8 +129,8 @@ class RemotePath:
             found = obstore.get(self._store(), self.key)
             return bytes(found.bytes()), int(found.meta["size"])
 
-        with _told(self):
-            data, size = _asked_again(read)
+        with errors_named(self):
+            data, size = retried(read)
         if len(data) != size:
             raise StorageError(f"storage: {self} ended after {len(data)} of {size} bytes")
         return data
@@ -150,37 +139,74 @@ class RemotePath:
         """The object's content as text."""
         return self.read_bytes().decode(encoding)
 
-    def create(self, data: bytes) -> bool:
+    def write_once(self, data: bytes) -> bool:
         """Write the object if there is none; False if there is one, which is left alone."""
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
-            with _told(self):
+            with errors_named(self):
                 obstore.put(self._store(), self.key, data, mode="create", use_multipart=False)
         except (AlreadyExistsError, PreconditionError):
             return False
         return True
 
-    def replace_with(self, data: bytes) -> None:
+    def overwrite(self, data: bytes) -> None:
         """Write the object, in place of one that is there."""
         import obstore
 
-        with _told(self):
+        with errors_named(self):
             obstore.put(self._store(), self.key, data)
 
     def upload(self, path: Path) -> None:
         """Write the object from a file, in parts if it is large; it appears whole."""
         import obstore
 
-        with _told(self):
+        with errors_named(self):
             obstore.put(self._store(), self.key, path)
+
+    def read_each(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        """Yield the content of these objects of the folder; None for one that is not there.
+
+        One listing finds those that are there, then many are read at once.
+        """
+        listed = set(self.names())
+
+        def read(name: str) -> bytes | None:
+            with suppress(FileNotFoundError):
+                return (self / name).read_bytes() if name in listed else None
+            return None
+
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            yield from pool.map(read, names)
+
+    @contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """Yield a copy on this machine, which is removed afterwards."""
+        content = self.read_bytes()
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / self.name
+            copy.write_bytes(content)
+            yield copy
+
+    def set_aside(self, target: RemotePath, content: bytes | None = None) -> bool:
+        """Move the object to another name, unless another process has changed it."""
+        moved = self.read_bytes() if content is None else content
+        target.overwrite(moved)
+        # Between this look and the removal another process may mend it: then that fold is made
+        # again.
+        with suppress(FileNotFoundError):
+            if self.read_bytes() == moved:
+                self.unlink()
+                return True
+        return False
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object; on object storage one that is not there is no error."""
         import obstore
 
-        with suppress(FileNotFoundError), _told(self):  # Azure and Google tell, Amazon does not
+        # Azure and Google report a missing object, Amazon does not.
+        with suppress(FileNotFoundError), errors_named(self):
             obstore.delete(self._store(), self.key)
 
     def entries(self) -> Iterator[Entry]:
@@ -201,10 +227,19 @@ class RemotePath:
                     yield Entry(name, found["size"], etag, found["last_modified"])
                 return
             except (BaseError, OSError) as error:
-                if not _is_cut(error, began):
-                    with _told(self):
+                if not is_cut_off(error, began):
+                    with errors_named(self):
                         raise
-                time.sleep(_AGAIN_S)
+                time.sleep(RETRY_AFTER_S)
+
+    def names(self) -> list[str]:
+        """Names of the objects directly in the folder."""
+        return [entry.name for entry in self.entries() if "/" not in entry.name]
+
+    def folders(self, depth: int = 1) -> list[str]:
+        """Names of the folders at a depth below this one, with slashes, sorted by their parts."""
+        parts = (entry.name.split("/") for entry in self.entries())
+        return ["/".join(p) for p in sorted({tuple(p[:depth]) for p in parts if len(p) > depth})]
 
     def _listed(self, after: str | None) -> Iterator[Any]:
         import obstore
@@ -218,90 +253,4 @@ class RemotePath:
             (self / entry.name).unlink()
 
     def _store(self) -> ObjectStore:
-        return _open(self.base, self.query, _retry_s())
-
-
-def _retry_s() -> float:
-    return float(os.environ.get(RETRY_ENV, _RETRY_S))
-
-
-def _asked_again(ask: Callable[[], _T]) -> _T:
-    """The answer to a question that may be asked twice; the client gives up where an answer that
-    is no object's (a listing, a 404) is cut off."""
-    from obstore.exceptions import BaseError
-
-    began = time.monotonic()
-    while True:
-        try:
-            return ask()
-        except (BaseError, OSError) as error:
-            if not _is_cut(error, began):
-                raise
-            time.sleep(_AGAIN_S)
-
-
-def _is_cut(error: Exception, began: float) -> bool:
-    return "response body" in str(error) and time.monotonic() - began < _retry_s()
-
-
-@lru_cache(maxsize=16)
-def _open(base: str, query: str, retry_s: float) -> ObjectStore:
-    from obstore.store import S3Store, from_url
-
-    options = dict(parse_qsl(query))
-    retry: Mapping[str, Any] = {
-        "max_retries": 10,
-        "retry_timeout": timedelta(seconds=retry_s),
-        "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=10)},
-    }
-    client: dict[str, Any] = {"connect_timeout": "10s", "timeout": "60s"}
-    if not base.startswith("s3://"):
-        return from_url(base, client_options=client, retry_config=retry)  # type: ignore[call-overload,no-any-return]
-    endpoint = options.get("endpoint_override")
-    if endpoint is not None and "://" not in endpoint:
-        endpoint = f"{options.get('scheme', 'https')}://{endpoint}"
-    if endpoint is not None and endpoint.startswith("http://"):
-        client["allow_http"] = True
-    region = options.get(
-        "region", os.environ.get("AWS_REGION", os.environ.get("AWS_DEFAULT_REGION"))
-    )
-    config: dict[str, Any] = {"endpoint": endpoint, "region": region or "us-east-1"}
-    if options.get("anonymous") in ("1", "true", "True"):
-        config["skip_signature"] = True
-    config = {name: value for name, value in config.items() if value is not None}
-    bucket = base.removeprefix("s3://")
-    return S3Store(bucket, **config, client_options=client, retry_config=retry)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _told(path: RemotePath) -> Iterator[None]:
-    """Errors of the client as ours: one line, without what the storage's answer repeats."""
-    from obstore.exceptions import (
-        AlreadyExistsError,
-        BaseError,
-        PermissionDeniedError,
-        PreconditionError,
-        UnauthenticatedError,
-    )
-
-    try:
-        yield
-    except (FileNotFoundError, AlreadyExistsError, PreconditionError):
-        raise
-    except (PermissionDeniedError, UnauthenticatedError):
-        raise _refused(path) from None
-    except (BaseError, OSError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        if "403 Forbidden" in lines[0]:  # of a listing
-            raise _refused(path) from None
-        raise StorageError(
-            f"storage: {path} cannot be reached: {lines[0][:300]}; what is finished is kept, give "
-            "the same command again"
-        ) from None
-
-
-def _refused(path: RemotePath) -> StorageError:
-    return StorageError(
-        f"storage: {path} refuses the credentials of this environment (AWS_ACCESS_KEY_ID, "
-        "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN or a role)"
-    )
+        return open_store(self.base, self.query)

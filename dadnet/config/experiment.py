@@ -5,12 +5,12 @@ Device, workers, stack size and paths do not belong here.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 
 Size = Literal["ultralight", "nano", "micro", "tiny", "small", "base"]
@@ -307,4 +307,4 @@ def experiment_digest(
         sort_keys=True,
         separators=(",", ":"),
     )
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return content_digest(canonical)

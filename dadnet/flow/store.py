@@ -4,9 +4,7 @@ The flow column is Arrow's fixed-shape tensor of float16: pyarrow, pandas and du
 without this package. There is one row group per subject.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location, write_over
-from dadnet.base.remote import RemotePath, StorageError
+from dadnet.base.digests import content_digest
+from dadnet.base.disk import replacing
+from dadnet.base.errors import DadnetError, StorageError
+from dadnet.base.location import Location, is_remote, location, replace_file, write_once
+from dadnet.base.remote import RemotePath
 from dadnet.flow.compute import resize_flow
 
 CARD = "card.json"
@@ -59,7 +59,7 @@ class FlowStore:
 
 def flow_digest(flow: Flows) -> str:
     """16 hexadecimal digits of the SHA-256 of a flow's float16 bytes."""
-    return hashlib.sha256(np.ascontiguousarray(flow, dtype="<f2").tobytes()).hexdigest()[:16]
+    return content_digest(np.ascontiguousarray(flow, dtype="<f2").tobytes())
 
 
 def store_digest(clips: pd.DataFrame, normalisation: str) -> str:
@@ -67,7 +67,7 @@ def store_digest(clips: pd.DataFrame, normalisation: str) -> str:
     columns = ["clip_id", "subject", "emotion", "part", "flow_digest"]
     rows = sorted("\t".join(row) for row in clips[columns].astype(str).itertuples(index=False))
     text = json.dumps({"schema": 1, "normalisation": normalisation, "clips": rows})
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return content_digest(text)
 
 
 def flow_table(clips: pd.DataFrame, flows: Flows) -> pa.Table:
@@ -87,9 +87,8 @@ def flow_table(clips: pd.DataFrame, flows: Flows) -> pa.Table:
 
 def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
     """Write one Parquet file atomically, with one row group per table of :func:`flow_table`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     writer: pq.ParquetWriter | None = None
-    try:
+    with replacing(path) as temporary:
         for table in tables:
             # No byte-stream split: it saves a fifth, but duckdb cannot read it for float16.
             writer = writer or pq.ParquetWriter(
@@ -103,17 +102,12 @@ def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
         if writer is None:
             raise DadnetError(f"{path.name}: expected at least one clip, got none")
         writer.close()
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_card(store: Path, card: Mapping[str, Any]) -> None:
     """Write `card.json`, which makes the store complete, atomically."""
     text = json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False)
-    write_over(store / CARD, text.encode())
+    replace_file(store / CARD, text)
 
 
 def read_card(store: str | Location) -> dict[str, Any]:
@@ -171,7 +165,7 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
 
 
 def _source(path: Location) -> Any:
-    return pa.BufferReader(path.read_bytes()) if isinstance(path, RemotePath) else path
+    return pa.BufferReader(path.read_bytes()) if is_remote(path) else path
 
 
 def free_memory() -> int | None:
@@ -199,7 +193,7 @@ def _check_memory(store: Location, names: Sequence[str]) -> None:
     for name in names:
         path = store / name
         try:
-            if isinstance(path, RemotePath):
+            if is_remote(path):
                 needed += path.size()  # compressed: a lower bound, without reading it twice
                 continue
             file = pq.ParquetFile(path)
@@ -253,7 +247,7 @@ def publish_store(store: Path, target: RemotePath) -> bool:
     _check_names(store, card["files"])
     for name in card["files"]:
         (target / name).upload(store / name)
-    (target / CARD).create((store / CARD).read_bytes())
+    write_once(target / CARD, (store / CARD).read_bytes())
     return True
 
 
@@ -279,7 +273,7 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     # The audit reads one word: the first one that it refuses, if there is any.
     normalisation = next((k for k in sorted(kinds) if k not in ("none", "clip")), min(kinds))
     digests = sorted(store.digest for store in stores)
-    digest = hashlib.sha256(json.dumps({"joined": digests}).encode()).hexdigest()[:16]
+    digest = content_digest(json.dumps({"joined": digests}))
     every = [store.card["parameters"] for store in stores]
     common = {k: v for k, v in every[0].items() if all(p.get(k) == v for p in every)}
     card = {
@@ -295,5 +289,5 @@ def _check_names(store: Location, names: Sequence[str]) -> None:
         if Path(name).name != name or name in ("", ".."):  # no path out of the folder
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
         path = store / name
-        if isinstance(path, Path) and path.resolve().parent != path.parent.resolve():
+        if not is_remote(path) and path.resolve().parent != path.parent.resolve():
             raise DadnetError(f"flow store: {path} is a link that leads out of its folder")

@@ -1,6 +1,5 @@
 """Clips as tensors: flows of one size with class labels, normalised per channel."""
 
-import hashlib
 import json
 import warnings
 from collections import Counter
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import seed_hash
 from dadnet.flow.compute import resize_flow
@@ -112,7 +112,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
     def flows_digest(self) -> str:
         """Hash of the flows, from the digests of the stored ones: 16 hexadecimal digits."""
         parts = [*self.clips["flow_digest"], str(self.flows.shape[-1])]
-        return hashlib.sha256(",".join(parts).encode()).hexdigest()[:16]
+        return content_digest(",".join(parts))
 
     def __getstate__(self) -> dict[str, Any]:
         # An array is sent out of band, so all processes of a node share one copy.
@@ -149,7 +149,7 @@ def _labels(texts: pd.Series, classes: tuple[str, ...], several: bool) -> Tensor
 
 def _hash_of(clip_ids: pd.Series, texts: pd.Series) -> str:
     rows = sorted(zip(clip_ids, texts, strict=True))
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+    return content_digest(json.dumps(rows))
 
 
 def _resized(flows: Flows, rows: npt.NDArray[np.intp], size: int) -> Flows:

@@ -5,10 +5,7 @@ Nothing here can run code from a file: only safetensors are read.
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import safetensors.torch
@@ -16,9 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from dadnet.base.digests import parts_digest
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location, write_over
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, location, replace_file, stored
 
 
 class LoadedWeights(NamedTuple):
@@ -46,31 +43,17 @@ def load_weights(path: str | Location) -> LoadedWeights:
             f"expected a .safetensors file, got {path} (other formats can run code when opened; "
             "`dadnet convert` makes one of a .pth)"
         )
-    if isinstance(path, RemotePath):
-        return _load_remote(path)
-    if not path.is_file():
-        raise DadnetError(f"expected a weight file at {path}, got none")
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with (
+            stored(path).local_copy() as copy,
+            safe_open(copy, framework="pt", device="cpu") as file,
+        ):
             metadata = file.metadata() or {}
             return LoadedWeights({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
+    except (FileNotFoundError, IsADirectoryError):
+        raise DadnetError(f"expected a weight file at {path}, got none") from None
     except (SafetensorError, OSError) as error:
         raise DadnetError(f"expected a whole safetensors file at {path}: {error}") from error
-
-
-def _load_remote(path: RemotePath) -> LoadedWeights:
-    """By a temporary copy, since the reader needs a file."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DadnetError(f"expected a weight file at {path}, got none") from None
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.name
-        copy.write_bytes(content)
-        try:
-            return load_weights(copy)
-        except DadnetError as error:
-            raise DadnetError(str(error).replace(str(copy), str(path))) from error
 
 
 def save_weights(
@@ -98,7 +81,7 @@ def save_weights(
         raise DadnetError(f"expected metadata without the keys of describe(), got {clash}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
     content = safetensors.torch.save(tensors, {**described, **metadata})
-    write_over(path, content)
+    replace_file(path, content)
 
 
 def weights_digest(state_dict: Mapping[str, Tensor]) -> str:
@@ -110,9 +93,10 @@ def weights_digest(state_dict: Mapping[str, Tensor]) -> str:
     Returns:
         16 hexadecimal digits: SHA-256 over the sorted names with dtype, shape and bytes.
     """
-    digest = hashlib.sha256()
-    for name in sorted(state_dict):
-        value = state_dict[name].detach().cpu().contiguous()
-        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return parts_digest(part for name in sorted(state_dict) for part in _parts(name, state_dict))
+
+
+def _parts(name: str, state_dict: Mapping[str, Tensor]) -> tuple[bytes, bytes]:
+    value = state_dict[name].detach().cpu().contiguous()
+    head = f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode()
+    return head, value.reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -6,13 +6,17 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from dadnet.base.location import Location, write_over
-from dadnet.base.remote import RemotePath, StorageError
+from dadnet.base.errors import StorageError
+from dadnet.base.location import Location, replace_file, stored
+
+# What torch raises for a file that is not whole.
+_DAMAGED = (
+    OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class CheckpointFile:
         content = {"experiment": self.experiment, "fold": self.fold, "state": dict(state)}
         held = io.BytesIO()
         torch.save(content, held)
-        write_over(self.path, held.getvalue())
+        replace_file(self.path, held.getvalue())
 
     def load(self) -> dict[str, Any] | None:
         """The newest state, or None if there is none.
@@ -43,17 +47,13 @@ class CheckpointFile:
         fold starts again from the beginning. Nothing in a file can run code.
         """
         try:
-            source: io.BytesIO | Path
-            if isinstance(self.path, RemotePath):
-                source = io.BytesIO(self.path.read_bytes())
-            else:
-                source = self.path
-            saved = torch.load(source, map_location="cpu", weights_only=True)
+            content = io.BytesIO(self.path.read_bytes())
+            saved = torch.load(content, map_location="cpu", weights_only=True)
         except StorageError:
             raise
         except FileNotFoundError:
             return None
-        except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as bad:
+        except _DAMAGED as bad:
             self._set_aside(str(bad).splitlines()[0] if str(bad) else type(bad).__name__)
             return None
         if not isinstance(saved, dict) or set(saved) != {"experiment", "fold", "state"}:
@@ -71,11 +71,7 @@ class CheckpointFile:
 
     def _set_aside(self, reason: str) -> None:
         name = f"{self.path.name}.damaged"
-        if isinstance(self.path, RemotePath):
-            self.path.with_name(name).replace_with(self.path.read_bytes())
-            self.path.unlink()
-        else:
-            self.path.replace(self.path.with_name(name))
+        stored(self.path).set_aside(self.path.with_name(name))
         warnings.warn(
             f"checkpoint of {self.fold} set aside as {name} ({reason}); the fold starts anew",
             stacklevel=3,

@@ -1,7 +1,6 @@
 """Flow of one chunk of clips, the unit of work of the ingest, and the joining of chunks."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.location import replace_file
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.flow.clip import FlowOptions, make_clip_flow
 from dadnet.flow.compute import TVL1_PARAMETERS, to_half
@@ -58,9 +58,7 @@ def make_chunk(chunk: Chunk) -> int:
         write_flow_file(chunk.path, [flow_table(clips, np.stack(flows))])
     if pictures:
         write_sheet(chunk.sheet_path, pictures)
-    temporary = chunk.done_path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(rejected), encoding="utf-8")
-    temporary.replace(chunk.done_path)
+    replace_file(chunk.done_path, json.dumps(rejected))
     return len(chunk.rows)
 
 

@@ -1,6 +1,5 @@
 """Contact sheets of a flow store: PNG pictures and a page that shows them."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import jinja2
 from rich.console import Console
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.location import replace_file
 from dadnet.datasets.index import Rejected
 from dadnet.flow.clip import ClipFlow, read_clip_frames
 from dadnet.flow.picture import Colour, sheet, sheet_row, wheel
@@ -115,6 +115,4 @@ def _write_png(path: Path, picture: Colour) -> None:
     fine, encoded = cv2.imencode(".png", picture)
     if not fine:
         raise DadnetError(f"{path.name} cannot be encoded as PNG")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(encoded.tobytes())
-    temporary.replace(path)
+    replace_file(path, encoded.tobytes())

@@ -20,14 +20,12 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dadnet.base.location import Location, write_over
-from dadnet.base.remote import RemotePath, StorageError
+from dadnet.base.errors import StorageError
+from dadnet.base.location import Location, replace_file, stored
 from orchestration.folds.queue import Claim
 from orchestration.folds.worker_queue import FoldQueue
 from orchestration.reporting.events import is_alive
@@ -72,7 +70,7 @@ class Claims:
 
     def others(self) -> tuple[str, ...]:
         """The other live runs, as machine and process, for a message."""
-        owners = (name.removesuffix(".json") for name in _names(self.folder / "owners"))
+        owners = (name.removesuffix(".json") for name in stored(self.folder / "owners").names())
         alive = [owner for owner in owners if owner != self.owner and not self._is_gone(owner)]
         return tuple(sorted(owner.rpartition("-")[0] for owner in alive))
 
@@ -86,16 +84,17 @@ class Claims:
 
     def _numbers(self, fold: str) -> list[int]:
         start = f"{file_name(fold)}."
-        ends = (name[len(start) :] for name in _names(self.folder) if name.startswith(start))
+        names = stored(self.folder).names()
+        ends = (name[len(start) :] for name in names if name.startswith(start))
         numbers = (end.removesuffix(".json") for end in ends)
         return [int(number) for number in numbers if number.isdecimal()]
 
     def _is_gone(self, owner: str) -> bool:
         path = self.folder / "owners" / f"{owner}.json"
-        theirs = _modified(path)
+        theirs = stored(path).modified()
         if theirs is None or _died_here(_json_of(bytes_of(path) or b"")):
             return True
-        ours = _modified(self.folder / "owners" / f"{self.owner}.json")
+        ours = stored(self.folder / "owners" / f"{self.owner}.json").modified()
         return ours is not None and (ours - theirs).total_seconds() > self.lease_s
 
 
@@ -138,7 +137,7 @@ class Heartbeat:
 
     def _write(self) -> None:
         process = {"pid": os.getpid(), **_machine()}
-        write_over(self._path, (json.dumps(process) + "\n").encode())
+        replace_file(self._path, json.dumps(process) + "\n")
 
     def _beat(self) -> None:
         while not self._over.wait(self._beat_s):
@@ -170,22 +169,6 @@ def _json_of(data: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _modified(path: Location) -> datetime | None:
-    if isinstance(path, RemotePath):
-        return path.modified()
-    try:
-        return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
-    except FileNotFoundError:
-        return None
-
-
-def _names(folder: Location) -> Iterator[str]:
-    if isinstance(folder, RemotePath):
-        yield from (entry.name for entry in folder.entries())
-    elif folder.is_dir():
-        yield from (path.name for path in folder.iterdir())
 
 
 class ClaimedQueue:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.location import on_disk
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.flow.clip import FlowOptions
 from dadnet.flow.corrupted_inputs import corrupted_inputs
@@ -140,8 +141,7 @@ def load_fold(scoring: Scoring, record: FoldRecord) -> TrainedModel:
     Raises:
         DadnetError: if they are not those that the record was scored with.
     """
-    path = Ledger(scoring.ledger).weights_path(scoring.experiment, record.fold)
-    assert isinstance(path, Path)  # the ledger is one on this machine
+    path = on_disk(Ledger(scoring.ledger).weights_path(scoring.experiment, record.fold))
     model = load_model_file(path)
     expected = record.host.get("weights_digest")
     if model.card.weights_digest != expected:

@@ -10,8 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from dadnet.base.location import Location
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, is_remote, replace_file
 from results.ledger.events import EventReader
 
 RunState = Literal["running", "silent", "dead", "interrupted", "broken", "ended", "unknown"]
@@ -158,13 +157,13 @@ class EventWriter:
         self._path, self._clock = path, clock
         self._lines: list[str] = []
         self._put_at = -FLUSH_S
-        if isinstance(path, RemotePath):
+        if is_remote(path):
             start = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
             self._path = path.parent / "events" / f"{start}-{secrets.token_hex(4)}.jsonl"
 
     def append(self, line: str) -> None:
         """Add a line; on object storage it is visible after some seconds."""
-        if isinstance(self._path, Path):
+        if not is_remote(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(f"{line}\n")
@@ -175,6 +174,6 @@ class EventWriter:
 
     def flush(self) -> None:
         """Write the lines that are not yet visible."""
-        if isinstance(self._path, RemotePath) and self._lines:
-            self._path.replace_with("".join(self._lines).encode())
+        if is_remote(self._path) and self._lines:
+            replace_file(self._path, "".join(self._lines))
             self._put_at = self._clock()

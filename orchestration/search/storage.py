@@ -12,8 +12,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, is_remote
 from orchestration.folds.claims import Heartbeat
 from results.ledger.studies import TrialRow
 
@@ -28,7 +27,7 @@ def storage_url(ledger: Location, requested: str | None) -> str:
     """
     if requested is not None:
         return requested
-    if isinstance(ledger, RemotePath):
+    if is_remote(ledger):
         raise DadnetError(
             f"study_storage: a ledger on object storage ({ledger}) holds no database; expected "
             "--study-storage with a durable one, such as sqlite:////home/you/studies.db or "
@@ -78,7 +77,7 @@ def lock(folder: Location, name: str, *, wait: bool) -> ExitStack | None:
         wait: until it is free.
     """
     held = ExitStack()
-    if isinstance(folder, RemotePath):
+    if is_remote(folder):
         claims = held.enter_context(Heartbeat(folder / "claims"))
         while not claims.take(name):
             if not wait:

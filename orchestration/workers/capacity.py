@@ -21,8 +21,7 @@ from ray.train import ScalingConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, is_remote
 from orchestration.workers.connection import BOOTSTRAP, connect, named_address
 from orchestration.workers.ray_internals import autoscaling_coordinator, free_resources
 
@@ -223,7 +222,7 @@ def check_shared(folder: Location) -> None:
     Raises:
         DadnetError: naming a node that does not see it.
     """
-    if isinstance(folder, RemotePath):
+    if is_remote(folder):
         return  # object storage, which all nodes reach
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]

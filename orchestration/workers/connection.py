@@ -18,6 +18,7 @@ from pathlib import Path
 import grpc
 import ray
 
+from dadnet.base.disk import DiskPath
 from dadnet.base.errors import DadnetError
 from orchestration.workers.ray_internals import (
     CHECK_ALIVE,
@@ -155,22 +156,10 @@ def ensure_token() -> None:
     path = Path.home() / ".ray" / "auth_token"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if not path.exists():
-        _write_token(path)
+        # Another run may write it at this moment: then that token counts.
+        DiskPath(path).write_once(secrets.token_hex(32).encode(), 0o600)
     elif path.stat().st_uid == os.getuid() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         path.chmod(0o600)
-
-
-def _write_token(path: Path) -> None:
-    """Write the file atomically, since another run may read it at this moment."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(32))
-        with contextlib.suppress(FileExistsError):  # another run was quicker: its token counts
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _start(cpus: int) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.location import replace_file
 from results.exchange.bundle import (
     MANIFEST,
     Figures,
@@ -58,13 +59,7 @@ def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
     manifest = Manifest(tuple(sorted(figures)), digests, figures)
     bundle = _zip({MANIFEST: (manifest.to_json() + "\n").encode(), **files})
     check_bundle(bundle)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp")
-    try:
-        temporary.write_bytes(bundle)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(out, bundle)
 
 
 def verify(path: Path) -> tuple[Packed, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.location import on_disk
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
 
@@ -52,7 +53,6 @@ def read_events(ledger: Ledger, experiment: Experiment) -> list[dict[str, Any]]:
     Raises:
         DadnetError: if a line is no event.
     """
-    path, events = ledger.events_path(experiment), list[dict[str, Any]]()
-    assert isinstance(path, Path), "a ledger on object storage is read through its mirror"
-    EventReader(path).read(events.append)
+    events = list[dict[str, Any]]()
+    EventReader(on_disk(ledger.events_path(experiment))).read(events.append)
     return [event for event in events if "event" in event]

@@ -1,20 +1,17 @@
-"""Files of the ledger: names, writing once, and setting aside; in a folder or on object storage."""
+"""Files of the ledger: names, reading, and setting damaged files aside."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, no_space_told
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, stored
 
 # Where the searches are, beside the datasets.
 STUDIES = ".studies"
@@ -44,50 +41,8 @@ def file_name(name: str) -> str:
     if slug.startswith("."):  # neither a hidden file nor a way up
         slug = f"%2E{slug[1:]}"
     if len(slug) > _LONGEST_NAME:
-        slug = f"{slug[:100]}~{hashlib.sha256(name.encode()).hexdigest()}"
+        slug = f"{slug[:100]}~{content_digest(name, 64)}"
     return slug
-
-
-def write_once(path: Location, text: str) -> bool:
-    """Write a file that appears whole or not at all, and never replaces another.
-
-    Returns:
-        False if the path already existed.
-
-    Raises:
-        OSError: if the folder cannot be written or its file system has no hard links.
-    """
-    if isinstance(path, RemotePath):
-        return path.create(text.encode())
-    if path.exists():
-        return False
-    with no_space_told(path):
-        return _link_once(path, text)
-
-
-def _link_once(path: Path, text: str) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with temporary.open("xb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, this refuses an existing name
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def bytes_of(path: Location) -> bytes | None:
@@ -139,28 +94,8 @@ def read_whole(
 
 def quarantine(path: Location, folder: Location, damaged: bytes, reason: str) -> None:
     """Move a damaged file to ``quarantine/`` below a folder, with a `LedgerWarning`."""
-    target = folder / "quarantine" / f"{hashlib.sha256(damaged).hexdigest()[:12]}-{path.name}"
-    if isinstance(path, RemotePath) or isinstance(target, RemotePath):
-        assert isinstance(path, RemotePath)
-        assert isinstance(target, RemotePath)
-        target.replace_with(damaged)
-        # Between this look and the removal another may mend it: then that fold is made again.
-        if bytes_of(path) == damaged:
-            path.unlink()
-            _warn_of(path, target.parent, reason)
-        return
-    target.parent.mkdir(exist_ok=True)
-    try:
-        path.rename(target)
-    except FileNotFoundError:  # another process was quicker, and has warned
-        return
-    moved = target.read_bytes()
-    if moved != damaged:  # another process had put a new record there in between: give it back
-        write_once(path, moved.decode())
-        target.write_bytes(damaged)
-        return
-    _warn_of(path, target.parent, reason)
-
-
-def _warn_of(path: Location, folder: Location, reason: str) -> None:
-    warnings.warn(f"damaged {path} was moved to {folder}: {reason}", LedgerWarning, stacklevel=5)
+    target = folder / "quarantine" / f"{content_digest(damaged, 12)}-{path.name}"
+    if stored(path).set_aside(target, damaged):
+        warnings.warn(
+            f"damaged {path} was moved to {target.parent}: {reason}", LedgerWarning, stacklevel=4
+        )

@@ -17,12 +17,10 @@ Names become file names by percent-encoding, so that any printable name is safe 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, location, on_disk, stored, write_once
 from results.ledger.files import (
     LedgerWarning,
     bytes_of,
@@ -30,7 +28,6 @@ from results.ledger.files import (
     quarantine,
     read_quickly,
     read_whole,
-    write_once,
 )
 from results.ledger.quick import read_experiment
 from results.ledger.records import Experiment, FoldRecord, PlannedFold
@@ -44,8 +41,6 @@ __all__ = [
     "quarantine",
     "write_once",
 ]
-
-_REQUESTS = 16  # at once to object storage, where each takes tens of milliseconds
 
 
 class Ledger:
@@ -61,8 +56,7 @@ class Ledger:
     @property
     def local_root(self) -> Path:
         """The root of a ledger in a folder; one on object storage is read through a mirror."""
-        assert isinstance(self.root, Path), "see results.ledger.mirror"
-        return self.root
+        return on_disk(self.root)
 
     def open(self, experiment: Experiment) -> None:
         """Write the experiment's file if it is absent.
@@ -73,13 +67,13 @@ class Ledger:
         path = self.folder(experiment) / "experiment.json"
         text = experiment.to_json() + "\n"
         while not write_once(path, text):
-            stored = self._read_experiment(path)
-            if stored is None:  # it was damaged and has been moved aside: write again
+            existing = self._read_experiment(path)
+            if existing is None:  # it was damaged and has been moved aside: write again
                 continue
-            if stored != experiment:
+            if existing != experiment:
                 raise DadnetError(
                     f"experiment {experiment.digest} is already in {path.parent} "
-                    f"with other content (method {stored.method!r})"
+                    f"with other content (method {existing.method!r})"
                 )
             return
 
@@ -93,8 +87,8 @@ class Ledger:
 
         A damaged record is moved to ``quarantine/`` with a `LedgerWarning`.
         """
-        stored = {record.fold for record in self.records(experiment)}
-        return tuple(fold.name for fold in experiment.folds if fold.name not in stored)
+        done = {record.fold for record in self.records(experiment)}
+        return tuple(fold.name for fold in experiment.folds if fold.name not in done)
 
     def put(self, experiment: Experiment, record: FoldRecord) -> bool:
         """Store a finished fold, once and atomically.
@@ -116,18 +110,13 @@ class Ledger:
     def records(self, experiment: Experiment) -> tuple[FoldRecord, ...]:
         """Return the valid records in plan order; damaged ones are moved aside as in `missing`."""
         names = [fold.name for fold in experiment.folds]
-        if isinstance(self.root, RemotePath):
-            folds = self.root / file_name(experiment.dataset) / experiment.digest / "folds"
-            listed = {entry.name for entry in folds.entries()}
-            there = [name for name in names if f"{file_name(name)}.json" in listed]
-            with ThreadPoolExecutor(_REQUESTS) as pool:
-                read = pool.map(bytes_of, [self.fold_path(experiment, name) for name in there])
-                found = [
-                    self.record(experiment, name, data)
-                    for name, data in zip(there, read, strict=True)
-                ]
-        else:
-            found = [self.record(experiment, name) for name in names]
+        folds = stored(self.folder(experiment) / "folds")
+        read = folds.read_each([f"{file_name(name)}.json" for name in names])
+        found = (
+            self.record(experiment, name, data)
+            for name, data in zip(names, read, strict=True)
+            if data is not None
+        )
         return tuple(record for record in found if record is not None)
 
     def record(
@@ -206,10 +195,7 @@ class Ledger:
         Raises:
             DadnetError: if the ledger is on object storage.
         """
-        folder = self.folder(experiment)
-        if not isinstance(folder, Path):
-            raise DadnetError(f"ledger: expected a path on this machine for this, got {self.root}")
-        return folder
+        return on_disk(self.folder(experiment))
 
     def folder(self, experiment: Experiment) -> Location:
         """Return the experiment's folder, ``<root>/<dataset>/<digest>``."""
@@ -231,16 +217,10 @@ class Ledger:
         """Return where the training side may keep the experiment's event log."""
         return self.folder(experiment) / "events.jsonl"
 
-    def _folders(self) -> Iterator[Location]:
-        if isinstance(self.root, RemotePath):
-            parts = (entry.name.split("/") for entry in self.root.entries())
-            found = {(p[0], p[1]) for p in parts if len(p) > 2 and not p[0].startswith(".")}
-            yield from (self.root / dataset / digest for dataset, digest in sorted(found))
-        elif self.root.is_dir():
-            # No name gives a hidden folder (see `file_name`): those belong to others.
-            datasets = sorted(p for p in self.root.iterdir() if not p.name.startswith("."))
-            for dataset in (path for path in datasets if path.is_dir()):
-                yield from sorted(path for path in dataset.iterdir() if path.is_dir())
+    def _folders(self) -> list[Location]:
+        # No name gives a hidden folder (see `file_name`): those belong to others.
+        names = (name for name in stored(self.root).folders(2) if not name.startswith("."))
+        return [self.root / name for name in names]
 
     def _read_experiment(self, path: Location) -> Experiment | None:
         def read(data: bytes) -> Experiment:
@@ -290,6 +270,4 @@ def _check_classes(experiment: Experiment, record: FoldRecord) -> None:
 
 
 def _has_records(folds: Location) -> bool:
-    if isinstance(folds, RemotePath):
-        return any(entry.name.endswith(".json") for entry in folds.entries())
-    return any(folds.glob("*.json"))
+    return any(name.endswith(".json") for name in stored(folds).names())

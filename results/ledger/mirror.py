@@ -8,15 +8,16 @@ until the next run finds it, moves it aside and makes the fold again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from dadnet.base.location import Location, location, write_over
-from dadnet.base.remote import Entry, RemotePath, StorageError
+from dadnet.base.digests import content_digest
+from dadnet.base.errors import StorageError
+from dadnet.base.location import Location, is_remote, location, replace_file
+from dadnet.base.remote import Entry, RemotePath
 from results.ledger.ledger import Ledger
 
 _INDEX = ".mirror.json"
@@ -26,7 +27,7 @@ _REQUESTS = 32  # at once
 
 def readable(ledger: Ledger) -> Ledger:
     """The ledger itself if it is a folder, else its mirror, brought up to date."""
-    if isinstance(ledger.root, RemotePath):
+    if is_remote(ledger.root):
         return Ledger(mirror(ledger.root, mirror_folder(ledger.root)))
     return ledger
 
@@ -39,7 +40,7 @@ def readable_root(root: str | Location) -> Path:
 def mirror_folder(root: RemotePath) -> Path:
     """Where the mirror of a ledger lies: in the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    name = content_digest(str(root))
     return cache / "dadnet" / "ledgers" / name
 
 
@@ -67,7 +68,7 @@ def mirror(root: RemotePath, folder: Path) -> Path:
         (folder / name).unlink(missing_ok=True)
     _join_events(folder, listed)
     index = json.dumps({name: entry.etag for name, entry in sorted(listed.items())})
-    write_over(folder / _INDEX, index.encode())
+    replace_file(folder / _INDEX, index)
     return folder
 
 
@@ -92,7 +93,7 @@ def _current(folder: Path, entry: Entry, known: dict[str, str]) -> bool:
 def _fetch(root: RemotePath, folder: Path, entry: Entry) -> None:
     path = folder / entry.name
     try:
-        write_over(path, (root / entry.name).read_bytes())
+        replace_file(path, (root / entry.name).read_bytes())
     except FileNotFoundError:  # removed since the listing
         path.unlink(missing_ok=True)
         return
@@ -110,7 +111,7 @@ def _join_events(folder: Path, names: Iterable[str]) -> None:
     for joined, parts in logs.items():
         text = b"".join(part.read_bytes() for part in parts if part.exists())
         if not joined.exists() or joined.read_bytes() != text:
-            write_over(joined, text)
+            replace_file(joined, text)
 
 
 def _load(path: Path) -> dict[str, str]:

@@ -8,13 +8,12 @@ continued, so that the pages of a study are a function of the ledger alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location, write_over
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, location, replace_file, stored
 from results.ledger.files import STUDIES, file_name, read_whole
 from results.ledger.records import Experiment
 from results.ledger.sealed import (
@@ -157,7 +156,7 @@ class StudyLedger:
 
     def put(self, study: StudyRecord) -> None:
         """Write or replace a study's record, atomically."""
-        write_over(self.folder(study.digest) / "study.json", f"{study.to_json()}\n".encode())
+        replace_file(self.folder(study.digest) / "study.json", f"{study.to_json()}\n")
 
     def of(self, experiment: Experiment) -> tuple[StudyRecord, ...]:
         """The studies whose winner this experiment is."""
@@ -165,14 +164,7 @@ class StudyLedger:
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """Every study with a valid record, sorted by name; a damaged one is moved aside."""
-        read = [read_whole(path, path.parent, StudyRecord.from_json) for path in self._paths()]
-        return tuple(sorted(filter(None, read), key=lambda study: study.name))
-
-    def _paths(self) -> Iterator[Location]:
         folder = self.root / STUDIES
-        if isinstance(folder, RemotePath):
-            names = (entry.name for entry in folder.entries())
-            found = sorted(name for name in names if name.partition("/")[2] == "study.json")
-            yield from (folder / name for name in found)
-        else:
-            yield from sorted(folder.glob("*/study.json"))
+        paths = (folder / name / "study.json" for name in stored(folder).folders())
+        read = [read_whole(path, path.parent, StudyRecord.from_json) for path in paths]
+        return tuple(sorted(filter(None, read), key=lambda study: study.name))

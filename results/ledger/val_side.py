@@ -15,7 +15,6 @@ Nothing in here has a field for a test clip, so no search can read one through i
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -24,8 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, write_over
-from dadnet.base.remote import RemotePath
+from dadnet.base.location import Location, replace_file, stored
 from results.ledger.files import read_whole
 from results.ledger.ledger import Ledger, file_name, write_once
 from results.ledger.records import Experiment
@@ -166,18 +164,15 @@ class ValLedger:
 
     def keep_weights(self, experiment: Experiment, study: str) -> None:
         """Mark the experiment's weights as needed by a study."""
-        marker = self._marker(experiment, study)
-        write_over(marker, b"")
+        replace_file(self._marker(experiment, study), "")
 
     def release_weights(self, experiment: Experiment, study: str) -> None:
         """Remove the weights, unless another study needs them."""
         marker = self._marker(experiment, study)
         marker.unlink(missing_ok=True)
-        if isinstance(marker, RemotePath):
-            if not any(e.name.startswith(".kept-for-") for e in marker.parent.entries()):
-                marker.parent.remove_tree()
-        elif marker.parent.is_dir() and not any(marker.parent.glob(".kept-for-*")):
-            shutil.rmtree(marker.parent, ignore_errors=True)
+        folder = stored(marker.parent)
+        if not any(name.startswith(".kept-for-") for name in folder.names()):
+            folder.remove_tree()
 
     def _marker(self, experiment: Experiment, study: str) -> Location:
         return self._ledger.folder(experiment) / "searched" / f".kept-for-{file_name(study)}"

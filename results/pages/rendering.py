@@ -17,6 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from dadnet.base.digests import content_digest
 from dadnet.labels.tasks import text_of
 from results.leaderboard.columns import (
     COLUMNS,
@@ -91,7 +92,7 @@ def page_name(dataset: str) -> str:
     ):
         return dataset
     readable = re.sub(r"[^a-z0-9_-]+", "-", dataset.lower()).strip("-")[:60] or "dataset"
-    return f"{readable}-{hashlib.sha256(dataset.encode()).hexdigest()[:8]}"
+    return f"{readable}-{content_digest(dataset, 8)}"
 
 
 def study_page_name(digest: str) -> str:

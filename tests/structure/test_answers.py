@@ -132,7 +132,7 @@ def test_digests_are_cut_in_one_file():
     def is_cut(node: ast.AST) -> bool:
         match node:
             case ast.Subscript(value=ast.Call(func=ast.Attribute(attr="hexdigest"))):
-                return ast.unparse(node.slice) == ":16"
+                return True
         return False
 
     assert set(files_with(is_cut)) == {"dadnet/base/digests.py"}

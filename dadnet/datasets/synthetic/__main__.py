@@ -7,23 +7,23 @@ and is read by the real loader::
     python -m dadnet.datasets.synthetic --out data/synthetic --amplitude micro
 """
 
-import argparse
 import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from openpyxl import Workbook
 
+from dadnet.base import cli
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.synthetic.clips import AMPLITUDES, ClipPlan, draw_performance, write_subject
+from dadnet.datasets.synthetic.clips import ClipPlan, draw_performance, write_subject
 from dadnet.datasets.synthetic.plan import Parameters, give_labels, plan_clips
 
 PARAMETERS_FILE = "synthetic.json"
@@ -139,40 +139,51 @@ def _is_finished(root: Path, parameters: Parameters) -> bool:
     raise DadnetError(f"{root} holds {what}; choose another folder or delete it")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line: draw a set; exit status 0 if it is there, 2 on bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dadnet.datasets.synthetic",
-        description="Draw a synthetic set in the layout of CASME II.",
+@dataclass(frozen=True, kw_only=True)
+class SyntheticFlags:
+    """The synthetic set to draw."""
+
+    out: Path
+    """Folder to be made."""
+    subjects: int = Parameters.num_subjects
+    """Number of subjects."""
+    clips: int = Parameters.num_clips
+    """Number of clips of all subjects together."""
+    seed: int = Parameters.seed
+    """Seed of everything."""
+    amplitude: Literal["micro", "macro"] = "micro"
+    """Size of the motion."""
+    first_subject: int | None = None
+    """Number of the first subject; by default 1, for macro 101."""
+    image_size: int = Parameters.image_size
+    """Side of the frames in pixels."""
+    shuffle_labels: bool = False
+    """Permute the labels over the clips: a control at chance."""
+    workers: int = min(2, os.cpu_count() or 1)
+    """Number of processes."""
+
+
+def draw(flags: SyntheticFlags) -> int:
+    """Draw a set; returns the exit status."""
+    default = 101 if flags.amplitude == "macro" else 1
+    parameters = Parameters(
+        num_subjects=flags.subjects,
+        num_clips=flags.clips,
+        seed=flags.seed,
+        amplitude=flags.amplitude,
+        first_subject=default if flags.first_subject is None else flags.first_subject,
+        image_size=flags.image_size,
+        shuffle_labels=flags.shuffle_labels,
     )
-    default = Parameters()
-    parser.add_argument("--out", type=Path, required=True, help="folder to be made")
-    parser.add_argument("--subjects", type=int, default=default.num_subjects)
-    parser.add_argument("--clips", type=int, default=default.num_clips)
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--amplitude", choices=tuple(AMPLITUDES), default=default.amplitude)
-    parser.add_argument("--first-subject", type=int, help="default: 1, macro: 101")
-    parser.add_argument("--image-size", type=int, default=default.image_size)
-    parser.add_argument("--shuffle-labels", action="store_true", help="a control at chance")
-    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    args = parser.parse_args(argv)
-    first = args.first_subject
-    try:
-        parameters = Parameters(
-            num_subjects=args.subjects,
-            num_clips=args.clips,
-            seed=args.seed,
-            amplitude=args.amplitude,
-            first_subject=first if first is not None else 101 if args.amplitude == "macro" else 1,
-            image_size=args.image_size,
-            shuffle_labels=args.shuffle_labels,
-        )
-        write_dataset(args.out, parameters, num_workers=args.workers)
-    except DadnetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.out}: {args.clips} clips of {args.subjects} subjects")
-    return 0
+    write_dataset(flags.out, parameters, num_workers=flags.workers)
+    print(f"{flags.out}: {flags.clips} clips of {flags.subjects} subjects")
+    return cli.DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    prog = "python -m dadnet.datasets.synthetic"
+    return cli.run_with_flags(draw, SyntheticFlags, argv, prog=prog, description=__doc__)
 
 
 if __name__ == "__main__":

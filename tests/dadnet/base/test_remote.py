@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import location
-from dadnet.base.remote import RETRY_ENV, RemotePath, StorageError
+from dadnet.base.object_client import RETRY_ENV
+from dadnet.base.remote import RemotePath
 from dadnet.flow.store import load_flow_store, publish_store
 from dadnet.training.checkpoint import CheckpointFile
 from tests.build.flows import make_clips
@@ -51,7 +52,7 @@ def test_a_uri_that_cannot_be_used_is_one_line(uri, said):
 def test_of_many_writers_one_is_the_first(folder):
     path = folder / "casme2%2Fsub01.json"
     with ThreadPoolExecutor(8) as pool:
-        first = list(pool.map(lambda n: path.create(f"writer {n}".encode()), range(8)))
+        first = list(pool.map(lambda n: path.write_once(f"writer {n}".encode()), range(8)))
     assert sum(first) == 1
     assert path.read_bytes() == f"writer {first.index(True)}".encode()
     assert [entry.name for entry in folder.entries()] == ["casme2%2Fsub01.json"]
@@ -65,7 +66,7 @@ def test_failed_slow_and_cut_answers_are_asked_for_again(folder, s3):
         {"method": "GET", "kind": "500", "times": 2},
         {"method": "GET", "kind": "cut", "times": 1, "path": "/a"},
     )
-    assert path.create(data)
+    assert path.write_once(data)
     assert path.read_bytes() == data
     s3.fail({"method": "GET", "kind": "cut", "times": 3})
     with pytest.raises(FileNotFoundError):  # and not: the answer ended too early
@@ -75,7 +76,7 @@ def test_failed_slow_and_cut_answers_are_asked_for_again(folder, s3):
 def test_a_listing_that_is_cut_off_is_gone_on_with(folder, s3):
     names = [f"sub{n:04d}.json" for n in range(1200)]  # more than one answer holds
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: (folder / name).create(b""), names))
+        list(pool.map(lambda name: (folder / name).write_once(b""), names))
     s3.fail({"method": "GET", "kind": "cut", "times": 2})
     assert [entry.name for entry in folder.entries()] == names
 
@@ -83,10 +84,10 @@ def test_a_listing_that_is_cut_off_is_gone_on_with(folder, s3):
 def test_an_outage_is_one_line_and_leaves_no_half_object(folder, s3, monkeypatch):
     monkeypatch.setenv(RETRY_ENV, "0.5")
     whole = folder / "whole"
-    whole.replace_with(b"x" * 300_000)
+    whole.overwrite(b"x" * 300_000)
     s3.fail({"method": "PUT", "kind": "500", "times": 99})
     with pytest.raises(StorageError, match="give the same command again") as error:
-        (folder / "new").create(b"y" * 300_000)
+        (folder / "new").write_once(b"y" * 300_000)
     assert "\n" not in str(error.value)
     s3.fail({"method": "GET", "kind": "cut", "times": 99})
     with pytest.raises(StorageError):
@@ -96,12 +97,12 @@ def test_an_outage_is_one_line_and_leaves_no_half_object(folder, s3, monkeypatch
 
 
 def test_wrong_credentials_are_one_line_and_the_right_ones_are_nowhere(folder, monkeypatch):
-    (folder / "a").create(b"x")
+    (folder / "a").write_once(b"x")
     for text in (str(folder), repr(folder), pickle.dumps(folder).decode("latin1")):
         assert not any(value in text for value in CREDENTIALS.values())
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-else")
     monkeypatch.setenv(RETRY_ENV, "1")  # a client of its own, which looks at the environment again
-    for ask in ((folder / "a").read_bytes, folder.is_dir, lambda: (folder / "b").create(b"")):
+    for ask in ((folder / "a").read_bytes, folder.is_dir, lambda: (folder / "b").write_once(b"")):
         with pytest.raises(StorageError, match="refuses the credentials of this environment") as e:
             ask()
         assert SECRET not in str(e.value)
@@ -112,7 +113,7 @@ def test_a_checkpoint_on_object_storage_is_whole_or_set_aside(folder):
     assert file.load() is None
     file.save({"weights": torch.arange(1000.0)})
     assert torch.equal(file.load()["weights"], torch.arange(1000.0))
-    file.path.replace_with(file.path.read_bytes()[:900])
+    file.path.overwrite(file.path.read_bytes()[:900])
     with pytest.warns(UserWarning, match="set aside as sub01.pt.damaged"):
         assert file.load() is None
     assert not file.path.exists()
@@ -128,7 +129,7 @@ def test_a_flow_store_on_object_storage_is_the_same(folder, make_store, store):
     assert here.digest == there.digest
     assert here.clips.equals(there.clips)
     assert np.array_equal(here.flows, there.flows)
-    (folder / "flows-00000.parquet").replace_with(b"PAR1")
+    (folder / "flows-00000.parquet").overwrite(b"PAR1")
     with pytest.raises(DadnetError, match="cannot be read"):
         load_flow_store(str(folder))
     with pytest.raises(DadnetError, match="expected .*card.json"):

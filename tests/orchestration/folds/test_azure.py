@@ -31,11 +31,11 @@ def test_of_many_who_create_an_object_one_has_done_it_and_what_is_gone_may_be_re
     folder = location(f"{base}/objects")
     path = folder / "a b%2F.json"
     with ThreadPoolExecutor(8) as pool:
-        first = list(pool.map(lambda n: path.create(f"writer {n}".encode()), range(8)))
+        first = list(pool.map(lambda n: path.write_once(f"writer {n}".encode()), range(8)))
     assert sum(first) == 1
     assert path.read_bytes() == f"writer {first.index(True)}".encode()
     assert [(entry.name, entry.size) for entry in folder.entries()] == [("a b%2F.json", 8)]
-    path.replace_with(b"other")
+    path.overwrite(b"other")
     assert path.read_bytes() == b"other"
     assert path.modified() is not None
     for _ in range(2):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dadnet.base.remote import RETRY_ENV
+from dadnet.base.object_client import RETRY_ENV
 from orchestration import run_loso
 from results import __main__ as results_cli
 from results.ledger.ledger import LedgerWarning
