@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import arguments, as_row, measure, report
-from dadnet.models.gswd import draw_directions, gswd
+from dadnet.models.loss import draw_directions, gswd
 
 PROJECTIONS = 100
 
