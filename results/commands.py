@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import shutil
 import sys
@@ -13,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
+from results import flags
 from results.exchange import submission
 from results.exchange.imported import ForeignTable, import_table
 from results.exchange.predictions import megc_log, prediction_csv
@@ -40,7 +40,7 @@ DONE, INCOMPLETE = 0, 3
 
 
 def leaderboard_site(
-    ledger: Ledger, arguments: argparse.Namespace, made_from: str | None, processes: int
+    ledger: Ledger, arguments: flags.LeaderboardFlags, made_from: str | None, processes: int
 ) -> int:
     """Make the site of a ledger in a folder."""
     filters = Filters(arguments.dataset, arguments.protocol, arguments.class_set)
@@ -72,7 +72,7 @@ def leaderboard_site(
     return status
 
 
-def import_predictions(arguments: argparse.Namespace) -> int:
+def import_predictions(arguments: flags.ImportFlags) -> int:
     """Put the predictions of another program into a ledger."""
     classes = None
     if arguments.classes is not None:
@@ -96,7 +96,7 @@ def import_predictions(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def predictions(arguments: argparse.Namespace) -> int:
+def predictions(arguments: flags.PredictionsFlags) -> int:
     """Write the per-clip predictions of one experiment, in a format that challenges ask for."""
     ledger = readable(Ledger(arguments.ledger))
     experiment = ledger.find(arguments.experiment)
@@ -121,7 +121,7 @@ def predictions(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def run_page(arguments: argparse.Namespace) -> int:
+def run_page(arguments: flags.RunFlags) -> int:
     """Make the page of one experiment."""
     ledger = readable(Ledger(arguments.ledger))
     row = row_of(ledger, ledger.find(arguments.experiment))
@@ -135,7 +135,7 @@ def run_page(arguments: argparse.Namespace) -> int:
     return DONE if row.complete else INCOMPLETE
 
 
-def compare_page(arguments: argparse.Namespace) -> int:
+def compare_page(arguments: flags.CompareFlags) -> int:
     """Compare two experiments, on a page and in two lines."""
     ledger = readable(Ledger(arguments.ledger))
     first, second = (ledger.find(name) for name in (arguments.first, arguments.second))
@@ -148,12 +148,12 @@ def compare_page(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def leak_laboratory(arguments: argparse.Namespace) -> int:
+def leak_laboratory(arguments: flags.LeaklabFlags) -> int:
     """Simulate coins that choose on the test subjects, and show what peeking gave our rows."""
     draws = _numbers(arguments.k)
     groups: tuple[Group, ...] = ()
     if arguments.labels is None or arguments.ledger.is_dir():
-        groups = leaderboard(arguments.ledger).groups
+        groups = leaderboard(readable(Ledger(arguments.ledger))).groups
     if arguments.labels is not None:
         tables = [leaklab.labels_of_table(arguments.labels)]
     else:
@@ -197,7 +197,7 @@ def _numbers(text: str) -> list[int]:
         raise DadnetError(f"expected whole numbers with commas between, got: {text!r}") from error
 
 
-def pack_bundle(arguments: argparse.Namespace) -> int:
+def pack_bundle(arguments: flags.PackFlags) -> int:
     """Pack the named experiments, or all complete ones."""
     ledger = readable(Ledger(arguments.ledger))
     if arguments.experiments:
@@ -212,7 +212,7 @@ def pack_bundle(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def verify_bundle(arguments: argparse.Namespace) -> int:
+def verify_bundle(arguments: flags.VerifyFlags) -> int:
     """Check a bundle, and make one fold again where asked."""
     packed = submission.verify(arguments.bundle)
     for item in packed:
@@ -229,14 +229,14 @@ def verify_bundle(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def merge_sources(arguments: argparse.Namespace) -> int:
+def merge_sources(arguments: flags.MergeFlags) -> int:
     """Put bundles and ledgers into a ledger."""
     new, same = submission.merge(arguments.sources, Ledger(arguments.ledger))
     print(f"merged into {arguments.ledger}: {new} folds new, {same} there already")
     return DONE
 
 
-def track(arguments: argparse.Namespace) -> int:
+def track(arguments: flags.TrackFlags) -> int:
     """Feed TensorBoard or MLflow from an experiment's event log."""
     ledger = readable(Ledger(arguments.ledger))
     experiment = ledger.find(arguments.experiment)

@@ -1,1 +1,1 @@
-"""What everything else stands on: command line, errors, digests, locations, seeds."""
+"""The lowest layer: command line, errors, digests, locations, seeds."""

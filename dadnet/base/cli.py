@@ -1,4 +1,4 @@
-"""What the commands share: flags from dataclasses, one line per error, exit codes."""
+"""Common parts of the commands: flags from dataclasses, one line per error, exit codes."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def console() -> Console:
-    """The terminal; lines are not broken, so that they can be searched and copied."""
+    """The terminal; lines are not wrapped, so that they can be searched and copied."""
     return Console(soft_wrap=True, highlight=False)
 
 
@@ -59,7 +59,7 @@ def _tuple_rule(
 def _location_rule(
     type_info: tyro.constructors.PrimitiveTypeInfo,
 ) -> PrimitiveConstructorSpec[Any] | None:
-    """A path or the URI of object storage; where only a path will do, a URI is refused."""
+    """A path or the URI of object storage; a flag of a path refuses a URI."""
     kinds = get_args(type_info.type)
     if type_info.type is not Path and RemotePath not in kinds:
         return None
@@ -96,9 +96,9 @@ def parse(
         DadnetError: if the words do not fit; one line.
         SystemExit: with 0, after `--help`.
     """
-    said = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             return tyro.cli(
                 flags,
                 args=list(argv),
@@ -111,7 +111,7 @@ def parse(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise DadnetError(_text_of_tyro_box(said.getvalue())) from None
+        raise DadnetError(_text_of_tyro_box(errors.getvalue())) from None
 
 
 def _text_of_tyro_box(box: str) -> str:
@@ -151,7 +151,7 @@ def run_with_flags(
 
 
 def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command; an error of the user's becomes one line on stderr and exit status 2.
+    """Run a command; an error in the user's input becomes one line on stderr and exit status 2.
 
     Args:
         command: takes the words of the command line and returns the exit status.
@@ -165,10 +165,10 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     except OSError as error:
         if error.errno not in FULL:
             raise
-        # What is finished is whole and stays; a half-written file has no name yet.
+        # Finished files are whole and stay; a half-written file has no final name yet.
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: storage: {error.strerror}{where}; what is finished is kept", file=sys.stderr)
         return BAD_INPUT
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

@@ -1,4 +1,4 @@
-"""The errors that a user can meet, under one base class."""
+"""The errors that users see, under one base class."""
 
 
 class DadnetError(ValueError):
@@ -14,6 +14,6 @@ class AuditError(DadnetError):
 
 
 class TestLabelError(DadnetError):
-    """Something asked for a test clip where none may be seen, as during a search."""
+    """A test clip was requested where none is allowed, as during a search."""
 
     __test__ = False  # for pytest, which would take the name for a test

@@ -1,4 +1,4 @@
-"""Where something lies: a path, or a URI of object storage; and writing there, whole or not at all.
+"""Locations: a path, or a URI of object storage; reading and writing at either.
 
 A URI is written as `pyarrow.fs` reads it: ``s3://bucket/folder?endpoint_override=localhost:9000``.
 """
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
-# What pyarrow knows in the query of an s3 URI, as far as it means something here.
+# The options of pyarrow's s3 URIs that have a meaning here.
 _OPTIONS = ("anonymous", "endpoint_override", "region", "scheme")
 Location: TypeAlias = Path | RemotePath
 
 
 def location(text: str | Path | RemotePath) -> Location:
-    """A path, or the object storage that a URI names.
+    """Return a path, or the object storage that a URI names.
 
     Raises:
         DadnetError: if the URI is of no known kind, or has credentials in it.

@@ -4,7 +4,7 @@ A ledger or a flow store is named by a path, or by a URI as `pyarrow.fs` reads t
 ``s3://bucket/folder?endpoint_override=localhost:9000&scheme=http``, ``gs://bucket/folder``,
 ``abfs://container@account.dfs.core.windows.net/folder`` or ``file:///folder``.
 
-An object appears whole or not at all, and requests that fail with a 5xx answer are tried again.
+An object appears whole or not at all. Requests that fail with a 5xx answer are repeated.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ _REQUESTS = 16  # at once, where each takes tens of milliseconds
 
 @dataclass(frozen=True)
 class Entry:
-    """What a listing says of an object.
+    """An object in a listing.
 
     Attributes:
         name: below the folder that was listed, with slashes.
-        size: bytes; etag: the storage's own mark of the content; modified: by the storage's clock.
+        size: number of bytes.
+        etag: the storage's own version of the content.
+        modified: time of writing, by the storage's clock.
     """
 
     name: str
@@ -50,7 +52,7 @@ class RemotePath:
     Attributes:
         base: scheme and bucket, such as ``s3://bucket``.
         key: below the bucket, without a slash at either end.
-        query: what else finds the storage, such as its endpoint; never a credential.
+        query: further options of the storage, such as its endpoint; never a credential.
     """
 
     base: str
@@ -73,7 +75,7 @@ class RemotePath:
 
     @property
     def suffix(self) -> str:
-        """The end of the name from the last dot on."""
+        """The end of the name, from its last dot."""
         return PurePosixPath(self.key).suffix
 
     @property
@@ -91,14 +93,10 @@ class RemotePath:
 
     def modified(self) -> datetime | None:
         """When the object was written, by the storage's clock; None if there is none."""
-        import obstore
-
         try:
             with errors_named(self):
-                found: datetime = retried(lambda: obstore.head(self._store(), self.key))[
-                    "last_modified"
-                ]
-                return found
+                head = retried(lambda: self._store().head(self.key))
+                return head["last_modified"]
         except FileNotFoundError:
             return None
 
@@ -108,10 +106,8 @@ class RemotePath:
         Raises:
             FileNotFoundError: if there is none.
         """
-        import obstore
-
         with errors_named(self):
-            return int(retried(lambda: obstore.head(self._store(), self.key))["size"])
+            return int(retried(lambda: self._store().head(self.key))["size"])
 
     def is_dir(self) -> bool:
         """Whether there is an object below it."""
@@ -123,11 +119,10 @@ class RemotePath:
         Raises:
             FileNotFoundError: if there is none.
         """
-        import obstore
 
         def read() -> tuple[bytes, int]:
-            found = obstore.get(self._store(), self.key)
-            return bytes(found.bytes()), int(found.meta["size"])
+            answer = self._store().get(self.key)
+            return bytes(answer.bytes()), int(answer.meta["size"])
 
         with errors_named(self):
             data, size = retried(read)
@@ -141,29 +136,24 @@ class RemotePath:
 
     def write_once(self, data: bytes) -> bool:
         """Write the object if there is none; False if there is one, which is left alone."""
-        import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
             with errors_named(self):
-                obstore.put(self._store(), self.key, data, mode="create", use_multipart=False)
+                self._store().put(self.key, data, mode="create", use_multipart=False)
         except (AlreadyExistsError, PreconditionError):
             return False
         return True
 
     def overwrite(self, data: bytes) -> None:
         """Write the object, in place of one that is there."""
-        import obstore
-
         with errors_named(self):
-            obstore.put(self._store(), self.key, data)
+            self._store().put(self.key, data)
 
     def upload(self, path: Path) -> None:
         """Write the object from a file, in parts if it is large; it appears whole."""
-        import obstore
-
         with errors_named(self):
-            obstore.put(self._store(), self.key, path)
+            self._store().put(self.key, path)
 
     def read_each(self, names: Sequence[str]) -> Iterator[bytes | None]:
         """Yield the content of these objects of the folder; None for one that is not there.
@@ -183,10 +173,9 @@ class RemotePath:
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
         """Yield a copy on this machine, which is removed afterwards."""
-        content = self.read_bytes()
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / self.name
-            copy.write_bytes(content)
+            copy.write_bytes(self.read_bytes())
             yield copy
 
     def set_aside(self, target: RemotePath, content: bytes | None = None) -> bool:
@@ -203,16 +192,14 @@ class RemotePath:
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object; on object storage one that is not there is no error."""
-        import obstore
-
         # Azure and Google report a missing object, Amazon does not.
         with suppress(FileNotFoundError), errors_named(self):
-            obstore.delete(self._store(), self.key)
+            self._store().delete(self.key)
 
     def entries(self) -> Iterator[Entry]:
         """Every object below it, in any depth and order.
 
-        An answer that is cut off in its middle is gone on with after the last name that was read.
+        If an answer is cut off, the listing is continued after the last name that was read.
         """
         from obstore.exceptions import BaseError
 
@@ -242,9 +229,7 @@ class RemotePath:
         return ["/".join(p) for p in sorted({tuple(p[:depth]) for p in parts if len(p) > depth})]
 
     def _listed(self, after: str | None) -> Iterator[Any]:
-        import obstore
-
-        for page in obstore.list(self._store(), self.key or None, offset=after, chunk_size=1000):
+        for page in self._store().list(self.key or None, offset=after, chunk_size=1000):
             yield from page
 
     def remove_tree(self) -> None:

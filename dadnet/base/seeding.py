@@ -1,4 +1,4 @@
-"""Every random draw comes from a generator seeded by what it is for, never from a counter."""
+"""Seeds: every random draw comes from a generator seeded by its purpose, never by a counter."""
 
 import hashlib
 from typing import TYPE_CHECKING
