@@ -112,12 +112,7 @@ class Heartbeat:
         lease_s: as of `Claims`.
     """
 
-    def __init__(
-        self,
-        folder: Location,
-        beat_s: float = BEAT_S,
-        lease_s: float = LEASE_S,
-    ) -> None:
+    def __init__(self, folder: Location, beat_s: float = BEAT_S, lease_s: float = LEASE_S) -> None:
         owner = f"{file_name(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(6)}"
         self._claims = Claims(folder, owner, lease_s)
         self._path = self._claims.folder / "owners" / f"{owner}.json"
