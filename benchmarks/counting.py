@@ -29,8 +29,7 @@ class Work:
 def work_of(call: Callable[[], object]) -> Work:
     """Count a call while it runs once."""
     counter = FlopCounterMode(
-        display=False,
-        custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward},
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
     )
     traffic = _Traffic()
     with traffic, counter:

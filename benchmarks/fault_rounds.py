@@ -49,8 +49,8 @@ def terminate_worker(this: Round) -> None:
         os.kill(pid, signal.SIGTERM)
 
         def outcome() -> dict[str, Any] | None:
-            found = [e for e in this.events() if e.get("fold") == fold and e["event"] != "started"]
-            return found[0] if found else None
+            ends = [e for e in this.events() if e.get("fold") == fold and e["event"] != "started"]
+            return ends[0] if ends else None
 
         event = this.until(outcome, process)
         seconds = time.monotonic() - told_at
@@ -86,26 +86,26 @@ def cluster(this: Round, nodes: int) -> Iterator[Any]:
         # Ray's usual ports may be another Ray's.
         alone = {"dashboard_port": free_port(), "dashboard_agent_listen_port": 0}
         with on_loopback():
-            found = Cluster(initialize_head=True, head_node_args={**NODE, **alone})
+            raylets = Cluster(initialize_head=True, head_node_args={**NODE, **alone})
         try:
             for _ in range(nodes - 1):
-                add_node(found)
-            this.env = {**own, "RAY_ADDRESS": found.address}
-            yield found
+                add_node(raylets)
+            this.env = {**own, "RAY_ADDRESS": raylets.address}
+            yield raylets
         finally:
-            for node in [*found.worker_nodes, found.head_node]:
+            for node in [*raylets.worker_nodes, raylets.head_node]:
                 node.kill_all_processes(check_alive=False, allow_graceful=False)
             shutil.rmtree(own["RAY_TMPDIR"], ignore_errors=True)
 
 
 def kill_raylet(this: Round) -> None:
     """SIGKILL of one raylet of three, for good."""
-    with cluster(this, 3) as found, this.command() as process:
+    with cluster(this, 3) as raylets, this.command() as process:
         this.until(this.running, process)
         time.sleep(this.draw.uniform(0, 6))
         used = {worker.split("-")[0] for worker in this.until(this.running, process).values()}
         # The driver and its queue are on the head; two workers are not both there.
-        nodes = [node for node in found.worker_nodes if node._node_id[:6] in used]
+        nodes = [node for node in raylets.worker_nodes if node._node_id[:6] in used]
         this.draw.choice(nodes).kill_raylet(False)
         this.wait(process)
 
@@ -117,13 +117,13 @@ def join_and_go(this: Round) -> None:
         here = [f for f, w in this.running().items() if w.startswith(node._node_id[:6])]
         return here[0] if here else None
 
-    with cluster(this, 1) as found, this.command(None) as process:
+    with cluster(this, 1) as raylets, this.command(None) as process:
         [worker] = this.until(this.running, process).values()
         time.sleep(this.draw.uniform(0, 3))
         pid = int(worker.split("-")[1])
         # The folds are short: while others start on the new node, this one would make them all.
         os.kill(pid, signal.SIGSTOP)
-        node = add_node(found)
+        node = add_node(raylets)
         fold = this.until(lambda: fold_on(node), process)
         os.kill(pid, signal.SIGCONT)
         time.sleep(this.draw.uniform(0, 3))
@@ -136,10 +136,10 @@ def join_and_go(this: Round) -> None:
 
 def stop_head(this: Round) -> None:
     """The head is stopped and started again; the same command."""
-    with cluster(this, 1) as found, this.command(1) as process:
+    with cluster(this, 1) as raylets, this.command(1) as process:
         this.until(this.running, process)
         time.sleep(this.draw.uniform(0, 6))
-        found.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+        raylets.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
         stopped = time.monotonic()
         with suppress(subprocess.TimeoutExpired):
             process.wait(120)

@@ -21,14 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import report
-from benchmarks.disturbed import (
-    CLIPS_EACH,
-    SIZE,
-    SUBJECTS,
-    Round,
-    SkippedError,
-    check,
-)
+from benchmarks.disturbed import CLIPS_EACH, SIZE, SUBJECTS, Round, SkippedError, check
 from benchmarks.fault_rounds import PROCESS_FAULTS
 from benchmarks.loso import write_inputs
 from benchmarks.storage_rounds import fail_storage

@@ -1,4 +1,4 @@
-"""Whether the workers of a node share one copy of the flows, by what the kernel counts.
+"""Whether the workers of a node share one copy of the flows, as the kernel counts memory.
 
 `python -m benchmarks.flows_memory --json benchmarks/results/flows_memory.json`. A made-up store of
 7,526 clips of 224 x 224 (DFME whole, 1.5 GB as float16) is loaded as a run loads it and put where a
@@ -41,8 +41,8 @@ def pss_bytes() -> dict[str, int]:
     """This process's proportional set size and the shared-memory part of it, in bytes."""
     lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
     pairs = (line.split(":") for line in lines if line.startswith("Pss"))
-    found = {name: int(rest.split()[0]) * 1024 for name, rest in pairs}
-    return {"pss": found["Pss"], "shmem": found["Pss_Shmem"]}
+    sizes = {name: int(rest.split()[0]) * 1024 for name, rest in pairs}
+    return {"pss": sizes["Pss"], "shmem": sizes["Pss_Shmem"]}
 
 
 @ray.remote(num_cpus=0)
@@ -118,12 +118,12 @@ def main() -> None:
     one_copy = plan.dataset.flows.numel() * plan.dataset.flows.element_size()
     reference = publish(plan)
     seconds = ray.get([reader.read.remote([reference]) for reader in readers])
-    found = ray.get([reader.after.remote() for reader in readers])
+    readings = ray.get([reader.after.remote() for reader in readers])
     driver = pss_bytes()
-    workers_bytes = sum(each["pss"] for each in found) - before
+    workers_bytes = sum(each["pss"] for each in readings) - before
     # Ray's own store maps the pages as well, but has not touched all of them.
-    shared = sum(each["shmem"] for each in found) + driver["shmem"]
-    private = sum(each["pss"] - each["shmem"] for each in found) - before
+    shared = sum(each["shmem"] for each in readings) + driver["shmem"]
+    private = sum(each["pss"] - each["shmem"] for each in readings) - before
     figures = {
         "clips": flags.clips,
         "size": flags.size,

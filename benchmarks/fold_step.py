@@ -77,7 +77,7 @@ def one_size(
     if compiled:
         other = OneFold(made, view, frozen, device)
         other.model.train()
-        # CUDA graphs on a GPU: one launch in the place of hundreds.
+        # CUDA graphs on a GPU: one launch instead of hundreds.
         other.model.compile(mode="reduce-overhead" if device.type == "cuda" else None)
         ways["compiled"] = lambda: other.training_step(picked)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import arguments, as_row, measure, report
-from dadnet.models.gswd import draw_directions, gswd
+from dadnet.models.loss import draw_directions, gswd
 
 PROJECTIONS = 100
 
@@ -32,8 +32,8 @@ def one_shape(channels: int, side: int, repeats: int) -> dict[str, Any]:
 
     def pot() -> None:
         points, others = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in (student, teacher))
-        found = ot.sliced_wasserstein_distance(points, others, projections=directions.T)
-        found.square().backward()
+        distance = ot.sliced_wasserstein_distance(points, others, projections=directions.T)
+        distance.square().backward()
 
     ways = {
         "pot": pot,

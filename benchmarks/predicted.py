@@ -26,18 +26,18 @@ _DRY = re.compile(r"about (\d+):(\d+) on \d+ workers, start-up not counted: (\d+
 _ETA = re.compile(r"done \((\d+)/(\d+), ETA (?:(\d+):)?(\d+):(\d+)")
 
 
-def told(command: Sequence[str]) -> list[tuple[float, float, float]]:
+def eta_lines(command: Sequence[str]) -> list[tuple[float, float, float]]:
     """Run a command; return clock, fraction of folds done and seconds left of each ETA line."""
-    found = []
+    lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if match := _ETA.search(line):
                 done, of, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-                found.append((time.time(), done / of, hours * 3600 + minutes * 60 + seconds))
+                lines.append((time.time(), done / of, hours * 3600 + minutes * 60 + seconds))
     if process.returncode:
         raise DadnetError(f"expected a run that ends well, got status {process.returncode}")
-    return found
+    return lines
 
 
 def one(folder: Path, stack: str, workers: int) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def one(folder: Path, stack: str, workers: int) -> dict[str, Any]:
         dry = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
         match = _DRY.search(dry.stdout)
         assert match is not None
-        lines = told(command)
+        lines = eta_lines(command)
         since, until = span(Path(ledger) / "runs")
         row = {
             "stack": stack,
@@ -59,9 +59,9 @@ def one(folder: Path, stack: str, workers: int) -> dict[str, Any]:
             "actual_s": until - since,
         }
         row["predicted_to_actual"] = row["predicted_s"] / row["actual_s"]
-        for share in (0.25, 0.5):
-            at, left = next((at, left) for at, done, left in lines if done >= share)
-            row[f"eta_to_actual_at_{share:g}"] = (at - since + left) / row["actual_s"]
+        for fraction in (0.25, 0.5):
+            at, left = next((at, left) for at, done, left in lines if done >= fraction)
+            row[f"eta_to_actual_at_{fraction:g}"] = (at - since + left) / row["actual_s"]
         return row
 
 

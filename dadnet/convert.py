@@ -166,11 +166,7 @@ def _state_of(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, .
 
 
 def _report(
-    flags: ConvertFlags,
-    layout: str,
-    card: ModelCard,
-    report: LoadReport,
-    beside: Sequence[str],
+    flags: ConvertFlags, layout: str, card: ModelCard, report: LoadReport, beside: Sequence[str]
 ) -> str:
     model = card.model
     lines = [

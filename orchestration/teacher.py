@@ -136,7 +136,7 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
         if epoch % 10 == 0 or epoch == config.optim.epochs:
             console.print(
                 f"teacher epoch {epoch}/{config.optim.epochs}: train loss "
-                f"{metrics['train_loss']:.3f}, val UF1 {metrics['val_uf1']:.3f}",
+                f"{metrics['train_loss']:.3f}, val UF1 {metrics['val_uf1']:.3f}"
             )
 
     trained = train_teacher_network(
@@ -153,7 +153,7 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
     console.print(
         f"{flags.out}: {flags.size} teacher {teacher.digest}, epoch {trained.chosen_epoch}, "
         f"val UF1 {teacher.metrics['val_uf1']:.3f} on {len(val)} of "
-        f"{len(teacher.subjects)} subjects",
+        f"{len(teacher.subjects)} subjects"
     )
     return cli.DONE
 

@@ -40,10 +40,7 @@ DONE, INCOMPLETE = 0, 3
 
 
 def leaderboard_site(
-    ledger: Ledger,
-    arguments: flags.LeaderboardFlags,
-    made_from: str | None,
-    processes: int,
+    ledger: Ledger, arguments: flags.LeaderboardFlags, made_from: str | None, processes: int
 ) -> int:
     """Make the site of a ledger in a folder."""
     filters = Filters(arguments.dataset, arguments.protocol, arguments.class_set)

@@ -21,11 +21,7 @@ EVAL_BATCH = 64
 
 
 def score(
-    model: nn.Module,
-    flows: Tensor,
-    statistics: tuple[Tensor, Tensor] | None = None,
-    *,
-    task: Task,
+    model: nn.Module, flows: Tensor, statistics: tuple[Tensor, Tensor] | None = None, *, task: Task
 ) -> Probabilities:
     """Probabilities of the classes or labels of clips, each independent of the other clips.
 

@@ -2,8 +2,7 @@
 
 from dadnet.models.blocks import FlowCorrection, correct_flow
 from dadnet.models.dad_net import DADNet, DADNetOutput, get_dad_net
-from dadnet.models.gswd import draw_directions, gswd
-from dadnet.models.loss import LossParts, classification_loss, dad_net_loss
+from dadnet.models.loss import LossParts, classification_loss, dad_net_loss, draw_directions, gswd
 from dadnet.models.microflownext import (
     MIN_INPUT_SIZE,
     MODEL_SIZES,

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
-from dadnet.models.gswd import Form, covariance_of, form_of_points, gaussian_sliced, points_of
 from dadnet.models.precision import full
 
+Form = Literal["tokens", "flat"]
+Method = Literal["auto", "moments", "projected"]
 KL_TEMPERATURE = 4.0  # Hinton et al., 2015; the public DAD-Net takes it too
 CRD_TEMPERATURE = 0.07  # Tian et al., 2020
 _MMD_LADDER = (0.25, 0.5, 1.0, 2.0, 4.0)  # bandwidths as multiples of the mean squared distance
@@ -32,14 +33,62 @@ class Objective(NamedTuple):
     Attributes:
         distance: of points (K, N, D) of student and teacher, weights (K, N) whose rows sum to 1,
             and unit directions (L, D) or (K, L, D), L = 0 where it needs none, to shape (K,).
-        points: form: as `gswd` takes them; tokens: one per position; pooled: one per clip, the
-            mean of its positions; maps: one per clip, all channels and positions.
+        points: tokens: one per position; flat: one per clip, all channels and positions; pooled:
+            one per clip, the mean of its positions; form: tokens or flat, as the user chooses.
         projected: whether it needs directions.
     """
 
     distance: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-    points: Literal["form", "tokens", "pooled", "maps"]
+    points: Literal["form", "tokens", "pooled", "flat"]
     projected: bool = False
+
+
+def gaussian_sliced(
+    student: Tensor,
+    teacher: Tensor,
+    weights: Tensor | None,
+    directions: Tensor,
+    method: Method = "auto",
+) -> Tensor:
+    """The distance of `gswd` of K folds at once, shape (K,); arguments as of `Objective.distance`.
+
+    Without weights all points count equally, by plain means, as in a fold that is trained alone.
+    Weighted sums round differently, and the records of both kinds of folds depend on the rounding.
+    """
+    directions = directions.to(student)
+    if method == "auto":
+        _, number, dim = student.shape
+        method = cheaper_method(number, dim, directions.shape[-2])
+    mean, other = _mean(student, weights), _mean(teacher, weights)  # (K, 1, D)
+    if weights is None:
+        shift = (mean - other) @ directions.mT
+    else:
+        shift = mean @ directions.mT - other @ directions.mT
+    spread = _projected_std(student, mean, weights, directions, method) - _projected_std(
+        teacher, other, weights, directions, method
+    )
+    return (shift[:, 0].square() + spread.square()).mean(1)
+
+
+def cheaper_method(num_points: int, dim: int, num_directions: int) -> Method:
+    """The method with fewer multiplications: `moments` if N D + L D <= N L."""
+    moments = dim * (num_points + num_directions)
+    return "moments" if moments <= num_points * num_directions else "projected"
+
+
+def points_of(features: Tensor, reading: str) -> Tensor:
+    """Features (K, B, C, H, W) to points (K, N, D), clip by clip; see `Objective`."""
+    if reading == "flat":
+        return features.flatten(2)
+    if reading == "pooled":
+        return features.mean((3, 4))
+    return features.flatten(3).transpose(2, 3).flatten(1, 2)
+
+
+def covariance_of(points: Tensor, weights: Tensor) -> Tensor:
+    """Population covariance (K, D, D) of weighted points (K, N, D)."""
+    centred = points - weights[:, None] @ points
+    return (centred.mT * weights[:, None]) @ centred
 
 
 def sliced_wasserstein(
@@ -153,7 +202,7 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         "gswd": Objective(gaussian_sliced, "form", projected=True),
         "sliced-wasserstein": Objective(sliced_wasserstein, "form", projected=True),
         "mmd": Objective(mmd, "pooled"),
-        "l2": Objective(l2, "maps"),
+        "l2": Objective(l2, "flat"),
         "kl": Objective(kl, "pooled"),
         "pkt": Objective(pkt, "pooled"),
         "crd": Objective(crd, "pooled"),
@@ -198,7 +247,7 @@ def alignment_distance(
             "expected student and teacher of one shape (K, B, C, H, W) and clip_weights (K, B), "
             f"got {tuple(student.shape)}, {tuple(teacher.shape)} and {tuple(clips)}"
         )
-    reading = form_of_points(form) if objective.points == "form" else objective.points
+    reading = form if objective.points == "form" else objective.points
     ours, theirs = (points_of(full(features), reading) for features in (student, teacher))
     if directions is None:
         directions = ours.new_empty(0, ours.shape[2])
@@ -213,6 +262,29 @@ def alignment_distance(
     per_clip = ours.shape[1] // student.shape[1]
     weights = (clip_weights / per_clip).to(ours).repeat_interleave(per_clip, dim=1)
     return objective.distance(ours, theirs, weights, directions)
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over the points, (K, N, D) to (K, 1, D)."""
+    return values.mean(1, keepdim=True) if weights is None else weights[:, None] @ values
+
+
+def _projected_std(
+    points: Tensor, mean: Tensor, weights: Tensor | None, directions: Tensor, method: Method
+) -> Tensor:
+    """Population standard deviation of points (K, N, D) along each direction, shape (K, L)."""
+    if method == "projected":
+        variance = _mean(((points - mean) @ directions.mT).square(), weights)[:, 0]
+    else:
+        if weights is None:
+            centred = points - mean
+            covariance = centred.mT @ centred / points.shape[1]
+        else:
+            covariance = covariance_of(points, weights)
+        variance = ((directions @ covariance) * directions).sum(2)
+    # Rounding can leave the moments form just below 0, and the root has no gradient at 0.
+    positive = variance > 0
+    return torch.where(positive, variance, 1.0).sqrt() * positive
 
 
 def _unit(points: Tensor) -> Tensor:

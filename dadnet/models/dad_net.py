@@ -211,12 +211,8 @@ def get_dad_net(
         alignment_weight: Weight lambda of the alignment in the loss.
         num_projections: Directions L of the sliced distance.
         input_size: Side S of the flows, pixels, equal for both streams.
-        flow_correction: The student's, see `get_microflownext`; so are the next five.
-        head: See `get_microflownext`.
-        use_stn: See `get_microflownext`.
-        channel_attention: See `get_microflownext`.
-        head_attention: See `get_microflownext`.
-        drop_path_rate: See `get_microflownext`.
+        flow_correction: Of the student, see `MicroFlowNeXt`; so are head, use_stn,
+            channel_attention, head_attention and drop_path_rate.
         macro_flow_correction: The teacher's; None takes that of its file (`save_weights` writes
             it), or the student's where the file has none.
         allow_random_teacher: Accept macro_weights_path=None and freeze a random teacher.

@@ -1,13 +1,13 @@
-"""The loss of DAD-Net, of one fold and of a stack: cross-entropy and weighted alignment.
+"""GSWD, and the loss of DAD-Net, of one fold and of a stack: cross-entropy and weighted alignment.
 
-Axes: K folds, K_i of them that align stage i, B clips, C channels, H and W rows and columns, L
-directions, D their dimension.
+Axes: K folds, K_i of them that align stage i, B clips, C channels, H and W rows and columns, N
+points, D their dimension, L directions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -15,8 +15,14 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import LossConfig
 from dadnet.labels.targets import clip_losses, mean_loss
-from dadnet.models.alignment import OBJECTIVES, alignment_distance
-from dadnet.models.gswd import Form, draw_directions
+from dadnet.models.alignment import (
+    OBJECTIVES,
+    Form,
+    Method,
+    alignment_distance,
+    gaussian_sliced,
+    points_of,
+)
 from dadnet.models.precision import full
 
 if TYPE_CHECKING:
@@ -41,6 +47,90 @@ class StackedOutput(NamedTuple):
     pooled: Tensor  # (K, B, D)
     theta: Tensor | None  # (K, B, 2, 3)
     slots: dict[int, Tensor | None]  # aligned stage: which of the K align it, (K_i,); None is all
+
+
+def gswd(
+    student: Tensor,
+    teacher: Tensor,
+    num_projections: int = LossConfig.num_projections,
+    directions: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    form: Form = "tokens",
+    method: Method = "auto",
+) -> Tensor:
+    r"""Squared Wasserstein-2 distance of the Gaussians fitted to sliced features, mean of L slices.
+
+    Along a unit direction d the points of a set have mean m and population standard deviation s;
+    the distance is the mean over d of (m_s - m_t)^2 + (s_s - s_t)^2. `projected` projects the
+    centred points (N D L multiplications); `moments` takes s^2 = d' S d with the covariance S
+    (N D^2 + L D^2). They differ by rounding only; `auto` takes the one with fewer multiplications.
+    Both centre the points first, so a large common offset costs no digits in float32.
+
+    Args:
+        student: Features, shape (B, C, H, W) or points (N, D), float.
+        teacher: Features of the same shape; gradients flow to both.
+        num_projections: L, where directions are drawn here.
+        directions: Unit rows, shape (L, D); None draws them.
+        generator: Source of the draw; None takes torch's global one, as torch's functions do.
+        form: `tokens`: B*H*W points in R^C. `flat`: B points in R^(C*H*W), the reference's first.
+        method: How variances are computed; see above.
+
+    Returns:
+        Scalar, at least 0.
+
+    Raises:
+        DadnetError: If the shapes do not fit, or form or method is unknown.
+
+    Reference: Bonneel et al., Sliced and Radon Wasserstein Barycenters of Measures, 2015, with the
+        closed form for Gaussians (Dowson and Landau, 1982); used so by DAD-Net (Zhang and Ben,
+        2025).
+    """
+    _check_features(student, teacher, form, method)
+    student, teacher = (
+        x if x.ndim == 3 else points_of(x, form) for x in (full(student)[None], full(teacher)[None])
+    )
+    dim = student.shape[2]
+    if directions is None:
+        directions = draw_directions(
+            num_projections, dim, generator=generator, device=student.device, dtype=student.dtype
+        )
+    if directions.ndim != 2 or directions.shape[1] != dim or len(directions) == 0:
+        raise DadnetError(
+            f"expected directions of shape (L, {dim}) for the form {form}, "
+            f"got {tuple(directions.shape)}"
+        )
+    return gaussian_sliced(student, teacher, None, directions, method).squeeze(0)
+
+
+def draw_directions(
+    num: int,
+    dim: int,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Draw directions uniformly on the unit sphere.
+
+    Args:
+        num: Number L of directions.
+        dim: Dimension D.
+        generator: Random source; the draw is made in float64 on its device, so that every device
+            and dtype gets the same directions up to rounding. None: torch's global CPU generator.
+        device: Where the result lies; None is the generator's device.
+        dtype: Floating type of the result.
+
+    Returns:
+        Unit rows, shape (L, D).
+
+    Raises:
+        DadnetError: If num or dim is below 1.
+    """
+    if num < 1 or dim < 1:
+        raise DadnetError(f"expected at least 1 direction of dimension 1, got {num} of {dim}")
+    source = "cpu" if generator is None else generator.device
+    draws = torch.randn(num, dim, generator=generator, device=source, dtype=torch.float64)
+    unit: Tensor = draws / torch.linalg.vector_norm(draws, dim=1, keepdim=True)
+    return unit.to(device=device, dtype=dtype)
 
 
 def dad_net_loss(
@@ -107,23 +197,21 @@ def fold_losses(
     alignment: str = "gswd",
     valid: Tensor | None = None,
 ) -> LossParts:
-    """`dad_net_loss` of every fold; `total.sum().backward()` gives each its own gradient.
+    """`dad_net_loss` of every fold; `total.sum().backward()` gives each fold its gradient.
 
     Args:
         output: Of a stack.
-        labels: Class indices, shape (K, B), int64, or those of several labels, with one more axis
-            (see `dadnet.labels.targets`); any where not valid.
+        labels: As of `dad_net_loss` with one more axis in front, shape (K, B); any where not valid.
         alignment_weight: Weight lambda of each fold, shape (K,).
-        label_smoothing: Share of the target spread over all classes, or both values of a label;
-            of each fold, shape (K,), or of all.
-        directions: Aligned stage: unit rows, (L, D) for all folds or (K_i, L, D), each its own.
+        label_smoothing: Of each fold, shape (K,), or of all.
+        directions: Aligned stage: unit rows, (L, D) for all folds, or (K_i, L, D) of each.
         form: See `gswd`.
         alignment: What is aligned, a key of `OBJECTIVES`, of all folds.
         valid: Which clips there are, shape (K, B), bool; None is all of them.
 
     Returns:
-        `LossParts` whose entries have shape (K,): the alignment is the mean over the fold's own
-        stages, and 0 where it aligns none.
+        `LossParts` of shape (K,): the alignment is the mean over the stages that the fold aligns,
+        and 0 where it aligns none.
 
     Raises:
         DadnetError: If directions lack an aligned stage.
@@ -216,3 +304,15 @@ def _draw_all(
             num_projections, dim, generator, device=feature.device, dtype=feature.dtype
         )
     return drawn
+
+
+def _check_features(student: Tensor, teacher: Tensor, form: str, method: str) -> None:
+    if form not in get_args(Form):
+        raise DadnetError(f"expected a form of {', '.join(get_args(Form))}; got {form!r}")
+    if method not in get_args(Method):
+        raise DadnetError(f"expected a method of {', '.join(get_args(Method))}; got {method!r}")
+    if student.ndim not in (2, 4) or student.numel() == 0 or student.shape != teacher.shape:
+        raise DadnetError(
+            "expected student and teacher of one shape (B, C, H, W) or (N, D), not empty; "
+            f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
+        )

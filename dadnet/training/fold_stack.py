@@ -14,7 +14,7 @@ from dadnet.flow.normalisation import normalise
 from dadnet.inference.score import EVAL_BATCH, Probabilities
 from dadnet.labels.targets import to_probabilities
 from dadnet.models import LossParts
-from dadnet.models.gswd import Form
+from dadnet.models.alignment import Form
 from dadnet.models.loss import fold_losses
 from dadnet.models.precision import half_products, matrix_units
 from dadnet.training.one_fold import Batch, OneFold, by_curve

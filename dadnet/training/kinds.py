@@ -12,7 +12,6 @@ from dadnet.base.seeding import seed_hash
 from dadnet.config.experiment import BASELINE_NAMES, FITTED_BASELINES, ExperimentConfig
 from dadnet.flow.normalisation import normalise
 from dadnet.folds.view import FoldView
-from dadnet.inference.score import Probabilities
 from dadnet.models import LossParts, classification_loss
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.one_fold import OneFold
@@ -47,27 +46,6 @@ class FittedFold(OneFold):
         return classification_loss(model.eval()(flows).logits, labels, 0.0)
 
 
-class FoldLoop:
-    """Folds that are trained one after the other, since fits share no arithmetic."""
-
-    def __init__(self, folds: Sequence[OneFold]) -> None:
-        self.folds = list(folds)
-
-    def train_epoch(self) -> None:
-        """One pass of every fold over its own fit clips."""
-        for fold in self.folds:
-            fold.train_epoch()
-
-    def training_step(self, chosen: list[int], rows: list[Tensor]) -> None:
-        """One step of some folds, each on its own rows."""
-        for k, fold_rows in zip(chosen, rows, strict=True):
-            self.folds[k].training_step(fold_rows)
-
-    def val_probabilities(self) -> list[Probabilities]:
-        """Class probabilities of the val clips of every fold."""
-        return [fold.val_probabilities() for fold in self.folds]
-
-
 def new_fold(
     config: ExperimentConfig, view: FoldView, teacher: Teacher | None, device: torch.device
 ) -> OneFold:
@@ -76,15 +54,15 @@ def new_fold(
     return kind(config, view, teacher, device)
 
 
-def new_stack(folds: Sequence[OneFold]) -> FoldStack | FoldLoop:
-    """Folds to be trained together.
+def new_stack(folds: Sequence[OneFold]) -> FoldStack | None:
+    """Folds to be trained as one program; None: one after the other, since they share nothing.
 
     Raises:
         DadnetError: if they cannot be one stack.
     """
     kind = folds[0].config.model.model_type
-    if kind in FITTED_BASELINES:
-        return FoldLoop(folds)
+    if len(folds) == 1 or kind in FITTED_BASELINES:
+        return None
     if kind in BASELINE_NAMES:
         from dadnet.training.vmapped_stack import VmappedFoldStack  # it loads scikit-learn
 

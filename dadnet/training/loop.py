@@ -15,7 +15,7 @@ from dadnet.config.experiment import ExperimentConfig
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.fold_stack import FoldStack
-from dadnet.training.kinds import FoldLoop, new_fold, new_stack
+from dadnet.training.kinds import new_fold, new_stack
 from dadnet.training.one_fold import OneFold
 from dadnet.training.teacher import Teacher
 
@@ -73,7 +73,7 @@ def train_folds(
         StoppedError: if `stop` returned true.
     """
     running: dict[OneFold, CheckpointFile | None] = {}
-    stack: FoldStack | FoldLoop | None = None
+    stack: FoldStack | None = None
     while True:
         for fold in [fold for fold in running if fold.finished]:
             del running[fold]
@@ -85,13 +85,14 @@ def train_folds(
         if any(fold.finished for fold in running):
             continue  # interrupted after its last epoch
 
-        if len(running) == 1:
-            [fold] = running
-            fold.train_epoch()
-            probabilities = [fold.val_probabilities()]
+        folds = list(running)
+        if stack is None or stack.folds != folds:
+            stack = new_stack(folds)
+        if stack is None:
+            for fold in folds:
+                fold.train_epoch()
+            probabilities = [fold.val_probabilities() for fold in folds]
         else:
-            if stack is None or stack.folds != list(running):
-                stack = new_stack(list(running))
             stack.train_epoch()
             probabilities = stack.val_probabilities()
 

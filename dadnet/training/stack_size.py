@@ -10,7 +10,6 @@ import torch
 
 from dadnet.config.experiment import FITTED_BASELINES, ExperimentConfig
 from dadnet.folds.view import FoldView
-from dadnet.training.fold_stack import FoldStack
 from dadnet.training.kinds import new_fold, new_stack
 from dadnet.training.teacher import Teacher
 
@@ -103,13 +102,12 @@ def first_step(
     """Return the first training step of these folds as one program that can be repeated."""
     folds = [new_fold(config, view, teacher, device) for view in views]
     rows = [fold.batches()[0] for fold in folds]
-    if len(folds) == 1:
-        folds[0].model.train()
-        return partial(folds[0].training_step, rows[0])
-    stack = new_stack(folds)
-    if isinstance(stack, FoldStack):
+    if (stack := new_stack(folds)) is not None:
         stack.stack.train()
-    return partial(stack.training_step, list(range(len(folds))), rows)
+        return partial(stack.training_step, list(range(len(folds))), rows)
+    for fold in folds:
+        fold.model.train()
+    return lambda: [fold.training_step(r) for fold, r in zip(folds, rows, strict=True)]
 
 
 def _seconds_per_step(

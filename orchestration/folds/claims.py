@@ -112,12 +112,7 @@ class Heartbeat:
         lease_s: as of `Claims`.
     """
 
-    def __init__(
-        self,
-        folder: Location,
-        beat_s: float = BEAT_S,
-        lease_s: float = LEASE_S,
-    ) -> None:
+    def __init__(self, folder: Location, beat_s: float = BEAT_S, lease_s: float = LEASE_S) -> None:
         owner = f"{file_name(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(6)}"
         self._claims = Claims(folder, owner, lease_s)
         self._path = self._claims.folder / "owners" / f"{owner}.json"
@@ -136,7 +131,8 @@ class Heartbeat:
         self._path.unlink(missing_ok=True)  # its claims are free with it
 
     def _write(self) -> None:
-        replace_file(self._path, json.dumps(_process()) + "\n")
+        process = {"pid": os.getpid(), **_machine()}
+        replace_file(self._path, json.dumps(process) + "\n")
 
     def _beat(self) -> None:
         while not self._over.wait(self._beat_s):
@@ -144,10 +140,6 @@ class Heartbeat:
                 self._write()
             except (StorageError, OSError):  # if it lasts, other runs take the folds
                 continue
-
-
-def _process() -> dict[str, Any]:
-    return {"pid": os.getpid(), **_machine()}
 
 
 def _machine() -> dict[str, str]:

@@ -96,11 +96,7 @@ class Cost:
 
 
 def measure_cost(
-    plan: Plan,
-    names: Sequence[str],
-    options: WorkOptions,
-    *,
-    workers: int = 1,
+    plan: Plan, names: Sequence[str], options: WorkOptions, *, workers: int = 1
 ) -> Cost:
     """Time some steps and epochs of the first folds, as they will be run, and count those of all.
 

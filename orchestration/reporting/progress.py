@@ -19,6 +19,15 @@ from dadnet.base.location import Location
 from orchestration.reporting.events import EventWriter
 
 NEWS_S = 10.0  # between two `epochs` events
+# What the terminal shows of an event; `last` is the last line of a traceback.
+_LINES = {
+    "warning": "warning ({worker}): {message}",
+    "told": "worker {worker}: {message}",
+    "noted": "{message}",
+    "yielded": "fold {fold} kept its state: {why}",
+    "returned": "fold {fold} to be tried again after try {tries}: {last}",
+    "failed": "fold {fold} given up after try {tries}: {last}",
+}
 
 
 def fraction_done(snapshot: Mapping[str, Any], epochs: int) -> float:
@@ -73,15 +82,8 @@ class Progress:
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Progress":
-        self.log(
-            {
-                "event": "run",
-                "title": self.title,
-                "epochs": self.epochs,
-                "hostname": socket.gethostname(),
-                "pid": os.getpid(),
-            }
-        )
+        process = {"hostname": socket.gethostname(), "pid": os.getpid()}
+        self.log({"event": "run", "title": self.title, "epochs": self.epochs, **process})
         if self.console.is_terminal:
             self._live.start()
         return self
@@ -111,20 +113,9 @@ class Progress:
 
     def _print(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
         kind = event["event"]
-        if kind == "warning":
-            self.console.print(f"warning ({event['worker']}): {event['message']}", markup=False)
-        elif kind == "told":
-            self.console.print(f"worker {event['worker']}: {event['message']}", markup=False)
-        elif kind == "noted":
-            self.console.print(event["message"], markup=False)
-        elif kind == "yielded":
-            self.console.print(f"fold {event['fold']} kept its state: {event['why']}", markup=False)
-        elif kind in ("returned", "failed"):
-            last = str(event["why"]).strip().splitlines()[-1]
-            verb = "given up" if kind == "failed" else "to be tried again"
-            self.console.print(
-                f"fold {event['fold']} {verb} after try {event['tries']}: {last}", markup=False
-            )
+        if (line := _LINES.get(kind)) is not None:
+            last = str(event.get("why", "")).strip().rpartition("\n")[2]
+            self.console.print(line.format(**event, last=last), markup=False)
         elif kind == "finished" and not self.console.is_terminal:
             counts = snapshot["counts"]
             val_uf1 = event.get("info", {}).get("val_uf1", math.nan)

@@ -185,8 +185,7 @@ class Study:
             study_id = self._storage.get_study_id_from_name(self.name)
             number = self._interrupted.pop(0)
             return optuna.Trial(
-                self._study,
-                self._storage.get_trial_id_from_study_id_trial_number(study_id, number),
+                self._study, self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
             )
         trials = self.trials()
         waiting = any(trial.state == TrialState.WAITING for trial in trials)

@@ -147,8 +147,7 @@ def score_nested(
         record = score_fold(winner.plan, fold, ledger, winner.study)
         host = {**record.host, "trained_as": record.experiment}
         records.put(
-            experiment,
-            record.replace(experiment=experiment.digest, selection="nested", host=host),
+            experiment, record.replace(experiment=experiment.digest, selection="nested", host=host)
         )
     for winner in winner_of.values():
         ValLedger(ledger).release_weights(winner.plan.experiment, winner.study)

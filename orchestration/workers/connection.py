@@ -61,17 +61,9 @@ def named_address() -> str | None:
     """The cluster that the user named; None: start one here."""
     if address := os.environ.get("RAY_ADDRESS"):
         return address
-    return "auto" if is_submitted(Path(sys.argv[0]), Path.home()) else None
-
-
-def is_submitted(script: Path, home: Path) -> bool:
-    """Whether `ray submit` runs this script: its copy lies in the home of a head of `ray up`.
-
-    Args:
-        script: the file that Python runs.
-        home: the user's home.
-    """
-    return script.absolute().parent == home and (home / BOOTSTRAP).is_file()
+    # `ray submit` copies the script into the home of a head, where `ray up` left this file.
+    home, script = Path.home(), Path(sys.argv[0]).absolute()
+    return "auto" if script.parent == home and (home / BOOTSTRAP).is_file() else None
 
 
 def find(address: str) -> str:

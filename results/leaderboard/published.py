@@ -92,10 +92,7 @@ def published() -> tuple[Published, ...]:
 
 
 def beside(
-    dataset: str,
-    protocol: str,
-    num_classes: int,
-    ours: Sequence[tuple[str, str, Counts]],
+    dataset: str, protocol: str, num_classes: int, ours: Sequence[tuple[str, str, Counts]]
 ) -> tuple[Reported, ...]:
     """Return the published figures of a dataset and protocol, each with ours if there is one.
 

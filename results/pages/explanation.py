@@ -53,7 +53,7 @@ def show(explanation: Explanation, rows: Sequence[Prediction], classes: Sequence
             plots[f"theta-{name}"] = _theta(explanation.theta, rows, classes, pair)
             captions[f"theta-{name}"] = (
                 f"Spatial transformer, one mark per test clip by its own fold's network: "
-                f"{THETA[pair[0]]} and {THETA[pair[1]]}; colour and sign are the truth"
+                f"{THETA[pair[0]]} and {THETA[pair[1]]}; colour and symbol show the truth"
             )
     if explanation.channels:
         plots["channels"] = _channels(explanation.channels)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from dadnet.flow.picture import colour_wheel
 from dadnet.flow.store import read_card
 
 _SIDE = 96
@@ -38,24 +39,18 @@ def flow_pictures(store: Path, clip_ids: Sequence[str]) -> dict[str, bytes]:
             for clip_id, flow in zip(
                 table.column("clip_id").to_pylist(), flows.to_numpy_ndarray(), strict=True
             ):
-                pictures[clip_id] = png(colours(flow.astype(np.float64)))
+                pictures[clip_id] = png(colours(flow))
     return pictures
 
 
-def colours(flow: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+def colours(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Return the picture (side, side, 3) of a flow (2, H, W); no motion is white.
 
     The length is relative to the 99th percentile of this flow's lengths.
     """
     rows, columns = (np.arange(_SIDE) * size // _SIDE for size in flow.shape[1:])
-    u, v = flow[:, rows][:, :, columns]
-    length = np.hypot(u, v)
-    strength = np.minimum(length / max(float(np.quantile(length, 0.99)), 1e-9), 1.0)
-    angle = np.arctan2(v, u)
-    parts = [0.5 + 0.5 * np.cos(angle - shift) for shift in (0, 2 * np.pi / 3, 4 * np.pi / 3)]
-    shades = 1 - strength[..., None] * (1 - np.stack(parts, axis=-1))
-    picture: npt.NDArray[np.uint8] = np.rint(255 * shades).astype(np.uint8)
-    return picture
+    small = flow[:, rows][:, :, columns].astype(np.float32)
+    return colour_wheel(small, float(np.quantile(np.hypot(*small), 0.99)))[..., ::-1]
 
 
 def png(picture: npt.NDArray[np.uint8]) -> bytes:

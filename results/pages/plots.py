@@ -150,11 +150,9 @@ def _what(record: FoldRecord) -> str:
 
 
 def clip_map(
-    rows: Sequence[Prediction],
-    locations: Mapping[str, tuple[float, float]],
-    classes: Sequence[str],
+    rows: Sequence[Prediction], locations: Mapping[str, tuple[float, float]], classes: Sequence[str]
 ) -> Plot | None:
-    """Return the clips between the corners of the classes; colour and sign say the truth."""
+    """Return the clips between the corners of the classes; colour and symbol show the truth."""
     if not locations:
         return None
     ends = corners(len(classes))

@@ -28,10 +28,7 @@ def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
         )
     search, config = config.get("search"), base_config(config)
     program = "run_loso" if search is None else "tune"
-    words = [
-        f"python -m orchestration.{program}",
-        f"--flows flows/{quote(experiment.dataset)}",
-    ]
+    words = [f"python -m orchestration.{program}", f"--flows flows/{quote(experiment.dataset)}"]
     if search is not None:
         words.append(f"--selection nested --outer-groups {len(search['outer_groups'])}")
         named = {name: search[name] for name in ("space", "pruning", "folds_per_trial")}

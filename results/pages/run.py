@@ -195,7 +195,7 @@ def _hardest_rows(
 ) -> list[tuple[Prediction, str, str | None]]:
     pictures: dict[str, bytes] = {}
     if flows is not None:
-        from results.pages.flow_picture import flow_pictures  # pyarrow and pandas only when needed
+        from results.pages.flow_picture import flow_pictures  # pyarrow and OpenCV only when needed
 
         pictures = flow_pictures(flows, [row.clip_id for row in rows])
     shown = []

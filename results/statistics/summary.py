@@ -91,7 +91,7 @@ def summarise(counts: Counts) -> Summary:
 
 
 def summarise_many(many: Sequence[Counts]) -> list[Summary]:
-    """Return the summary of each experiment; those over the same subjects are resampled together.
+    """Return the summary of each experiment; those of equal subjects and shape share resamples.
 
     Raises:
         DadnetError: if one has no subject.
@@ -99,7 +99,8 @@ def summarise_many(many: Sequence[Counts]) -> list[Summary]:
     if not all(counts.subjects for counts in many):
         raise DadnetError("expected the counts of some subjects, got: none")
     summaries: list[Summary] = []
-    for subjects, alike in groupby(many, key=lambda counts: counts.subjects):
+    # Together also means equal shapes: the sums of a batch are split into equal parts.
+    for (subjects, _), alike in groupby(many, key=lambda c: (c.subjects, c.confusions.shape)):
         weights, members = subject_weights(subjects), list(alike)
         resampled = figures_of_many(weights, [counts.confusions for counts in members])
         summaries += [_summary(*pair) for pair in zip(members, resampled, strict=True)]

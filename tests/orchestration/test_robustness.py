@@ -245,4 +245,4 @@ def test_retiming_scores_the_flow_of_other_frames(tmp_path, capsys):
     first.write_bytes(Path(row["onset_path"]).with_name(there[apex][0]).read_bytes())
     shutil.rmtree(RobustnessLedger(runs).folder(experiment))
     assert robustness.main([*score, "--root", str(faces)]) == 2
-    assert "do not give its flow in the store" in capsys.readouterr().err
+    assert "do not yield its flow in the store" in capsys.readouterr().err

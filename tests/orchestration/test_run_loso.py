@@ -34,7 +34,7 @@ def test_every_subject_is_tested_once_with_its_own_clips(finished, site):
     tested = [p["clip_id"] for record in content.values() for p in record["predictions"]]
     assert sorted(tested) == sorted(clips["clip_id"])
     for name, record in content.items():
-        assert record["test_subjects"] == [name]
+        assert record["test_subjects"] == (name,)
         assert not {name} & {*record["fit_subjects"], *record["val_subjects"]}
         assert record["teacher_digest"]
         assert record["audit"].startswith("audit passed")

@@ -21,7 +21,7 @@ FILES = python_files(*PACKAGES)
 ANSWERS = {
     "Where is GSWD?": {
         "dadnet/models/loss.py": ["gswd"],
-        "dadnet/models/alignment.py": ["gaussian_sliced", "OBJECTIVES"],
+        "dadnet/models/alignment.py": ["gaussian_sliced"],
     },
     "Where is UF1?": {"dadnet/labels/metrics.py": ["uf1", "f1"]},
     "Where is the LOSO split?": {"dadnet/folds/protocols.py": ["_loso", "Fold"]},
@@ -141,8 +141,8 @@ def test_digests_are_cut_in_one_file():
     assert set(files_with(is_cut)) == {"dadnet/base/digests.py"}
 
 
-def test_files_get_their_names_in_one_file():
-    """Only the storage flushes a file to the disk and moves it to its final name."""
+def test_only_the_storage_gives_files_their_names():
+    """It alone flushes a file to the disk and moves it to its final name."""
 
     def is_atomic(node: ast.AST) -> bool:
         if isinstance(node, ast.Attribute):
@@ -152,7 +152,9 @@ def test_files_get_their_names_in_one_file():
                 return True
         return False
 
-    assert set(files_with(is_atomic)) == {"dadnet/base/disk.py"}
+    found = files_with(is_atomic)
+    assert "dadnet/base/disk.py" in found
+    assert not {name for name in found if not name.startswith("dadnet/base/")}
 
 
 def test_only_the_storage_asks_whether_a_location_is_remote():
@@ -163,7 +165,7 @@ def test_only_the_storage_asks_whether_a_location_is_remote():
             and "RemotePath" in ast.unparse(node)
         )
 
-    assert all(name.startswith("dadnet/base/") for name in files_with(asks))
+    assert not {name for name in files_with(asks) if not name.startswith("dadnet/base/")}
 
 
 def test_the_queue_is_not_called_by_strings():

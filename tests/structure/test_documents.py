@@ -17,7 +17,7 @@ DOCUMENTS = sorted(
     ]
 )
 FOLDERS = (*PACKAGES, "benchmarks", "cluster", "docs", "tests")
-CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+CODE = re.compile(r"```.*?```|`[^`\n]+`|^ {4}\S[^\n]*", re.DOTALL | re.MULTILINE)
 PATH = re.compile(rf"(?<![\w./:-])(?:{'|'.join(FOLDERS)})(?:/[\w.-]+)+/?")
 MODULE = re.compile(rf"(?<![\w./-])(?:{'|'.join((*PACKAGES, 'benchmarks'))})(?:\.[A-Za-z_]\w*)+")
 # Files that a command writes, or that a user has.

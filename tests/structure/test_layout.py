@@ -84,3 +84,19 @@ def _is_of_a_test(module: str) -> bool:
     root, *rest = module.split(".")
     ours = root in ("tests", "conftest", "") or root.startswith("test_")
     return ours and any(part == "conftest" or part.startswith("test_") for part in (root, *rest))
+
+
+def test_the_architecture_shows_the_lines_of_the_contracts():
+    document = (ROOT / "docs/architecture.md").read_text()
+    picture = (ROOT / "docs/architecture.svg").read_text()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    lines = {c["containers"][0]: c["layers"] for c in settings["contracts"] if "containers" in c}
+    assert set(lines) == {"dadnet", "orchestration", "results"}
+    for package, layers in lines.items():
+        [drawn] = re.findall(rf"^{package} +(\w+ < .*)", document, re.MULTILINE)
+        levels = [set(level.split(", ")) for level in drawn.split(" < ") if "command" not in level]
+        named = set().union(*levels)
+        held = [set(layer.split(" | ")) for layer in reversed(layers)]
+        assert levels == [level for level in held if level & named]
+        folders = {path.name for path in FOLDERS if path.parent == ROOT / package}
+        assert not {name for name in folders - {"templates"} if f">{name}<" not in picture}

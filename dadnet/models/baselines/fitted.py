@@ -56,11 +56,7 @@ class LinearMachine(FittedBaseline):
     """
 
     def __init__(
-        self,
-        num_classes: int,
-        input_size: int,
-        features: Callable[[Tensor], Tensor],
-        size: int,
+        self, num_classes: int, input_size: int, features: Callable[[Tensor], Tensor], size: int
     ) -> None:
         super().__init__(num_classes, input_size)
         self.features = features

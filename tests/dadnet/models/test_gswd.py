@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
-from dadnet.models.gswd import cheaper_method, draw_directions, gswd
+from dadnet.models.alignment import cheaper_method
+from dadnet.models.loss import draw_directions, gswd
 
 ORACLES = Path(__file__).parents[2] / "data" / "oracles"
 FIGURES: dict[str, float] = json.loads((ORACLES / "reference.json").read_text())["gswd"]

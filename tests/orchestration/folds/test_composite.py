@@ -60,7 +60,7 @@ def test_cde_reports_full_and_three_parts_of_one_pooled_set(megc: Path, tmp_path
     assert "audit passed: 68 folds, 68 subjects, 442 clips" in capsys.readouterr().out
     groups = leaderboard(Ledger(tmp_path)).groups
     [full], *parts = (group.rows for group in groups)
-    assert [group.part for group in groups] == ["", "casme2", "samm", "smic"]
+    assert [group.subset for group in groups] == ["", "casme2", "samm", "smic"]
     confusion = np.array(full.summary.confusion)
     assert confusion.sum(axis=1).tolist() == [250, 109, 83]
     truth = [np.sum(rows[0].summary.confusion, axis=1).tolist() for rows in parts]
@@ -91,7 +91,7 @@ def test_cross_dataset_tests_each_dataset_on_the_others(tmp_path: Path):
     assert run_loso.main([*words, "--ledger", str(tmp_path / "runs"), *SMALL]) == 0
     [experiment] = Ledger(tmp_path / "runs").experiments()
     assert [fold.name for fold in experiment.folds] == ["casme2", "samm"]
-    assert [g.part for g in leaderboard(tmp_path / "runs").groups] == ["", "casme2", "samm"]
+    assert [g.subset for g in leaderboard(tmp_path / "runs").groups] == ["", "casme2", "samm"]
 
 
 def test_the_order_of_the_stores_is_no_part_of_the_experiment(tmp_path: Path):

@@ -43,8 +43,7 @@ _OFTEN = ("casme2", "dfme")
 
 
 @pytest.mark.parametrize(
-    "name",
-    [n if n in _OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in CHAINS],
+    "name", [n if n in _OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in CHAINS]
 )
 def test_a_copy_goes_all_the_way_to_the_leaderboard(name: str, tmp_path: Path, capsys):
     clips, rejected, protocol, folds = CHAINS[name]

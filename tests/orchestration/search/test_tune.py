@@ -143,7 +143,7 @@ class TestNoTestLabelIsSeen:
             return real(plan, trained, device, host)
 
         monkeypatch.setattr(record, "make_val_side", peek)
-        with pytest.raises(TestLabelError, match="read during a search"):
+        with pytest.raises(TestLabelError, match="a search read the label of a test clip"):
             tune.run(parse_flags(tune_words(site, tmp_path), ""), tune.cli.console())
 
     def test_an_official_search_is_the_same_whatever_the_test_labels_are(self, tmp_path, site):

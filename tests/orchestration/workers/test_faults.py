@@ -19,8 +19,7 @@ def bench():
 
 
 @pytest.mark.parametrize(
-    "fault",
-    ["sigterm", "join", *(["raylet", "head"] if "DADNET_FAULTS" in os.environ else [])],
+    "fault", ["sigterm", "join", *(["raylet", "head"] if "DADNET_FAULTS" in os.environ else [])]
 )
 def test_the_ledger_is_as_if_nothing_had_happened(bench, fault):
     for number in range(int(os.environ.get("DADNET_FAULTS", "1"))):

@@ -2,6 +2,8 @@
 
 import inspect
 import os
+import subprocess
+import sys
 
 import pytest
 import ray
@@ -82,3 +84,8 @@ def test_the_coordinator_takes_requests_that_expire_and_cancels_them():
     wanted = {"requester_id", "resources", "expire_after_s"}
     assert wanted <= set(inspect.signature(actor.request_resources).parameters)
     assert list(inspect.signature(actor.cancel_request).parameters) == ["self", "requester_id"]
+
+
+def test_the_controller_loads_no_torch():
+    code = "import sys, orchestration.workers.train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -84,12 +84,7 @@ def test_a_share_that_is_requested_waits_for_the_gpus_of_a_cluster(monkeypatch):
         (WorkerResources(1.0), {"CPU": 4}, {"CPU": 4}, 0),
         (WorkerResources(1 / 3), {"GPU": 2}, {"GPU": 2}, 6),
         (WorkerResources(0.4), {"GPU": 2}, {"GPU": 1.6}, 3),
-        (
-            WorkerResources(0.4),
-            {"GPU": 2},
-            {"GPU": 0.4},
-            0,
-        ),  # 0.2 of each: too little
+        (WorkerResources(0.4), {"GPU": 2}, {"GPU": 0.4}, 0),  # 0.2 of each: too little
     ],
 )
 def test_capacity_is_counted_in_whole_workers(share, total, free, workers):

@@ -204,4 +204,4 @@ def test_pictures_of_flows_are_whole_png_files():
     decoded = cv2.imdecode(np.frombuffer(png(picture), np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(decoded[..., ::-1], picture)
     assert (picture[-1] == 255).all()  # no motion is white
-    assert tuple(picture[0, 0]) == (255, 64, 64)  # to the right is red
+    assert tuple(picture[0, 0]) == (255, 0, 0)  # to the right is red

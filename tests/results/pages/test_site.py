@@ -101,10 +101,7 @@ def test_all_names_are_escaped(ledger, fill, tmp_path):
         without=['"><img src=x>'],
     )
     fill(
-        {"s": ["<><", "p>p"]},
-        dataset=EVIL,
-        method="{{ 7*7 }}",
-        classes=("<h1>x</h1>", "positive"),
+        {"s": ["<><", "p>p"]}, dataset=EVIL, method="{{ 7*7 }}", classes=("<h1>x</h1>", "positive")
     )
     for path in write_site(leaderboard(ledger), tmp_path):
         assert re.fullmatch(r"(index|script-alert-1-script-[0-9a-f]{8})\.\w+", path.name)

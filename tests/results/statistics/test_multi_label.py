@@ -26,11 +26,7 @@ from results.statistics.summary import summarise
 
 LABELS = ("AU1", "AU4")
 # subject -> clips, truth>prediction; 1 and 4 stand for AU1 and AU4
-TABLE = {
-    "samm/a": ["1>1", "14>1", ">4"],
-    "samm/b": ["4>4", "1>14"],
-    "samm/c": [">", "14>14", "4>"],
-}
+TABLE = {"samm/a": ["1>1", "14>1", ">4"], "samm/b": ["4>4", "1>14"], "samm/c": [">", "14>14", "4>"]}
 
 
 def names(text):

@@ -18,7 +18,7 @@ from results.statistics.resampling import (
     jackknife,
     subject_weights,
 )
-from results.statistics.summary import count_records, matthews, summarise
+from results.statistics.summary import count_records, matthews, summarise, summarise_many
 
 CLASSES = ("negative", "positive", "surprise")
 # subject   clips (truth>prediction)        pooled, truth \ prediction   n  p  s    F1
@@ -207,3 +207,14 @@ def test_a_clip_in_two_folds_and_no_subjects_are_refused(make_experiment, make_r
         count_records([record, record], CLASSES)
     with pytest.raises(DadnetError, match="some subjects, got: none"):
         summarise(of_stack(np.zeros((0, 3, 3))))
+
+
+def test_class_sets_of_different_sizes_over_the_same_subjects_are_summarised_apart():
+    draw = np.random.default_rng(0)
+    subjects = tuple(f"s{number}" for number in range(6))
+    shapes = [(3, 3), (5, 5), (5, 5), (4, 2, 2)]  # the last one: four labels
+    many = [
+        Counts(subjects, draw.integers(1, 9, (len(subjects), *shape)), None, None)
+        for shape in shapes
+    ]
+    assert summarise_many(many) == [summarise(counts) for counts in many]
