@@ -4,7 +4,6 @@ and the distance of its features from the teacher's.
 Axes: N clips, S input size, C channels, H, W rows and columns, L directions, P points, J bins.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,17 +196,16 @@ def _features(
     """Points of student and adapted teacher of every aligned stage, shape (P, C) each."""
     model.eval()
     model.adapters.train(batch_statistics)
-    student: dict[int, list[Tensor]] = {}
-    teacher: dict[int, list[Tensor]] = {}
-    for batch in torch.split(inputs, _BATCH):
-        output = model(batch)
-        for stage, feature in output.student_features.items():
-            student.setdefault(stage, []).append(feature)
-        for stage, feature in model.run_teacher(batch).items():
-            teacher.setdefault(stage, []).append(feature)
-    adapted = model.adapt({stage: torch.cat(parts) for stage, parts in teacher.items()})
-    return {stage: (_points(student[stage]), _points([adapted[stage]])) for stage in student}
+    batches = torch.split(inputs, _BATCH)
+    students = [model(batch).student_features for batch in batches]
+    teachers = [model.run_teacher(batch) for batch in batches]
+    student, teacher = (
+        {stage: torch.cat([maps[stage] for maps in parts]) for stage in parts[0]}
+        for parts in (students, teachers)
+    )
+    adapted = model.adapt(teacher)
+    return {s: (_points(maps), _points(adapted[s])) for s, maps in student.items()}
 
 
-def _points(features: Iterable[Tensor]) -> Tensor:
-    return torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in features])
+def _points(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)

@@ -19,13 +19,7 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.experiment import BASELINE_NAMES, ModelConfig
-from dadnet.models import (
-    MicroFlowNeXt,
-    get_microflownext,
-    load_weights,
-    save_weights,
-    weights_digest,
-)
+from dadnet.models import MicroFlowNeXt, load_weights, save_weights, weights_digest
 
 if TYPE_CHECKING:
     from dadnet.models.baselines import BaselineNetwork
@@ -198,7 +192,7 @@ def build_network(
         from dadnet.models.baselines import build_baseline  # it loads scikit-learn
 
         return build_baseline(model.model_type, num_classes, model.input_size, draws)
-    return get_microflownext(
+    return MicroFlowNeXt(
         num_classes,
         model.micro_size,
         model.input_size,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ class Predictor:
         Raises:
             DadnetError: if it is no such flow.
         """
-        return next(iter(self.predict_many([flow])))
+        return next(self.predict_many([flow]))
 
     def predict_many(self, flows: Iterable[Field]) -> Iterator[Prediction]:
         """Classify clips in batches; a clip's prediction does not depend on the other clips.
@@ -95,14 +96,14 @@ class Predictor:
         Raises:
             DadnetError: if one is no flow.
         """
-        batch: list[Field] = []
-        for flow in flows:
-            batch.append(flow)
-            if len(batch) == _BATCH:
-                yield from self._named(self.probabilities(batch))
-                batch = []
-        if batch:
-            yield from self._named(self.probabilities(batch))
+        remaining = iter(flows)
+        while batch := list(islice(remaining, _BATCH)):
+            probabilities = self.probabilities(batch)
+            for row, decision in zip(probabilities, self.task.decide(probabilities), strict=True):
+                named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
+                sure = np.maximum(row, 1 - row).min() if self.task.multi_label else row.max()
+                label = text_of(self.task.named(decision, self.classes))
+                yield Prediction(label, float(sure), named)
 
     def probabilities(self, flows: Sequence[Field]) -> Probabilities:
         """Probabilities of classes or labels, the mean over the models.
@@ -135,13 +136,6 @@ class Predictor:
         probabilities: Probabilities
         probabilities = to_probabilities(torch.cat(logits).double(), self.task).cpu().numpy()
         return probabilities
-
-    def _named(self, probabilities: Probabilities) -> Iterator[Prediction]:
-        for row, decision in zip(probabilities, self.task.decide(probabilities), strict=True):
-            named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
-            sure = np.maximum(row, 1 - row).min() if self.task.multi_label else row.max()
-            label = text_of(self.task.named(decision, self.classes))
-            yield Prediction(label, float(sure), named)
 
 
 def _device(name: str) -> torch.device:

@@ -50,11 +50,7 @@ class _GradientMagnitude(torch.autograd.Function):
 def gradient_magnitude(x: Tensor) -> Tensor:
     """Magnitude of the central differences (-1, 0, 1), zeros outside the map.
 
-    Args:
-        x: Maps, shape (B, C, H, W), float.
-
-    Returns:
-        sqrt(gx^2 + gy^2 + 1e-8), shape (B, C, H, W).
+    Maps (B, C, H, W), float, to sqrt(gx^2 + gy^2 + 1e-8) of the same shape.
     """
     result: Tensor = _GradientMagnitude.apply(full(x))  # type: ignore[no-untyped-call]
     return result

@@ -119,13 +119,7 @@ def load_reference_state(
 
 
 def infer_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
-    """Infer the switches of a single stream from its weights (not its size).
-
-    Args:
-        state_dict: Of ours or of either public layout, one stream only.
-
-    Returns:
-        `Architecture`.
+    """Infer the switches (not the size) of one stream, of ours or of either public layout.
 
     Raises:
         DadnetError: If there is no `head.weight`.
