@@ -139,12 +139,7 @@ def run_with_flags(
 ) -> int:
     """Parse a command line, run the command with its flags and return the exit status.
 
-    Args:
-        run: the command; it takes the flags and returns the exit status.
-        flags: as of `parse`.
-        argv: the words; None for those of this process.
-        prog: the command, as a user types it.
-        description: what it does.
+    The arguments are those of `parse` and of `run_command`.
     """
     text = description or ""
     return run_command(lambda words: run(parse(flags, words, prog=prog, description=text)), argv)

@@ -158,7 +158,9 @@ class StackedDADNet(Stack):
         maps, theta = student_maps(self.student, x, weights, self.training, keep, valid)
         logits, pooled = student_logits(self.student, maps[-1], weights)
         self._keep_buffers(weights.values, folds)
-        aligning = self._aligning(folds)
+        aligning = self._all
+        if folds is not None:
+            aligning = AligningFolds.of(self.layouts, folds, self._device)
         if teacher_maps is None:
             teacher_maps = run_teacher(self.single, x, aligning)
         students = {s: layers.fold_maps(maps[s], len(x)) for s in aligning.stages}
@@ -169,19 +171,12 @@ class StackedDADNet(Stack):
     def classify(self, x: Tensor) -> Tensor:
         """Logits of the students, without the teacher; evaluation mode.
 
-        Args:
-            x: Flows z-scored per channel and clip, shape (K, B, 2, S, S).
-
-        Returns:
-            Shape (K, B, classes).
+        Flows (K, B, 2, S, S), z-scored per channel and clip, to (K, B, classes).
         """
         self._check(x, None, None)
         weights = self._weights(None)
         maps, _ = student_maps(self.student, x, weights, self.training)
         return student_logits(self.student, maps[-1], weights)[0]
-
-    def _aligning(self, folds: Tensor | None) -> AligningFolds:
-        return self._all if folds is None else AligningFolds.of(self.layouts, folds, self._device)
 
     def _check(self, x: Tensor, keep: Tensor | None, folds: Tensor | None) -> None:
         count = len(self) if folds is None else len(folds)
