@@ -117,7 +117,8 @@ class Predictor:
         prepared: dict[tuple[int, int], Tensor] = {}
         total = np.zeros((len(flows), len(self.classes)))
         for model, network in zip(self.models, self._networks, strict=True):
-            sizes = stored_size(model), model.card.model.input_size
+            stored = int(model.card.flow.get("size") or 0)  # of the flow store; 0: unknown
+            sizes = stored, model.card.model.input_size
             if sizes not in prepared:
                 prepared[sizes] = torch.from_numpy(np.stack([prepare(f, *sizes) for f in flows]))
             total += self._score(model, network, prepared[sizes])
@@ -166,11 +167,6 @@ def prepare(flow: Field, stored: int, input_size: int) -> npt.NDArray[np.float16
     if stored:
         field = resize_flow(field, stored)
     return to_half(resize_flow(to_half(field), input_size))
-
-
-def stored_size(model: TrainedModel) -> int:
-    """Side of the flows in the model's flow store; 0: unknown."""
-    return int(model.card.flow.get("size") or 0)
 
 
 def load_model(weights: str | Path | Sequence[str | Path], *, device: str = "cpu") -> Predictor:

@@ -125,9 +125,6 @@ class DADNet(nn.Module):
             keep: Stochastic depth drawn beforehand, see `MicroFlowNeXt.draw_keep`.
             teacher_maps: Result of `run_teacher(x)`, where it was run beforehand.
 
-        Returns:
-            `DADNetOutput`.
-
         Raises:
             DadnetError: As `MicroFlowNeXt.forward`.
         """

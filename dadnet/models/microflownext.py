@@ -138,9 +138,6 @@ class MicroFlowNeXt(nn.Module):
             generator: Source of the stochastic depth while training.
             keep: Stochastic depth drawn beforehand by `draw_keep`, shape (J, B), instead.
 
-        Returns:
-            `ModelOutput`.
-
         Raises:
             DadnetError: If the shape is wrong, or training with stochastic depth lacks both a
                 generator and `keep`.
@@ -157,14 +154,9 @@ class MicroFlowNeXt(nn.Module):
         return ModelOutput(logits, features, pooled, theta)
 
     def draw_keep(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Draw stochastic depth for a batch.
+        """Draw stochastic depth for a batch, on the generator's device.
 
-        Args:
-            batch_size: Number of clips B.
-            generator: Random source; the draw is made on its device.
-
-        Returns:
-            0 or 1 / (1 - rate) per block and clip, shape (J, B), float32.
+        It is 0 or 1 / (1 - rate) per block and clip, shape (J, B), float32.
         """
         rates = torch.tensor(self.drop_rates, device=generator.device)
         draws = torch.rand(len(rates), batch_size, generator=generator, device=generator.device)

@@ -108,15 +108,9 @@ class _Depthwise(torch.autograd.Function):
 
 
 def depthwise_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """One kernel per channel, zeros outside the map; the size stays.
+    """One kernel per channel, zeros outside the map; maps (B, C, H, W) to the same shape.
 
-    Args:
-        x: Maps, shape (B, C, H, W).
-        weight: Kernels, shape (C, 1, rows, columns), both odd.
-        bias: Shape (C,).
-
-    Returns:
-        Shape (B, C, H, W).
+    The kernels are (C, 1, rows, columns), both odd, and the bias (C,).
     """
     height, width = x.shape[2:]
     if x.is_cpu and height * width <= _TINY_MAP:

@@ -74,16 +74,13 @@ def load_reference_state(
     """Fill a model from a state dict of ours or of either public DAD-Net layout.
 
     Prefixes (module, model, backbone, micro_branch, macro_branch) and renamed parts are
-    translated; the central-difference constants are checked and left out.
+    translated; the central-difference constants are checked and left out. Print the report.
 
     Args:
         model: A MicroFlowNeXt or a DADNet; filled in place, keeping its dtype and device.
         state_dict: Names and tensors.
         allow_missing: Leave what the checkpoint lacks, or holds in another shape, as it is.
         branch: Which stream of a two-stream checkpoint fills a single MicroFlowNeXt.
-
-    Returns:
-        `LoadReport`; print it.
 
     Raises:
         DadnetError: If weights are missing without `allow_missing`, two names mean one weight, a

@@ -80,11 +80,7 @@ class StackedAdamW:
 
     @torch.no_grad()
     def step(self, folds: Sequence[int] | None = None) -> None:
-        """Update folds from the gradients.
-
-        Args:
-            folds: Which ones; None is all. The others keep weights, moments and step counts.
-        """
+        """Update these folds (None: all) from the gradients; nothing of the others changes."""
         parameters = enumerate(self.parameters.values())
         gradients = {i: p.grad for i, p in parameters if p.grad is not None}
         for k in range(len(self.lr)) if folds is None else folds:

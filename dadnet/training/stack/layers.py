@@ -142,15 +142,8 @@ def batch_norm(
 ) -> Tensor:
     """One BatchNorm per fold, each on its own clips; running statistics are updated in place.
 
-    Args:
-        x: Shape (B, K*C, H, W).
-        layer: The layer of a single network, for its settings.
-        weights: The stacked weights and buffers.
-        training: Whether statistics are those of the batch.
-        valid: Which clips there are, shape (K, B), bool; None is all of them.
-
-    Returns:
-        Shape (B, K*C, H, W); what it holds for other clips has no meaning.
+    Maps (B, K*C, H, W) to the same shape. `layer` is a single network's, for its settings; `valid`
+    (K, B) says which clips there are, None is all; what is computed for others has no meaning.
     """
     x = full(x)
     if training:

@@ -84,14 +84,10 @@ def check_alike(models: Sequence[DADNet | MicroFlowNeXt]) -> None:
 def stack_tensors(
     states: Sequence[Mapping[str, Tensor]], layouts: Sequence[FoldLayout]
 ) -> dict[str, Tensor]:
-    """Stack the weights (or buffers) of folds.
+    """Stack the weights (or buffers) of folds; those of a teacher are left out.
 
-    Args:
-        states: of each fold, by the names of the single network; a teacher's are left out.
-        layouts: of each fold.
-
-    Returns:
-        Name in the stack: shape (K, *shape in the single network); adapters last, by stage.
+    The result has names of the stack and shapes (K, *shape in the single network); adapters come
+    last, by stage.
     """
     renamed = [
         {layout.names[name]: v.detach() for name, v in state.items() if name in layout.names}
