@@ -145,9 +145,7 @@ def run_with_flags(
 def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Run a command; an error in the user's input becomes one line on stderr and exit status 2.
 
-    Args:
-        command: takes the words of the command line and returns the exit status.
-        argv: the words; None for those of this process.
+    The command takes the words of `argv`, or (None) those of this process, and returns its status.
     """
     try:
         return command(sys.argv[1:] if argv is None else argv)

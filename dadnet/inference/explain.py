@@ -151,11 +151,7 @@ def projected_densities(
 ) -> tuple[Density, ...]:
     """Densities of the features of every aligned stage, along the direction of largest distance.
 
-    Args:
-        before: the network with its initial weights.
-        after: the network with its trained weights.
-        inputs: z-scored, shape (N, 2, S, S).
-        seed: seed of the directions.
+    The networks are those before and after training, the inputs z-scored, (N, 2, S, S).
     """
     # A new adapter has no statistics yet: it uses those of the clips, as in the first step.
     first = _features(before, inputs, batch_statistics=True)

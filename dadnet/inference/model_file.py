@@ -178,12 +178,9 @@ def load_model_file(path: Path) -> TrainedModel:
 def build_network(
     model: ModelConfig, num_classes: int, draws: torch.Generator | None
 ) -> MicroFlowNeXt | BaselineNetwork:
-    """The single network of a configuration; of a dual one, the student.
+    """The single network of a configuration, in `micro_size`; of a dual one, the student.
 
-    Args:
-        model: the architecture; `micro_size` is its size.
-        num_classes: number of classes.
-        draws: generator of the initial weights; None: torch's default.
+    `draws` is the generator of the initial weights; None: torch's default.
 
     Raises:
         DadnetError: if the input size does not fit.

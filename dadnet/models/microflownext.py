@@ -197,9 +197,8 @@ class MicroFlowNeXt(nn.Module):
     def keep_of_blocks(self, keep: Tensor | None, like: Tensor) -> Iterator[Tensor | None]:
         """Factors of each block in turn, (B,) or (K, B); None where a block keeps all at 1.
 
-        Args:
-            keep: See `draw_keep`, shape (J, B), or (K, J, B) of a stack; None is 1 everywhere.
-            like: Tensor whose dtype and device the factors get.
+        `keep` is of `draw_keep`, (J, B), or (K, J, B) of a stack; the factors are of the dtype and
+        device of `like`.
         """
         if keep is None:
             return iter([None] * len(self.drop_rates))

@@ -61,13 +61,8 @@ def affine_points(theta: Tensor, height: int, width: int) -> Tensor:
 
     Computed as a sum of one term per row and one per column, without a product at every pixel.
 
-    Args:
-        theta: Matrices, shape (B, 2, 3); coordinates from -1 to 1, x first.
-        height: H.
-        width: W.
-
-    Returns:
-        Points (x, y) for `F.grid_sample`, shape (B, H, W, 2).
+    Matrices (B, 2, 3), of coordinates from -1 to 1, x first, to points (x, y) for `F.grid_sample`,
+    shape (B, H, W, 2).
     """
     rows, columns = (
         torch.linspace(-1, 1, n, dtype=theta.dtype, device=theta.device) for n in (height, width)

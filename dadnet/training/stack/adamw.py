@@ -129,11 +129,7 @@ class StackedAdamW:
 
     @torch.no_grad()
     def load_fold_state(self, k: int, state: Mapping[str, Any]) -> None:
-        """Load the state of a single fold, with its learning rate and weight decay.
-
-        Args:
-            k: Which fold.
-            state: Of `fold_state`, or of `torch.optim.AdamW` over the trainable parameters.
+        """Load the state of fold k, of `fold_state` or of a single `torch.optim.AdamW`.
 
         Raises:
             DadnetError: If the number of weights, the betas or eps differ.
