@@ -5,6 +5,7 @@ Axes: N clips, S input size, C channels, H, W rows and columns, L directions, P 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,15 +59,14 @@ def inspect_network(network: nn.Module, inputs: Tensor) -> Inspection:
         raise DadnetError(f"explain: expected a MicroFlowNeXt, got a {type(network).__name__}")
     network.eval()
     outputs: dict[str, list[Tensor]] = {}
-    hooks = [
-        module.register_forward_hook(_record_channels(outputs, f"channels {number}"))
-        for number, module in enumerate(
-            m for m in network.modules() if isinstance(m, ChannelAttention)
-        )
-    ]
+    hooks = []
+    attentions = (module for module in network.modules() if isinstance(module, ChannelAttention))
+    for number, attention in enumerate(attentions):
+        record = partial(_record_output, outputs, f"channels {number}")
+        hooks.append(attention.fc.register_forward_hook(record))
     for number, stage in enumerate(network.stages):
-        block = list(stage.children())[-1]
-        hooks.append(block.register_forward_hook(_record_gradient(outputs, str(number))))
+        record = partial(_record_gradient, outputs, str(number))
+        hooks.append(list(stage.children())[-1].register_forward_hook(record))
     try:
         thetas = [network(batch).theta for batch in torch.split(inputs, _BATCH)]
     finally:
@@ -82,29 +82,24 @@ def inspect_network(network: nn.Module, inputs: Tensor) -> Inspection:
     )
 
 
-def _record_channels(outputs: dict[str, list[Tensor]], name: str) -> Any:
-    def hook(module: ChannelAttention, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-        summary = torch.cat([inputs[0].mean((2, 3)), inputs[0].amax((2, 3))], dim=1)
-        outputs.setdefault(name, []).append(module.fc(summary))
-
-    return hook
+def _record_output(
+    outputs: dict[str, list[Tensor]], name: str, _: nn.Module, inputs: Any, output: Tensor
+) -> None:
+    outputs.setdefault(name, []).append(output)
 
 
-def _record_gradient(outputs: dict[str, list[Tensor]], stage: str) -> Any:
-    def hook(module: GradientAwareBlock, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-        x = inputs[0]
-        plain, branch = module.dwconv, module.grad_conv
-        assert plain.bias is not None
-        assert branch.bias is not None
-        smooth = depthwise_convolution(x, plain.weight, plain.bias)
-        edges = GRADIENT_WEIGHT * depthwise_convolution(
-            gradient_magnitude(x), branch.weight, branch.bias
-        )
-        sizes = [part.square().mean((1, 2, 3)).sqrt() for part in (edges, smooth)]
-        outputs.setdefault(f"map {stage}", []).append(edges.abs().mean(1))
-        outputs.setdefault(f"share {stage}", []).append(sizes[0] / (sizes[0] + sizes[1] + 1e-12))
-
-    return hook
+def _record_gradient(
+    outputs: dict[str, list[Tensor]], stage: str, block: GradientAwareBlock, inputs: Any, _: Tensor
+) -> None:
+    plain, branch = block.dwconv, block.grad_conv
+    assert plain.bias is not None
+    assert branch.bias is not None
+    smooth = depthwise_convolution(inputs[0], plain.weight, plain.bias)
+    gradient = gradient_magnitude(inputs[0])
+    edges = GRADIENT_WEIGHT * depthwise_convolution(gradient, branch.weight, branch.bias)
+    sizes = [part.square().mean((1, 2, 3)).sqrt() for part in (edges, smooth)]
+    outputs.setdefault(f"map {stage}", []).append(edges.abs().mean(1))
+    outputs.setdefault(f"share {stage}", []).append(sizes[0] / (sizes[0] + sizes[1] + 1e-12))
 
 
 def theta_numbers(theta: FloatArray) -> FloatArray:

@@ -110,7 +110,12 @@ def load_reference_state(
         missing=tuple(name for name in target if name not in chosen),
     )
     if report.missing and not allow_missing:
-        raise DadnetError(_missing_message(report, len(target)))
+        others = [f"{n} ({r})" for n, r in skipped.items() if not r.startswith("the constant")]
+        because = f"; skipped: {_short(others)}" if others else ""
+        raise DadnetError(
+            f"expected all {len(target)} weights, {len(report.missing)} are missing: "
+            f"{_short(report.missing)}{because}; allow_missing=True loads the rest"
+        )
     model.load_state_dict({name: value for name, (_, value) in chosen.items()}, strict=False)
     return report
 
@@ -204,15 +209,6 @@ def _reason_to_skip(
     if value.shape != target[name].shape:
         return f"shape {tuple(value.shape)}, expected {tuple(target[name].shape)}"
     return None
-
-
-def _missing_message(report: LoadReport, total: int) -> str:
-    skipped = [f"{n} ({r})" for n, r in report.skipped.items() if not r.startswith("the constant")]
-    because = f"; skipped: {_short(skipped)}" if skipped else ""
-    return (
-        f"expected all {total} weights, {len(report.missing)} are missing: "
-        f"{_short(report.missing)}{because}; allow_missing=True loads the rest"
-    )
 
 
 def _short(names: tuple[str, ...] | list[str]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.models import DADNet, MicroFlowNeXt
@@ -78,7 +78,11 @@ def check_alike(models: Sequence[DADNet | MicroFlowNeXt]) -> None:
     for k, model in enumerate(models[1:], 1):
         if (other := _architecture(model)) != first:
             raise DadnetError(f"expected folds alike in a stack, got {other} at {k} beside {first}")
-        _check_teacher(models[0], model, k)
+        if not isinstance(models[0], DADNet) or not isinstance(model, DADNet):
+            continue
+        ours, theirs = models[0].teacher.state_dict(), model.teacher.state_dict()
+        if ours.keys() != theirs.keys() or not all(torch.equal(ours[n], theirs[n]) for n in ours):
+            raise DadnetError(f"expected one teacher for all folds, fold {k} has another")
 
 
 def stack_tensors(
@@ -116,11 +120,3 @@ def _architecture(model: DADNet | MicroFlowNeXt) -> dict[str, str]:
     }
     described.pop("alignment_stages", None)
     return described
-
-
-def _check_teacher(first: nn.Module, other: nn.Module, k: int) -> None:
-    if not isinstance(first, DADNet) or not isinstance(other, DADNet):
-        return
-    ours, theirs = first.teacher.state_dict(), other.teacher.state_dict()
-    if ours.keys() != theirs.keys() or not all(torch.equal(ours[n], theirs[n]) for n in ours):
-        raise DadnetError(f"expected one teacher for all folds, fold {k} has another")
