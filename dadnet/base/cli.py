@@ -29,18 +29,6 @@ def console() -> Console:
     return Console(soft_wrap=True, highlight=False)
 
 
-def _comma_list(kind: type[Any]) -> PrimitiveConstructorSpec[tuple[Any, ...]]:
-    """A list of numbers or names as one word, as in `--alignment-stages 2,3`; "" is the empty
-    list."""
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=",".join([kind.__name__.upper().replace("STR", "NAME")] * 2) + ",...",
-        instance_from_str=lambda args: tuple(kind(part) for part in args[0].split(",") if part),
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(map(str, value))],
-    )
-
-
 _REGISTRY = ConstructorRegistry()
 
 
@@ -48,11 +36,20 @@ _REGISTRY = ConstructorRegistry()
 def _tuple_rule(
     type_info: tyro.constructors.PrimitiveTypeInfo,
 ) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
-    if get_origin(type_info.type) is not tuple:
+    """A list of numbers or names as one word, as in `--alignment-stages 2,3`; "" is the empty one.
+
+    Paths stay separate words, so that a shell can complete and expand them.
+    """
+    if get_origin(type_info.type) is not tuple or get_args(type_info.type)[0] is Path:
         return None
     kind = get_args(type_info.type)[0]
-    # Paths stay separate words, so that a shell can complete and expand them.
-    return None if kind is Path else _comma_list(kind)
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=",".join([kind.__name__.upper().replace("STR", "NAME")] * 2) + ",...",
+        instance_from_str=lambda args: tuple(kind(part) for part in args[0].split(",") if part),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(str, value))],
+    )
 
 
 @_REGISTRY.primitive_rule
@@ -139,12 +136,7 @@ def run_with_flags(
 ) -> int:
     """Parse a command line, run the command with its flags and return the exit status.
 
-    Args:
-        run: the command; it takes the flags and returns the exit status.
-        flags: as of `parse`.
-        argv: the words; None for those of this process.
-        prog: the command, as a user types it.
-        description: what it does.
+    The arguments are those of `parse` and of `run_command`.
     """
     text = description or ""
     return run_command(lambda words: run(parse(flags, words, prog=prog, description=text)), argv)
@@ -153,9 +145,7 @@ def run_with_flags(
 def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Run a command; an error in the user's input becomes one line on stderr and exit status 2.
 
-    Args:
-        command: takes the words of the command line and returns the exit status.
-        argv: the words; None for those of this process.
+    The command takes the words of `argv`, or (None) those of this process, and returns its status.
     """
     try:
         return command(sys.argv[1:] if argv is None else argv)

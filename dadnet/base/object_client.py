@@ -52,12 +52,7 @@ def is_cut_off(error: Exception, began: float) -> bool:
 
 
 def open_store(base: str, query: str) -> ObjectStore:
-    """Return the client of a bucket; it lives as long as the process.
-
-    Args:
-        base: scheme and bucket.
-        query: options of the URI, such as the endpoint.
-    """
+    """Return the client of a bucket by its URI and options; it lives as long as the process."""
     return _open(base, query, _retry_s())
 
 
@@ -83,9 +78,8 @@ def _open(base: str, query: str, retry_s: float) -> ObjectStore:
         endpoint = f"{options.get('scheme', 'https')}://{endpoint}"
     if endpoint is not None and endpoint.startswith("http://"):
         client["allow_http"] = True
-    region = options.get(
-        "region", os.environ.get("AWS_REGION", os.environ.get("AWS_DEFAULT_REGION"))
-    )
+    region = os.environ.get("AWS_REGION", os.environ.get("AWS_DEFAULT_REGION"))
+    region = options.get("region", region)
     config: dict[str, Any] = {"endpoint": endpoint, "region": region or "us-east-1"}
     if options.get("anonymous") in ("1", "true", "True"):
         config["skip_signature"] = True

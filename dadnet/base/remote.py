@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dadnet.base.errors import StorageError
 from dadnet.base.object_client import RETRY_AFTER_S, errors_named, is_cut_off, open_store, retried
@@ -207,7 +208,8 @@ class RemotePath:
         last: str | None = None
         while True:
             try:
-                for found in self._listed(last):
+                pages = self._store().list(self.key or None, offset=last, chunk_size=1000)
+                for found in chain.from_iterable(pages):
                     last = str(found["path"])
                     etag = found["e_tag"] or ""
                     name = last.removeprefix(start)
@@ -227,10 +229,6 @@ class RemotePath:
         """Names of the folders at a depth below this one, with slashes, sorted by their parts."""
         parts = (entry.name.split("/") for entry in self.entries())
         return ["/".join(p) for p in sorted({tuple(p[:depth]) for p in parts if len(p) > depth})]
-
-    def _listed(self, after: str | None) -> Iterator[Any]:
-        for page in self._store().list(self.key or None, offset=after, chunk_size=1000):
-            yield from page
 
     def remove_tree(self) -> None:
         """Remove every object below it."""

@@ -4,8 +4,8 @@ and the distance of its features from the teacher's.
 Axes: N clips, S input size, C channels, H, W rows and columns, L directions, P points, J bins.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,15 +59,14 @@ def inspect_network(network: nn.Module, inputs: Tensor) -> Inspection:
         raise DadnetError(f"explain: expected a MicroFlowNeXt, got a {type(network).__name__}")
     network.eval()
     outputs: dict[str, list[Tensor]] = {}
-    hooks = [
-        module.register_forward_hook(_record_channels(outputs, f"channels {number}"))
-        for number, module in enumerate(
-            m for m in network.modules() if isinstance(m, ChannelAttention)
-        )
-    ]
+    hooks = []
+    attentions = (module for module in network.modules() if isinstance(module, ChannelAttention))
+    for number, attention in enumerate(attentions):
+        record = partial(_record_output, outputs, f"channels {number}")
+        hooks.append(attention.fc.register_forward_hook(record))
     for number, stage in enumerate(network.stages):
-        block = list(stage.children())[-1]
-        hooks.append(block.register_forward_hook(_record_gradient(outputs, str(number))))
+        record = partial(_record_gradient, outputs, str(number))
+        hooks.append(list(stage.children())[-1].register_forward_hook(record))
     try:
         thetas = [network(batch).theta for batch in torch.split(inputs, _BATCH)]
     finally:
@@ -83,29 +82,24 @@ def inspect_network(network: nn.Module, inputs: Tensor) -> Inspection:
     )
 
 
-def _record_channels(outputs: dict[str, list[Tensor]], name: str) -> Any:
-    def hook(module: ChannelAttention, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-        summary = torch.cat([inputs[0].mean((2, 3)), inputs[0].amax((2, 3))], dim=1)
-        outputs.setdefault(name, []).append(module.fc(summary))
-
-    return hook
+def _record_output(
+    outputs: dict[str, list[Tensor]], name: str, _: nn.Module, inputs: Any, output: Tensor
+) -> None:
+    outputs.setdefault(name, []).append(output)
 
 
-def _record_gradient(outputs: dict[str, list[Tensor]], stage: str) -> Any:
-    def hook(module: GradientAwareBlock, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-        x = inputs[0]
-        plain, branch = module.dwconv, module.grad_conv
-        assert plain.bias is not None
-        assert branch.bias is not None
-        smooth = depthwise_convolution(x, plain.weight, plain.bias)
-        edges = GRADIENT_WEIGHT * depthwise_convolution(
-            gradient_magnitude(x), branch.weight, branch.bias
-        )
-        sizes = [part.square().mean((1, 2, 3)).sqrt() for part in (edges, smooth)]
-        outputs.setdefault(f"map {stage}", []).append(edges.abs().mean(1))
-        outputs.setdefault(f"share {stage}", []).append(sizes[0] / (sizes[0] + sizes[1] + 1e-12))
-
-    return hook
+def _record_gradient(
+    outputs: dict[str, list[Tensor]], stage: str, block: GradientAwareBlock, inputs: Any, _: Tensor
+) -> None:
+    plain, branch = block.dwconv, block.grad_conv
+    assert plain.bias is not None
+    assert branch.bias is not None
+    smooth = depthwise_convolution(inputs[0], plain.weight, plain.bias)
+    gradient = gradient_magnitude(inputs[0])
+    edges = GRADIENT_WEIGHT * depthwise_convolution(gradient, branch.weight, branch.bias)
+    sizes = [part.square().mean((1, 2, 3)).sqrt() for part in (edges, smooth)]
+    outputs.setdefault(f"map {stage}", []).append(edges.abs().mean(1))
+    outputs.setdefault(f"share {stage}", []).append(sizes[0] / (sizes[0] + sizes[1] + 1e-12))
 
 
 def theta_numbers(theta: FloatArray) -> FloatArray:
@@ -152,11 +146,7 @@ def projected_densities(
 ) -> tuple[Density, ...]:
     """Densities of the features of every aligned stage, along the direction of largest distance.
 
-    Args:
-        before: the network with its initial weights.
-        after: the network with its trained weights.
-        inputs: z-scored, shape (N, 2, S, S).
-        seed: seed of the directions.
+    The networks are those before and after training, the inputs z-scored, (N, 2, S, S).
     """
     # A new adapter has no statistics yet: it uses those of the clips, as in the first step.
     first = _features(before, inputs, batch_statistics=True)
@@ -197,17 +187,16 @@ def _features(
     """Points of student and adapted teacher of every aligned stage, shape (P, C) each."""
     model.eval()
     model.adapters.train(batch_statistics)
-    student: dict[int, list[Tensor]] = {}
-    teacher: dict[int, list[Tensor]] = {}
-    for batch in torch.split(inputs, _BATCH):
-        output = model(batch)
-        for stage, feature in output.student_features.items():
-            student.setdefault(stage, []).append(feature)
-        for stage, feature in model.run_teacher(batch).items():
-            teacher.setdefault(stage, []).append(feature)
-    adapted = model.adapt({stage: torch.cat(parts) for stage, parts in teacher.items()})
-    return {stage: (_points(student[stage]), _points([adapted[stage]])) for stage in student}
+    batches = torch.split(inputs, _BATCH)
+    students = [model(batch).student_features for batch in batches]
+    teachers = [model.run_teacher(batch) for batch in batches]
+    student, teacher = (
+        {stage: torch.cat([maps[stage] for maps in parts]) for stage in parts[0]}
+        for parts in (students, teachers)
+    )
+    adapted = model.adapt(teacher)
+    return {s: (_points(maps), _points(adapted[s])) for s, maps in student.items()}
 
 
-def _points(features: Iterable[Tensor]) -> Tensor:
-    return torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in features])
+def _points(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)

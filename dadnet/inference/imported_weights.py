@@ -9,7 +9,7 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ModelConfig
 from dadnet.models import MODEL_SIZES, FlowCorrection, stream_of
-from dadnet.models.public_checkpoints import Branch
+from dadnet.models.public_checkpoints import Branch, infer_architecture
 
 FIRST, SECOND, OURS = "first public layout", "second public layout", "layout of this package"
 _LOCALISATION = 16  # channels in front of the spatial transformer's first linear layer
@@ -51,19 +51,18 @@ def describe_weights(
             f"{len(shapes)} names: {', '.join(sorted(shapes)[:4])}"
         )
     layout = _layout(weights)
-    has_stn = "fc_loc.0.weight" in shapes and stn
-    attention = "attention.norm.weight" in shapes
+    switches = infer_architecture(stream)
     model = ModelConfig(
         model_type="baseline",
         micro_size=_size(shapes),  # type: ignore[arg-type]
         input_size=_input_size(shapes, input_size),
         flow_correction=flow_correction or ("similarity" if layout == FIRST else "inverse"),
         # The public head attends to pooled features, with one token for a single clip.
-        head="pooled" if attention else "linear",
-        stn=has_stn,
-        channel_attention="downsample_layers.1.1.fc.0.weight" in shapes,
+        head="pooled" if switches.head_attention else "linear",
+        stn=switches.use_stn and stn,
+        channel_attention=switches.channel_attention,
     )
-    return ImportedModel(model, shapes["head.weight"][0], layout)
+    return ImportedModel(model, switches.num_classes, layout)
 
 
 def _layout(weights: Mapping[str, Tensor]) -> str:

@@ -10,14 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
-from dadnet.flow.compute import (
-    TVL1_PARAMETERS,
-    compute_flow,
-    decode_image,
-    read_flow,
-    square,
-    to_half,
-)
+from dadnet.flow import compute
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _STORE_CARD = "card.json"
@@ -128,8 +121,8 @@ def _pairs(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 def _from_array(path: Path, name: str) -> InputClip:
     try:
-        flow = read_flow(path)
-        to_half(flow)  # to report values beyond half precision with their file
+        flow = compute.read_flow(path)
+        compute.to_half(flow)  # to report values beyond half precision with their file
     except DadnetError as error:
         raise DadnetError(f"input: {path}: {error}") from error
     return InputClip(name, "", flow)
@@ -142,17 +135,17 @@ def _from_frames(
     size = int(flow.get("size") or input_size)
     crop = tuple(flow["crop"]) if flow.get("crop") else None
     try:
-        frames = [square(decode_image(path), size, crop) for path in (onset, apex)]
-        field = compute_flow(frames[0], frames[1], str(flow.get("method") or "tvl1"))
+        frames = [compute.square(compute.decode_image(path), size, crop) for path in (onset, apex)]
+        field = compute.compute_flow(frames[0], frames[1], str(flow.get("method") or "tvl1"))
     except DadnetError as error:
         raise DadnetError(f"input: {onset} and {apex}: {error}") from error
-    return InputClip(name, "", to_half(field))
+    return InputClip(name, "", compute.to_half(field))
 
 
 def _check_parameters(flow: Mapping[str, Any]) -> None:
     """Refuse frames if their flow would differ from that of the training."""
     more = {k: v for k, v in flow.items() if k not in _KNOWN and v not in _ABSENT}
-    if flow.get("tvl1") not in (None, TVL1_PARAMETERS):
+    if flow.get("tvl1") not in (None, compute.TVL1_PARAMETERS):
         more["tvl1"] = flow["tvl1"]
     if more:
         raise DadnetError(

@@ -19,13 +19,7 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.experiment import BASELINE_NAMES, ModelConfig
-from dadnet.models import (
-    MicroFlowNeXt,
-    get_microflownext,
-    load_weights,
-    save_weights,
-    weights_digest,
-)
+from dadnet.models import MicroFlowNeXt, load_weights, save_weights, weights_digest
 
 if TYPE_CHECKING:
     from dadnet.models.baselines import BaselineNetwork
@@ -184,12 +178,9 @@ def load_model_file(path: Path) -> TrainedModel:
 def build_network(
     model: ModelConfig, num_classes: int, draws: torch.Generator | None
 ) -> MicroFlowNeXt | BaselineNetwork:
-    """The single network of a configuration; of a dual one, the student.
+    """The single network of a configuration, in `micro_size`; of a dual one, the student.
 
-    Args:
-        model: the architecture; `micro_size` is its size.
-        num_classes: number of classes.
-        draws: generator of the initial weights; None: torch's default.
+    `draws` is the generator of the initial weights; None: torch's default.
 
     Raises:
         DadnetError: if the input size does not fit.
@@ -198,7 +189,7 @@ def build_network(
         from dadnet.models.baselines import build_baseline  # it loads scikit-learn
 
         return build_baseline(model.model_type, num_classes, model.input_size, draws)
-    return get_microflownext(
+    return MicroFlowNeXt(
         num_classes,
         model.micro_size,
         model.input_size,

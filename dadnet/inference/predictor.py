@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ class Predictor:
         Raises:
             DadnetError: if it is no such flow.
         """
-        return next(iter(self.predict_many([flow])))
+        return next(self.predict_many([flow]))
 
     def predict_many(self, flows: Iterable[Field]) -> Iterator[Prediction]:
         """Classify clips in batches; a clip's prediction does not depend on the other clips.
@@ -95,14 +96,14 @@ class Predictor:
         Raises:
             DadnetError: if one is no flow.
         """
-        batch: list[Field] = []
-        for flow in flows:
-            batch.append(flow)
-            if len(batch) == _BATCH:
-                yield from self._named(self.probabilities(batch))
-                batch = []
-        if batch:
-            yield from self._named(self.probabilities(batch))
+        remaining = iter(flows)
+        while batch := list(islice(remaining, _BATCH)):
+            probabilities = self.probabilities(batch)
+            for row, decision in zip(probabilities, self.task.decide(probabilities), strict=True):
+                named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
+                sure = np.maximum(row, 1 - row).min() if self.task.multi_label else row.max()
+                label = text_of(self.task.named(decision, self.classes))
+                yield Prediction(label, float(sure), named)
 
     def probabilities(self, flows: Sequence[Field]) -> Probabilities:
         """Probabilities of classes or labels, the mean over the models.
@@ -116,7 +117,8 @@ class Predictor:
         prepared: dict[tuple[int, int], Tensor] = {}
         total = np.zeros((len(flows), len(self.classes)))
         for model, network in zip(self.models, self._networks, strict=True):
-            sizes = stored_size(model), model.card.model.input_size
+            stored = int(model.card.flow.get("size") or 0)  # of the flow store; 0: unknown
+            sizes = stored, model.card.model.input_size
             if sizes not in prepared:
                 prepared[sizes] = torch.from_numpy(np.stack([prepare(f, *sizes) for f in flows]))
             total += self._score(model, network, prepared[sizes])
@@ -135,13 +137,6 @@ class Predictor:
         probabilities: Probabilities
         probabilities = to_probabilities(torch.cat(logits).double(), self.task).cpu().numpy()
         return probabilities
-
-    def _named(self, probabilities: Probabilities) -> Iterator[Prediction]:
-        for row, decision in zip(probabilities, self.task.decide(probabilities), strict=True):
-            named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
-            sure = np.maximum(row, 1 - row).min() if self.task.multi_label else row.max()
-            label = text_of(self.task.named(decision, self.classes))
-            yield Prediction(label, float(sure), named)
 
 
 def _device(name: str) -> torch.device:
@@ -172,11 +167,6 @@ def prepare(flow: Field, stored: int, input_size: int) -> npt.NDArray[np.float16
     if stored:
         field = resize_flow(field, stored)
     return to_half(resize_flow(to_half(field), input_size))
-
-
-def stored_size(model: TrainedModel) -> int:
-    """Side of the flows in the model's flow store; 0: unknown."""
-    return int(model.card.flow.get("size") or 0)
 
 
 def load_model(weights: str | Path | Sequence[str | Path], *, device: str = "cpu") -> Predictor:

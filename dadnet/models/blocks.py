@@ -154,13 +154,9 @@ def correct_flow(flow: Tensor, theta: Tensor, method: FlowCorrection = "inverse"
     if method == "inverse":
         matrix = _inverse(linear)
     else:
-        matrix = linear / (_determinant(linear).abs() + DETERMINANT_EPS).sqrt()[:, None, None]
+        determinant = linear[:, 0, 0] * linear[:, 1, 1] - linear[:, 0, 1] * linear[:, 1, 0]
+        matrix = linear / (determinant.abs() + DETERMINANT_EPS).sqrt()[:, None, None]
     return torch.bmm(matrix, flow.flatten(2)).view_as(flow)
-
-
-def _determinant(matrix: Tensor) -> Tensor:
-    """Determinant of (B, 2, 2) matrices, shape (B,)."""
-    return matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
 
 
 def _inverse(linear: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,7 @@ from torch import Tensor, nn
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import LossConfig
 from dadnet.models.blocks import FlowCorrection
-from dadnet.models.microflownext import (
-    NUM_STAGES,
-    Head,
-    MicroFlowNeXt,
-    ModelOutput,
-    get_microflownext,
-)
+from dadnet.models.microflownext import NUM_STAGES, Head, MicroFlowNeXt, ModelOutput
 from dadnet.models.precision import full
 from dadnet.models.public_checkpoints import infer_architecture, load_reference_state
 from dadnet.models.weights import load_weights
@@ -131,9 +125,6 @@ class DADNet(nn.Module):
             keep: Stochastic depth drawn beforehand, see `MicroFlowNeXt.draw_keep`.
             teacher_maps: Result of `run_teacher(x)`, where it was run beforehand.
 
-        Returns:
-            `DADNetOutput`.
-
         Raises:
             DadnetError: As `MicroFlowNeXt.forward`.
         """
@@ -150,11 +141,7 @@ class DADNet(nn.Module):
     def run_teacher(self, x: Tensor) -> dict[int, Tensor]:
         """The teacher's own maps of the aligned stages, without gradient and before the adapters.
 
-        Args:
-            x: Flows, shape (B, 2, S, S).
-
-        Returns:
-            Aligned stage: map (B, C_i of the teacher, H_i, W_i); empty where the teacher is unused.
+        Flows (B, 2, S, S) to stage: map (B, C_i of the teacher, H_i, W_i); none where it is unused.
         """
         if not self.aligned:
             return {}
@@ -224,7 +211,7 @@ def get_dad_net(
     Raises:
         DadnetError: If an argument is out of range, or teacher weights are absent or do not fit.
     """
-    student = get_microflownext(
+    student = MicroFlowNeXt(
         num_classes,
         micro_model_size,
         input_size,
@@ -237,20 +224,19 @@ def get_dad_net(
         generator=generator,
     )
     if macro_weights_path is not None:
-        teacher = _load_teacher(
-            Path(macro_weights_path),
-            macro_model_size,
-            input_size,
-            macro_flow_correction,
-            flow_correction,
+        weights, metadata = load_weights(Path(macro_weights_path))
+        of_file: Any = metadata.get("flow_correction", flow_correction)
+        teacher = MicroFlowNeXt(
+            model_size=macro_model_size,
+            input_size=input_size,
+            flow_correction=macro_flow_correction or of_file,
+            **infer_architecture(weights)._asdict(),
         )
+        load_reference_state(teacher, weights)
     elif allow_random_teacher:
-        teacher = get_microflownext(
-            num_classes,
-            macro_model_size,
-            input_size,
-            macro_flow_correction or flow_correction,
-            generator=generator,
+        correction = macro_flow_correction or flow_correction
+        teacher = MicroFlowNeXt(
+            num_classes, macro_model_size, input_size, correction, generator=generator
         )
     else:
         raise DadnetError(
@@ -260,28 +246,6 @@ def get_dad_net(
     return DADNet(
         student, teacher, alignment_stages, alignment_weight, num_projections, generator=generator
     )
-
-
-def _load_teacher(
-    path: Path,
-    model_size: str,
-    input_size: int,
-    flow_correction: FlowCorrection | None,
-    default_flow_correction: FlowCorrection,
-) -> MicroFlowNeXt:
-    weights, metadata = load_weights(path)
-    architecture = infer_architecture(weights)
-    teacher = get_microflownext(
-        architecture.num_classes,
-        model_size,
-        input_size,
-        flow_correction or metadata.get("flow_correction", default_flow_correction),  # type: ignore[arg-type]
-        use_stn=architecture.use_stn,
-        channel_attention=architecture.channel_attention,
-        head_attention=architecture.head_attention,
-    )
-    load_reference_state(teacher, weights)
-    return teacher
 
 
 def _check_alignment(stages: Stages, weight: float) -> tuple[int, ...]:

@@ -85,7 +85,14 @@ def gswd(
         closed form for Gaussians (Dowson and Landau, 1982); used so by DAD-Net (Zhang and Ben,
         2025).
     """
-    _check_features(student, teacher, form, method)
+    for name, value, known in (("form", form, Form), ("method", method, Method)):
+        if value not in get_args(known):
+            raise DadnetError(f"expected a {name} of {', '.join(get_args(known))}; got {value!r}")
+    if student.ndim not in (2, 4) or student.numel() == 0 or student.shape != teacher.shape:
+        raise DadnetError(
+            "expected student and teacher of one shape (B, C, H, W) or (N, D), not empty; "
+            f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
     student, teacher = (
         x if x.ndim == 3 else points_of(x, form) for x in (full(student)[None], full(teacher)[None])
     )
@@ -167,7 +174,12 @@ def dad_net_loss(
     if not output.teacher_features:
         return classification_loss(output.logits, labels, label_smoothing)
     if directions is None and OBJECTIVES[alignment].projected:
-        directions = _draw_all(output.student_features, num_projections, form, generator)
+        directions = {}
+        for stage, maps in sorted(output.student_features.items()):
+            dim = maps.shape[1] if form == "tokens" else maps[0].numel()
+            directions[stage] = draw_directions(
+                num_projections, dim, generator, maps.device, maps.dtype
+            )
     students, teachers = (
         {stage: maps[None] for stage, maps in features.items()}
         for features in (output.student_features, output.teacher_features)
@@ -289,30 +301,3 @@ def classification_loss(
     """
     cross_entropy = mean_loss(full(logits), labels, label_smoothing)
     return LossParts(cross_entropy, cross_entropy, cross_entropy.new_zeros(()), {})
-
-
-def _draw_all(
-    features: Mapping[int, Tensor],
-    num_projections: int,
-    form: Form,
-    generator: torch.Generator | None,
-) -> dict[int, Tensor]:
-    drawn = {}
-    for stage, feature in sorted(features.items()):
-        dim = feature.shape[1] if form == "tokens" else feature[0].numel()
-        drawn[stage] = draw_directions(
-            num_projections, dim, generator, device=feature.device, dtype=feature.dtype
-        )
-    return drawn
-
-
-def _check_features(student: Tensor, teacher: Tensor, form: str, method: str) -> None:
-    if form not in get_args(Form):
-        raise DadnetError(f"expected a form of {', '.join(get_args(Form))}; got {form!r}")
-    if method not in get_args(Method):
-        raise DadnetError(f"expected a method of {', '.join(get_args(Method))}; got {method!r}")
-    if student.ndim not in (2, 4) or student.numel() == 0 or student.shape != teacher.shape:
-        raise DadnetError(
-            "expected student and teacher of one shape (B, C, H, W) or (N, D), not empty; "
-            f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
-        )

@@ -16,15 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dadnet.base.errors import DadnetError
-from dadnet.models.blocks import (
-    FlowCorrection,
-    GradientAwareBlock,
-    HeadAttention,
-    build_downsample_layers,
-    build_localization,
-    correct_flow,
-    initialise,
-)
+from dadnet.models import blocks
+from dadnet.models.blocks import FlowCorrection
 from dadnet.models.operations import affine_points
 from dadnet.models.precision import in_full
 
@@ -115,20 +108,20 @@ class MicroFlowNeXt(nn.Module):
         self.drop_rates = tuple(drop_path_rate * j / last for j in range(last + 1))
 
         if use_stn:
-            self.localization = build_localization()
+            self.localization = blocks.build_localization()
             self.fc_loc = nn.Sequential(
                 nn.Linear(16 * (input_size // 4) ** 2, 32), nn.ReLU(inplace=True), nn.Linear(32, 6)
             )
-        self.downsample_layers = build_downsample_layers(dims, channel_attention)
+        self.downsample_layers = blocks.build_downsample_layers(dims, channel_attention)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(GradientAwareBlock(dim) for _ in range(depth)))
+            nn.Sequential(*(blocks.GradientAwareBlock(dim) for _ in range(depth)))
             for depth, dim in zip(depths, dims, strict=True)
         )
         self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
         if head != "linear":
-            self.attention = HeadAttention(dims[-1])
+            self.attention = blocks.HeadAttention(dims[-1])
         self.head = nn.Linear(dims[-1], num_classes)
-        initialise(self, generator)
+        blocks.initialise(self, generator)
         if use_stn:  # starts at the identity
             affine = self.fc_loc[2]
             nn.init.zeros_(affine.weight)  # type: ignore[arg-type]
@@ -144,9 +137,6 @@ class MicroFlowNeXt(nn.Module):
             x: Flows z-scored per channel and clip, shape (B, 2, S, S), float.
             generator: Source of the stochastic depth while training.
             keep: Stochastic depth drawn beforehand by `draw_keep`, shape (J, B), instead.
-
-        Returns:
-            `ModelOutput`.
 
         Raises:
             DadnetError: If the shape is wrong, or training with stochastic depth lacks both a
@@ -164,14 +154,9 @@ class MicroFlowNeXt(nn.Module):
         return ModelOutput(logits, features, pooled, theta)
 
     def draw_keep(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Draw stochastic depth for a batch.
+        """Draw stochastic depth for a batch, on the generator's device.
 
-        Args:
-            batch_size: Number of clips B.
-            generator: Random source; the draw is made on its device.
-
-        Returns:
-            0 or 1 / (1 - rate) per block and clip, shape (J, B), float32.
+        It is 0 or 1 / (1 - rate) per block and clip, shape (J, B), float32.
         """
         rates = torch.tensor(self.drop_rates, device=generator.device)
         draws = torch.rand(len(rates), batch_size, generator=generator, device=generator.device)
@@ -212,9 +197,8 @@ class MicroFlowNeXt(nn.Module):
     def keep_of_blocks(self, keep: Tensor | None, like: Tensor) -> Iterator[Tensor | None]:
         """Factors of each block in turn, (B,) or (K, B); None where a block keeps all at 1.
 
-        Args:
-            keep: See `draw_keep`, shape (J, B), or (K, J, B) of a stack; None is 1 everywhere.
-            like: Tensor whose dtype and device the factors get.
+        `keep` is of `draw_keep`, (J, B), or (K, J, B) of a stack; the factors are of the dtype and
+        device of `like`.
         """
         if keep is None:
             return iter([None] * len(self.drop_rates))
@@ -222,14 +206,10 @@ class MicroFlowNeXt(nn.Module):
         return iter([factors if rate > 0 else None for factors, rate in pairs])
 
     def align_flow(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Resample the flow by the spatial transformer and correct its vectors.
+        """Resample flows (B, 2, S, S) by the spatial transformer and correct their vectors.
 
-        Args:
-            x: Flows, shape (B, 2, S, S).
-
-        Returns:
-            The aligned flow, shape (B, 2, S, S), and theta, shape (B, 2, 3); x itself and None
-            without the spatial transformer.
+        The result is the aligned flow and theta (B, 2, 3); x itself and None without the
+        transformer.
         """
         if not self.use_stn:
             return x, None
@@ -237,17 +217,10 @@ class MicroFlowNeXt(nn.Module):
             theta = self.fc_loc(self.localization(x).flatten(1)).view(-1, 2, 3)
             grid = affine_points(theta, self.input_size, self.input_size)
             resampled = F.grid_sample(x, grid, align_corners=True)
-            return correct_flow(resampled, theta, self.flow_correction), theta
+            return blocks.correct_flow(resampled, theta, self.flow_correction), theta
 
     def classify(self, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the head to the last stage; clips never meet here.
-
-        Args:
-            last: Maps of the last stage, shape (B, D, H, W).
-
-        Returns:
-            Logits (B, K) and the pooled feature (B, D).
-        """
+        """Last stage (B, D, H, W) to logits (B, K) and pooled feature (B, D); clips never meet."""
         tokens = last.permute(0, 2, 3, 1).flatten(1, 2)  # (B, N, D)
         if self.head_kind == "tokens":
             pooled = self.norm(self.attention(tokens).mean(1))

@@ -50,11 +50,7 @@ class _GradientMagnitude(torch.autograd.Function):
 def gradient_magnitude(x: Tensor) -> Tensor:
     """Magnitude of the central differences (-1, 0, 1), zeros outside the map.
 
-    Args:
-        x: Maps, shape (B, C, H, W), float.
-
-    Returns:
-        sqrt(gx^2 + gy^2 + 1e-8), shape (B, C, H, W).
+    Maps (B, C, H, W), float, to sqrt(gx^2 + gy^2 + 1e-8) of the same shape.
     """
     result: Tensor = _GradientMagnitude.apply(full(x))  # type: ignore[no-untyped-call]
     return result
@@ -65,13 +61,8 @@ def affine_points(theta: Tensor, height: int, width: int) -> Tensor:
 
     Computed as a sum of one term per row and one per column, without a product at every pixel.
 
-    Args:
-        theta: Matrices, shape (B, 2, 3); coordinates from -1 to 1, x first.
-        height: H.
-        width: W.
-
-    Returns:
-        Points (x, y) for `F.grid_sample`, shape (B, H, W, 2).
+    Matrices (B, 2, 3), of coordinates from -1 to 1, x first, to points (x, y) for `F.grid_sample`,
+    shape (B, H, W, 2).
     """
     rows, columns = (
         torch.linspace(-1, 1, n, dtype=theta.dtype, device=theta.device) for n in (height, width)
@@ -112,15 +103,9 @@ class _Depthwise(torch.autograd.Function):
 
 
 def depthwise_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """One kernel per channel, zeros outside the map; the size stays.
+    """One kernel per channel, zeros outside the map; maps (B, C, H, W) to the same shape.
 
-    Args:
-        x: Maps, shape (B, C, H, W).
-        weight: Kernels, shape (C, 1, rows, columns), both odd.
-        bias: Shape (C,).
-
-    Returns:
-        Shape (B, C, H, W).
+    The kernels are (C, 1, rows, columns), both odd, and the bias (C,).
     """
     height, width = x.shape[2:]
     if x.is_cpu and height * width <= _TINY_MAP:

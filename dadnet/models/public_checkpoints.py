@@ -74,16 +74,13 @@ def load_reference_state(
     """Fill a model from a state dict of ours or of either public DAD-Net layout.
 
     Prefixes (module, model, backbone, micro_branch, macro_branch) and renamed parts are
-    translated; the central-difference constants are checked and left out.
+    translated; the central-difference constants are checked and left out. Print the report.
 
     Args:
         model: A MicroFlowNeXt or a DADNet; filled in place, keeping its dtype and device.
         state_dict: Names and tensors.
         allow_missing: Leave what the checkpoint lacks, or holds in another shape, as it is.
         branch: Which stream of a two-stream checkpoint fills a single MicroFlowNeXt.
-
-    Returns:
-        `LoadReport`; print it.
 
     Raises:
         DadnetError: If weights are missing without `allow_missing`, two names mean one weight, a
@@ -113,19 +110,18 @@ def load_reference_state(
         missing=tuple(name for name in target if name not in chosen),
     )
     if report.missing and not allow_missing:
-        raise DadnetError(_missing_message(report, len(target)))
+        others = [f"{n} ({r})" for n, r in skipped.items() if not r.startswith("the constant")]
+        because = f"; skipped: {_short(others)}" if others else ""
+        raise DadnetError(
+            f"expected all {len(target)} weights, {len(report.missing)} are missing: "
+            f"{_short(report.missing)}{because}; allow_missing=True loads the rest"
+        )
     model.load_state_dict({name: value for name, (_, value) in chosen.items()}, strict=False)
     return report
 
 
 def infer_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
-    """Infer the switches of a single stream from its weights (not its size).
-
-    Args:
-        state_dict: Of ours or of either public layout, one stream only.
-
-    Returns:
-        `Architecture`.
+    """Infer the switches (not the size) of one stream, of ours or of either public layout.
 
     Raises:
         DadnetError: If there is no `head.weight`.
@@ -213,15 +209,6 @@ def _reason_to_skip(
     if value.shape != target[name].shape:
         return f"shape {tuple(value.shape)}, expected {tuple(target[name].shape)}"
     return None
-
-
-def _missing_message(report: LoadReport, total: int) -> str:
-    skipped = [f"{n} ({r})" for n, r in report.skipped.items() if not r.startswith("the constant")]
-    because = f"; skipped: {_short(skipped)}" if skipped else ""
-    return (
-        f"expected all {total} weights, {len(report.missing)} are missing: "
-        f"{_short(report.missing)}{because}; allow_missing=True loads the rest"
-    )
 
 
 def _short(names: tuple[str, ...] | list[str]) -> str:

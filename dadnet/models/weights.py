@@ -26,13 +26,7 @@ class LoadedWeights(NamedTuple):
 
 
 def load_weights(path: str | Location) -> LoadedWeights:
-    """Read a safetensors file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Tensors on the CPU, and the metadata (empty if there is none).
+    """Read the tensors of a safetensors file, on the CPU, and its metadata, which may be empty.
 
     Raises:
         DadnetError: If the file is absent, damaged or of another kind.
@@ -74,24 +68,18 @@ def save_weights(
         raise DadnetError(f"expected a path that ends in .safetensors, got {path}")
     described: dict[str, str] = {}
     if isinstance(model, nn.Module):
-        describe = getattr(model, "describe", dict)
-        described = describe()
+        described = getattr(model, "describe", dict)()
         model = model.state_dict()
     if clash := sorted(set(described) & set(metadata)):
         raise DadnetError(f"expected metadata without the keys of describe(), got {clash}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
-    content = safetensors.torch.save(tensors, {**described, **metadata})
-    replace_file(path, content)
+    replace_file(path, safetensors.torch.save(tensors, {**described, **metadata}))
 
 
 def weights_digest(state_dict: Mapping[str, Tensor]) -> str:
     """Digest of weights, independent of device, order and memory format.
 
-    Args:
-        state_dict: Names and tensors.
-
-    Returns:
-        16 hexadecimal digits: SHA-256 over the sorted names with dtype, shape and bytes.
+    16 hexadecimal digits: SHA-256 over the sorted names with dtype, shape and bytes.
     """
     return parts_digest(part for name in sorted(state_dict) for part in _parts(name, state_dict))
 

@@ -76,12 +76,7 @@ class OpticalFlowAugmentation:
         return self.rotation == 0 and self.scale == (1.0, 1.0)
 
     def apply(self, flow: Tensor, parameters: WarpParameters) -> Tensor:
-        """Apply drawn parameters.
-
-        Args:
-            flow: Flows in pixels, shape (B, 2, H, W).
-            parameters: Of `draw`.
-        """
+        """Apply parameters of `draw` to flows in pixels, shape (B, 2, H, W)."""
         if self.only_mirrors:
             return mirror_flow(flow, parameters.flip)  # no need to resample
         return warp_flow(flow, *parameters)
@@ -91,10 +86,6 @@ class OpticalFlowAugmentation:
 
         Six numbers are drawn per clip whatever the policy, so two policies with one seed differ in
         nothing but what they do.
-
-        Args:
-            batch_size: Number of clips B.
-            generator: Random source.
         """
         device = generator.device
         draws = torch.rand(
@@ -160,12 +151,7 @@ def warp_flow(flow: Tensor, angle: Tensor, scale: Tensor, flip: Tensor) -> Tenso
 
 
 def mirror_flow(flow: Tensor, flip: Tensor) -> Tensor:
-    """Mirror the chosen clips left to right; u changes its sign.
-
-    Args:
-        flow: Shape (B, 2, H, W).
-        flip: Which clips, shape (B,), bool.
-    """
+    """Mirror those of the flows (B, 2, H, W) where `flip` (B,) is true; u changes its sign."""
     sign = torch.tensor([-1.0, 1.0], dtype=flow.dtype, device=flow.device).view(1, 2, 1, 1)
     chosen = flip.to(flow.device)[:, None, None, None]
     return torch.where(chosen, flow.flip(-1) * sign, flow)

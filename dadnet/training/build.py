@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 def build_model(
     config: ExperimentConfig, num_classes: int, teacher: Teacher | None, draws: torch.Generator
 ) -> MicroFlowNeXt | DADNet | BaselineNetwork:
-    """The network of an experiment.
-
-    Args:
-        config: the experiment.
-        num_classes: classes of the class set.
-        teacher: the frozen stream of a `dad_net`.
-        draws: source of the initial weights.
+    """The network of an experiment; the teacher is the frozen stream of a `dad_net`.
 
     Raises:
         DadnetError: if the experiment needs a teacher and there is none, or it does not fit.

@@ -79,7 +79,8 @@ class FoldStack:
         for k, fold in enumerate(self.folds):
             size = len(fold.view.fit)
             fold.end_epoch({name: values[k] / size for name, values in losses.items()})
-            self._update_fold(k, fold)
+            fold.load_weights(self.stack.fold_state(k))
+            fold.optimiser.load_state_dict(self.optimiser.fold_state(k))
 
     def training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
         """One optimiser step of some folds, each on its own rows."""
@@ -129,25 +130,14 @@ class FoldStack:
         if not any(len(fold.view.val) for fold in self.folds):
             return [fold.val_probabilities() for fold in self.folds]
         rows = pad_sequence([fold.view.val for fold in self.folds], batch_first=True)
-        parts = [
-            self.stack.classify(
-                torch.stack(
-                    [
-                        normalise(m.view.flows[r].float(), m.statistics)
-                        for m, r in zip(self.folds, part, strict=True)
-                    ]
-                )
-            )
-            for part in torch.split(rows, max(1, EVAL_BATCH // len(self)), dim=1)
-        ]
+        parts = []
+        for part in torch.split(rows, max(1, EVAL_BATCH // len(self)), dim=1):
+            clips = zip(self.folds, part, strict=True)
+            flows = [normalise(m.view.flows[r].float(), m.statistics) for m, r in clips]
+            parts.append(self.stack.classify(torch.stack(flows)))
         logits, task = torch.cat(parts, dim=1).double(), self.folds[0].view.task
         probabilities = to_probabilities(logits, task).cpu().numpy()
         return [p[: len(m.view.val)] for p, m in zip(probabilities, self.folds, strict=True)]
-
-    def _update_fold(self, k: int, fold: OneFold) -> None:
-        """Copy the state of fold k into its own network and optimiser."""
-        fold.load_weights(self.stack.fold_state(k))
-        fold.optimiser.load_state_dict(self.optimiser.fold_state(k))
 
     def __len__(self) -> int:
         return len(self.folds)

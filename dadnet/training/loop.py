@@ -79,7 +79,10 @@ def train_folds(
             del running[fold]
             yield fold.outcome()
         while len(running) < slots and (task := next_task()) is not None:
-            running[_begin(task, teacher, device)] = task.checkpoint
+            fold = (task.kind or new_fold)(task.config, task.view, teacher, device)
+            if task.checkpoint is not None and (state := task.checkpoint.load()) is not None:
+                fold.load_state(state)
+            running[fold] = task.checkpoint
         if not running:
             return
         if any(fold.finished for fold in running):
@@ -106,10 +109,3 @@ def train_folds(
                 on_epoch(fold.view.name, fold.epoch, fold.last_metrics())
         if stopping:
             raise StoppedError(", ".join(fold.view.name for fold in running))
-
-
-def _begin(task: FoldTask, teacher: Teacher | None, device: torch.device) -> OneFold:
-    fold = (task.kind or new_fold)(task.config, task.view, teacher, device)
-    if task.checkpoint is not None and (state := task.checkpoint.load()) is not None:
-        fold.load_state(state)
-    return fold

@@ -36,9 +36,7 @@ class Batch(NamedTuple):
 def learning_rate(config: OptimConfig, epoch: int) -> float:
     """Linear warm-up, then a cosine to `lr_floor` times the peak (Loshchilov & Hutter 2017).
 
-    Args:
-        config: the schedule.
-        epoch: counted from 0.
+    Epochs are counted from 0.
     """
     if epoch < config.warmup_epochs:
         return config.lr * (epoch + 1) / config.warmup_epochs
@@ -197,13 +195,9 @@ class OneFold:
         return loss
 
     def directions(self, sizes: Mapping[int, torch.Size]) -> dict[int, Tensor]:
-        """Projections of this step; equal for all folds at the same step.
+        """Projections of this step by stage, (L, D), for features of these sizes (C, H, W).
 
-        Args:
-            sizes: shape (C, H, W) of the features of each aligned stage.
-
-        Returns:
-            Stage: shape (L, D); empty where the alignment is not a sliced one.
+        They are equal for all folds at the same step. An alignment that is not sliced has none.
         """
         loss = self.config.loss
         if loss.alignment not in SLICED:
@@ -227,11 +221,7 @@ class OneFold:
         return score(self.model, view.flows[view.val], self.statistics, task=view.task)
 
     def validate(self, probabilities: Probabilities) -> None:
-        """Append the metrics of the epoch on the val clips; NaN where there are none.
-
-        Args:
-            probabilities: of the val clips, shape (m, K).
-        """
+        """Append the metrics of the val clips, from probabilities (m, K); NaN where m is 0."""
         uf1 = uar = log_loss = math.nan
         if len(probabilities):
             labels, task = self.view.labels[self.view.val].cpu().numpy(), self.view.task

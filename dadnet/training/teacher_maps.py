@@ -57,14 +57,9 @@ class TeacherMaps:
         return 2 * len(self.flows) * numbers * 4 <= _AT_MOST_BYTES
 
     def of(self, rows: Tensor, flip: Tensor) -> dict[int, Tensor]:
-        """The maps of a batch, equal to those of `DADNet.run_teacher`.
+        """The maps by stage of the clips `rows` (B,), those mirrored where `flip` (B,) is true.
 
-        Args:
-            rows: which clips, shape (B,), int64.
-            flip: which of them mirrored, shape (B,), bool.
-
-        Returns:
-            Stage: shape (B, C, H, W), channels-last.
+        They are equal to those of `DADNet.run_teacher`, (B, C, H, W), channels-last.
         """
         index = rows.to(self.flows.device) + len(self.flows) * flip.to(self.flows.device).long()
         cached = self._computed()

@@ -45,13 +45,9 @@ class VmappedStack(Stack):
         self.single = models[0]
 
     def train(self, mode: bool = True) -> VmappedStack:
-        """Set the mode of all folds."""
+        """Set the mode of all folds, and of the modules that are run."""
         self.single.train(mode)
-        return self
-
-    def eval(self) -> VmappedStack:
-        """Set evaluation mode."""
-        return self.train(False)
+        return super().train(mode)
 
     def __call__(
         self, x: Tensor, keep: Sequence[Tensor] | None = None, folds: Tensor | None = None

@@ -89,15 +89,13 @@ def local_binary_patterns(maps: Tensor) -> Tensor:
     return codes
 
 
-def _is_uniform(code: int) -> bool:
-    """At most two changes between 0 and 1 around the ring (Ojala et al., 2002)."""
-    turned = (code >> 1) | ((code & 1) << 7)
-    return (code ^ turned).bit_count() <= 2
-
-
 def _uniform_labels() -> Tensor:
-    """Label of each of the 256 patterns: the uniform ones in order, all others the last."""
-    uniform = [code for code in range(256) if _is_uniform(code)]
+    """Label of each of the 256 patterns: the uniform ones in order, all others the last.
+
+    A uniform one has at most two changes between 0 and 1 around the ring (Ojala et al., 2002).
+    """
+    turned = [(code >> 1) | ((code & 1) << 7) for code in range(256)]
+    uniform = [code for code in range(256) if (code ^ turned[code]).bit_count() <= 2]
     labels = torch.full((256,), len(uniform))
     labels[uniform] = torch.arange(len(uniform))
     return labels

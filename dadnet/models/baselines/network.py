@@ -90,14 +90,9 @@ class BaselineNetwork(nn.Module):
         raise NotImplementedError
 
     def draw_keep(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw the dropout masks of a batch.
+        """Draw the dropout masks of a batch, on the generator's device.
 
-        Args:
-            batch_size: Number of clips B.
-            generator: Random source; the draw is made on its device.
-
-        Returns:
-            For each of `dropped`, (B, *shape): 0, or 1 / (1 - share) where kept.
+        For each of `dropped`, (B, *shape): 0, or 1 / (1 - share) where kept.
         """
         return tuple(
             (torch.rand(batch_size, *shape, generator=generator) >= self.dropout)

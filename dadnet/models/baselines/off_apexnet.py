@@ -19,7 +19,17 @@ class OffApexNet(BaselineNetwork):
 
     def __init__(self, num_classes: int, input_size: int) -> None:
         super().__init__(num_classes, input_size)
-        self.streams = nn.ModuleList(_stream() for _ in range(2))
+        self.streams = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(1, 6, kernel_size=5, padding=2),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Conv2d(6, 16, kernel_size=5, padding=2),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            )
+            for _ in range(2)
+        )
         self.hidden = nn.Sequential(
             nn.Linear(2 * 16 * (input_size // 4) ** 2, 1024),
             nn.ReLU(),
@@ -33,14 +43,3 @@ class OffApexNet(BaselineNetwork):
         streams = [stream(x[:, i : i + 1]).flatten(1) for i, stream in enumerate(self.streams)]
         features = self.hidden(torch.cat(streams, dim=1))
         return self.head(features), features
-
-
-def _stream() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(1, 6, kernel_size=5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, kernel_size=5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-    )

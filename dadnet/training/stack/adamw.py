@@ -80,14 +80,9 @@ class StackedAdamW:
 
     @torch.no_grad()
     def step(self, folds: Sequence[int] | None = None) -> None:
-        """Update folds from the gradients.
-
-        Args:
-            folds: Which ones; None is all. The others keep weights, moments and step counts.
-        """
-        gradients = {
-            i: p.grad for i, p in enumerate(self.parameters.values()) if p.grad is not None
-        }
+        """Update these folds (None: all) from the gradients; nothing of the others changes."""
+        parameters = enumerate(self.parameters.values())
+        gradients = {i: p.grad for i, p in parameters if p.grad is not None}
         for k in range(len(self.lr)) if folds is None else folds:
             rows = [i for i in gradients if i in self._stepped[k]]
             weights, means, squares, steps = zip(*(self._tensors[k][i] for i in rows), strict=True)
@@ -119,9 +114,6 @@ class StackedAdamW:
             for position, tensors in enumerate(self._tensors[k][i] for i in self._fold_rows[k])
             if tensors.step > 0
         }
-        return {"state": state, "param_groups": [self._group(k)]}
-
-    def _group(self, k: int) -> dict[str, Any]:
         # torch itself lists the settings that its state dict has in this version.
         single = torch.optim.AdamW(
             [torch.empty(0, requires_grad=True)],
@@ -131,16 +123,13 @@ class StackedAdamW:
             weight_decay=self.weight_decay[k],
             fused=True,  # the kernel of this class, so that a single fold continues with the same
         )
-        group: dict[str, Any] = single.state_dict()["param_groups"][0]
-        return {**group, "params": list(range(len(self._fold_rows[k])))}
+        [group] = single.state_dict()["param_groups"]
+        group["params"] = list(range(len(self._fold_rows[k])))
+        return {"state": state, "param_groups": [group]}
 
     @torch.no_grad()
     def load_fold_state(self, k: int, state: Mapping[str, Any]) -> None:
-        """Load the state of a single fold, with its learning rate and weight decay.
-
-        Args:
-            k: Which fold.
-            state: Of `fold_state`, or of `torch.optim.AdamW` over the trainable parameters.
+        """Load the state of fold k, of `fold_state` or of a single `torch.optim.AdamW`.
 
         Raises:
             DadnetError: If the number of weights, the betas or eps differ.

@@ -112,15 +112,8 @@ def adapt(
 ) -> Tensor:
     """`FeatureAdapter` of every fold that aligns a stage; running statistics are updated.
 
-    Args:
-        maps: The teacher's, shape (K_i, B, C_i of the teacher, H_i, W_i).
-        adapter: The adapter of a single model, for its settings.
-        weights: The adapters' weights, of these folds.
-        training: Whether BatchNorm takes the statistics of the batch.
-        valid: Which clips there are, shape (K_i, B), bool; None is all of them.
-
-    Returns:
-        Shape (K_i, B, C_i of the student, H_i, W_i).
+    Maps (K_i, B, C_i of the teacher, H_i, W_i) to the C_i of the student. `adapter` is that of a
+    single model, for its settings; `valid` (K_i, B) says which clips there are, None is all.
     """
     points = layers.patch_convolution(maps, adapter.conv, weights.below("conv"))
     stacked = layers.stack_maps(points)

@@ -16,12 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dadnet.models.blocks import (
-    ENHANCEMENT_WEIGHT,
-    GRADIENT_WEIGHT,
-    GradientAwareBlock,
-    HeadAttention,
-)
+from dadnet.models import blocks
 from dadnet.models.loss import clip_weights
 from dadnet.models.operations import depthwise_convolution, gradient_magnitude
 from dadnet.models.precision import as_products, full
@@ -104,12 +99,8 @@ def convolution(x: Tensor, layer: nn.Conv2d, weights: Weights) -> Tensor:
 def patches(maps: Tensor, size: int) -> Tensor:
     """Cut maps into adjacent squares: the patches of a convolution whose stride is its kernel size.
 
-    Args:
-        maps: Shape (K, B, C, H, W); incomplete squares at the end are left out.
-        size: Side of the squares.
-
-    Returns:
-        Shape (K, B, H // size, W // size, C * size * size), in the order of a convolution's weight.
+    Maps (K, B, C, H, W) to (K, B, H // size, W // size, C * size * size), in the order of a
+    convolution's weight; incomplete squares at the end are left out.
     """
     folds, clips, channels, height, width = maps.shape
     rows, columns = height // size, width // size
@@ -121,13 +112,7 @@ def patches(maps: Tensor, size: int) -> Tensor:
 def patch_convolution(maps: Tensor, layer: nn.Conv2d, weights: Weights) -> Tensor:
     """One convolution without overlap per fold, as a batched product.
 
-    Args:
-        maps: Shape (K, B, I, H, W).
-        layer: The layer of a single network, for its settings.
-        weights: The stacked weights.
-
-    Returns:
-        Shape (K, B, H', W', O).
+    Maps (K, B, I, H, W) to (K, B, H', W', O); `layer` is a single network's, for its settings.
     """
     squares = patches(maps, layer.kernel_size[0])
     flat = weights["weight"].flatten(2)
@@ -157,15 +142,8 @@ def batch_norm(
 ) -> Tensor:
     """One BatchNorm per fold, each on its own clips; running statistics are updated in place.
 
-    Args:
-        x: Shape (B, K*C, H, W).
-        layer: The layer of a single network, for its settings.
-        weights: The stacked weights and buffers.
-        training: Whether statistics are those of the batch.
-        valid: Which clips there are, shape (K, B), bool; None is all of them.
-
-    Returns:
-        Shape (B, K*C, H, W); what it holds for other clips has no meaning.
+    Maps (B, K*C, H, W) to the same shape. `layer` is a single network's, for its settings; `valid`
+    (K, B) says which clips there are, None is all; what is computed for others has no meaning.
     """
     x = full(x)
     if training:
@@ -204,23 +182,17 @@ def _masked_batch_norm(x: Tensor, layer: nn.BatchNorm2d, weights: Weights, valid
 
 
 def gradient_aware_block(
-    x: Tensor, block: GradientAwareBlock, weights: Weights, keep: Tensor | None
+    x: Tensor, block: blocks.GradientAwareBlock, weights: Weights, keep: Tensor | None
 ) -> Tensor:
-    """`GradientAwareBlock` of every fold.
+    """`GradientAwareBlock` of every fold; (B, K*C, H, W) to the same shape.
 
-    Args:
-        x: Shape (B, K*C, H, W).
-        block: The block of a single network, for its settings.
-        weights: The stacked weights.
-        keep: Factor of the residual branch, shape (K, B); None is 1.
-
-    Returns:
-        Shape (B, K*C, H, W).
+    `block` is that of a single network, for its settings; `keep` is the factor of the residual
+    branch, (K, B), None is 1.
     """
     folds = len(weights["norm.weight"])
     y = depthwise(x, weights.below("dwconv"))
     edges = depthwise(gradient_magnitude(x), weights.below("grad_conv"))
-    y = fold_maps(torch.add(y, edges, alpha=GRADIENT_WEIGHT), folds)
+    y = fold_maps(torch.add(y, edges, alpha=blocks.GRADIENT_WEIGHT), folds)
     points = layer_norm(y.permute(0, 1, 3, 4, 2), block.norm, weights.below("norm"))
     hidden = F.gelu(linear(points.flatten(1, 3), weights.below("pwconv", 0)))
     branch = linear(hidden, weights.below("pwconv", 2)).view(points.shape)
@@ -239,11 +211,11 @@ def channel_attention(x: Tensor, weights: Weights) -> Tensor:
     return x * factors.transpose(0, 1).flatten(1)[:, :, None, None]
 
 
-def head_attention(tokens: Tensor, attention: HeadAttention, weights: Weights) -> Tensor:
+def head_attention(tokens: Tensor, attention: blocks.HeadAttention, weights: Weights) -> Tensor:
     """`HeadAttention` of every fold; tokens (K, B, N, D) to the same shape."""
     values = layer_norm(tokens, attention.norm, weights.below("norm"))
     flat = values.flatten(1, 2)
     projected = linear(flat, weights.below("projection")).view(values.shape)
     scores = projected @ projected.transpose(2, 3) * projected.shape[-1] ** -0.5
     enhanced = linear(flat, weights.below("micro_enhance")).view(values.shape)
-    return torch.add(scores.softmax(dim=-1) @ values, enhanced, alpha=ENHANCEMENT_WEIGHT)
+    return torch.add(scores.softmax(dim=-1) @ values, enhanced, alpha=blocks.ENHANCEMENT_WEIGHT)

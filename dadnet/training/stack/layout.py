@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.models import DADNet, MicroFlowNeXt
@@ -78,20 +78,20 @@ def check_alike(models: Sequence[DADNet | MicroFlowNeXt]) -> None:
     for k, model in enumerate(models[1:], 1):
         if (other := _architecture(model)) != first:
             raise DadnetError(f"expected folds alike in a stack, got {other} at {k} beside {first}")
-        _check_teacher(models[0], model, k)
+        if not isinstance(models[0], DADNet) or not isinstance(model, DADNet):
+            continue
+        ours, theirs = models[0].teacher.state_dict(), model.teacher.state_dict()
+        if ours.keys() != theirs.keys() or not all(torch.equal(ours[n], theirs[n]) for n in ours):
+            raise DadnetError(f"expected one teacher for all folds, fold {k} has another")
 
 
 def stack_tensors(
     states: Sequence[Mapping[str, Tensor]], layouts: Sequence[FoldLayout]
 ) -> dict[str, Tensor]:
-    """Stack the weights (or buffers) of folds.
+    """Stack the weights (or buffers) of folds; those of a teacher are left out.
 
-    Args:
-        states: of each fold, by the names of the single network; a teacher's are left out.
-        layouts: of each fold.
-
-    Returns:
-        Name in the stack: shape (K, *shape in the single network); adapters last, by stage.
+    The result has names of the stack and shapes (K, *shape in the single network); adapters come
+    last, by stage.
     """
     renamed = [
         {layout.names[name]: v.detach() for name, v in state.items() if name in layout.names}
@@ -120,11 +120,3 @@ def _architecture(model: DADNet | MicroFlowNeXt) -> dict[str, str]:
     }
     described.pop("alignment_stages", None)
     return described
-
-
-def _check_teacher(first: nn.Module, other: nn.Module, k: int) -> None:
-    if not isinstance(first, DADNet) or not isinstance(other, DADNet):
-        return
-    ours, theirs = first.teacher.state_dict(), other.teacher.state_dict()
-    if ours.keys() != theirs.keys() or not all(torch.equal(ours[n], theirs[n]) for n in ours):
-        raise DadnetError(f"expected one teacher for all folds, fold {k} has another")

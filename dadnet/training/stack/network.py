@@ -16,6 +16,7 @@ rows and columns, L directions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -31,18 +32,19 @@ from dadnet.training.stack.layers import Weights
 from dadnet.training.stack.layout import FoldLayout, adapter_stage, check_alike, stack_tensors
 from dadnet.training.stack.student import student_logits, student_maps
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class Stack:
     """Weights of K networks of one architecture.
 
-    Args:
-        models: The networks; their weights are copied.
-        layouts: Which stages each one aligns, and its names in the stack.
-
     Attributes:
-        parameters: name in the stack: trainable weights of the folds, (K, *shape of a single one).
+        parameters: name in the stack: trainable weights of the folds, (K, *shape of a single one),
+            which are copies.
         buffers: the same for the running statistics of BatchNorm.
-        layouts: as above.
+        layouts: which stages each fold aligns, and its names in the stack.
+        training: the mode, as of a single network.
     """
 
     def __init__(self, models: Sequence[nn.Module], layouts: Sequence[FoldLayout]) -> None:
@@ -51,6 +53,7 @@ class Stack:
         self.buffers = stack_tensors([dict(m.named_buffers()) for m in models], layouts)
         for parameter in self.parameters.values():
             parameter.requires_grad_()
+        self.training = models[0].training
 
     def __len__(self) -> int:
         return len(self.layouts)
@@ -60,6 +63,15 @@ class Stack:
         tensors = {**self.parameters, **self.buffers}
         names = self.layouts[k].names
         return {single: tensors[name].detach()[k].clone() for single, name in names.items()}
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all folds; a teacher stays in evaluation mode."""
+        self.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode."""
+        return self.train(False)
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
@@ -77,7 +89,6 @@ class StackedDADNet(Stack):
 
     Attributes:
         single: the first network, for the common architecture; its own weights are not used.
-        training: the mode, as of a single network.
 
     Raises:
         DadnetError: If there is no network, or they differ in more than weights and alignment.
@@ -86,22 +97,13 @@ class StackedDADNet(Stack):
     def __init__(self, models: Sequence[DADNet | MicroFlowNeXt]) -> None:
         check_alike(models)
         super().__init__(models, [FoldLayout.of(model) for model in models])
-        self.single, self.training = models[0], models[0].training
+        self.single = models[0]
         self._adapters: dict[int, FeatureAdapter] = {}  # adapted stage: one adapter, for settings
         for model in models:
             if isinstance(model, DADNet):
                 self._adapters.update(zip(model.adapted_stages, model.adapters, strict=True))  # type: ignore[arg-type]
         self._device = next(iter(self.parameters.values())).device
         self._all = AligningFolds.of(self.layouts, None, self._device)
-
-    def train(self, mode: bool = True) -> StackedDADNet:
-        """Set the mode; the teacher stays in evaluation mode."""
-        self.training = mode
-        return self
-
-    def eval(self) -> StackedDADNet:
-        """Set evaluation mode."""
-        return self.train(False)
 
     @property
     def student(self) -> MicroFlowNeXt:
@@ -111,12 +113,7 @@ class StackedDADNet(Stack):
     def draw_keep(self, sizes: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
         """Draw the stochastic depth of every fold, with the numbers of a single training.
 
-        Args:
-            sizes: Batch size of each fold.
-            generators: Random source of each fold.
-
-        Returns:
-            Shape (K, J, B), float32, B the largest size; 0 in the padding.
+        The shape is (K, J, B), B the largest batch size; 0 in the padding.
         """
         longest = max(sizes)
         drawn = (
@@ -146,9 +143,6 @@ class StackedDADNet(Stack):
                 gradients of the other folds are 0 and their buffers stay.
             teacher_maps: Result of `aligned.run_teacher`, where it was run beforehand.
 
-        Returns:
-            `StackedOutput`.
-
         Raises:
             DadnetError: If the shape is wrong, training with stochastic depth lacks `keep`, or
                 `teacher_maps` lack an aligned stage.
@@ -158,7 +152,9 @@ class StackedDADNet(Stack):
         maps, theta = student_maps(self.student, x, weights, self.training, keep, valid)
         logits, pooled = student_logits(self.student, maps[-1], weights)
         self._keep_buffers(weights.values, folds)
-        aligning = self._aligning(folds)
+        aligning = self._all
+        if folds is not None:
+            aligning = AligningFolds.of(self.layouts, folds, self._device)
         if teacher_maps is None:
             teacher_maps = run_teacher(self.single, x, aligning)
         students = {s: layers.fold_maps(maps[s], len(x)) for s in aligning.stages}
@@ -169,19 +165,12 @@ class StackedDADNet(Stack):
     def classify(self, x: Tensor) -> Tensor:
         """Logits of the students, without the teacher; evaluation mode.
 
-        Args:
-            x: Flows z-scored per channel and clip, shape (K, B, 2, S, S).
-
-        Returns:
-            Shape (K, B, classes).
+        Flows (K, B, 2, S, S), z-scored per channel and clip, to (K, B, classes).
         """
         self._check(x, None, None)
         weights = self._weights(None)
         maps, _ = student_maps(self.student, x, weights, self.training)
         return student_logits(self.student, maps[-1], weights)[0]
-
-    def _aligning(self, folds: Tensor | None) -> AligningFolds:
-        return self._all if folds is None else AligningFolds.of(self.layouts, folds, self._device)
 
     def _check(self, x: Tensor, keep: Tensor | None, folds: Tensor | None) -> None:
         count = len(self) if folds is None else len(folds)

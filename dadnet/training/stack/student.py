@@ -28,16 +28,10 @@ def student_maps(
 ) -> tuple[list[Tensor], Tensor | None]:
     """Maps of all stages.
 
-    Args:
-        single: The network of one fold, for its settings.
-        x: Flows, shape (K, B, 2, S, S).
-        weights: Of all folds; running statistics are updated while training.
-        training: Whether BatchNorm takes the statistics of the batch.
-        keep: Stochastic depth, shape (K, J, B); None is none.
-        valid: Which clips there are, shape (K, B), bool; None is all of them.
-
-    Returns:
-        For each stage (B, K*C_i, H_i, W_i); and theta of the spatial transformers, (K, B, 2, 3).
+    Flows (K, B, 2, S, S) to the maps of each stage, (B, K*C_i, H_i, W_i), and theta of the spatial
+    transformers, (K, B, 2, 3). `single` is one fold's network, for its settings; `keep` the
+    stochastic depth (K, J, B), None is none; `valid` (K, B) says which clips there are, None is
+    all. Running statistics are updated while training.
     """
     with in_full(x.device):
         flow, theta = _align_flow(single, x, weights, training, valid)
