@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from benchmarks.disturbed import EPOCHS, Round, check, free_port
 from dadnet.training.checkpoint import CheckpointFile
-from orchestration.workers.connection import on_loopback
+from orchestration.workers.ray_internals import on_loopback
 from results.ledger.ledger import Ledger
 
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}

@@ -174,10 +174,6 @@ def _show(
 def make_grid(base: ExperimentConfig, grids: tuple[str, ...]) -> tuple[Variant, ...]:
     """The base experiment first, then the variants of each grid; equal ones appear once.
 
-    Args:
-        base: what the variants are compared with.
-        grids: some of `GRIDS`.
-
     Raises:
         DadnetError: if a grid is unknown or named twice, or the base has no alignment to vary.
     """

@@ -56,21 +56,20 @@ def _loso(out: Path, title: str, words: list[str]) -> Step:
     return Step(title, "orchestration.run_loso", run_loso.main, [*common, *words])
 
 
+def run(flags: DemoFlags) -> int:
+    """Run the steps until one fails; returns the exit status."""
+    console, started = cli.console(), time.monotonic()
+    status = run_steps(steps(flags), console)
+    if status == cli.DONE:
+        page = (flags.out / "site" / "index.html").absolute()
+        console.print(f"done in {time.monotonic() - started:.0f} s; open {page}")
+    return status
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-
-    def command(words: Sequence[str]) -> int:
-        flags = cli.parse(
-            DemoFlags, words, prog="python -m orchestration.demo", description=__doc__ or ""
-        )
-        console, started = cli.console(), time.monotonic()
-        status = run_steps(steps(flags), console)
-        if status == cli.DONE:
-            page = (flags.out / "site" / "index.html").absolute()
-            console.print(f"done in {time.monotonic() - started:.0f} s; open {page}")
-        return status
-
-    return cli.run_command(command, argv)
+    prog = "python -m orchestration.demo"
+    return cli.run_with_flags(run, DemoFlags, argv, prog=prog, description=__doc__)
 
 
 if __name__ == "__main__":

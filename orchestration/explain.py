@@ -71,9 +71,8 @@ def run(flags: ExplainFlags, console: Console) -> int:
     """
     ledger = Ledger(flags.ledger)
     experiment = ledger.find(flags.experiment)
-    scoring = load_scoring(
-        flags.ledger, experiment, flags.flows or default_flows(experiment.dataset)
-    )
+    flows = flags.flows or default_flows(experiment.dataset)
+    scoring = load_scoring(flags.ledger, experiment, flows)
     names = [record.fold for record in scoring.records]
     fold = flags.fold or names[0]
     if fold not in names:

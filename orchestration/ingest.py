@@ -109,18 +109,10 @@ def _align(flags: IngestFlags) -> str:
 
 def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -> str:
     """Digest of what is requested: clips, labels and parameters, but no paths."""
-    clips = index.clips.drop(
-        columns=["onset_path", "apex_path", "flow_path", "points"], errors="ignore"
-    )
-    text = json.dumps(
-        {
-            "clips": clips.astype(str).to_numpy().tolist(),
-            "options": asdict(options),
-            "normalisation": normalisation,
-        },
-        sort_keys=True,
-    )
-    return content_digest(text)
+    left_out = ["onset_path", "apex_path", "flow_path", "points"]
+    clips = index.clips.drop(columns=left_out, errors="ignore").astype(str).to_numpy().tolist()
+    request = {"clips": clips, "options": asdict(options), "normalisation": normalisation}
+    return content_digest(json.dumps(request, sort_keys=True))
 
 
 def make_chunks(clips: pd.DataFrame, partial: Path, options: FlowOptions) -> list[Chunk]:

@@ -26,12 +26,7 @@ from orchestration.folds.plan import default_flows
 from orchestration.folds.rescore import Scoring, load_scoring, score_fold
 from results.ledger.corrupted import RobustnessLedger
 from results.ledger.ledger import Ledger
-from results.pages.robustness import (
-    clean_counts,
-    read_robustness,
-    render_robustness,
-    robustness_table,
-)
+from results.pages import robustness as page
 from results.pages.run import robustness_page_name
 
 Work = list[tuple[str, tuple[Corruption, ...]]]
@@ -91,7 +86,7 @@ def run(flags: RobustnessFlags, console: Console) -> int:
         flows = flags.flows or default_flows(experiment.dataset)
         root = flags.ledger.absolute()
         scoring = load_scoring(root, experiment, flows, flags.device, flags.root)
-        clean_counts(experiment, scoring.records)  # refused before hours of work
+        page.clean_counts(experiment, scoring.records)  # refused before hours of work
         missing = missing_work(scoring, corruptions)
         left = sum(len(part) for _, part in missing)
         total = len(experiment.folds) * len(corruptions)
@@ -105,11 +100,11 @@ def run(flags: RobustnessFlags, console: Console) -> int:
             return cli.INCOMPLETE
     if flags.dry_run:
         return cli.DONE
-    results = [read_robustness(flags.ledger, e) for e in experiments]  # with all earlier kinds
+    results = [page.read_robustness(flags.ledger, e) for e in experiments]  # with all earlier kinds
     for result in results:
-        console.print(robustness_table(result), markup=False)
+        console.print(page.robustness_table(result), markup=False)
     path = flags.site / robustness_page_name(experiments)
-    replace_file(path, render_robustness(results))
+    replace_file(path, page.render_robustness(results))
     console.print(f"wrote {path}", markup=False)
     names = {corruption.name for corruption in corruptions}
     incomplete = any(name in names for result in results for name, _, _ in result.missing)

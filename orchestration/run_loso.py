@@ -233,9 +233,7 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    return cli.run_command(
-        lambda words: run(parse_flags(words, __doc__ or ""), cli.console()), argv
-    )
+    return cli.run_command(lambda words: run(parse_flags(words, __doc__), cli.console()), argv)
 
 
 if __name__ == "__main__":

@@ -28,16 +28,14 @@ class Step:
 
 
 def input_steps(out: Path, *, subjects: int = 12, clips: int = 110, epochs: int = 20) -> list[Step]:
-    """The commands that make flows and teacher.
+    """The commands that make data, flows and teacher in the folder `out`.
 
-    Args:
-        out: folder of data, flows and ``teacher.safetensors``.
-        subjects: subjects with micro-expressions.
-        clips: micro-expression clips of all subjects together.
-        epochs: of the teacher's training.
+    Subjects and clips (of all subjects together) are those with micro-expressions; the epochs are
+    the teacher's.
     """
     sizes = ["--subjects", str(subjects), "--clips", str(clips)]
     macro = ["--first-subject", "101", "--subjects", "8", "--clips", "72"]
+    title = "train the teacher on the macro-expressions"
     words = ["--flows", str(out / "flows/synthetic-macro")]
     words += ["--out", str(teacher_path(out)), "--epochs", str(epochs)]
     return [
@@ -45,12 +43,7 @@ def input_steps(out: Path, *, subjects: int = 12, clips: int = 110, epochs: int 
         _draw(out, "synthetic-macro", ["--amplitude", "macro", *macro]),
         _ingest(out, "synthetic"),
         _ingest(out, "synthetic-macro"),
-        Step(
-            "train the teacher on the macro-expressions",
-            "orchestration.teacher",
-            teacher.main,
-            words,
-        ),
+        Step(title, "orchestration.teacher", teacher.main, words),
     ]
 
 
@@ -74,20 +67,12 @@ def run_steps(steps: Sequence[Step], console: Console) -> int:
 
 
 def _draw(out: Path, name: str, words: list[str]) -> Step:
-    return Step(
-        f"draw the faces of {name}",
-        "dadnet.datasets.synthetic",
-        synthetic.main,
-        ["--out", str(out / "data" / name), *words],
-    )
+    words = ["--out", str(out / "data" / name), *words]
+    return Step(f"draw the faces of {name}", "dadnet.datasets.synthetic", synthetic.main, words)
 
 
 def _ingest(out: Path, name: str) -> Step:
     # Flow of 112 x 112 is enough for inputs of 56 and four times as fast as at 224.
-    words = ["--dataset", name, "--root", str(out / "data" / name), "--size", "112", "--out"]
-    return Step(
-        f"optical flow of {name}",
-        "orchestration.ingest",
-        ingest.main,
-        [*words, str(out / "flows" / name)],
-    )
+    words = ["--dataset", name, "--root", str(out / "data" / name), "--size", "112"]
+    words += ["--out", str(out / "flows" / name)]
+    return Step(f"optical flow of {name}", "orchestration.ingest", ingest.main, words)

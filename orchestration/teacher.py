@@ -67,25 +67,20 @@ class TeacherFlags:
     optim: Annotated[OptimConfig, tyro.conf.arg(name="")] = field(default_factory=OptimConfig)
 
 
-def _reference() -> TeacherFlags:
-    """DAD-Net's public recipe: AdamW 5e-5, cosine to 1e-7, 100 epochs, classes balanced."""
-    optim = OptimConfig(
-        epochs=100, batch_size=32, lr=5e-5, lr_floor=1e-7 / 5e-5, weight_decay=1e-4,
-        augmentation="standard",
-    )  # fmt: skip
-    return TeacherFlags(optim=optim)
-
-
-def _smoke() -> TeacherFlags:
-    """Small flows and a short schedule, as the preset `smoke` of a run."""
-    optim = OptimConfig(
-        epochs=30, batch_size=32, lr=2e-3, lr_floor=0.01, warmup_epochs=3, weight_decay=0.05,
-        augmentation="hflip",
-    )  # fmt: skip
-    return TeacherFlags(input_size=56, weighted_sampler=False, optim=optim)
-
-
-_PRESETS = {"reference": _reference, "smoke": _smoke}
+# DAD-Net's public recipe: AdamW 5e-5, cosine to 1e-7, 100 epochs, classes balanced.
+_REFERENCE = OptimConfig(
+    epochs=100, batch_size=32, lr=5e-5, lr_floor=1e-7 / 5e-5, weight_decay=1e-4,
+    augmentation="standard",
+)  # fmt: skip
+# Small flows and a short schedule, as the preset `smoke` of a run.
+_SMOKE = OptimConfig(
+    epochs=30, batch_size=32, lr=2e-3, lr_floor=0.01, warmup_epochs=3, weight_decay=0.05,
+    augmentation="hflip",
+)  # fmt: skip
+_PRESETS = {
+    "reference": TeacherFlags(optim=_REFERENCE),
+    "smoke": TeacherFlags(input_size=56, weighted_sampler=False, optim=_SMOKE),
+}
 
 
 def parse_flags(words: Sequence[str]) -> TeacherFlags:
@@ -100,7 +95,7 @@ def parse_flags(words: Sequence[str]) -> TeacherFlags:
 
 def _defaults(given: TeacherFlags) -> TeacherFlags:
     name = given.preset or ("smoke" if given.dataset == "synthetic-macro" else "reference")
-    return replace(_PRESETS[name](), preset=name)
+    return replace(_PRESETS[name], preset=name)
 
 
 def train_teacher(flags: TeacherFlags, console: Console) -> int:
@@ -114,15 +109,16 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
     """
     if flags.out.suffix != ".safetensors":
         raise DadnetError(f"out: expected a name that ends in .safetensors, got {flags.out}")
-    store = _store(flags)
-    config = _config(flags)
+    store, config = _store(flags), _config(flags)
     dataset = MicroExpressionDataset.from_store(store, flags.class_set, flags.input_size)
     if dataset.task.multi_label:
         raise DadnetError(
             f"class_set: a teacher is trained on one class of each clip, {flags.class_set} has "
             "several labels; expected such as 3class (a student of any class set may learn from it)"
         )
-    made_from = _made_from(flags, config, store)
+    made_from = experiment_digest(config, store.digest, None)
+    if flags.weighted_sampler:
+        made_from = content_digest(f"{made_from} weighted")
     if flags.out.exists():
         return _already_there(flags.out, made_from, console)
     val = carve_val(dataset.clips, 0.2, seed_hash("val", flags.seed, "teacher"))
@@ -179,13 +175,6 @@ def _config(flags: TeacherFlags) -> ExperimentConfig:
         optim=flags.optim,
         seed=flags.seed,
     )
-
-
-def _made_from(flags: TeacherFlags, config: ExperimentConfig, store: FlowStore) -> str:
-    digest = experiment_digest(config, store.digest, None)
-    if not flags.weighted_sampler:
-        return digest
-    return content_digest(f"{digest} weighted")
 
 
 def _teacher(

@@ -61,9 +61,7 @@ def run(flags: TuneFlags, console: Console) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    return cli.run_command(
-        lambda words: run(parse_flags(words, __doc__ or ""), cli.console()), argv
-    )
+    return cli.run_command(lambda words: run(parse_flags(words, __doc__), cli.console()), argv)
 
 
 if __name__ == "__main__":

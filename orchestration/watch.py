@@ -127,9 +127,8 @@ def find(flags: WatchFlags) -> list[Watched]:
     """
     ledger = readable(Ledger(flags.ledger))
     experiments = ledger.experiments()
-    searches = (
-        [] if flags.experiment else sorted(ledger.local_root.glob(".studies/**/events.jsonl"))
-    )
+    logs = ledger.local_root.glob(".studies/**/events.jsonl")
+    searches = [] if flags.experiment else sorted(logs)
     if not experiments and not searches:
         raise DadnetError(f"ledger: expected a folder with experiments, got {flags.ledger}")
     chosen = [e for e in experiments if e.digest.startswith(flags.experiment or "")]
@@ -154,10 +153,7 @@ def find(flags: WatchFlags) -> list[Watched]:
 def draw(watched: Sequence[Watched], now: float, rows: int) -> Group:
     """A head line for each experiment; a table too for those that are not complete.
 
-    Args:
-        watched: what to draw, looked at.
-        now: seconds since the epoch.
-        rows: folds of each table at most; 0: all.
+    Each has been looked at; its table has so many rows at most, with 0 all.
     """
     parts: list[RenderableType] = []
     for each in watched:
@@ -177,10 +173,11 @@ def _head(each: Watched, now: float) -> str:
     if each.complete:
         return line + "complete"
     if state == "running":
-        return line + f"running for {_ago(now - run.started_at)}, ETA {duration(each.eta(now))}"
+        since = duration(max(0.0, now - run.started_at))
+        return line + f"running for {since}, ETA {duration(each.eta(now))}"
     if state == "unknown":
         return line + "no run has reported yet"
-    return line + f"{state}, last news {_ago(now - run.last_at)} ago"
+    return line + f"{state}, last news {duration(max(0.0, now - run.last_at))} ago"
 
 
 def _table(each: Watched, now: float, rows: int) -> list[RenderableType]:
@@ -209,10 +206,6 @@ def _table(each: Watched, now: float, rows: int) -> list[RenderableType]:
         return [table]
     text = ", ".join(f"{number} {state}" for state, number in left.items())
     return [table, Text(f"and {text} (--rows 0 shows them)")]
-
-
-def _ago(seconds: float) -> str:
-    return duration(max(0.0, seconds))
 
 
 def watch(flags: WatchFlags, console: Console) -> int:
@@ -253,12 +246,9 @@ def watch(flags: WatchFlags, console: Console) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
+    prog = "dadnet watch"
     return cli.run_with_flags(
-        lambda flags: watch(flags, cli.console()),
-        WatchFlags,
-        argv,
-        prog="dadnet watch",
-        description=__doc__,
+        lambda flags: watch(flags, cli.console()), WatchFlags, argv, prog=prog, description=__doc__
     )
 
 

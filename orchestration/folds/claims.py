@@ -106,10 +106,7 @@ def claims_folder(ledger: Ledger, experiment: Experiment) -> Location:
 class Heartbeat:
     """A run's claims while it is alive: ``with Heartbeat(claims_folder(...)) as claims``.
 
-    Args:
-        folder: of the claims.
-        beat_s: seconds between two writings.
-        lease_s: as of `Claims`.
+    It is written every `beat_s` seconds; the lease is that of `Claims`.
     """
 
     def __init__(self, folder: Location, beat_s: float = BEAT_S, lease_s: float = LEASE_S) -> None:
@@ -131,8 +128,7 @@ class Heartbeat:
         self._path.unlink(missing_ok=True)  # its claims are free with it
 
     def _write(self) -> None:
-        process = {"pid": os.getpid(), **_machine()}
-        replace_file(self._path, json.dumps(process) + "\n")
+        replace_file(self._path, json.dumps({"pid": os.getpid(), **_machine()}) + "\n")
 
     def _beat(self) -> None:
         while not self._over.wait(self._beat_s):
@@ -167,11 +163,9 @@ def _json_of(data: bytes) -> dict[str, Any]:
 
 
 class ClaimedQueue:
-    """A queue whose folds are claimed in the ledger when they are taken.
+    """A run's queue whose folds are claimed in the ledger when they are taken.
 
-    Args:
-        queue: of this run; a fold that another run has claimed is reported to it.
-        claims: of this run.
+    A fold that another run has claimed is reported to the queue.
     """
 
     def __init__(self, queue: FoldQueue, claims: Claims) -> None:

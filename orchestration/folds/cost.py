@@ -67,20 +67,14 @@ class Cost:
         epochs, fold_s = plan.config.num_epochs, []
         for name in names:
             fold = plan.fold(name)
-            fit, val, test = (
-                len(plan.dataset.rows(side)) for side in (fold.fit, fold.val, fold.test)
-            )
+            fit, val, test = (len(plan.dataset.rows(s)) for s in (fold.fit, fold.val, fold.test))
             epoch_s = self.clip_s * fit + self.val_s * val + self.epoch_s
             # At the end test clips are scored, and features taken of them and of the fit clips.
             fold_s.append(self.begin_s + epochs * epoch_s + self.val_s * (fit + 2 * test))
         return replace(self, fold_s=tuple(fold_s))
 
     def wall_s(self, workers: int) -> float:
-        """Seconds on so many workers that each take the next fold; start-up not counted.
-
-        Args:
-            workers: at least 1.
-        """
+        """Seconds on so many workers (1 or more) that each take the next fold, without start-up."""
         busy = [self.first_s] * workers
         for seconds in self.fold_s:
             busy[busy.index(min(busy))] += seconds
@@ -137,9 +131,8 @@ def measure_cost(
         counted = sum(step_s / batch * len(v.fit) + val_s * len(v.val) for v in views)
         if counted < _SHORT_S and (took := _epoch_seconds(plan, views, device)) is not None:
             epoch_s += max(0.0, slower * took - counted) / stack
-    return Cost(
-        step_s, step_s / batch, val_s, (), options.device, begin_s, epoch_s, first_s
-    ).of(plan, names)  # fmt: skip
+    cost = Cost(step_s, step_s / batch, val_s, (), options.device, begin_s, epoch_s, first_s)
+    return cost.of(plan, names)
 
 
 def _epoch_seconds(plan: Plan, views: Sequence[FoldView], device: torch.device) -> float | None:
@@ -152,15 +145,10 @@ def _epoch_seconds(plan: Plan, views: Sequence[FoldView], device: torch.device) 
 
     tasks = iter([FoldTask(plan.config, view) for view in views])
     with suppress(StoppedError):
-        list(
-            train_folds(
-                lambda: next(tasks, None),
-                len(views),
-                teacher=plan.teacher,
-                device=device,
-                stop=stop,
-            )
+        trained = train_folds(
+            lambda: next(tasks, None), len(views), teacher=plan.teacher, device=device, stop=stop
         )
+        list(trained)
     return (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else None
 
 

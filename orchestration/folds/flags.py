@@ -73,7 +73,7 @@ class RunFlags:
             raise DadnetError("expected --resume or --fresh, got both")
 
 
-def parse_flags(argv: Sequence[str], description: str = "") -> RunFlags:
+def parse_flags(argv: Sequence[str], description: str | None = None) -> RunFlags:
     """Flags of a run; those of the experiment that are not given come from the preset.
 
     Raises:
@@ -99,14 +99,8 @@ def parse_with_preset(
     """Parse flags whose defaults come from a preset.
 
     The preset is a flag itself and depends on other flags, so the command line is parsed twice:
-    first for these flags alone, then with the preset's values as defaults.
-
-    Args:
-        flags: the dataclass of the flags.
-        argv: the words after the command.
-        defaults: the preset's values, from the flags of the first pass.
-        prog: the command, as a user types it.
-        description: of the command, for `--help`.
+    first for these flags alone, then with the preset's values, which `defaults` returns for the
+    flags of the first pass.
 
     Raises:
         DadnetError: if the words do not fit.

@@ -3,7 +3,7 @@
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Concatenate
 
@@ -12,25 +12,16 @@ from dadnet.training.loop import StoppedError
 from orchestration.folds.make import make_folds, with_measured_stack
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
-from orchestration.folds.queue import LeaseQueue
+from orchestration.folds.queue import LeaseQueue, OnSnapshot
 from orchestration.folds.worker_queue import P, R, WorkerQueue
 
 ASK_AGAIN_S = 0.5
 
 
 class LocalQueue(WorkerQueue):
-    """A queue in this process, for one worker.
+    """A queue in this process, for one worker; `on_snapshot` is called after every call of it."""
 
-    Args:
-        folds: names of the folds to make.
-        on_snapshot: called with the queue's state and its new events after every call.
-    """
-
-    def __init__(
-        self,
-        folds: tuple[str, ...],
-        on_snapshot: Callable[[Mapping[str, Any]], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, folds: tuple[str, ...], on_snapshot: OnSnapshot = lambda _: None) -> None:
         super().__init__(self._ask, "driver", 0)
         self._leases, self._on_snapshot = LeaseQueue(folds, lease_s=math.inf), on_snapshot
         self._seen = 0
@@ -49,17 +40,12 @@ def make_folds_here(
     plan: Plan,
     missing: tuple[str, ...],
     options: WorkOptions,
-    on_snapshot: Callable[[Mapping[str, Any]], None],
+    on_snapshot: OnSnapshot,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Make the missing folds; one that breaks three times is given up, as on a worker group.
 
-    Args:
-        plan: the experiment's plan.
-        missing: names of the folds to make.
-        options: where and how.
-        on_snapshot: called with the queue's state and its new events.
-        stop: asked after every epoch.
+    `stop` is asked after every epoch.
 
     Raises:
         StoppedError: because of `stop`; the states of the folds are kept.

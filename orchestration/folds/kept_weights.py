@@ -14,25 +14,15 @@ from results.ledger.records import Experiment
 
 
 def keep_weights(plan: Plan, trained: TrainedFold, ledger: Ledger) -> str:
-    """Write the fold's chosen weights; the teacher and the adapters are not needed to predict.
-
-    Args:
-        plan: the experiment's plan.
-        trained: the outcome of the fold's training.
-        ledger: where the record will lie.
-
-    Returns:
-        Hash of the weights.
-    """
+    """Write the fold's chosen weights, without teacher and adapters; returns their hash."""
     student = trained.model.student if isinstance(trained.model, DADNet) else trained.model
     weights = {name: value.detach().cpu() for name, value in student.state_dict().items()}
     path = ledger.weights_path(plan.experiment, trained.name)
     TrainedModel(weights, fold_card(plan, trained)).save(path)
     if isinstance(trained.model, DADNet) and trained.model.adapted_stages:
         # They are needed to compare the streams (`orchestration.explain`), not to predict.
-        save_weights(
-            adapters_path(ledger, plan.experiment, trained.name), trained.model.adapters, {}
-        )
+        path = adapters_path(ledger, plan.experiment, trained.name)
+        save_weights(path, trained.model.adapters, {})
     return weights_digest(weights)
 
 

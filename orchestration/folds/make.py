@@ -39,14 +39,9 @@ def with_measured_stack(
     at_most: int,
     report: Callable[[str], None],
 ) -> WorkOptions:
-    """Return the options with a number as stack; `auto` is measured on this device.
+    """Return the options with a number as stack; `auto` is measured on this device, and reported.
 
-    Args:
-        plan: the experiment's plan.
-        names: folds to try with.
-        options: where and how.
-        at_most: how many of them one worker makes: the largest stack.
-        report: called with what was measured.
+    The largest stack is `at_most`: as many of the named folds as one worker makes.
     """
     size = options.stack
     if size == "auto":

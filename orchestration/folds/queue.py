@@ -17,6 +17,9 @@ MAX_TRIES = 3
 ELSEWHERE_S = 5.0
 METRICS_S = 2.0
 
+# Called with the queue's state and its new events.
+OnSnapshot = Callable[[dict[str, Any]], None]
+
 
 @dataclass(frozen=True)
 class Claim:

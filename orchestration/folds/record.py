@@ -38,14 +38,7 @@ _MEAN, _STD = "statistics.mean", "statistics.std"
 def write_fold(
     plan: Plan, trained: TrainedFold, options: WorkOptions, circumstances: Mapping[str, Any]
 ) -> None:
-    """Write what is kept of a trained fold.
-
-    Args:
-        plan: the experiment's plan.
-        trained: the outcome of its training.
-        options: where the ledger is, and what is kept.
-        circumstances: where and how the fold was made.
-    """
+    """Write what is kept of a trained fold; `circumstances`: where and how it was made."""
     vals, device = ValLedger(options.ledger), torch.device(options.device)
     if not options.test_side:
         save_trained(plan, trained, vals)
@@ -103,13 +96,9 @@ def dataset_to_train(plan: Plan, fold: Fold, options: WorkOptions) -> MicroExpre
 def make_val_side(
     plan: Plan, trained: TrainedFold, device: torch.device, circumstances: Mapping[str, Any]
 ) -> ValSide:
-    """Score the val clips once more, with the chosen weights.
+    """Score the val clips of a fold once more, with the chosen weights.
 
-    Args:
-        plan: the experiment's plan; the test labels may be hidden in its dataset.
-        trained: the outcome of the training of a fold with a val part.
-        device: where its network is.
-        circumstances: where and how the fold was made.
+    The test labels may be hidden in the plan's dataset.
     """
     dataset, fold = plan.dataset, plan.fold(trained.name)
     rows = dataset.rows(fold.val)
@@ -187,7 +176,7 @@ def load_trained(
 def fold_record(
     plan: Plan, trained: TrainedFold, device: torch.device, circumstances: Mapping[str, Any]
 ) -> FoldRecord:
-    """Score a fold's test clips, once, with the chosen weights; arguments as `make_val_side`."""
+    """Score a fold's test clips, once, with the chosen weights."""
     dataset, fold = plan.dataset, plan.fold(trained.name)
     rows, task, classes = dataset.rows(fold.test), dataset.task, dataset.classes
     flows = dataset.flows[rows].to(device)
@@ -240,8 +229,7 @@ def fold_features(plan: Plan, trained: TrainedFold, device: torch.device) -> Fea
 
     fit, test = dataset.rows(fold.fit), dataset.rows(fold.test)
     labels, numbers = dataset.labels[fit].numpy(), range(len(dataset.classes))
-    lacking = sorted(set(numbers) - set(labels.tolist()))
-    if lacking:
+    if lacking := sorted(set(numbers) - set(labels.tolist())):
         names = ", ".join(dataset.classes[number] for number in lacking)
         warnings.warn(f"{fold.name}: no features are kept: no fit clip of {names}", stacklevel=2)
         return None

@@ -108,13 +108,9 @@ def load_scoring(
 
 
 def find_frames(root: Path, flows: Path, dataset: str, parameters: Mapping[str, Any]) -> ClipFrames:
-    """Find the frames from which a flow store was made.
+    """Find the frames of a flow store whose card has these parameters.
 
-    Args:
-        root: folder of the dataset in its official layout.
-        flows: folder of the flow store.
-        dataset: its name.
-        parameters: of the store's card.
+    The folder `root` holds the dataset in its official layout.
 
     Raises:
         DadnetError: if the store's faces were aligned by landmarks, or is of several datasets.
@@ -164,10 +160,8 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
     model, ledger = load_fold(scoring, record), RobustnessLedger(scoring.ledger)
     network = model.network().to(scoring.device)
     rows = scoring.dataset.rows(record.test_subjects)
-    flows, clips = (
-        scoring.dataset.flows[rows],
-        list(scoring.dataset.clips["clip_id"].iloc[rows.numpy()]),
-    )
+    flows = scoring.dataset.flows[rows]
+    clips = list(scoring.dataset.clips["clip_id"].iloc[rows.numpy()])
 
     def probabilities(corruption: Corruption | None) -> Probabilities:
         if corruption is not None and KINDS[corruption.kind].acts_on == "frames":
@@ -185,11 +179,8 @@ def score_fold(scoring: Scoring, record: FoldRecord, corruptions: tuple[Corrupti
     for corruption in corruptions:
         started = time.perf_counter()
         scores = probabilities(corruption)
-        host = {
-            "device": scoring.device,
-            "hostname": platform.node(),
-            "seconds": round(time.perf_counter() - started, 3),
-        }
+        seconds = round(time.perf_counter() - started, 3)
+        host = {"device": scoring.device, "hostname": platform.node(), "seconds": seconds}
         scored = CorruptedFold(
             experiment=record.experiment,
             fold=record.fold,
@@ -254,12 +245,11 @@ def _predictions(
 ) -> tuple[Prediction, ...]:
     """The record's clips with new predictions."""
     stored, task = {row.clip_id: row for row in record.predictions}, experiment.task
+    decisions = task.decide(probabilities)
     return tuple(
         stored[clip_id].replace(
             prediction=task.named(decision, experiment.classes),
             probabilities=tuple(map(float, row)),
         )
-        for clip_id, row, decision in zip(
-            clips, probabilities, task.decide(probabilities), strict=True
-        )
+        for clip_id, row, decision in zip(clips, probabilities, decisions, strict=True)
     )

@@ -41,10 +41,7 @@ class Ask(Protocol):
 class WorkerQueue:
     """The queue as one worker sees it: a `FoldQueue` of one plan after the other.
 
-    Args:
-        ask: calls a method of the queue, which may be in another process.
-        worker: name of the worker's process.
-        rank: its rank in the group.
+    It may be in another process: `ask` calls its methods.
     """
 
     def __init__(self, ask: Ask, worker: str, rank: int) -> None:

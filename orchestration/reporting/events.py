@@ -49,20 +49,15 @@ class LoggedRun:
     folds: dict[str, LoggedFold] = field(default_factory=dict)
 
     def state(self, now: float) -> RunState:
-        """The state of the run.
+        """The state of the run, `now` being in seconds since the epoch.
 
-        Args:
-            now: seconds since the epoch.
-
-        Returns:
-            `dead` where its process is known to have ended, `silent` where that cannot be known and
-            the log has no new event; `unknown` for logs of versions without a `run` event.
+        It is `dead` where its process is known to have ended, `silent` where that cannot be known
+        and the log has no new event; `unknown` for logs of versions without a `run` event.
         """
         if not self.started_at:
             return "unknown"
         if self.ended is not None:
-            stopped = ("KeyboardInterrupt", "StoppedError")
-            if self.ended in stopped:
+            if self.ended in ("KeyboardInterrupt", "StoppedError"):
                 return "interrupted"
             return "broken" if self.ended else "ended"
         if self.hostname == socket.gethostname():
@@ -113,11 +108,7 @@ class LoggedRun:
 
 
 class EventLog:
-    """An event log that may still grow; each look reads only what is new.
-
-    Args:
-        path: the log; it need not exist yet.
-    """
+    """An event log that may still grow, or not exist yet; each look reads only what is new."""
 
     def __init__(self, path: Path) -> None:
         self.run, self._reader = LoggedRun(), EventReader(path)

@@ -8,13 +8,10 @@ from typing import NoReturn
 
 
 def leave(status: int) -> NoReturn:
-    """End this process now, with Ray shut down and everything written.
+    """End this process now with this status, with Ray shut down and everything written.
 
     A normal exit of the interpreter frees the objects of torch, Ray and pandas one by one, and
     waits for logs of Ray that are not shown: 1.5 s after the last line.
-
-    Args:
-        status: of the process.
     """
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():

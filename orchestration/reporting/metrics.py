@@ -22,13 +22,7 @@ _BY_RANK = {
 
 
 class GroupMetrics:
-    """The series of one run.
-
-    Args:
-        run: its name.
-        epochs: of a fold at most.
-        clock: seconds; injected in tests.
-    """
+    """The series of one run, whose folds have so many epochs at most."""
 
     def __init__(self, run: str, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._run, self._epochs, self._clock = {"run": run}, epochs, clock

@@ -31,12 +31,7 @@ _LINES = {
 
 
 def fraction_done(snapshot: Mapping[str, Any], epochs: int) -> float:
-    """Share of the work that is done, with the epochs of running folds counted in.
-
-    Args:
-        snapshot: of the queue.
-        epochs: epochs of a fold at most.
-    """
+    """Share of the work that is done, with the epochs of running folds counted in."""
     counts = snapshot["counts"]
     parts = sum(row["info"].get("epoch", 0) / epochs for row in snapshot["running"])
     return float((counts["done"] + counts["failed"] + parts) / max(1, sum(counts.values())))

@@ -32,10 +32,6 @@ class StudyProgress(Progress):
     """The progress of a search: a line per trial, the running folds, warnings.
 
     It has no line per finished fold, since a search has thousands.
-
-    Args:
-        flags: of the command.
-        console: where to draw.
     """
 
     def __init__(self, flags: TuneFlags, console: Console) -> None:
@@ -67,13 +63,7 @@ class StudyProgress(Progress):
 
 
 class SearchWorkers:
-    """The workers of a whole search; they start when the first fold is needed.
-
-    Args:
-        flags: of the command.
-        name: of the worker group.
-        progress: receives snapshots of the running folds.
-    """
+    """The workers of a whole search; they start when the first fold is needed."""
 
     def __init__(self, flags: TuneFlags, name: str, progress: StudyProgress) -> None:
         self._flags, self._name, self._progress = flags, name, progress
@@ -162,13 +152,7 @@ def cost_lines(
 
 
 class SearchRun(ABC):
-    """A search from the flags to the scores.
-
-    Args:
-        flags: of the command.
-        inputs: clips and teacher.
-        console: the terminal.
-    """
+    """A search from the flags to the scores."""
 
     def __init__(self, flags: TuneFlags, inputs: Inputs, console: Console) -> None:
         self.flags, self.inputs, self.console = flags, inputs, console

@@ -141,7 +141,7 @@ def _of_type(kind: Callable[..., T], config: Any, **changes: Any) -> T:
     return kind(**{field.name: getattr(config, field.name) for field in fields(config)} | changes)
 
 
-def parse_flags(argv: Sequence[str], description: str) -> TuneFlags:
+def parse_flags(argv: Sequence[str], description: str | None) -> TuneFlags:
     """Flags of a search; those of the experiment that are not given come from the preset.
 
     Raises:

@@ -24,12 +24,9 @@ _QUIET = {
 
 
 def search_on_ray(study: Study, queue: QueueHandle, concurrent: int) -> None:
-    """Run the missing trials with Ray Tune.
+    """Run the missing trials of an open study with Ray Tune, on a worker group's queue.
 
-    Args:
-        study: open.
-        queue: of the worker group.
-        concurrent: trials at a time; with 1 the study does not depend on timing.
+    With one concurrent trial the study does not depend on timing.
 
     Raises:
         ServiceLostError: if the workers are gone; the trials stay open.
@@ -38,9 +35,8 @@ def search_on_ray(study: Study, queue: QueueHandle, concurrent: int) -> None:
         os.environ.setdefault(name, value)
     RayService(queue).add_base(study.plan)
     folder = Path(tempfile.mkdtemp(prefix=f"dadnet-{study.digest}-"))
-    trainable = tune.with_parameters(
-        trial_function, ledger=str(absolute(study.vals.root)), queue=queue
-    )
+    ledger = str(absolute(study.vals.root))
+    trainable = tune.with_parameters(trial_function, ledger=ledger, queue=queue)
     searcher = StudySearcher(study)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 0.01}),
@@ -79,9 +75,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     Ray's OptunaSearch is not used: it cannot mark a trial as pruned, leaves a trial with NaN open
     for ever and restarts Optuna's stream of random numbers after a kill.
-
-    Args:
-        study: open.
     """
 
     def __init__(self, study: Study) -> None:
@@ -125,11 +118,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
 
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Stops a trial when the study's pruning rule says so.
-
-    Args:
-        study: open.
-    """
+    """Stops a trial when the study's pruning rule says so."""
 
     def __init__(self, study: Study) -> None:
         super().__init__()

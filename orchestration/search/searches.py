@@ -123,11 +123,6 @@ class NestedSearch(SearchRun):
     the subjects outside its group found. The scores are therefore comparable with those of any
     other LOSO run, and no label of a test subject had a part in its settings, its epoch or its
     weights.
-
-    Args:
-        flags: of the command.
-        inputs: clips and teacher.
-        console: the terminal.
     """
 
     def __init__(self, flags: TuneFlags, inputs: Inputs, console: Console) -> None:

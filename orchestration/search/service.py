@@ -7,13 +7,13 @@ times slower, and it hangs when the trials hold the CPUs that their trainers wai
 
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from orchestration.folds.here import LocalQueue
 from orchestration.folds.make import make_folds
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan, with_config
+from orchestration.folds.queue import OnSnapshot
 from orchestration.search.queue import StudyQueue
 from orchestration.search.trial import Job, OnTrialEpoch
 from orchestration.search.trial_process import RayService
@@ -21,11 +21,7 @@ from search_spaces.space import apply_values
 
 
 class LocalService:
-    """Makes folds in this process, one after the other.
-
-    Args:
-        options: where and how, without the test side.
-    """
+    """Makes folds in this process, one after the other, without their test side."""
 
     def __init__(self, options: WorkOptions) -> None:
         assert not options.test_side
@@ -69,12 +65,7 @@ class _OneFold(LocalQueue):
 class OpenGroup:
     """One worker group for a whole search, followed in a thread.
 
-    Args:
-        name: of group and queue.
-        options: where and how folds are made.
-        epochs: of a fold at most, for the metrics.
-        workers: at most; None for one per GPU, else per CPU, also of nodes that join later.
-        on_snapshot: as of `run_group`.
+    `workers` is the most it has; None: one per GPU, else per CPU, also of nodes that join later.
     """
 
     def __init__(
@@ -84,7 +75,7 @@ class OpenGroup:
         *,
         epochs: int,
         workers: int | None,
-        on_snapshot: Callable[[dict[str, Any]], None],
+        on_snapshot: OnSnapshot,
     ) -> None:
         from orchestration.workers.capacity import default_workers, offered, worker_resources
         from orchestration.workers.connection import connect
@@ -109,7 +100,7 @@ class OpenGroup:
         self._thread = threading.Thread(target=self._follow, args=(on_snapshot,), daemon=True)
         self._thread.start()
 
-    def _follow(self, on_snapshot: Callable[[dict[str, Any]], None]) -> None:
+    def _follow(self, on_snapshot: OnSnapshot) -> None:
         try:
             self._group.follow(on_snapshot, self._break_off)
         except BaseException as failure:  # `close` raises it in the driver's thread

@@ -99,12 +99,7 @@ def study_digest(plan: Plan, settings: StudySettings) -> str:
 
 
 def make_pruner(pruning: Pruning, epochs: int) -> BasePruner:
-    """The pruning rule of a name.
-
-    Args:
-        pruning: the name.
-        epochs: of one fold; the first rung of `asha` is a tenth of them.
-    """
+    """The pruning rule of a name; the first rung of `asha` is a tenth of a fold's epochs."""
     if pruning == "none":
         return NopPruner()
     if pruning == "asha":

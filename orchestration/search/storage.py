@@ -57,13 +57,6 @@ def open_storage(url: str | BaseStorage) -> BaseStorage:
         ) from error
 
 
-def close_storage(storage: BaseStorage) -> None:
-    """Close the connections to its database."""
-    storage.remove_session()
-    if isinstance(storage, RDBStorage):
-        storage.engine.dispose()
-
-
 def lock(folder: Location, name: str, *, wait: bool) -> ExitStack | None:
     """Lock a name until the returned stack is closed; None if another process has locked it.
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dadnet.base.errors import DadnetError
@@ -30,7 +30,7 @@ from orchestration.search.settings import (
     make_pruner,
     study_digest,
 )
-from orchestration.search.storage import close_storage, lock, open_storage, storage_url, trial_row
+from orchestration.search.storage import lock, open_storage, storage_url, trial_row
 from orchestration.search.trial import Job, Proposal, Report, TrialFailedError
 from results.ledger.files import STUDIES
 from results.ledger.studies import StudyLedger, StudyRecord
@@ -126,7 +126,9 @@ class Study:
     def close(self) -> None:
         """Close the database and let another process run this study."""
         if self._storage is not None:
-            close_storage(self._storage)
+            self._storage.remove_session()
+        if isinstance(self._storage, RDBStorage):
+            self._storage.engine.dispose()
         if self._lock is not None:
             self._lock.close()
         self._lock = None

@@ -102,9 +102,7 @@ class Report:
 
 
 def run_trial(
-    job: Job,
-    experiment: Experiment,
-    folds: Sequence[str],
+    proposal: Proposal,
     vals: ValLedger,
     service: FoldService,
     report: Callable[[Report], None],
@@ -114,9 +112,7 @@ def run_trial(
     """Make or look up the folds of a trial and report after each.
 
     Args:
-        job: the request.
-        experiment: the trial's.
-        folds: names, in the study's order.
+        proposal: the trial; its folds are in the study's order.
         vals: the finished val sides, which are not made again.
         service: makes the others.
         report: called after every fold; may raise to end the trial.
@@ -125,7 +121,8 @@ def run_trial(
     Raises:
         TrialFailedError: if a fold failed for good or has no finite log-loss.
     """
-    missing = set(vals.missing(experiment, tuple(folds)))
+    job, experiment, folds = proposal.job, proposal.experiment, proposal.folds
+    missing = set(vals.missing(experiment, folds))
     service.submit(job, [fold for fold in folds if fold in missing])
     sides: list[ValSide] = []
 

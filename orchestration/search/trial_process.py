@@ -83,9 +83,7 @@ def trial_function(config: Mapping[str, Any], ledger: str, queue: QueueHandle) -
     proposal: Proposal = config["proposal"]
     try:
         run_trial(
-            proposal.job,
-            proposal.experiment,
-            proposal.folds,
+            proposal,
             ValLedger(ledger),
             RayService(queue),
             lambda report: tune.report(asdict(report)),

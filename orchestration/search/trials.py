@@ -13,12 +13,7 @@ class _Stopped(Exception):
 
 
 def search_here(study: Study, service: FoldService) -> None:
-    """Run the missing trials in this process, one at a time.
-
-    Args:
-        study: open.
-        service: makes the folds.
-    """
+    """Run the missing trials of an open study in this process, one at a time."""
     service.add_base(study.plan)
     while (proposal := study.propose()) is not None:
         _run_here(study, service, proposal)
@@ -34,15 +29,7 @@ def _run_here(study: Study, service: FoldService, proposal: Proposal) -> None:
             raise _Stopped
 
     try:
-        run_trial(
-            proposal.job,
-            proposal.experiment,
-            proposal.folds,
-            study.vals,
-            service,
-            report,
-            epochs=study.epochs,
-        )
+        run_trial(proposal, study.vals, service, report, epochs=study.epochs)
     except _Stopped:
         study.prune(proposal.number, last)
     except TrialFailedError as error:

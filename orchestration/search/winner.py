@@ -58,10 +58,7 @@ def train_winners(
 ) -> None:
     """Train those of the folds whose val side or weights are missing.
 
-    Args:
-        winners: what will be scored.
-        service: returns the service that makes folds; called only if some are missing.
-        ledger: folder of the ledger.
+    `service` returns the service that makes folds; it is called only if some are missing.
 
     Raises:
         TrialFailedError: if a fold failed for good.
@@ -86,14 +83,7 @@ def train_winners(
 
 
 def score_fold(plan: Plan, fold: str, ledger: Location, study: str) -> FoldRecord:
-    """Score a trained fold's test clips.
-
-    Args:
-        plan: the winner's.
-        fold: trained before.
-        ledger: folder of the ledger.
-        study: digest of the study.
-    """
+    """Score the test clips of a fold that was trained with the winner of a study."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vals = ValLedger(ledger)
     trained, side = load_trained(plan, fold, vals, device), vals.get(plan.experiment, fold)

@@ -59,12 +59,7 @@ class WorkerResources:
         )
 
     def fit_in(self, total: Mapping[str, float], free: Mapping[str, float]) -> int:
-        """How many more workers fit on a machine.
-
-        Args:
-            total: resources of the machine.
-            free: those of them that are not taken.
-        """
+        """How many more workers fit on a machine, from all its resources and the free ones."""
         if not self.gpus:
             return math.floor(free.get("CPU", 0) / self.cpus + _ROUNDING)
         # A share lies on one GPU: what is left of each may not be added up.
@@ -113,10 +108,7 @@ def may_grow_to(bootstrap: Path) -> dict[str, float]:
     """Resources of all machines that an autoscaler may start.
 
     Ray's state has a field for them that nothing in Ray 2.60 fills, so they are read from the file
-    that `ray up` leaves in the home of its head, where a driver runs.
-
-    Args:
-        bootstrap: that file; it need not be there.
+    that `ray up` leaves in the home of its head, where a driver runs; it need not be there.
     """
     if not bootstrap.is_file():
         return {}
@@ -132,11 +124,7 @@ def may_grow_to(bootstrap: Path) -> dict[str, float]:
 
 
 def default_workers(gpus_per_worker: float | None = None) -> int:
-    """As many workers as the cluster's GPUs hold, or one per CPU if there is none.
-
-    Args:
-        gpus_per_worker: share of a GPU that each takes, more than 0 and at most 1; None: all.
-    """
+    """As many workers with this share of a GPU (None: 1) as the GPUs hold; else one per CPU."""
     resources = offered()
     on_gpus = int(resources.get("GPU", 0)) * _on_one_gpu(gpus_per_worker or 1.0)
     return on_gpus or int(resources.get("CPU", 1))
@@ -185,11 +173,7 @@ def further_workers(at_most: int, size: int, begun: int, waiting: int, free: int
 
 
 class CapacityRequest:
-    """A request to the autoscaler for more workers than a run has.
-
-    Args:
-        worker: what each takes.
-    """
+    """A request to the autoscaler for more workers than a run has."""
 
     def __init__(self, worker: WorkerResources) -> None:
         self._worker = worker
@@ -215,9 +199,6 @@ class CapacityRequest:
 
 def check_shared(folder: Location) -> None:
     """Refuse a ledger that is a folder of this machine alone: records made elsewhere would be lost.
-
-    Args:
-        folder: one that is there, as this machine sees it.
 
     Raises:
         DadnetError: naming a node that does not see it.

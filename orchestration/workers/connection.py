@@ -20,25 +20,14 @@ import ray
 
 from dadnet.base.disk import DiskPath
 from dadnet.base.errors import DadnetError
-from orchestration.workers.ray_internals import (
-    CHECK_ALIVE,
-    NODE_ON_LOOPBACK,
-    build_address,
-    head_of,
-    on_loopback,
-    parse_address,
-    use_token,
-)
+from orchestration.workers import ray_internals
 
 PROBE_S = 10.0
 BOOTSTRAP = "ray_bootstrap_config.yaml"
 
 
 def connect(workers: int) -> None:
-    """Join the Ray that is named, or start one here.
-
-    Args:
-        workers: CPU slots that a new local cluster offers at least.
+    """Join the Ray that is named, or start one here with CPU slots for so many workers or more.
 
     Raises:
         DadnetError: if the cluster cannot be joined, or answers others without a token.
@@ -84,21 +73,21 @@ def find(address: str) -> str:
             "from outside use `ray job submit` (see cluster/README.md)"
         )
     try:
-        head = head_of(address)
+        head = ray_internals.head_of(address)
     except ConnectionError as error:
         raise DadnetError(
             "no Ray cluster runs on this machine: expected one of `ray up`"
         ) from error
-    parsed = parse_address(head)
+    parsed = ray_internals.parse_address(head)
     if parsed is None:
         raise DadnetError(f"RAY_ADDRESS: expected host:port or auto, got {head}")
-    outer = build_address(ray.util.get_node_ip_address(), parsed[1])
+    outer = ray_internals.build_address(ray.util.get_node_ip_address(), parsed[1])
     reached_from_outside = not is_outside(head) and is_outside(outer) and _listens(outer)
     return str(outer if reached_from_outside else head)
 
 
 def _listens(address: str) -> bool:
-    host, port = parse_address(address)
+    host, port = ray_internals.parse_address(address)
     try:
         socket.create_connection((host, int(port)), timeout=1.0).close()
     except OSError:
@@ -108,7 +97,7 @@ def _listens(address: str) -> bool:
 
 def is_outside(address: str) -> bool:
     """Whether other machines can reach an address, given as host:port."""
-    host = parse_address(address)[0]
+    host = ray_internals.parse_address(address)[0]
     try:
         return not ip_address(host).is_loopback
     except ValueError:
@@ -126,7 +115,7 @@ def answers_without_token(address: str) -> bool:
     """
     # As Ray itself: a proxy for the web is no way to a cluster.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        ask = channel.unary_unary(CHECK_ALIVE)
+        ask = channel.unary_unary(ray_internals.CHECK_ALIVE)
         try:
             ask(b"", timeout=PROBE_S, wait_for_ready=True)
         except grpc.RpcError as error:
@@ -164,14 +153,14 @@ def ensure_token() -> None:
 
 def _start(cpus: int) -> None:
     ensure_token()
-    with on_loopback():
+    with ray_internals.on_loopback():
         ray.init(
             address="local",
             num_cpus=cpus,
             dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level="error",
-            **NODE_ON_LOOPBACK,
+            **ray_internals.NODE_ON_LOOPBACK,
         )
 
 
@@ -179,9 +168,9 @@ def _join(address: str) -> None:
     _refuse_if_open(address)
     # An autoscaler's machines take minutes to come; Ray would give up after one.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "900")
-    use_token()
+    ray_internals.use_token()
     try:
-        with contextlib.nullcontext() if is_outside(address) else on_loopback():
+        with contextlib.nullcontext() if is_outside(address) else ray_internals.on_loopback():
             ray.init(address=address, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")

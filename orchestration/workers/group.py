@@ -24,19 +24,9 @@ from dadnet.training.loop import StoppedError
 from orchestration.folds.make import make_folds
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
-from orchestration.folds.queue import MAX_TRIES, LeaseQueue
+from orchestration.folds.queue import MAX_TRIES, LeaseQueue, OnSnapshot
 from orchestration.folds.stopping import GRACE_S as STOP_S
-from orchestration.workers.capacity import (
-    CapacityRequest,
-    WorkerResources,
-    capacity_to_begin,
-    check_shared,
-    default_workers,
-    free_capacity,
-    further_workers,
-    offered,
-    worker_resources,
-)
+from orchestration.workers import capacity
 from orchestration.workers.handle import QueueHandle, publish
 from orchestration.workers.train import KEEP_MEMORY, make_trainer
 from orchestration.workers.worker import MakeFolds, train_loop_per_worker
@@ -52,9 +42,6 @@ LEASE_S = 15.0
 CAPACITY_S = 5.0
 # Longer than an autoscaler's machines need to come.
 NO_CAPACITY_S = 900.0
-
-OnSnapshot = Callable[[dict[str, Any]], None]
-OnLoss = Callable[[BaseException | None], None]
 
 
 def run_group(
@@ -85,8 +72,8 @@ def run_group(
         DadnetError: if there is no capacity for a worker.
         Exception: what broke all workers, if folds are left.
     """
-    check_shared(Ledger(options.ledger).folder(plan.experiment))
-    likely = min(workers or default_workers(gpus_per_worker), len(missing))
+    capacity.check_shared(Ledger(options.ledger).folder(plan.experiment))
+    likely = min(workers or capacity.default_workers(gpus_per_worker), len(missing))
     group = WorkerGroup(
         f"loso-{plan.experiment.dataset}-{plan.experiment.digest}",
         LeaseQueue,
@@ -95,7 +82,7 @@ def run_group(
         plan=plan,
         folds_per_worker=math.ceil(len(missing) / likely),
         epochs=plan.config.optim.epochs,
-        worker=worker_resources(offered().get("GPU", 0), gpus_per_worker),
+        worker=capacity.worker_resources(capacity.offered().get("GPU", 0), gpus_per_worker),
         at_most=min(workers or len(missing), len(missing)),
         # Enough for the queue to give up every fold first; not for ever, since workers that cannot
         # even start would then be restarted without end.
@@ -132,7 +119,7 @@ class WorkerGroup:
         plan: Plan | None = None,
         folds_per_worker: int = 1,
         epochs: int,
-        worker: WorkerResources,
+        worker: capacity.WorkerResources,
         at_most: int,
         max_failures: int,
         make: MakeFolds = make_folds,
@@ -168,10 +155,10 @@ class WorkerGroup:
         self._fits: list[threading.Thread] = []
         self._failures: list[BaseException] = []
         self._size = 0  # workers asked for; a lost one still counts: it gets the next free node
-        self._request = CapacityRequest(worker)
+        self._request = capacity.CapacityRequest(worker)
         self._began = self._measured = time.monotonic()
         self._free = 0
-        if free := capacity_to_begin(worker, at_most):
+        if free := capacity.capacity_to_begin(worker, at_most):
             self._open(min(free, at_most))
 
     def _open(self, workers: int) -> None:
@@ -203,10 +190,10 @@ class WorkerGroup:
         if time.monotonic() - self._measured < CAPACITY_S:
             return
         self._measured = time.monotonic()
-        waiting = snapshot["counts"]["waiting"]
-        add = partial(further_workers, self._at_most, self._size, snapshot["workers"], waiting)
+        begun, waiting = snapshot["workers"], snapshot["counts"]["waiting"]
+        add = partial(capacity.further_workers, self._at_most, self._size, begun, waiting)
         more = add(sys.maxsize)
-        free = add(free_capacity(self._worker)) if more else 0
+        free = add(capacity.free_capacity(self._worker)) if more else 0
         if free and free == self._free:
             self._open(free)
             self._note(f"the cluster has grown: {free} more workers, {self._size} in all")
@@ -233,7 +220,7 @@ class WorkerGroup:
     def follow(
         self,
         on_snapshot: OnSnapshot,
-        on_loss: OnLoss | None = None,
+        on_loss: Callable[[BaseException | None], None] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Show the queue until its folds are done or failed and the workers have ended.

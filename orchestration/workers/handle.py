@@ -16,9 +16,6 @@ class QueueHandle:
 
     A method is given as a function of the actor's class, such as ``LeaseQueue.snapshot``, so that
     arguments and answers have types.
-
-    Args:
-        actor: Ray's handle.
     """
 
     def __init__(self, actor: Any) -> None:

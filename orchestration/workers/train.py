@@ -43,13 +43,7 @@ class IndependentConfig(BackendConfig):  # type: ignore[misc]
 def make_trainer(
     loop: Callable[[dict[str, Any]], None], config: Mapping[str, Any], **arguments: Any
 ) -> DataParallelTrainer:
-    """A trainer of independent workers.
-
-    Args:
-        loop: what each worker runs.
-        config: its argument.
-        arguments: others of Ray's trainer.
-    """
+    """Ray's trainer of independent workers, each of which runs the loop with this config."""
     trainer = DataParallelTrainer(
         loop, train_loop_config=dict(config), backend_config=IndependentConfig(), **arguments
     )

@@ -37,13 +37,7 @@ MakeFolds = Callable[[Plan, FoldQueue, WorkOptions, Callable[[], bool]], None]
 
 
 class RemoteQueue(WorkerQueue):
-    """The queue in its actor, as one worker sees it.
-
-    Args:
-        actor: Ray's handle of the queue.
-        worker: name of this worker's process.
-        rank: its rank in the group.
-    """
+    """The queue in its actor, as one worker sees it."""
 
     def __init__(self, actor: Any, worker: str, rank: int) -> None:
         self.handle = QueueHandle(actor)
@@ -98,11 +92,7 @@ def _memory() -> dict[str, float]:
 
 
 class Plans:
-    """The plans that a worker makes folds of, fetched from the queue.
-
-    Args:
-        handle: of the queue.
-    """
+    """The plans that a worker makes folds of, fetched from the queue."""
 
     def __init__(self, handle: QueueHandle) -> None:
         self._handle = handle
@@ -151,14 +141,7 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
 def serve(
     queue: RemoteQueue, plans: Plans, options: WorkOptions, make: MakeFolds = make_folds
 ) -> None:
-    """Make folds until none is left or this worker is to stop.
-
-    Args:
-        queue: of this worker.
-        plans: what is made.
-        options: where and how.
-        make: what makes the folds.
-    """
+    """Call `make` for one plan after another, until no fold is left or this worker is to stop."""
     while not WORKER_STOP():
         if (claim := queue.begin()) is not None:
             _make(queue, plans, claim.plan, options, make)
