@@ -28,9 +28,6 @@ class Tracker(Protocol):
     def figures(self, summary: Summary) -> None:
         """Show the pooled figures of the complete experiment."""
 
-    def close(self) -> None:
-        """Close files and connections."""
-
 
 class TensorBoard:
     """A run per fold with its curves, and one for the experiment's figures.
@@ -60,9 +57,6 @@ class TensorBoard:
             for name, value in _figures(summary).items():
                 writer.add_scalar(name, value, 0)
             writer.add_text("config", json.dumps(dict(self._experiment.config), sort_keys=True))
-
-    def close(self) -> None:
-        """Nothing stays open."""
 
 
 class MLflow:
@@ -109,9 +103,6 @@ class MLflow:
         for name, value in _figures(summary).items():
             self._client.log_metric(self._run, name, value)
         self._client.set_terminated(self._run)
-
-    def close(self) -> None:
-        """Nothing stays open; an incomplete experiment's run stays marked as running."""
 
 
 def finished_folds(ledger: Ledger, experiment: Experiment, seen: set[str]) -> Iterator[FoldRecord]:

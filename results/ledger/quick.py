@@ -140,22 +140,13 @@ def _sides_fit(
     )
 
 
-def _labels_fit(clips: list[Prediction], classes: tuple[str, ...], multi_label: bool) -> bool:
-    """As `Prediction.fits` of each clip; every combination of labels is checked once."""
-    pairs = [names for clip in clips for names in (clip.label, clip.prediction)]
-    if not all(isinstance(names, tuple if multi_label else str) for names in pairs):
-        return False
-    if not multi_label:
-        return set(pairs) <= set(classes)
-    return all(tuple(c for c in classes if c in names) == names for names in set(pairs))
-
-
 def _clips_fit(clips: list[Prediction], classes: tuple[str, ...], multi_label: bool) -> bool:
     names = {clip.clip_id for clip in clips}
+    one_of_each = {(clip.label, clip.prediction): clip for clip in clips}
     if not (
         len(names) == len(clips)
         and "" not in names
-        and _labels_fit(clips, classes, multi_label)
+        and all(Prediction.fits(clip, classes, multi_label) for clip in one_of_each.values())
         and "".join([clip.clip_id + clip.part for clip in clips]).isprintable()
     ):
         return False
