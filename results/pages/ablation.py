@@ -71,7 +71,7 @@ def make_ablation(ledger: Ledger, named: Sequence[tuple[str, Experiment]]) -> Ab
         raise DadnetError("ablation: expected variants beside the base, got none")
     experiments = [experiment for _, experiment in named]
     rows = [
-        Row(e, tallies.num_done, len(e.folds), tallies.summary, tallies.counts)
+        Row(e, tallies.num_done, tallies.summary, tallies.counts)
         for e, tallies in zip(experiments, read_tallies(ledger, experiments), strict=True)
     ]
     base = rows[0]
