@@ -154,7 +154,8 @@ def _experiment(name: str, files: Mapping[str, bytes]) -> Packed:
             check_record(experiment, record)
         records.append(record)
     _check_sides(name, experiment, records)
-    return Packed(experiment, tuple(records), summary_of(experiment, records))
+    summary = summarise(count_records(records, experiment.classes))
+    return Packed(experiment, tuple(records), summary)
 
 
 def _check_digest(experiment: Experiment) -> None:
@@ -202,8 +203,3 @@ def _check_sides(name: str, experiment: Experiment, records: Sequence[FoldRecord
             raise DadnetError(f"{name}: audit of {record.fold}: expected the audit's line")
         if not imported and experiment.selection == "inner" and not record.val_subjects:
             raise DadnetError(f"{name}: val_subjects of {record.fold}: expected some, got: none")
-
-
-def summary_of(experiment: Experiment, records: Sequence[FoldRecord]) -> Summary:
-    """Return the pooled figures of a complete experiment."""
-    return summarise(count_records(records, experiment.classes))

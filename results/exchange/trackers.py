@@ -116,13 +116,10 @@ def finished_folds(ledger: Ledger, experiment: Experiment, seen: set[str]) -> It
     names = [fold.name for fold in experiment.folds]
     finished = (e["fold"] for e in read_events(ledger, experiment) if e["event"] == "finished")
     # Folds of an earlier run whose log is gone are in the ledger all the same.
-    names = [*dict.fromkeys(name for name in finished if name in set(names)), *names]
-    for name in names:
-        if name not in seen:
-            record = ledger.record(experiment, name)
-            if record is not None:
-                seen.add(name)
-                yield record
+    for name in [*dict.fromkeys(name for name in finished if name in set(names)), *names]:
+        if name not in seen and (record := ledger.record(experiment, name)) is not None:
+            seen.add(name)
+            yield record
 
 
 def feed(ledger: Ledger, experiment: Experiment, trackers: list[Tracker], seen: set[str]) -> bool:

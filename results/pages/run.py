@@ -140,7 +140,10 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
             f"({first.class_set} and {second.class_set})"
         )
     compared = difference(rows[0].counts, rows[1].counts)
-    clips = [_clips(ledger, experiment) for experiment in (first, second)]
+    clips = [
+        {clip.clip_id: clip for record in ledger.records(e) for clip in record.predictions}
+        for e in (first, second)
+    ]
     if clips[0].keys() != clips[1].keys():
         raise DadnetError("expected two rows over the same clips, got: other clip names")
     pairs = ((clips[0][name], clips[1][name]) for name in sorted(clips[0]))
@@ -159,11 +162,6 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
         num_clips=len(clips[0]),
     )
     return page, compared
-
-
-def _clips(ledger: Ledger, experiment: Experiment) -> dict[str, Prediction]:
-    records = ledger.records(experiment)
-    return {row.clip_id: row for record in records for row in record.predictions}
 
 
 def _swings(first: Row, second: Row) -> tuple[list[str], list[float]]:
