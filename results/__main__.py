@@ -75,15 +75,15 @@ def _run(words: list[str]) -> int:
 
 def _leaderboard(arguments: flags.LeaderboardFlags) -> int:
     from results.leaderboard.stamp import source_of, unchanged  # light, unlike what makes a site
-    from results.ledger.mirror import readable_root
+    from results.ledger.mirror import readable
 
     options = {
         name: None if (value := getattr(arguments, name)) is None else str(value)
         for name in ("dataset", "protocol", "class_set", "format", "run_pages", "flows")
     }
     processes = os.cpu_count() or 1
-    root = readable_root(arguments.ledger)
-    made_from = source_of(root, options, processes)
+    ledger = readable(Ledger(arguments.ledger))
+    made_from = source_of(ledger.local_root, options, processes)
     kept = unchanged(arguments.out, made_from)
     if kept is not None and not arguments.rebuild:
         print(kept.text)
@@ -93,7 +93,7 @@ def _leaderboard(arguments: flags.LeaderboardFlags) -> int:
         return kept.status
     from results.commands import leaderboard_site
 
-    return leaderboard_site(Ledger(root), arguments, made_from, processes)
+    return leaderboard_site(ledger, arguments, made_from, processes)
 
 
 if __name__ == "__main__":

@@ -24,16 +24,9 @@ from results.leaderboard.stamp import write_site_stamp
 from results.leaderboard.text import text_table
 from results.ledger.ledger import Ledger, LedgerWarning
 from results.ledger.mirror import readable
+from results.pages import run as pages
 from results.pages.plots import lines
 from results.pages.rendering import render
-from results.pages.run import (
-    render_compare,
-    render_own_robustness,
-    render_run,
-    robustness_page_name,
-    row_of,
-    run_page_name,
-)
 from results.pages.site import write_site
 
 DONE, INCOMPLETE = 0, 3
@@ -124,12 +117,12 @@ def predictions(arguments: flags.PredictionsFlags) -> int:
 def run_page(arguments: flags.RunFlags) -> int:
     """Make the page of one experiment."""
     ledger = readable(Ledger(arguments.ledger))
-    row = row_of(ledger, ledger.find(arguments.experiment))
-    path = arguments.out / run_page_name(row.experiment)
-    replace_file(path, render_run(ledger, row, arguments.flows))
+    row = pages.row_of(ledger, ledger.find(arguments.experiment))
+    path = arguments.out / pages.run_page_name(row.experiment)
+    replace_file(path, pages.render_run(ledger, row, arguments.flows))
     print(f"wrote {path}")
-    if (robust := render_own_robustness(ledger, row)) is not None:
-        beside = arguments.out / robustness_page_name([row.experiment])
+    if (robust := pages.render_own_robustness(ledger, row)) is not None:
+        beside = arguments.out / pages.robustness_page_name([row.experiment])
         replace_file(beside, robust)
         print(f"wrote {beside}")
     return DONE if row.complete else INCOMPLETE
@@ -139,7 +132,7 @@ def compare_page(arguments: flags.CompareFlags) -> int:
     """Compare two experiments, on a page and in two lines."""
     ledger = readable(Ledger(arguments.ledger))
     first, second = (ledger.find(name) for name in (arguments.first, arguments.second))
-    page, gap = render_compare(ledger, first, second)
+    page, gap = pages.render_compare(ledger, first, second)
     path = arguments.out / f"compare-{first.digest}-{second.digest}.html"
     replace_file(path, page)
     ends = f"95 % interval {gap.interval.text('+')}" if gap.interval.text() else "no interval"
@@ -179,7 +172,7 @@ def leak_laboratory(arguments: flags.LeaklabFlags) -> int:
     }
     page = render(
         "leaklab.html.j2",
-        plots={"luck": lines(curves, "draws to choose from", "UF1, pooled")},
+        plots={"luck": lines(curves, "draws to choose from", "UF1, pooled", "log")},
         parts=parts,
         gains=gains,
         repeats=arguments.repeats,

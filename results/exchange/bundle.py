@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ExperimentConfig, experiment_digest
+from results.ledger.files import named
 from results.ledger.ledger import check_record, file_name
 from results.ledger.records import Experiment, FoldRecord
 from results.ledger.sealed import Digest, Record, Sealed
@@ -72,7 +73,8 @@ def check_bundle(data: bytes) -> tuple[Packed, ...]:
     files = _unzip(data)
     if MANIFEST not in files:
         raise DadnetError(f"{MANIFEST}: expected in the bundle, got: none")
-    manifest = _manifest(files.pop(MANIFEST))
+    with named(MANIFEST):
+        manifest = Manifest.from_json(files.pop(MANIFEST))
     for name in sorted(manifest.files.keys() | files.keys()):
         stated = manifest.files.get(name)
         if name not in files or stated is None:
@@ -80,7 +82,8 @@ def check_bundle(data: bytes) -> tuple[Packed, ...]:
             raise DadnetError(f"{name}: file is missing in {holder}")
         if hashlib.sha256(files[name]).hexdigest() != stated:
             raise DadnetError(f"{name}: sha256 differs from files in {MANIFEST}")
-    packed = [_experiment(name, files) for name in sorted(files) if _is_experiment(name)]
+    names = [name for name in sorted(files) if name.endswith("/experiment.json")]
+    packed = [_experiment(name, files) for name in names if name.count("/") == 2]
     digests = [item.experiment.digest for item in packed]
     if sorted(digests) != [*manifest.experiments] or {*digests} != {*manifest.figures}:
         raise DadnetError(f"{MANIFEST}: experiments differ from the files")
@@ -104,14 +107,8 @@ def figures_of(summary: Summary, records: Sequence[FoldRecord]) -> Figures:
     rows = [row for record in records for row in record.predictions]
     values = (summary.uf1.value, summary.uar.value, summary.accuracy.value)
     uf1, uar, accuracy = (None if value is None else round(value, 6) for value in values)
-    return Figures(
-        uf1=uf1,
-        uar=uar,
-        accuracy=accuracy,
-        confusion=summary.confusion,
-        num_clips=len(rows),
-        num_subjects=len({row.subject for row in rows}),
-    )
+    subjects = {row.subject for row in rows}
+    return Figures(uf1, uar, accuracy, summary.confusion, len(rows), len(subjects))
 
 
 def files_of(experiment: Experiment, records: Sequence[FoldRecord]) -> dict[str, bytes]:
@@ -138,23 +135,10 @@ def _unzip(data: bytes) -> dict[str, bytes]:
         raise DadnetError(f"bundle: expected a zip file, got: {error}") from error
 
 
-def _manifest(data: bytes) -> Manifest:
-    try:
-        return Manifest.from_json(data)
-    except DadnetError as error:
-        raise DadnetError(f"{MANIFEST}: {error}") from error
-
-
-def _is_experiment(name: str) -> bool:
-    return name.endswith("/experiment.json") and name.count("/") == 2
-
-
 def _experiment(name: str, files: Mapping[str, bytes]) -> Packed:
-    try:
+    with named(name):
         experiment = Experiment.from_json(files[name])
         _check_digest(experiment)
-    except DadnetError as error:
-        raise DadnetError(f"{name}: {error}") from error
     folder = name.removesuffix("experiment.json")
     if folder != f"{file_name(experiment.dataset)}/{experiment.digest}/":
         raise DadnetError(f"{name}: dataset or digest differ from the folder")
@@ -163,16 +147,15 @@ def _experiment(name: str, files: Mapping[str, bytes]) -> Packed:
         path = f"{folder}folds/{file_name(fold.name)}.json"
         if path not in files:
             raise DadnetError(f"{path}: fold {fold.name} is missing")
-        try:
+        with named(path):
             record = FoldRecord.from_json(files[path])
             if record.fold != fold.name:
                 raise DadnetError(f"fold: expected {fold.name!r}, got: {record.fold!r}")
             check_record(experiment, record)
-        except DadnetError as error:
-            raise DadnetError(f"{path}: {error}") from error
         records.append(record)
     _check_sides(name, experiment, records)
-    return Packed(experiment, tuple(records), summary_of(experiment, records))
+    summary = summarise(count_records(records, experiment.classes))
+    return Packed(experiment, tuple(records), summary)
 
 
 def _check_digest(experiment: Experiment) -> None:
@@ -220,8 +203,3 @@ def _check_sides(name: str, experiment: Experiment, records: Sequence[FoldRecord
             raise DadnetError(f"{name}: audit of {record.fold}: expected the audit's line")
         if not imported and experiment.selection == "inner" and not record.val_subjects:
             raise DadnetError(f"{name}: val_subjects of {record.fold}: expected some, got: none")
-
-
-def summary_of(experiment: Experiment, records: Sequence[FoldRecord]) -> Summary:
-    """Return the pooled figures of a complete experiment."""
-    return summarise(count_records(records, experiment.classes))

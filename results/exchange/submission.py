@@ -20,18 +20,11 @@ from typing import Any
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
-from results.exchange.bundle import (
-    MANIFEST,
-    Figures,
-    Manifest,
-    Packed,
-    check_bundle,
-    figures_of,
-    files_of,
-    summary_of,
-)
+from results.exchange import bundle
+from results.exchange.bundle import Packed, check_bundle
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, FoldRecord, comparable
+from results.statistics.summary import count_records, summarise
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same ledger gives the same bytes
 
@@ -45,7 +38,7 @@ def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
     if not experiments:
         raise DadnetError("expected complete experiments to pack, got: none")
     files: dict[str, bytes] = {}
-    figures: dict[str, Figures] = {}
+    figures: dict[str, bundle.Figures] = {}
     for experiment in experiments:
         records = ledger.records(experiment)
         if len(records) != len(experiment.folds):
@@ -53,13 +46,14 @@ def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
                 f"expected a complete experiment, got: {experiment.digest} with {len(records)} of "
                 f"{len(experiment.folds)} folds"
             )
-        files.update(files_of(experiment, records))
-        figures[experiment.digest] = figures_of(summary_of(experiment, records), records)
+        files.update(bundle.files_of(experiment, records))
+        summary = summarise(count_records(records, experiment.classes))
+        figures[experiment.digest] = bundle.figures_of(summary, records)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    manifest = Manifest(tuple(sorted(figures)), digests, figures)
-    bundle = _zip({MANIFEST: (manifest.to_json() + "\n").encode(), **files})
-    check_bundle(bundle)
-    replace_file(out, bundle)
+    manifest = bundle.Manifest(tuple(sorted(figures)), digests, figures)
+    packed = _zip({bundle.MANIFEST: (manifest.to_json() + "\n").encode(), **files})
+    check_bundle(packed)
+    replace_file(out, packed)
 
 
 def verify(path: Path) -> tuple[Packed, ...]:
@@ -139,15 +133,14 @@ def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
             if there is None:
                 stored = ledger.record(experiment, record.fold)
                 there = None if stored is None else comparable(stored)
-            if there is not None and there != comparable(record):
-                fields = [
-                    name for name, value in comparable(record).items() if there[name] != value
-                ]
+            made = comparable(record)
+            if there is not None and there != made:
+                fields = [name for name, value in made.items() if there[name] != value]
                 raise DadnetError(
                     f"two records of fold {record.fold} of {experiment.digest} differ in "
                     f"{', '.join(fields)}; nothing was merged"
                 )
-            known[key] = comparable(record)
+            known[key] = made
     new = same = 0
     for experiment, records in pairs:
         ledger.open(experiment)
@@ -159,7 +152,7 @@ def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
 
 def _zip(files: Mapping[str, bytes]) -> bytes:
     held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as bundle:
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in sorted(files):
-            bundle.writestr(zipfile.ZipInfo(name, _EPOCH), files[name], zipfile.ZIP_DEFLATED)
+            packed.writestr(zipfile.ZipInfo(name, _EPOCH), files[name], zipfile.ZIP_DEFLATED)
     return held.getvalue()

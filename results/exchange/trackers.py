@@ -28,9 +28,6 @@ class Tracker(Protocol):
     def figures(self, summary: Summary) -> None:
         """Show the pooled figures of the complete experiment."""
 
-    def close(self) -> None:
-        """Close files and connections."""
-
 
 class TensorBoard:
     """A run per fold with its curves, and one for the experiment's figures.
@@ -60,9 +57,6 @@ class TensorBoard:
             for name, value in _figures(summary).items():
                 writer.add_scalar(name, value, 0)
             writer.add_text("config", json.dumps(dict(self._experiment.config), sort_keys=True))
-
-    def close(self) -> None:
-        """Nothing stays open."""
 
 
 class MLflow:
@@ -110,9 +104,6 @@ class MLflow:
             self._client.log_metric(self._run, name, value)
         self._client.set_terminated(self._run)
 
-    def close(self) -> None:
-        """Nothing stays open; an incomplete experiment's run stays marked as running."""
-
 
 def finished_folds(ledger: Ledger, experiment: Experiment, seen: set[str]) -> Iterator[FoldRecord]:
     """Yield the records of folds whose `finished` event is new, or that have no event at all.
@@ -125,13 +116,10 @@ def finished_folds(ledger: Ledger, experiment: Experiment, seen: set[str]) -> It
     names = [fold.name for fold in experiment.folds]
     finished = (e["fold"] for e in read_events(ledger, experiment) if e["event"] == "finished")
     # Folds of an earlier run whose log is gone are in the ledger all the same.
-    names = [*dict.fromkeys(name for name in finished if name in set(names)), *names]
-    for name in names:
-        if name not in seen:
-            record = ledger.record(experiment, name)
-            if record is not None:
-                seen.add(name)
-                yield record
+    for name in [*dict.fromkeys(name for name in finished if name in set(names)), *names]:
+        if name not in seen and (record := ledger.record(experiment, name)) is not None:
+            seen.add(name)
+            yield record
 
 
 def feed(ledger: Ledger, experiment: Experiment, trackers: list[Tracker], seen: set[str]) -> bool:

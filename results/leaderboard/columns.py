@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from results.leaderboard.rows import Row
 from results.statistics.summary import Score, Summary
@@ -69,20 +70,19 @@ def selection_text(row: Row) -> str:
     return f"{row.experiment.selection} (test-peeking{gain}){searched}"
 
 
-def _plain(
-    key: str,
-    title: str,
-    value: Callable[[Row], Value],
-    *,
-    numeric: bool = False,
-    shown: bool = True,
-    help: str = "",
-) -> Column:
+def rounded(value: float | None) -> float | None:
+    """Return a figure as the exports hold it."""
+    return None if value is None else round(value, 6)
+
+
+def _plain(key: str, title: str, value: Callable[[Row], Value], **rest: Any) -> Column:
+    """Return the column of what people read as it is; `rest` are fields of `Column`."""
+
     def text(row: Row) -> str:
         shown = value(row)
         return UNKNOWN if shown is None else str(shown)
 
-    return Column(key, title, value, text, numeric, shown, help)
+    return Column(key, title, value, text, **rest)
 
 
 def _score(
@@ -93,25 +93,18 @@ def _score(
     def of(row: Row) -> Score | None:
         return score(row.summary) if row.summary else None
 
-    def part(read: Callable[[Score], Value]) -> Callable[[Row], Value]:
-        def value(row: Row) -> Value:
-            known = of(row)
-            raw = read(known) if known else None
-            return round(raw, 6) if isinstance(raw, float) else raw
+    def part(read: Callable[[Score], float | None]) -> Callable[[Row], Value]:
+        return lambda row: rounded(read(known)) if (known := of(row)) else None
 
-        return value
+    def method(row: Row) -> Value:
+        return known.interval.method if (known := of(row)) else None
 
     value = part(lambda s: s.value)
     return (
         Column(key, title, value, lambda row: score_text(of(row)), True, True, help, of_labels),
         _plain(f"{key}_low", f"{title} low", part(lambda s: s.interval.low), shown=False),
         _plain(f"{key}_high", f"{title} high", part(lambda s: s.interval.high), shown=False),
-        _plain(
-            f"{key}_interval_method",
-            f"{title} interval",
-            part(lambda s: s.interval.method),
-            shown=False,
-        ),
+        _plain(f"{key}_interval_method", f"{title} interval", method, shown=False),
     )
 
 
@@ -119,8 +112,7 @@ def _figure(key: str, title: str, figure: Callable[[Summary], float | None], hel
     """Return the column of a figure without an interval, for the exports."""
 
     def value(row: Row) -> Value:
-        known = figure(row.summary) if row.summary else None
-        return None if known is None else round(known, 6)
+        return rounded(figure(row.summary)) if row.summary else None
 
     def text(row: Row) -> str:
         shown = value(row)
@@ -169,14 +161,14 @@ COLUMNS: tuple[Column, ...] = (
     *_score(
         "uf1",
         uf1_name(False),
-        lambda summary: summary.uf1,
+        lambda s: s.uf1,
         "Mean F1 over classes or labels, counts pooled",
         uf1_name(True),
     ),
     Column(
         "p_best",
         "p",
-        lambda row: None if row.p_best is None else round(row.p_best, 6),
+        lambda row: rounded(row.p_best),
         _text_of_p,
         numeric=True,
         help="Against the best row: whole subjects swapped, corrected by Holm",
@@ -195,19 +187,19 @@ COLUMNS: tuple[Column, ...] = (
     _figure(
         "uf1_subject_mean_present",
         "Mean of subjects' UF1, classes present",
-        lambda summary: summary.fold_uf1[0],
+        lambda s: s.fold_uf1[0],
         "Not comparable with UF1",
     ),
     _figure(
         "uf1_subject_mean_all",
         "Mean of subjects' UF1, all classes",
-        lambda summary: summary.fold_uf1[1],
+        lambda s: s.fold_uf1[1],
         "Not comparable with UF1",
     ),
     Column(
         "peeking_gain",
         "Peeking gain",
-        lambda row: None if row.gain is None else round(row.gain, 6),
+        lambda row: rounded(row.gain),
         lambda row: UNKNOWN if row.gain is None else f"{row.gain:+.3f}",
         numeric=True,
         shown=False,
@@ -240,11 +232,7 @@ COLUMNS: tuple[Column, ...] = (
         help="Digest of everything that changes a number",
     ),
     _plain(
-        "data",
-        "Data",
-        lambda row: row.experiment.data_digest,
-        shown=False,
-        help="Digest of the data",
+        "data", "Data", lambda r: r.experiment.data_digest, shown=False, help="Digest of the data"
     ),
     _plain("teacher", "Teacher", lambda row: row.experiment.teacher_digest, shown=False),
     _plain(

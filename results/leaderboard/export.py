@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from results.leaderboard.columns import COLUMNS, uf1_name
+from results.leaderboard.columns import COLUMNS, rounded, uf1_name
 from results.leaderboard.published import Reported
 from results.leaderboard.rows import Group, Leaderboard, Row, SeedRows
 
@@ -63,7 +63,7 @@ def _group(group: Group) -> str:
         "class_set": group.class_set,
         "part": group.subset or None,
         "classes": list(group.classes),
-        "detectable_gap": None if group.gap is None else round(group.gap[0], 6),
+        "detectable_gap": group.gap and rounded(group.gap[0]),
         "seeds": [_seeds(item) for item in group.seeds],
         "reported": [_reported(item) for item in group.reported],
     }
@@ -86,10 +86,10 @@ def _row(row: Row) -> dict[str, Any]:
     columns = {column.key: column.value(row) for column in COLUMNS}
     details: dict[str, Any] = {"confusion": None, "class_f1": None}
     if row.summary is not None:
-        rounded = [None if f1 is None else round(f1, 6) for f1 in row.summary.class_f1]
+        class_f1 = map(rounded, row.summary.class_f1)
         details = {
             "confusion": np.array(row.summary.confusion).tolist(),
-            "class_f1": dict(zip(row.experiment.classes, rounded, strict=True)),
+            "class_f1": dict(zip(row.experiment.classes, class_f1, strict=True)),
         }
     return {**columns, **details, "subjects": subjects}
 
@@ -104,18 +104,15 @@ def _seeds(item: SeedRows) -> dict[str, Any]:
         "uf1": [round(value, 6) for value in figures.values],
         "mean": round(figures.mean, 6),
         "deviation": round(figures.deviation, 6),
-        "interval": [None if end is None else round(end, 6) for end in ends],
+        "interval": [rounded(end) for end in ends],
     }
 
 
 def _reported(item: Reported) -> dict[str, Any]:
-    ours = {
-        "ours": None if item.ours is None else round(item.ours, 6),
-        "gap": None if item.gap is None else round(item.gap, 6),
-    }
     return {
         **msgspec.structs.asdict(item.published),
-        **ours,
+        "ours": rounded(item.ours),
+        "gap": rounded(item.gap),
         "experiment": item.digest,
         "reasons": list(item.reasons),
     }

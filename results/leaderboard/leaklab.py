@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from results.leaderboard.rows import Group, Row
-from results.statistics.resampling import marginal_figures, marginals, point_figures
+from results.statistics.resampling import marginal_figures, marginals, pooled_uf1
 from results.statistics.summary import fold_averaged
 
 IntArray = npt.NDArray[np.int64]
@@ -156,7 +156,7 @@ def constants(labels: Labels) -> list[tuple[str, float, float, float]]:
     for number, name in enumerate(labels.classes):
         stack = np.zeros((*labels.clips.shape, len(labels.classes)), dtype=np.int64)
         stack[:, :, number] = labels.clips
-        figures.append((name, _pooled(stack), *fold_averaged(stack)))
+        figures.append((name, pooled_uf1(stack), *fold_averaged(stack)))
     return figures
 
 
@@ -165,14 +165,10 @@ def perfect(labels: Labels) -> tuple[float, float, float]:
     size = len(labels.classes)
     stack = labels.clips[:, :, None] * np.eye(size, dtype=np.int64)
     present, every = fold_averaged(stack)
-    return _pooled(stack), present, every
+    return pooled_uf1(stack), present, every
 
 
 def own_gains(rows: Sequence[Row]) -> list[Row]:
     """Return the test-peeking rows that have an honest twin, by their gain."""
     gained = [row for row in rows if row.gain is not None]
     return sorted(gained, key=lambda row: (-(row.gain or 0.0), row.experiment.digest))
-
-
-def _pooled(stack: IntArray) -> float:
-    return float(point_figures(stack)[0])

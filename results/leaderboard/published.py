@@ -17,7 +17,7 @@ import numpy as np
 
 from dadnet.base.errors import DadnetError
 from results.statistics.counts import Counts
-from results.statistics.resampling import point_figures
+from results.statistics.resampling import pooled_uf1
 
 WHOLE = ("full", "all")
 
@@ -114,7 +114,7 @@ def _beside(row: Published, num_classes: int, ours: Sequence[tuple[str, str, Cou
     stack = counts.confusions[np.array(chosen)]
     if not len(stack):
         return Reported(row, None, None, _reasons(row, num_classes, None))
-    uf1 = float(point_figures(stack)[0])
+    uf1 = pooled_uf1(stack)
     return Reported(row, uf1, digest, _reasons(row, num_classes, int(stack.sum())))
 
 

@@ -94,29 +94,16 @@ _Key = tuple[str, str, str, tuple[str, ...], str, bool]
 
 
 def _key(row: Row) -> _Key:
-    experiment = row.experiment
-    return (
-        experiment.dataset,
-        experiment.protocol,
-        experiment.class_set,
-        experiment.classes,
-        row.subset,
-        experiment.multi_label,
-    )
+    e = row.experiment
+    return (e.dataset, e.protocol, e.class_set, e.classes, row.subset, e.multi_label)
 
 
 def _rows(
     experiment: Experiment, tallies: Tallies, studies: Sequence[StudyRecord]
 ) -> Iterator[Row]:
     """Yield the experiment's row and, once it is complete, one per subset of its predictions."""
-    whole = Row(
-        experiment=experiment,
-        num_done=tallies.num_done,
-        num_planned=len(experiment.folds),
-        summary=tallies.summary,
-        counts=tallies.counts,
-        studies=tuple(study for study in studies if experiment.digest in study.scored),
-    )
+    won = tuple(study for study in studies if experiment.digest in study.scored)
+    whole = Row(experiment, tallies.num_done, tallies.summary, tallies.counts, studies=won)
     yield whole
     for name, subset in tallies.subsets.items():
         yield replace(whole, subset=name, summary=subset.summary, counts=subset.counts)

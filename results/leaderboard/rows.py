@@ -35,7 +35,7 @@ class Row:
     """One experiment on the leaderboard.
 
     Attributes:
-        num_done, num_planned: folds.
+        num_done: finished folds.
         summary: the pooled figures; None as long as a fold is missing, because a figure over the
             finished folds would be one over survivors.
         counts: of the finished folds, or of the subset.
@@ -51,7 +51,6 @@ class Row:
 
     experiment: Experiment
     num_done: int
-    num_planned: int
     summary: Summary | None
     counts: Counts = field(compare=False, repr=False)
     subset: str = ""
@@ -67,6 +66,11 @@ class Row:
     def key(self) -> str:
         """Unique on the leaderboard: the digest, with the subset."""
         return f"{self.experiment.digest}-{self.subset}" if self.subset else self.experiment.digest
+
+    @property
+    def num_planned(self) -> int:
+        """How many folds the plan has."""
+        return len(self.experiment.folds)
 
     @property
     def complete(self) -> bool:

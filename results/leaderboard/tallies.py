@@ -43,13 +43,7 @@ class Tallies:
 def read_tallies(
     ledger: Ledger, experiments: Sequence[Experiment], processes: int = 1
 ) -> list[Tallies]:
-    """Return the tallies of each experiment, in their order.
-
-    Args:
-        ledger: where the folds are.
-        experiments: of this ledger.
-        processes: how many may read side by side.
-    """
+    """Return the tallies of each experiment, in order; so many `processes` may read at once."""
     num_folds = sum(len(experiment.folds) for experiment in experiments)
     if num_folds < _FEW or processes < 2:
         return _read_many(ledger, experiments)

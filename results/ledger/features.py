@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
+from results.ledger.files import named
 from results.ledger.ledger import Ledger, file_name, write_once
 from results.ledger.records import Experiment
 from results.ledger.sealed import Digest, Names1, Sealed, Text
@@ -75,8 +76,7 @@ class Features:
 
 def put_features(ledger: Ledger, experiment: Experiment, features: Features) -> bool:
     """Store a fold's features once, atomically; False if there are some already."""
-    name = f"{file_name(features.fold)}.json"
-    path = ledger.folder(experiment) / "features" / name
+    path = ledger.folder(experiment) / "features" / f"{file_name(features.fold)}.json"
     return write_once(path, features.to_json() + "\n")
 
 
@@ -90,12 +90,10 @@ def read_features(ledger: Ledger, experiment: Experiment) -> list[Features]:
     for fold in experiment.folds:
         path = ledger.folder(experiment) / "features" / f"{file_name(fold.name)}.json"
         if path.exists():
-            try:
+            with named(path):
                 features = Features.from_json(path.read_bytes())
                 if (features.experiment, features.fold) != (experiment.digest, fold.name):
                     raise DadnetError("it belongs to another fold")
-            except DadnetError as error:
-                raise DadnetError(f"{path}: {error}") from error
             stored.append(features)
     return stored
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import quote
@@ -15,10 +16,7 @@ from dadnet.base.location import Location, stored
 
 # Where the searches are, beside the datasets.
 STUDIES = ".studies"
-
-
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
-
 _READ_AT_ONCE = 2**16
 
 T = TypeVar("T")
@@ -51,6 +49,15 @@ def bytes_of(path: Location) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+@contextmanager
+def named(place: object) -> Iterator[None]:
+    """Put the name of a file before the message of a `DadnetError`."""
+    try:
+        yield
+    except DadnetError as error:
+        raise DadnetError(f"{place}: {error}") from error
 
 
 def read_quickly(path: str) -> bytes:

@@ -21,26 +21,11 @@ from pathlib import Path
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location, on_disk, stored, write_once
-from results.ledger.files import (
-    LedgerWarning,
-    bytes_of,
-    file_name,
-    quarantine,
-    read_quickly,
-    read_whole,
-)
+from results.ledger.files import LedgerWarning, bytes_of, file_name, read_quickly, read_whole
 from results.ledger.quick import read_experiment
 from results.ledger.records import Experiment, FoldRecord, PlannedFold
 
-__all__ = [
-    "Ledger",
-    "LedgerWarning",
-    "bytes_of",
-    "check_record",
-    "file_name",
-    "quarantine",
-    "write_once",
-]
+__all__ = ["Ledger", "LedgerWarning", "bytes_of", "check_record", "file_name", "write_once"]
 
 
 class Ledger:
@@ -79,8 +64,7 @@ class Ledger:
 
     def is_begun(self, dataset: str, digest: str) -> bool:
         """Whether an experiment has been opened here, whatever became of it."""
-        path = self.root / file_name(dataset) / digest / "experiment.json"
-        return path.exists()
+        return (self.root / file_name(dataset) / digest / "experiment.json").exists()
 
     def missing(self, experiment: Experiment) -> tuple[str, ...]:
         """Return the names of the planned folds without a valid record, in plan order.
@@ -101,8 +85,7 @@ class Ledger:
         """
         check_record(experiment, record)
         path = self.fold_path(experiment, record.fold)
-        text = record.to_json() + "\n"
-        while not write_once(path, text):
+        while not write_once(path, record.to_json() + "\n"):
             if self.record(experiment, record.fold) is not None:
                 return False
         return True
@@ -124,9 +107,7 @@ class Ledger:
     ) -> FoldRecord | None:
         """Return one fold's valid record, or None; a damaged one is moved aside.
 
-        Args:
-            experiment, fold: of the record.
-            data: the content of its file, if it was read already.
+        `data` is the content of its file, if it was read already.
         """
 
         def read(data: bytes) -> FoldRecord:
@@ -168,26 +149,18 @@ class Ledger:
         """Return every experiment, sorted by dataset, method, seed and digest."""
         read = (self._read_experiment(folder / "experiment.json") for folder in self._folders())
         found = [experiment for experiment in read if experiment is not None]
-        return tuple(
-            sorted(
-                found,
-                key=lambda e: (e.dataset, e.method, -1 if e.seed is None else e.seed, e.digest),
-            )
-        )
+        found.sort(key=lambda e: (e.dataset, e.method, -1 if e.seed is None else e.seed, e.digest))
+        return tuple(found)
 
     def orphans(self, known: Collection[Experiment] | None = None) -> tuple[Location, ...]:
         """Return the folders that hold records but no readable experiment.json, sorted.
 
-        Args:
-            known: the experiments, if they have just been read.
+        `known` are the experiments, if they have just been read.
         """
         found = self.experiments() if known is None else known
         whole = {str(self.folder(experiment)) for experiment in found}
-        return tuple(
-            folder
-            for folder in self._folders()
-            if str(folder) not in whole and _has_records(folder / "folds")
-        )
+        left = (folder for folder in self._folders() if str(folder) not in whole)
+        return tuple(folder for folder in left if _has_records(folder / "folds"))
 
     def local_folder(self, experiment: Experiment) -> Path:
         """Where the experiment lies on this machine, for what is not kept on object storage.
@@ -251,15 +224,11 @@ def check_record(experiment: Experiment, record: FoldRecord) -> None:
     for name, (expected, actual) in pairs.items():
         if expected != actual:
             raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {actual}")
-    _check_classes(experiment, record)
-
-
-def _check_classes(experiment: Experiment, record: FoldRecord) -> None:
     known = experiment.classes
     for row in record.predictions:
         if not row.fits(known, experiment.multi_label):
             raise DadnetError(
-                f"classes of {row.clip_id}: expected some of {', '.join(experiment.classes)}, "
+                f"classes of {row.clip_id}: expected some of {', '.join(known)}, "
                 f"got: {row.label} and {row.prediction}"
             )
         if row.probabilities is not None and len(row.probabilities) != len(known):

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from dadnet.base.digests import content_digest
 from dadnet.base.errors import StorageError
-from dadnet.base.location import Location, is_remote, location, replace_file
+from dadnet.base.location import is_remote, replace_file
 from dadnet.base.remote import Entry, RemotePath
 from results.ledger.ledger import Ledger
 
@@ -32,27 +32,14 @@ def readable(ledger: Ledger) -> Ledger:
     return ledger
 
 
-def readable_root(root: str | Location) -> Path:
-    """As `readable`, of a path or URI."""
-    return readable(Ledger(location(root))).local_root
-
-
 def mirror_folder(root: RemotePath) -> Path:
     """Where the mirror of a ledger lies: in the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = content_digest(str(root))
-    return cache / "dadnet" / "ledgers" / name
+    return cache / "dadnet" / "ledgers" / content_digest(str(root))
 
 
 def mirror(root: RemotePath, folder: Path) -> Path:
-    """Bring a folder up to date with the small files of a ledger.
-
-    Args:
-        root: the ledger.
-        folder: made if it is absent.
-
-    Returns:
-        The folder.
+    """Bring a folder up to date with the small files of a ledger, and return it.
 
     Raises:
         StorageError: if the storage cannot be read; files fetched so far stay.

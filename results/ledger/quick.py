@@ -20,6 +20,7 @@ import numpy as np
 from results.ledger.records import Experiment, FoldRecord, PlannedFold, Prediction
 from results.ledger.sealed import SCHEMA, unchecked
 
+_Names = tuple[str, ...]
 _CHECKSUM = b'"checksum":"'
 _ENTRY = len(_CHECKSUM) + 64 + 2  # with the closing quote and the comma
 _SEAL = {"schema": Literal[1], "checksum": str}
@@ -104,32 +105,21 @@ def read_clips(
 
 
 def _record_fits(record: FoldRecord, experiment: Experiment, fold: PlannedFold) -> bool:
+    sides = (record.fit_subjects, record.val_subjects, record.test_subjects)
     return (
         record.experiment == experiment.digest
         and record.fold == fold.name
         and record.selection == experiment.selection
         and record.teacher_digest == experiment.teacher_digest
         and len(record.predictions) == fold.num_test_clips
-        and _sides_fit(
-            record.fit_subjects,
-            record.val_subjects,
-            record.test_subjects,
-            fold.test_subjects,
-            record.selection == "oracle",
-        )
+        and _sides_fit(*sides, fold.test_subjects, record.selection == "oracle")
         and all(record.curves)
         and "".join([*record.curves, record.audit]).isprintable()
     )
 
 
 @lru_cache(maxsize=10_000)  # the same folds come again in every experiment
-def _sides_fit(
-    fit: tuple[str, ...],
-    val: tuple[str, ...],
-    test: tuple[str, ...],
-    planned: tuple[str, ...],
-    oracle: bool,
-) -> bool:
+def _sides_fit(fit: _Names, val: _Names, test: _Names, planned: _Names, oracle: bool) -> bool:
     names = (*fit, *val, *test)
     shared = set(val) & set(test) if oracle else ()
     return (
@@ -140,22 +130,13 @@ def _sides_fit(
     )
 
 
-def _labels_fit(clips: list[Prediction], classes: tuple[str, ...], multi_label: bool) -> bool:
-    """As `Prediction.fits` of each clip; every combination of labels is checked once."""
-    pairs = [names for clip in clips for names in (clip.label, clip.prediction)]
-    if not all(isinstance(names, tuple if multi_label else str) for names in pairs):
-        return False
-    if not multi_label:
-        return set(pairs) <= set(classes)
-    return all(tuple(c for c in classes if c in names) == names for names in set(pairs))
-
-
-def _clips_fit(clips: list[Prediction], classes: tuple[str, ...], multi_label: bool) -> bool:
+def _clips_fit(clips: list[Prediction], classes: _Names, multi_label: bool) -> bool:
     names = {clip.clip_id for clip in clips}
+    one_of_each = {(clip.label, clip.prediction): clip for clip in clips}
     if not (
         len(names) == len(clips)
         and "" not in names
-        and _labels_fit(clips, classes, multi_label)
+        and all(Prediction.fits(clip, classes, multi_label) for clip in one_of_each.values())
         and "".join([clip.clip_id + clip.part for clip in clips]).isprintable()
     ):
         return False

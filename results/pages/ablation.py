@@ -71,7 +71,7 @@ def make_ablation(ledger: Ledger, named: Sequence[tuple[str, Experiment]]) -> Ab
         raise DadnetError("ablation: expected variants beside the base, got none")
     experiments = [experiment for _, experiment in named]
     rows = [
-        Row(e, tallies.num_done, len(e.folds), tallies.summary, tallies.counts)
+        Row(e, tallies.num_done, tallies.summary, tallies.counts)
         for e, tallies in zip(experiments, read_tallies(ledger, experiments), strict=True)
     ]
     base = rows[0]
@@ -111,11 +111,9 @@ def ablation_table(ablation: Ablation, width: int = 120) -> str:
         f"{experiment.class_set}: UF1 of each variant, and its difference to the base"
     )
     table = titled_table(title)
-    for name, justify in (
-        ("variant", "left"), ("experiment", "left"), ("UF1", "right"), ("95 % interval", "left"),
-        ("difference", "right"), ("95 % interval", "left"), ("p (Holm)", "right"),
-    ):  # fmt: skip
-        table.add_column(Text(name), justify="right" if justify == "right" else "left")
+    numbers, interval = ("UF1", "difference", "p (Holm)"), "95 % interval"
+    for name in ("variant", "experiment", "UF1", interval, "difference", interval, "p (Holm)"):
+        table.add_column(Text(name), justify="right" if name in numbers else "left")
     for variant in ablation.variants:
         table.add_row(*map(Text, _cells(variant)))
     tests = ablation.num_tests

@@ -13,7 +13,7 @@ from dadnet.labels.tasks import has
 from results.ledger.explanation import THETA, Explanation
 from results.ledger.records import Prediction
 from results.pages.flow_picture import png
-from results.pages.plots import COLOURS, SYMBOLS, Plot, lines, plain
+from results.pages.plots import Plot, error_bars, lines, marker
 
 _SIDE = 96
 
@@ -93,15 +93,9 @@ def _theta(
         ]
         for name in classes
     }
-    plot = _linear(lines(points, THETA[pair[0]], THETA[pair[1]]))
+    plot = lines(points, THETA[pair[0]], THETA[pair[1]])
     for number, trace in enumerate(plot["data"]):
-        trace["mode"] = "markers"
-        trace["marker"] = {
-            "color": COLOURS[number % len(COLOURS)],
-            "symbol": SYMBOLS[number % len(SYMBOLS)],
-            "size": 7,
-            "opacity": 0.75,
-        }
+        trace.update(mode="markers", marker=marker(number))
     return plot
 
 
@@ -123,42 +117,23 @@ def _channels(channels: Sequence[Mapping[str, Any]]) -> Plot:
         ]
         for number, part in enumerate(channels)
     }
-    plot = _linear(lines(curves, "rank of the channel, %", "weight"))
+    plot = lines(curves, "rank of the channel, %", "weight")
     for trace, part in zip(plot["data"], channels, strict=True):
         middle = np.array(part["middle"])
-        trace["error_y"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": np.round(np.array(part["high"]) - middle, 5).tolist(),
-            "arrayminus": np.round(middle - np.array(part["low"]), 5).tolist(),
-            "thickness": 1,
-            "width": 0,
-        }
+        above = np.round(np.array(part["high"]) - middle, 5).tolist()
+        below = np.round(middle - np.array(part["low"]), 5).tolist()
+        trace["error_y"] = error_bars(above, below, 0)
     plot["layout"]["yaxis"]["range"] = [0, 1]
     return plot
 
 
 def _density(part: Mapping[str, Any], when: str) -> Plot:
-    student, teacher = part[when]
-    plot = _linear(
-        lines(
-            {
-                "student": list(zip(part["centres"], student, strict=True)),
-                "teacher": list(zip(part["centres"], teacher, strict=True)),
-            },
-            "projected feature",
-            "density",
-        )
-    )
+    pairs = zip(("student", "teacher"), part[when], strict=True)
+    curves = {name: list(zip(part["centres"], density, strict=True)) for name, density in pairs}
+    plot = lines(curves, "projected feature", "density")
     for trace, dash in zip(plot["data"], ("solid", "dash"), strict=True):
         trace["mode"] = "lines"
         trace["line"]["dash"] = dash
-        trace["name"] = plain(trace["name"])
-    return plot
-
-
-def _linear(plot: Plot) -> Plot:
-    plot["layout"]["xaxis"]["type"] = "linear"
     return plot
 
 

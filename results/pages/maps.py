@@ -51,11 +51,8 @@ def map_of_probabilities(rows: Sequence[Prediction]) -> dict[str, tuple[float, f
 def hardest(rows: Sequence[Prediction], classes: Sequence[str], number: int) -> list[Prediction]:
     """Return the wrong clips, those that were surest to be something else first."""
     wrong = [row for row in rows if row.label != row.prediction]
-
-    def share(row: Prediction) -> float:
-        return probability_of_truth(row, classes) or 0.0
-
-    return sorted(wrong, key=lambda row: (share(row), row.clip_id))[:number]
+    wrong.sort(key=lambda row: (probability_of_truth(row, classes) or 0.0, row.clip_id))
+    return wrong[:number]
 
 
 def probability_of_truth(row: Prediction, classes: Sequence[str]) -> float | None:

@@ -25,6 +25,18 @@ def plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def marker(number: int) -> dict[str, Any]:
+    """Return the mark of one of several classes."""
+    colour, symbol = COLOURS[number % len(COLOURS)], SYMBOLS[number % len(SYMBOLS)]
+    return {"color": colour, "symbol": symbol, "size": 7, "opacity": 0.75}
+
+
+def error_bars(above: list[float], below: list[float], width: int) -> dict[str, Any]:
+    """Return bars of these lengths above and below the points of a trace."""
+    ends = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+    return {**ends, "thickness": 1, "width": width}
+
+
 def curves(records: Sequence[FoldRecord], names: Sequence[str], title: str) -> Plot | None:
     """Return the median over folds of some curves by epoch, with the middle 80 % as a band."""
     traces: list[dict[str, Any]] = []
@@ -73,13 +85,8 @@ def chosen_epochs(records: Sequence[FoldRecord]) -> Plot | None:
         return None
     epochs = sorted(set(chosen))
     counts = [chosen.count(epoch) for epoch in epochs]
-    bars = {
-        "type": "bar",
-        "x": epochs,
-        "y": counts,
-        "marker": {"color": "--accent"},
-        "name": "folds",
-    }
+    colour = {"color": "--accent"}
+    bars = {"type": "bar", "x": epochs, "y": counts, "marker": colour, "name": "folds"}
     layout = _layout("chosen epoch", "folds")
     last = max(*epochs, *(record.epochs_run or 1 for record in records))
     layout["xaxis"]["range"] = [0.5, last + 0.5]  # one epoch alone has no scale of its own
@@ -179,27 +186,17 @@ def clip_map(
                 "y": [_round(locations[row.clip_id][1]) for row in part],
                 "text": [plain(f"{row.clip_id}: {row.prediction}") for row in part],
                 "hovertemplate": "%{text}<extra></extra>",
-                "marker": {
-                    "color": COLOURS[number % len(COLOURS)],
-                    "symbol": SYMBOLS[number % len(SYMBOLS)],
-                    "size": 7,
-                    "opacity": 0.75,
-                },
+                "marker": marker(number),
             }
         )
     layout = _layout("", "")
-    for axis in ("xaxis", "yaxis"):
-        layout[axis].update({"visible": False})
-    layout["yaxis"]["scaleanchor"] = "x"
+    layout["xaxis"]["visible"] = False
+    layout["yaxis"].update(visible=False, scaleanchor="x")
     layout["height"] = 420
+    places = ((_round(1.16 * float(x)), _round(1.12 * float(y))) for x, y in ends)
     layout["annotations"] = [
-        {
-            "x": _round(1.16 * float(x)),
-            "y": _round(1.12 * float(y)),
-            "text": plain(name),
-            "showarrow": False,
-        }
-        for name, (x, y) in zip(classes, ends, strict=True)
+        {"x": x, "y": y, "text": plain(name), "showarrow": False}
+        for name, (x, y) in zip(classes, places, strict=True)
     ]
     return {"data": traces, "layout": layout}
 
@@ -218,8 +215,10 @@ def swings(names: Sequence[str], values: Sequence[float], title: str) -> Plot:
     return {"data": [bars], "layout": layout}
 
 
-def lines(rows: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str) -> Plot:
-    """Return named lines over a logarithmic axis."""
+def lines(
+    rows: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str, scale: str = "linear"
+) -> Plot:
+    """Return named lines; `scale` is plotly's type of the axis across."""
     traces = [
         {
             "type": "scatter",
@@ -233,7 +232,7 @@ def lines(rows: Mapping[str, Sequence[tuple[float, float]]], across: str, up: st
         for number, (name, points) in enumerate(rows.items())
     ]
     layout = _layout(across, up)
-    layout["xaxis"].update(type="log", dtick=1)
+    layout["xaxis"].update(type=scale, dtick=1)
     layout["height"] += 19 * len(traces)  # the legend, one name to a line on a narrow page
     return {"data": traces, "layout": layout}
 

@@ -19,14 +19,7 @@ from markupsafe import Markup
 
 from dadnet.base.digests import content_digest
 from dadnet.labels.tasks import text_of
-from results.leaderboard.columns import (
-    COLUMNS,
-    UNKNOWN,
-    score_text,
-    selection_text,
-    uar_name,
-    uf1_name,
-)
+from results.leaderboard import columns
 from results.leaderboard.rows import MOST_ROWS, Tally
 from results.statistics.resampling import CONFIDENCE, NUM_RESAMPLES
 
@@ -87,9 +80,7 @@ def page_name(dataset: str) -> str:
     >>> page_name("a/b")
     'a-b-c14cddc0'
     """
-    if _PLAIN_NAME.fullmatch(dataset) and not re.match(
-        r"(index|leaklab|run-|compare-|study-|robustness-|ablation-)", dataset
-    ):
+    if _PLAIN_NAME.fullmatch(dataset) and not _TAKEN.match(dataset):
         return dataset
     readable = re.sub(r"[^a-z0-9_-]+", "-", dataset.lower()).strip("-")[:60] or "dataset"
     return f"{readable}-{content_digest(dataset, 8)}"
@@ -112,22 +103,22 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         breakable=_breakable,
-        uf1_name=uf1_name,
-        uar_name=uar_name,
+        uf1_name=columns.uf1_name,
+        uar_name=columns.uar_name,
         names=text_of,
         level=_level,
         share=_share,
         page_name=page_name,
-        selection=selection_text,
+        selection=columns.selection_text,
         study_page=study_page_name,
         value=_value,
     )
     environment.globals.update(
-        columns=[column for column in COLUMNS if column.shown],
+        columns=[column for column in columns.COLUMNS if column.shown],
         most_rows=MOST_ROWS,
         most_details=MOST_DETAILS,
-        unknown=UNKNOWN,
-        score_text=score_text,
+        unknown=columns.UNKNOWN,
+        score_text=columns.score_text,
         tally_text=_tally_text,
         confidence=f"{100 * CONFIDENCE:.0f}\N{NO-BREAK SPACE}%",
         num_resamples=f"{NUM_RESAMPLES:,}",

@@ -18,7 +18,7 @@ from dadnet.flow.corruptions import KINDS, suite
 from results.leaderboard.text import printed, titled_table
 from results.ledger.corrupted import RobustnessLedger
 from results.ledger.records import Experiment, FoldRecord
-from results.pages.plots import Plot, lines
+from results.pages.plots import Plot, error_bars, lines
 from results.pages.rendering import page_name, render
 from results.statistics.counts import Counts, count
 from results.statistics.resampling import (
@@ -30,9 +30,10 @@ from results.statistics.resampling import (
     figures,
     interval,
     jackknife,
-    point_figures,
+    pooled_uf1,
     subject_weights,
 )
+from results.statistics.summary import count_records
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ def clean_counts(experiment: Experiment, records: Sequence[FoldRecord]) -> Count
     Raises:
         DadnetError: if its UF1 is 0, of which nothing can be kept.
     """
-    clean = count((row for record in records for row in record.predictions), experiment.classes)
-    if point_figures(clean.confusions)[0] <= 0:
+    clean = count_records(records, experiment.classes)
+    if pooled_uf1(clean.confusions) <= 0:
         raise DadnetError(f"robustness: {experiment.digest} has a clean UF1 of 0: nothing to keep")
     return clean
 
@@ -140,7 +141,7 @@ class _Base:
     """The clean side of every ratio, resampled once."""
 
     def __init__(self, clean: Counts) -> None:
-        self.uf1 = float(point_figures(clean.confusions)[0])
+        self.uf1 = pooled_uf1(clean.confusions)
         self.weights = subject_weights(clean.subjects)
         self.resampled = figures(self.weights, clean.confusions)[0].astype(np.float64)
         self.left_out = jackknife(clean.confusions)[0]
@@ -151,7 +152,7 @@ class _Base:
         points = [Point(KINDS[kind].clean, self.uf1, 1.0, self._interval(1.0, *self._ones()))]
         values, every, left = [], [], []
         for severity, counts in scored:
-            uf1 = float(point_figures(counts.confusions)[0])
+            uf1 = pooled_uf1(counts.confusions)
             with np.errstate(divide="ignore", invalid="ignore"):
                 every.append(figures(self.weights, counts.confusions)[0] / self.resampled)
                 left.append(jackknife(counts.confusions)[0] / self.left_out)
@@ -174,27 +175,18 @@ class _Base:
 
 
 def render_robustness(compared: Sequence[Robustness]) -> str:
-    """Return the page of one experiment's curves, or of several side by side.
-
-    Args:
-        compared: at least one.
-    """
+    """Return the page of one experiment's curves, or of several side by side; at least one."""
     kinds = [kind for kind in KINDS if any(c.kind == kind for r in compared for c in r.curves)]
     names = _names(compared)
+    named = list(zip(names, compared, strict=True))
     figures = {}
     for kind in kinds:
-        curves = {
-            name: curve
-            for name, robustness in zip(names, compared, strict=True)
-            for curve in robustness.curves
-            if curve.kind == kind
-        }
-        figures[kind] = _plot(kind, curves)
+        figures[kind] = _plot(kind, {n: c for n, r in named for c in r.curves if c.kind == kind})
     experiment = compared[0].experiment
     return render(
         "robustness.html.j2",
         plots=figures,
-        named=list(zip(names, compared, strict=True)),
+        named=named,
         kinds=[(kind, KINDS[kind]) for kind in kinds],
         leaderboard_page=f"{page_name(experiment.dataset)}.html",
         dataset=experiment.dataset,
@@ -217,19 +209,13 @@ def _plot(kind: str, curves: dict[str, Curve]) -> Plot:
         for name, curve in curves.items()
     }
     plot = lines(points, f"{kind}: {KINDS[kind].unit}", "share of the clean UF1")
-    plot["layout"]["xaxis"]["type"] = "linear"
     if KINDS[kind].worst < KINDS[kind].clean:
         plot["layout"]["xaxis"]["autorange"] = "reversed"
     plot["layout"]["yaxis"]["rangemode"] = "tozero"
     for trace, curve in zip(plot["data"], curves.values(), strict=True):
-        trace["error_y"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": [_beyond(point.interval.high, point.retention) for point in curve.points],
-            "arrayminus": [_beyond(point.interval.low, point.retention) for point in curve.points],
-            "thickness": 1,
-            "width": 3,
-        }
+        above = [_beyond(point.interval.high, point.retention) for point in curve.points]
+        below = [_beyond(point.interval.low, point.retention) for point in curve.points]
+        trace["error_y"] = error_bars(above, below, 3)
     return plot
 
 

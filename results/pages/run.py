@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from results.ledger.events import read_events
 from results.ledger.explanation import read_explanation
 from results.ledger.features import read_features
 from results.ledger.ledger import Ledger
-from results.ledger.records import Experiment, FoldRecord, Prediction
+from results.ledger.records import Experiment, Prediction
 from results.ledger.studies import StudyLedger
 from results.pages import plots
 from results.pages.maps import hardest, map_of_features, map_of_probabilities, probability_of_truth
@@ -31,14 +31,8 @@ NUM_HARDEST = 12
 def row_of(ledger: Ledger, experiment: Experiment) -> Row:
     """Return the experiment as a row outside any leaderboard."""
     (tallies,) = read_tallies(ledger, [experiment])
-    return Row(
-        experiment,
-        tallies.num_done,
-        len(experiment.folds),
-        tallies.summary,
-        tallies.counts,
-        studies=StudyLedger(ledger.local_root).of(experiment),
-    )
+    studies = StudyLedger(ledger.local_root).of(experiment)
+    return Row(experiment, tallies.num_done, tallies.summary, tallies.counts, studies=studies)
 
 
 def run_page_name(experiment: Experiment) -> str:
@@ -61,14 +55,10 @@ def render_own_robustness(ledger: Ledger, row: Row) -> str | None:
     """Return the page of an experiment under corruptions; None if nothing was scored."""
     if not _has_robustness(ledger, row):
         return None
-    from results.pages.robustness import (  # OpenCV only when needed
-        read_robustness,
-        render_robustness,
-    )
+    from results.pages import robustness  # OpenCV only when needed
 
-    return render_robustness(
-        [read_robustness(ledger.local_folder(row.experiment).parents[1], row.experiment)]
-    )
+    read = robustness.read_robustness(ledger.local_root, row.experiment)
+    return robustness.render_robustness([read])
 
 
 def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
@@ -150,10 +140,14 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
             f"({first.class_set} and {second.class_set})"
         )
     compared = difference(rows[0].counts, rows[1].counts)
-    clips = [_clips(ledger, experiment) for experiment in (first, second)]
+    clips = [
+        {clip.clip_id: clip for record in ledger.records(e) for clip in record.predictions}
+        for e in (first, second)
+    ]
     if clips[0].keys() != clips[1].keys():
         raise DadnetError("expected two rows over the same clips, got: other clip names")
-    changed = _changed(clips[0], clips[1])
+    pairs = ((clips[0][name], clips[1][name]) for name in sorted(clips[0]))
+    changed = [(a, b) for a, b in pairs if a.prediction != b.prediction]
     names, values = _swings(rows[0], rows[1])
     page = render(
         "compare.html.j2",
@@ -168,18 +162,6 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
         num_clips=len(clips[0]),
     )
     return page, compared
-
-
-def _clips(ledger: Ledger, experiment: Experiment) -> dict[str, Prediction]:
-    records: tuple[FoldRecord, ...] = ledger.records(experiment)
-    return {row.clip_id: row for record in records for row in record.predictions}
-
-
-def _changed(
-    first: Mapping[str, Prediction], second: Mapping[str, Prediction]
-) -> list[tuple[Prediction, Prediction]]:
-    pairs = [(first[name], second[name]) for name in sorted(first)]
-    return [(a, b) for a, b in pairs if a.prediction != b.prediction]
 
 
 def _swings(first: Row, second: Row) -> tuple[list[str], list[float]]:
@@ -203,6 +185,5 @@ def _hardest_rows(
         known = probability_of_truth(row, experiment.classes)
         share = "\N{EN DASH}" if known is None else f"{known:.3f}"
         picture = pictures.get(row.clip_id)
-        source = base64.b64encode(picture).decode() if picture else None
-        shown.append((row, share, source))
+        shown.append((row, share, base64.b64encode(picture).decode() if picture else None))
     return shown

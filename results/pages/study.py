@@ -37,52 +37,37 @@ def figures(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
     study, made = as_optuna(record), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls some of its figures experimental
-        for title, make in _figures(record, study):
+        for title, make in _figures(record, study).items():
             made.append((title, _styled(make())))
     return made
 
 
-def _figures(record: StudyRecord, study: optuna.Study) -> list[tuple[str, Callable[[], Any]]]:
+def _figures(record: StudyRecord, study: optuna.Study) -> dict[str, Callable[[], Any]]:
     shares, names = parameter_importances(record), _varied(record)
     # With two objectives Optuna has to know which one to show.
     target = _uf1 if len(record.objectives) > 1 else None
     chosen: dict[str, Any] = {"target": target, "target_name": "val UF1"}
-    makers: list[tuple[str, Callable[[], Any]]] = []
+    makers: dict[str, Callable[[], Any]] = {}
     if record.best is not None:
-        makers.append(("History", lambda: visualization.plot_optimization_history(study, **chosen)))
+        makers["History"] = lambda: visualization.plot_optimization_history(study, **chosen)
     if len(record.objectives) > 1 and record.best is not None:
-        makers.append(("Pareto front", lambda: visualization.plot_pareto_front(study)))
+        makers["Pareto front"] = lambda: visualization.plot_pareto_front(study)
     if shares:
-        makers.append(
-            (
-                "Importances (PED-ANOVA)",
-                lambda: visualization.plot_param_importances(
-                    study, evaluator=PedAnovaImportanceEvaluator(), params=list(shares), **chosen
-                ),
-            )
+        makers["Importances (PED-ANOVA)"] = lambda: visualization.plot_param_importances(
+            study, evaluator=PedAnovaImportanceEvaluator(), params=list(shares), **chosen
         )
     if names:
-        makers.append(("Slices", lambda: visualization.plot_slice(study, params=names, **chosen)))
+        makers["Slices"] = lambda: visualization.plot_slice(study, params=names, **chosen)
     if common := _common(record, names):
-        makers.append(
-            (
-                "Parallel coordinates",
-                lambda: visualization.plot_parallel_coordinate(study, params=common, **chosen),
-            )
+        makers["Parallel coordinates"] = lambda: visualization.plot_parallel_coordinate(
+            study, params=common, **chosen
         )
-    if {"alignment_weight", "num_projections"} <= set(names):
-        makers.append(
-            (
-                "Weight and projections of the alignment",
-                lambda: visualization.plot_contour(
-                    study, params=["alignment_weight", "num_projections"], **chosen
-                ),
-            )
+    if (pair := {"alignment_weight", "num_projections"}) <= set(names):
+        makers["Weight and projections of the alignment"] = lambda: visualization.plot_contour(
+            study, params=sorted(pair), **chosen
         )
     if any(row.reports for row in record.trials):
-        makers.append(
-            ("What the pruning rule saw", lambda: visualization.plot_intermediate_values(study))
-        )
+        makers["What the pruning rule saw"] = lambda: visualization.plot_intermediate_values(study)
     return makers
 
 

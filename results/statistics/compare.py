@@ -28,7 +28,7 @@ from results.statistics.resampling import (
     marginal_figures,
     marginals,
     percentile_interval,
-    point_figures,
+    pooled_uf1,
     subject_swaps,
     subject_weights,
 )
@@ -68,7 +68,7 @@ def difference(first: Counts, second: Counts) -> Difference:
     weights = subject_weights(first.subjects)
     resampled = figures(weights, first.confusions)[0] - figures(weights, second.confusions)[0]
     resampled = resampled.astype(np.float64)
-    value = _uf1(first) - _uf1(second)
+    value = pooled_uf1(first.confusions) - pooled_uf1(second.confusions)
     left_out = jackknife(first.confusions)[0] - jackknife(second.confusions)[0]
     return Difference(
         value,
@@ -92,7 +92,7 @@ def swap_test(first: Counts, second: Counts) -> float:
     moved = (one - two).T @ swaps.T  # (3K, R): what leaves the first and enters the second
     left, right = (table.sum(axis=0)[:, None] for table in (one, two))
     apart = marginal_figures(left - moved)[0] - marginal_figures(right + moved)[0]
-    observed = abs(_uf1(first) - _uf1(second))
+    observed = abs(pooled_uf1(first.confusions) - pooled_uf1(second.confusions))
     extreme = np.count_nonzero(np.abs(apart) >= observed - _TOLERANCE)
     return float((1 + extreme) / (1 + len(apart)))
 
@@ -150,10 +150,7 @@ def standings(rows: Sequence[Counts], at_most: int) -> tuple[Standing, ...]:
         open_rows = [other for other in others if other not in ties]
         group += 1
     ranks = rank_intervals(rows)
-    return tuple(
-        Standing(ties.get(number), against_best.get(number), ranks[number])
-        for number in range(len(rows))
-    )
+    return tuple(Standing(ties.get(n), against_best.get(n), ranks[n]) for n in range(len(rows)))
 
 
 def rank_intervals(rows: Sequence[Counts]) -> tuple[tuple[int, int] | None, ...]:
@@ -166,9 +163,8 @@ def rank_intervals(rows: Sequence[Counts]) -> tuple[tuple[int, int] | None, ...]
     if len(alike) < 2 or len(rows[0].subjects) < 2:
         return tuple(intervals)
     weights = subject_weights(rows[0].subjects)[:NUM_RANK_RESAMPLES]
-    table = np.concatenate(
-        [_uf1_of_many(weights, [rows[n] for n in part]) for part in _chunks(alike, 500)], axis=1
-    )  # (R, E)
+    parts = ([rows[n] for n in alike[start : start + 500]] for start in range(0, len(alike), 500))
+    table = np.concatenate([_uf1_of_many(weights, part) for part in parts], axis=1)  # (R, E)
     # One number holds figure and position, best first, so that a plain sort keeps ties in order.
     keys = -np.rint(table * 1e6).astype(np.int64) * len(alike) + np.arange(len(alike))
     keys.sort(axis=1)
@@ -180,10 +176,6 @@ def rank_intervals(rows: Sequence[Counts]) -> tuple[tuple[int, int] | None, ...]
     for position, number in enumerate(alike):
         intervals[number] = (int(low[position]), int(high[position]))
     return tuple(intervals)
-
-
-def _chunks(items: list[int], size: int) -> list[list[int]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _uf1_of_many(weights: Weights, rows: Sequence[Counts]) -> Weights:
@@ -251,19 +243,15 @@ def over_seeds(rows: Sequence[Counts], key: Sequence[str]) -> OverSeeds:
     Raises:
         DadnetError: if there are fewer than two rows, or over other subjects.
     """
-    if (
-        len(rows) < 2
-        or len(rows[0].subjects) < 2
-        or any(row.subjects != rows[0].subjects for row in rows)
-    ):
+    subjects = {row.subjects for row in rows}
+    if len(rows) < 2 or len(subjects) != 1 or len(rows[0].subjects) < 2:
         raise DadnetError(
             "expected the counts of two or more seeds over the same two or more subjects"
         )
-    values = tuple(_uf1(row) for row in rows)
+    values = tuple(pooled_uf1(row.confusions) for row in rows)
     weights = subject_weights(rows[0].subjects)
-    table = np.stack(
-        [sample[0] for sample in figures_of_many(weights, [row.confusions for row in rows])]
-    )  # (seeds, R)
+    samples = figures_of_many(weights, [row.confusions for row in rows])
+    table = np.stack([sample[0] for sample in samples])  # (seeds, R)
     draw = np.random.default_rng(int(digest16(["seeds", *key]), 16))
     drawn = draw.integers(0, len(rows), table.shape)
     means = np.take_along_axis(table, drawn, axis=0).mean(axis=0, dtype=np.float64)
@@ -273,10 +261,6 @@ def over_seeds(rows: Sequence[Counts], key: Sequence[str]) -> OverSeeds:
         float(np.std(values, ddof=1)),
         percentile_interval(means, effective_subjects(rows[0].confusions)),
     )
-
-
-def _uf1(row: Counts) -> float:
-    return float(point_figures(row.confusions)[0])
 
 
 def _spread(values: AnyFloats) -> float:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
+from results.ledger.records import Prediction
 from results.ledger.val_side import IntArray
 
 UNIT = 2.0**-20
@@ -23,23 +24,6 @@ NUM_BINS = 15
 _FLOOR = float(np.finfo(np.float32).eps)
 
 FloatArray = npt.NDArray[np.float64]
-
-
-class ScoredClip(Protocol):
-    """What is read of a prediction (see `results.ledger.records.Prediction`)."""
-
-    @property
-    def clip_id(self) -> str: ...  # noqa: D102
-    @property
-    def subject(self) -> str: ...  # noqa: D102
-    @property
-    def part(self) -> str: ...  # noqa: D102
-    @property
-    def label(self) -> str | Sequence[str]: ...  # noqa: D102
-    @property
-    def prediction(self) -> str | Sequence[str]: ...  # noqa: D102
-    @property
-    def probabilities(self) -> Sequence[float] | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +80,7 @@ class Counts:
         )
 
 
-def count(rows: Iterable[ScoredClip], classes: Sequence[str]) -> Counts:
+def count(rows: Iterable[Prediction], classes: Sequence[str]) -> Counts:
     """Return the counts of scored clips.
 
     Args:
@@ -133,7 +117,7 @@ def count(rows: Iterable[ScoredClip], classes: Sequence[str]) -> Counts:
 
 
 def _count_labels(
-    rows: Sequence[ScoredClip], classes: Sequence[str], subjects: tuple[str, ...], where: IntArray
+    rows: Sequence[Prediction], classes: Sequence[str], subjects: tuple[str, ...], where: IntArray
 ) -> Counts:
     """Return the counts of clips with several labels; `where` numbers their subjects."""
     size = len(classes)
@@ -170,7 +154,7 @@ def _summed(index: IntArray, values: FloatArray, number: int) -> IntArray:
     return np.bincount(index, weights=steps, minlength=number).astype(np.int64)
 
 
-def subset_of(protocol: str, clip: ScoredClip) -> str:
+def subset_of(protocol: str, clip: Prediction) -> str:
     """Return the subset that a clip is reported under beside all test clips, or "".
 
     Composites are reported by the dataset of the subject, official splits by their test parts.
@@ -182,7 +166,7 @@ def subset_of(protocol: str, clip: ScoredClip) -> str:
 
 
 def count_subsets(
-    protocol: str, rows: Sequence[ScoredClip], classes: Sequence[str], subjects: Sequence[str]
+    protocol: str, rows: Sequence[Prediction], classes: Sequence[str], subjects: Sequence[str]
 ) -> dict[str, Counts]:
     """Return the counts of each subset, sorted by name; nothing where there are not several.
 
@@ -198,7 +182,7 @@ def count_subsets(
         return {}
     if protocol != "official" and len({name.partition("/")[0] for name in subjects}) < 2:
         return {}
-    by_subset: dict[str, list[ScoredClip]] = {}
+    by_subset: dict[str, list[Prediction]] = {}
     for row in rows:
         by_subset.setdefault(subset_of(protocol, row), []).append(row)
     if len(by_subset) < 2:

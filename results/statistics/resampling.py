@@ -114,6 +114,11 @@ def point_figures(confusions: IntArray) -> FloatArray:
     return marginal_figures(marginals(confusions).sum(axis=0).astype(np.float64)[:, None])[:, 0]
 
 
+def pooled_uf1(confusions: IntArray) -> float:
+    """Return UF1 of the sum of counts."""
+    return float(point_figures(confusions)[0])
+
+
 def marginals(confusions: IntArray) -> Weights:
     """Return hits, clips and predictions of each class, (S, 3K): all that the figures need."""
     return np.concatenate(totals(confusions, stacked=1), axis=-1).astype(np.float32)

@@ -41,9 +41,6 @@ class Score:
     interval: Interval
 
 
-NO_SCORE = Score(None, NO_INTERVAL)
-
-
 @dataclass(frozen=True)
 class Summary:
     """The pooled figures of one experiment.
@@ -117,7 +114,7 @@ def _summary(counts: Counts, resampled: Weights) -> Summary:
         accuracy=accuracy,
         class_f1=tuple(_finite(value) for value in metrics.class_f1(pooled)),
         mcc=None if counts.multi_label else matthews(pooled),
-        log_loss=_log_loss(counts),
+        log_loss=None if counts.nats is None else float(counts.nats.sum() * UNIT / pooled.sum()),
         ece=calibration_error(counts),
         fold_uf1=fold_averaged(counts.confusions),
     )
@@ -129,7 +126,7 @@ def _scores(counts: Counts, resampled: Weights) -> tuple[Score, ...]:
     left_out, effective = jackknife(stack), effective_subjects(stack)
     return tuple(
         # Right clips: with several labels "right" would be another quantity.
-        NO_SCORE
+        Score(None, NO_INTERVAL)
         if name == "accuracy" and counts.multi_label
         else Score(
             _finite(values[number]),
@@ -175,12 +172,6 @@ def fold_averaged(confusions: IntArray) -> tuple[float, float]:
     some = defined.any(axis=1)  # of several labels a subject may have none
     present = filled[some].sum(axis=1) / defined[some].sum(axis=1)
     return float(present.mean() if some.any() else 0.0), float(filled.mean(axis=1).mean())
-
-
-def _log_loss(counts: Counts) -> float | None:
-    if counts.nats is None:
-        return None
-    return float(counts.nats.sum() * UNIT / counts.confusions.sum())
 
 
 def _finite(value: npt.ArrayLike) -> float | None:
