@@ -10,7 +10,7 @@ import numpy as np
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import FrameFolders
 from dadnet.flow import compute
-from dadnet.flow.compute import Flow, Image
+from dadnet.flow.compute import Flow, Image, decode_image
 from dadnet.flow.faces import face_matrix, load_landmarker, warp
 
 
@@ -74,7 +74,7 @@ def read_clip_frames(
     """Onset and apex as grey squares, and the number of the apex; see :func:`make_clip_flow`."""
     onset_path = Path(row["onset_path"])
     colour = options.align.startswith("model")
-    raw = compute.decode_image(onset_path, colour=colour)
+    raw = decode_image(onset_path, colour=colour)
     matrix = None
     if options.align != "none":
         if colour:
@@ -94,7 +94,7 @@ def read_clip_frames(
 
     onset = prepare(raw)
     if row["apex_path"]:
-        apex = prepare(compute.decode_image(row["apex_path"], colour=colour))
+        apex = prepare(decode_image(row["apex_path"], colour=colour))
         return onset, apex, int(row["apex"])
     if int(row["apex"]) != -1:
         raise DadnetError("the index names no file of the apex")
@@ -103,10 +103,7 @@ def read_clip_frames(
         folders, folder = FrameFolders(), onset_path.parent
         for number in sorted(folders.frames(folder)):
             if int(row["onset"]) < number <= int(row["offset"]):
-                yield (
-                    number,
-                    prepare(compute.decode_image(folders.find(folder, number), colour=colour)),
-                )
+                yield (number, prepare(decode_image(folders.find(folder, number), colour=colour)))
 
     number, apex = compute.flow_peak(onset, later(), int(row["onset"]))
     return onset, apex, number
