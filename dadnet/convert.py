@@ -64,10 +64,7 @@ class ConvertFlags:
 
 
 def convert(flags: ConvertFlags) -> int:
-    """Convert and print the report.
-
-    Returns:
-        Exit status 0.
+    """Convert and print the report; returns exit status 0.
 
     Raises:
         DadnetError: if the checkpoint cannot be used; nothing is written then.

@@ -10,7 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,7 @@ from dadnet.labels.class_sets import class_sets_of, get_class_set
 from dadnet.labels.tasks import names_in
 
 _RELEASE = "another release of the set"
+_OTHER_ROWS = "another release of the table, or rows that were added or lost"
 Verdict = Literal["ok", "differs", "note", "fail"]
 ALL_RIGHT, CANNOT_READ, DIFFERS = 0, 2, 3
 
@@ -60,7 +61,7 @@ class Finding:
 class Report:
     """The findings, in order from files to classes."""
 
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
 
     @property
     def status(self) -> int:
@@ -102,18 +103,13 @@ def _tables(index: ClipIndex, known: Known) -> Iterator[Finding]:
     if rows in known.rows or not known.rows:
         yield Finding("ok" if known.rows else "note", "rows", str(rows), releases)
     else:
-        yield Finding("differs", "rows", str(rows), releases, _why_rows(rows, known))
+        copy = rows < 0.9 * min(known.rows, key=lambda n: abs(n - rows))
+        why = "a part of the set, or a copy of it for tests" if copy else _OTHER_ROWS
+        yield Finding("differs", "rows", str(rows), releases, why)
     for correction in index.corrections:
         yield Finding("note", "corrected", correction)
     for note in index.notes:
         yield Finding("note", "while reading", note)
-
-
-def _why_rows(rows: int, known: Known) -> str:
-    nearest = min(known.rows, key=lambda n: abs(n - rows))
-    if rows < 0.9 * nearest:
-        return "a part of the set, or a copy of it for tests"
-    return "another release of the table, or rows that were added or lost"
 
 
 def _counts(index: ClipIndex, known: Known, dataset: str) -> Iterator[Finding]:
@@ -258,9 +254,8 @@ class DoctorFlags:
 
     def __post_init__(self) -> None:
         if self.dataset not in LAYOUTS:
-            raise DadnetError(
-                f"dataset: expected one of {', '.join(LAYOUTS)}, got {self.dataset!r}"
-            )
+            names = ", ".join(LAYOUTS)
+            raise DadnetError(f"dataset: expected one of {names}, got {self.dataset!r}")
 
 
 def print_report(flags: DoctorFlags) -> int:

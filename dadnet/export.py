@@ -79,10 +79,7 @@ class Deployed(nn.Module):
 
 
 def export(flags: ExportFlags) -> int:
-    """Export, check and write.
-
-    Returns:
-        Exit status 0.
+    """Export, check and write; returns exit status 0.
 
     Raises:
         DadnetError: if the weights cannot be used, a package is missing, or the exported program
@@ -109,10 +106,6 @@ def export(flags: ExportFlags) -> int:
 
 def check_program(program: Program, model: TrainedModel) -> float:
     """Compare an exported program with the network, at several batch sizes.
-
-    Args:
-        program: flows (B, 2, S, S) float32 in pixels to logits (B, K).
-        model: the exported model.
 
     Returns:
         The largest difference of a logit, as a share of the largest logit where that exceeds 1.

@@ -45,10 +45,7 @@ class PredictFlags:
 
 
 def predict(flags: PredictFlags) -> int:
-    """Classify and print.
-
-    Returns:
-        Exit status 0.
+    """Classify and print; returns exit status 0.
 
     Raises:
         DadnetError: if weights or input cannot be used; nothing is printed then.
@@ -67,11 +64,8 @@ def predict(flags: PredictFlags) -> int:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if flags.json:
-        print(
-            json.dumps(
-                _document(models, inputs, predictions, warnings), indent=1, ensure_ascii=False
-            )
-        )
+        document = _document(models, inputs, predictions, warnings)
+        print(json.dumps(document, indent=1, ensure_ascii=False))
     else:
         for clip, prediction in zip(inputs.clips, predictions, strict=True):
             print(_line(clip.name, prediction, flags.probs))
@@ -97,8 +91,8 @@ def _warnings(flags: PredictFlags, cards: Sequence[ModelCard], inputs: Inputs) -
                     f"{number} of {planned[experiment]} folds of experiment {experiment} have kept "
                     "weights; the ensemble has only these"
                 )
-    if len({card.made_from for card in cards}) > 1:
-        yield f"weights of {len({card.made_from for card in cards})} different origins are averaged"
+    if len(planned) > 1:
+        yield f"weights of {len(planned)} different origins are averaged"
     if any(card.origin.get("selection") == "oracle" for card in cards):
         yield "the epoch of these weights was chosen on the test subjects (selection oracle)"
     seen = {subject for card in cards for subject in card.subjects}
@@ -113,9 +107,8 @@ def _warnings(flags: PredictFlags, cards: Sequence[ModelCard], inputs: Inputs) -
 
 def _line(name: str, prediction: Prediction, probs: bool) -> str:
     line = f"{name}: {prediction.label} ({prediction.confidence:.3f})"
-    if probs:
-        line += " " + ", ".join(f"{k} {v:.4f}" for k, v in prediction.probabilities.items())
-    return line
+    shown = ", ".join(f"{k} {v:.4f}" for k, v in prediction.probabilities.items())
+    return f"{line} {shown}" if probs else line
 
 
 def _document(

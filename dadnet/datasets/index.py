@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +12,9 @@ from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import frame_number
 
 INDEX_COLUMNS = (
-    "clip_id",
-    "dataset",
-    "subject",
-    "filename",
-    "onset",
-    "apex",
-    "offset",
-    "emotion",
-    "action_units",
-    "part",
-    "onset_path",
-    "apex_path",
-    "flow_path",
-)
+    "clip_id", "dataset", "subject", "filename", "onset", "apex", "offset", "emotion",
+    "action_units", "part", "onset_path", "apex_path", "flow_path",
+)  # fmt: skip
 FRAME_COLUMNS = ("onset", "apex", "offset")
 
 
@@ -77,18 +66,23 @@ class ClipIndex:
 
 
 def build_index(
-    rows: Iterable[Mapping[str, str | int]], rejected: Iterable[Rejected] = ()
+    rows: Iterable[Mapping[str, str | int]],
+    rejected: Sequence[Rejected] = (),
+    *,
+    official: bool = False,
 ) -> ClipIndex:
     """The index of rows with the keys ``INDEX_COLUMNS``, after clips that were rejected before.
 
-    Of several rows with one clip id all are rejected, since the right one is unknown.
+    Of several rows with one clip id all are rejected, since the right one is unknown; in an
+    `official` annotation the rows that were rejected before count too.
     """
     clips = pd.DataFrame(list(rows), columns=list(INDEX_COLUMNS))
     clips = clips.astype({c: "int64" if c in FRAME_COLUMNS else "str" for c in INDEX_COLUMNS})
-    repeated = clips["clip_id"].duplicated(keep=False)
-    counts = clips["clip_id"].value_counts()
+    counts = Counter([*clips["clip_id"], *(r.clip_id for r in rejected if official)])
+    repeated = clips["clip_id"].map(counts) > 1
+    what = "of the annotation" if official else "have this id"
     duplicates = (
-        Rejected(clip_id, f"duplicate clip: {counts[clip_id]} rows have this id")
+        Rejected(clip_id, f"duplicate clip: {counts[clip_id]} rows {what}")
         for clip_id in clips.loc[repeated, "clip_id"]
     )
     return ClipIndex(clips[~repeated].reset_index(drop=True), (*rejected, *duplicates))

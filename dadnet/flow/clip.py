@@ -9,16 +9,8 @@ import numpy as np
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import FrameFolders
-from dadnet.flow.compute import (
-    Flow,
-    Image,
-    compute_flow,
-    decode_image,
-    flow_peak,
-    read_flow,
-    resize_flow,
-    square,
-)
+from dadnet.flow import compute
+from dadnet.flow.compute import Flow, Image, decode_image
 from dadnet.flow.faces import face_matrix, load_landmarker, warp
 
 
@@ -70,10 +62,10 @@ def make_clip_flow(
         DadnetError: if a file cannot be read or the flow cannot be used.
     """
     if row["flow_path"]:
-        flow = resize_flow(read_flow(Path(row["flow_path"])), options.size)
+        flow = compute.resize_flow(compute.read_flow(Path(row["flow_path"])), options.size)
         return ClipFlow(flow, int(row["apex"]))
     onset, apex, number = read_clip_frames(row, options, landmark_model)
-    return ClipFlow(compute_flow(onset, apex, options.method), number, onset, apex)
+    return ClipFlow(compute.compute_flow(onset, apex, options.method), number, onset, apex)
 
 
 def read_clip_frames(
@@ -98,7 +90,7 @@ def read_clip_frames(
             image = np.rint(image @ np.array([0.114, 0.587, 0.299])).astype(np.uint8)
         if matrix is not None:
             return warp(image, matrix, options.size)
-        return square(image, options.size, options.crop)
+        return compute.square(image, options.size, options.crop)
 
     onset = prepare(raw)
     if row["apex_path"]:
@@ -111,7 +103,7 @@ def read_clip_frames(
         folders, folder = FrameFolders(), onset_path.parent
         for number in sorted(folders.frames(folder)):
             if int(row["onset"]) < number <= int(row["offset"]):
-                yield number, prepare(decode_image(folders.find(folder, number), colour=colour))
+                yield (number, prepare(decode_image(folders.find(folder, number), colour=colour)))
 
-    number, apex = flow_peak(onset, later(), int(row["onset"]))
+    number, apex = compute.flow_peak(onset, later(), int(row["onset"]))
     return onset, apex, number

@@ -15,6 +15,7 @@ from dadnet.base.errors import DadnetError
 
 Flow = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
+FlowMethod = Callable[[Image, Image], Flow]
 
 _HALF_MAX = float(np.finfo(np.float16).max)
 
@@ -52,11 +53,7 @@ def _farneback(onset: Image, apex: Image) -> Flow:
     return np.asarray(flow, dtype=np.float32)
 
 
-FLOW_METHODS: dict[str, Callable[[Image, Image], Flow]] = {
-    "tvl1": _tvl1,
-    "dis": _dis,
-    "farneback": _farneback,
-}
+FLOW_METHODS: dict[str, FlowMethod] = {"tvl1": _tvl1, "dis": _dis, "farneback": _farneback}
 
 
 def compute_flow(onset: Image, apex: Image, method: str = "tvl1") -> Flow:
@@ -129,15 +126,7 @@ def to_half(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:
 
 
 def resize_flow(flow: npt.NDArray[np.floating], size: int) -> Flow:
-    """A flow of side ``size``; the vectors are rescaled with the field.
-
-    Args:
-        flow: shape (2, H, W), pixels of that field.
-        size: side of the result in pixels.
-
-    Returns:
-        Shape (2, size, size), in pixels of the new field.
-    """
+    """A flow (2, H, W) at (2, size, size); the vectors are rescaled to pixels of the new field."""
     _, height, width = flow.shape
     if (height, width) == (size, size):
         return np.asarray(flow, dtype=np.float32)

@@ -128,14 +128,12 @@ def _downsample(field: Flow, severity: float, draws: np.random.Generator) -> Flo
     # The vectors shrink with the field and grow with it again.
     side = field.shape[-1]
     small = max(1, round(severity * side))
-    return _by_channel(
-        lambda part: cv2.resize(
-            cv2.resize(part, (small, small), interpolation=cv2.INTER_AREA),
-            (side, side),
-            interpolation=cv2.INTER_LINEAR,
-        ),
-        field,
-    )
+
+    def change(part: Flow) -> object:
+        part = cv2.resize(part, (small, small), interpolation=cv2.INTER_AREA)
+        return cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR)
+
+    return _by_channel(change, field)
 
 
 def _jitter(field: Flow, severity: float, draws: np.random.Generator) -> Flow:

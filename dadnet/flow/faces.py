@@ -62,11 +62,7 @@ def similarity(points: Points, target: Points) -> Matrix:
 
 
 def face_matrix(points: Points, size: int) -> Matrix:
-    """The similarity from a frame to the aligned square.
-
-    Args:
-        points: shape (5, 2), pixels of the frame.
-        size: side of the square in pixels.
+    """The similarity from a frame with five points to the aligned square; in pixels.
 
     Raises:
         DadnetError: if the points cannot be those of an upright face.
@@ -82,12 +78,9 @@ def face_matrix(points: Points, size: int) -> Matrix:
 
 
 def warp(image: Image, matrix: Matrix, size: int) -> Image:
-    """Warp a grey frame (H, W) to the square (size, size); outside, its border is repeated.
+    """Warp a grey frame (H, W) by the matrix of :func:`face_matrix` to the square (size, size).
 
-    Args:
-        image: the frame.
-        matrix: from :func:`face_matrix`.
-        size: side of the square in pixels.
+    Outside of the frame its border is repeated.
     """
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 1:  # blur first, since fine detail aliases
@@ -123,9 +116,8 @@ def read_points(path: Path) -> Mapping[str, Points]:
         try:
             numbers = [float(row[name]) for name in POINT_COLUMNS]
         except (TypeError, ValueError) as error:
-            raise DadnetError(
-                f"landmarks: expected ten numbers in line {line} of {path}"
-            ) from error
+            where = f"line {line} of {path}"
+            raise DadnetError(f"landmarks: expected ten numbers in {where}") from error
         points[row["clip_id"]] = np.array(numbers).reshape(5, 2)
     return points
 
@@ -158,15 +150,13 @@ def load_landmarker(model: Path) -> Landmarker:
             "give points by --landmarks FILE.csv"
         ) from error
     try:
-        options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(model)), num_faces=1
-        )
+        base = BaseOptions(model_asset_path=str(model))
+        options = vision.FaceLandmarkerOptions(base_options=base, num_faces=1)
         detector = vision.FaceLandmarker.create_from_options(options)
     except (RuntimeError, ValueError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DadnetError(
-            f"landmark_model: {model} is no Face Landmarker: {first[:200]}"
-        ) from error
+        reason = f"landmark_model: {model} is no Face Landmarker: {first[:200]}"
+        raise DadnetError(reason) from error
 
     def landmarks(image: Image) -> Points:
         colours = np.ascontiguousarray(image[..., ::-1])
@@ -179,11 +169,6 @@ def load_landmarker(model: Path) -> Landmarker:
 
 
 def mesh_points(mesh: Any, height: int, width: int) -> Points:
-    """The five points of MediaPipe's face mesh.
-
-    Args:
-        mesh: 478 points with `x` and `y` as shares of width and height.
-        height, width: size of the image in pixels.
-    """
+    """The five points of MediaPipe's face mesh: 478 points, `x` and `y` as shares of the sides."""
     points = [np.mean([[mesh[i].x, mesh[i].y] for i in group], axis=0) for group in _MESH]
     return np.asarray(np.array(points) * np.array([width, height]), dtype=np.float64)

@@ -19,14 +19,10 @@ _HEADS = ("onset", "apex", "flow", "length")
 
 
 def colour_wheel(flow: Flow, scale: float) -> Colour:
-    """A flow in colours: the hue is the direction, white is no motion.
+    """A flow (2, H, W) in colours (H, W, 3): the hue is the direction, white is no motion.
 
-    Args:
-        flow: shape (2, H, W), pixels.
-        scale: length in pixels of full colour; longer vectors have it too.
-
-    Returns:
-        Shape (H, W, 3): red to the right, yellow-green down, cyan to the left, violet up.
+    Red is to the right, yellow-green down, cyan to the left, violet up. Vectors of `scale` pixels
+    and longer have the full colour.
     """
     u, v = flow.astype(np.float32)
     angle = (np.arctan2(v, u) / (2 * np.pi)) % 1.0  # 0 to the right, then downwards
@@ -48,16 +44,10 @@ def wheel(side: int = TILE) -> Colour:
 def sheet_row(
     title: str, detail: str, flow: Flow, onset: Image | None = None, apex: Image | None = None
 ) -> Colour:
-    """One clip: onset, apex, flow, length of the flow.
+    """One clip: title and detail above onset, apex, flow and length of the flow.
 
-    Args:
-        title: first line, such as the clip's id; characters outside printable ASCII become "?".
-        detail: second line.
-        flow: shape (2, H, W), pixels.
-        onset, apex: grey, shape (H, W); None for a flow from a file.
-
-    Returns:
-        Shape (TILE + caption, 4 tiles wide, 3).
+    Characters outside printable ASCII become "?". The flow has shape (2, H, W), the grey frames
+    (H, W); a flow from a file has no frames.
     """
     length = np.hypot(*flow.astype(np.float32))
     scale = float(np.percentile(length, 99)) or float(length.max())
@@ -90,11 +80,11 @@ def sheet(rows: list[Colour]) -> Colour:
 
 
 def _grey(image: Image | None) -> Colour:
-    if image is None:
-        empty = np.full((TILE, TILE, 3), 230, dtype=np.uint8)
-        cv2.putText(empty, "no frame", (30, 68), _FONT, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
-        return empty
-    return _tile(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8))
+    if image is not None:
+        return _tile(np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8))
+    empty = np.full((TILE, TILE, 3), 230, dtype=np.uint8)
+    cv2.putText(empty, "no frame", (30, 68), _FONT, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
+    return empty
 
 
 def _tile(picture: Colour) -> Colour:

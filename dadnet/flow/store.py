@@ -21,15 +21,14 @@ from dadnet.base.disk import replacing
 from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import Location, is_remote, location, replace_file, write_once
 from dadnet.base.remote import RemotePath
+from dadnet.datasets.index import FRAME_COLUMNS, INDEX_COLUMNS
 from dadnet.flow.compute import resize_flow
 
+# No byte-stream split: it saves a fifth, but duckdb cannot read it for float16.
+_PARQUET = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["dataset", "subject"]}
 CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
-META_COLUMNS = [
-    "clip_id", "dataset", "subject", "filename", "onset", "apex", "offset", "emotion",
-    "action_units", "part", "flow_digest",
-]  # fmt: skip
-_FRAME_COLUMNS = {"onset", "apex", "offset"}
+META_COLUMNS = [*(c for c in INDEX_COLUMNS if not c.endswith("_path")), "flow_digest"]
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
@@ -74,7 +73,7 @@ def flow_table(clips: pd.DataFrame, flows: Flows) -> pa.Table:
     """Arrow table of clips (columns `META_COLUMNS`, N rows) and flows (N, 2, H, W), float16."""
     arrays = [
         pa.array(clips[c].to_numpy(), pa.int64())
-        if c in _FRAME_COLUMNS
+        if c in FRAME_COLUMNS
         else pa.array(clips[c].astype(str).tolist(), pa.string())
         for c in META_COLUMNS
     ]
@@ -90,14 +89,7 @@ def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
     writer: pq.ParquetWriter | None = None
     with replacing(path) as temporary:
         for table in tables:
-            # No byte-stream split: it saves a fifth, but duckdb cannot read it for float16.
-            writer = writer or pq.ParquetWriter(
-                temporary,
-                table.schema,
-                compression="zstd",
-                compression_level=1,
-                use_dictionary=["dataset", "subject"],
-            )
+            writer = writer or pq.ParquetWriter(temporary, table.schema, **_PARQUET)
             writer.write_table(table)
         if writer is None:
             raise DadnetError(f"{path.name}: expected at least one clip, got none")
@@ -106,8 +98,7 @@ def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
 
 def write_card(store: Path, card: Mapping[str, Any]) -> None:
     """Write `card.json`, which makes the store complete, atomically."""
-    text = json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False)
-    replace_file(store / CARD, text)
+    replace_file(store / CARD, json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False))
 
 
 def read_card(store: str | Location) -> dict[str, Any]:
@@ -252,11 +243,9 @@ def publish_store(store: Path, target: RemotePath) -> bool:
 
 
 def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
-    """One store from several, for protocols over several datasets.
+    """One store from several without common clips; a single one is returned unchanged.
 
-    Args:
-        stores: stores without common clips; a single one is returned unchanged.
-        size: side in pixels to which flows of different sizes are resized.
+    Flows of different sizes are resized to `size` pixels.
 
     Raises:
         DadnetError: if a clip is in two of them, or there is none.
@@ -276,11 +265,8 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     digest = content_digest(json.dumps({"joined": digests}))
     every = [store.card["parameters"] for store in stores]
     common = {k: v for k, v in every[0].items() if all(p.get(k) == v for p in every)}
-    card = {
-        "digest": digest,
-        "parameters": {**common, "normalisation": normalisation},
-        "joined": digests,
-    }
+    parameters = {**common, "normalisation": normalisation}
+    card = {"digest": digest, "parameters": parameters, "joined": digests}
     return FlowStore(card, clips, np.concatenate(arrays))
 
 

@@ -148,8 +148,7 @@ def _labels(texts: pd.Series, classes: tuple[str, ...], several: bool) -> Tensor
 
 
 def _hash_of(clip_ids: pd.Series, texts: pd.Series) -> str:
-    rows = sorted(zip(clip_ids, texts, strict=True))
-    return content_digest(json.dumps(rows))
+    return content_digest(json.dumps(sorted(zip(clip_ids, texts, strict=True))))
 
 
 def _resized(flows: Flows, rows: npt.NDArray[np.intp], size: int) -> Flows:

@@ -3,9 +3,9 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dadnet.base.errors import DadnetError
@@ -13,10 +13,8 @@ from dadnet.base.seeding import seed_hash
 from dadnet.config.experiment import DataConfig
 from dadnet.labels.tasks import lacking, names_in
 
-if TYPE_CHECKING:
-    from sklearn.model_selection import StratifiedGroupKFold
-
 Subjects = tuple[str, ...]
+Rows = npt.NDArray[np.intp]
 # Draws of a validation part with every class; each has round(1 / val_fraction) candidates.
 _VAL_DRAWS = 10
 
@@ -110,13 +108,10 @@ def _group_kfold(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fol
             f"protocol group-kfold: expected more than num_folds ({config.num_folds}) subjects, "
             f"got {number}"
         )
-    splitter = _stratified_groups(config.num_folds, seed_hash("group-kfold", seed))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")
-        try:
-            splits = list(splitter.split(clips, clips["label"], clips["subject"]))
-        except ValueError as error:  # no class has as many clips as there are folds
-            raise DadnetError(f"protocol group-kfold: {error}") from error
+    try:
+        splits = _stratified_groups(clips, config.num_folds, seed_hash("group-kfold", seed))
+    except ValueError as error:  # no class has as many clips as there are folds
+        raise DadnetError(f"protocol group-kfold: {error}") from error
     width = len(str(config.num_folds))
     folds = []
     for k, (train, test) in enumerate(splits, start=1):
@@ -172,19 +167,12 @@ def _fold(
 
 
 def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
-    """Training subjects for validation, with about `fraction` of the clips.
+    """Training subjects for validation, sorted, with about `fraction` of the clips.
 
+    `train` has one row per training clip, with subject and label; `seed` is that of the splits.
     Among seeded stratified group splits, those with every class on both sides come first (with
     several labels: each label, and clips without it), then the one with a share of clips nearest
     to `fraction`.
-
-    Args:
-        train: one row per training clip: subject, label.
-        fraction: wanted share of the clips.
-        seed: seeds the splits.
-
-    Returns:
-        Subjects, sorted.
 
     Raises:
         DadnetError: if there are fewer than two training subjects.
@@ -198,12 +186,7 @@ def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
         raise DadnetError("selection inner: expected at least 2 training subjects per fold")
     best: tuple[tuple[int, int, float], Subjects] | None = None
     for attempt in range(_VAL_DRAWS):
-        splitter = _stratified_groups(splits, seed + attempt)
-        with warnings.catch_warnings():
-            # A class with fewer clips than splits: `_rank` handles it as far as possible.
-            warnings.filterwarnings("ignore", "The least populated class")
-            candidates = list(splitter.split(train, labels, subjects))
-        for fit_rows, val_rows in candidates:
+        for fit_rows, val_rows in _stratified_groups(train, splits, seed + attempt):
             rank = _rank(labels, fit_rows, val_rows, fraction)
             if best is None or rank < best[0]:
                 best = rank, tuple(sorted(set(subjects[val_rows])))
@@ -211,11 +194,15 @@ def carve_val(train: pd.DataFrame, fraction: float, seed: int) -> Subjects:
     return best[1]
 
 
-def _stratified_groups(splits: int, seed: int) -> "StratifiedGroupKFold":
+def _stratified_groups(clips: pd.DataFrame, splits: int, seed: int) -> list[tuple[Rows, Rows]]:
     # scikit-learn takes a second to load, and workers receive finished folds.
     from sklearn.model_selection import StratifiedGroupKFold
 
-    return StratifiedGroupKFold(splits, shuffle=True, random_state=seed % (2**32))
+    splitter = StratifiedGroupKFold(splits, shuffle=True, random_state=seed % (2**32))
+    with warnings.catch_warnings():
+        # A class with fewer clips than splits: `_rank` handles it as far as possible.
+        warnings.filterwarnings("ignore", "The least populated class")
+        return list(splitter.split(clips, clips["label"], clips["subject"]))
 
 
 def _rank(

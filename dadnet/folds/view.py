@@ -45,15 +45,9 @@ class FoldView:
         labels = torch.full_like(dataset.labels, hidden_label(dataset.labels))
         for rows in (fit, val):
             labels[rows] = dataset.labels[rows]
-        return cls(
-            fold.name,
-            _resident(dataset, device),
-            labels.to(device),
-            fit,
-            val,
-            len(dataset.classes),
-            dataset.flows_digest,
-        )
+        flows, num_classes = _resident(dataset, device), len(dataset.classes)
+        digest = dataset.flows_digest
+        return cls(fold.name, flows, labels.to(device), fit, val, num_classes, digest)
 
     @property
     def task(self) -> Task:

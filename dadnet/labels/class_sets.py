@@ -63,13 +63,7 @@ class ClassSet:
 
 
 class _Entry(NamedTuple):
-    """One row of the table.
-
-    Attributes:
-        emotions: the emotions of each class, in class order.
-        dropped: emotions that are left out.
-        left_out: clips that are left out, with the reason.
-    """
+    """The emotions of each class in class order, and the emotions and clips that are left out."""
 
     emotions: Mapping[str, str]
     dropped: str = ""
@@ -191,12 +185,9 @@ def class_sets_of(dataset: str) -> tuple[str, ...]:
 
 def known_emotions(dataset: str) -> frozenset[str]:
     """Every emotion that some class set of the dataset maps or leaves out."""
-    known: set[str] = set()
-    for name in CLASS_SETS:
-        entry = _entry(name, dataset)
-        if entry is not None:
-            known.update(" ".join((*entry.emotions.values(), entry.dropped)).split())
-    return frozenset(known)
+    entries = filter(None, (_entry(name, dataset) for name in CLASS_SETS))
+    texts = (" ".join((*entry.emotions.values(), entry.dropped)) for entry in entries)
+    return frozenset(word for text in texts for word in text.split())
 
 
 def _entry(name: str, dataset: str) -> _Entry | None:

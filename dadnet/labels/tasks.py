@@ -16,14 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dadnet.labels.metrics import (
-    FloatArray,
-    IntArray,
-    confusion,
-    label_counts,
-    label_log_loss,
-    log_loss,
-)
+from dadnet.labels import metrics
+from dadnet.labels.metrics import FloatArray, IntArray
 
 NO_LABEL = "none"
 Numbers = npt.NDArray[Any]
@@ -48,12 +42,12 @@ class Task:
 
     def counts(self, labels: Numbers, decided: Numbers, num_classes: int) -> IntArray:
         """Rows = truth: (K, K) over the classes, or (K, 2, 2) over absent and present of each."""
-        count = label_counts if self.multi_label else confusion
+        count = metrics.label_counts if self.multi_label else metrics.confusion
         return count(labels, decided, num_classes)
 
     def log_loss(self, probabilities: FloatArray, labels: Numbers) -> float:
         """Mean of -ln p(truth) in nats, over clips or over the labels of clips."""
-        mean_loss = label_log_loss if self.multi_label else log_loss
+        mean_loss = metrics.label_log_loss if self.multi_label else metrics.log_loss
         return mean_loss(probabilities, labels)
 
     def named(self, decision: Numbers, classes: Sequence[str]) -> Names:
@@ -87,12 +81,7 @@ def names_in(text: str) -> tuple[str, ...]:
 
 
 def lacking(texts: Iterable[str], classes: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Classes or labels that cannot be learnt from clips: of no clip, and of every clip.
-
-    Args:
-        texts: labels of each clip as text.
-        classes: all classes of the class set.
-    """
+    """The classes or labels of no clip, and those of every clip: they cannot be learnt."""
     sets = [set(names_in(text)) for text in texts]
     counts = {name: sum(name in names for names in sets) for name in classes}
     nowhere = [name for name in classes if counts[name] == 0]

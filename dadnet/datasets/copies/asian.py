@@ -5,11 +5,8 @@ from pathlib import Path
 
 from dadnet.datasets.copies.drawing import NUM_FRAMES, PlannedClip, Studio
 from dadnet.datasets.copies.sheets import Cell, write_table
+from dadnet.datasets.synthetic.__main__ import CASME2_HEADER
 
-CASME2_HEADER = (
-    "Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units",
-    "Estimated Emotion",
-)  # fmt: skip
 CASME3_HEADER = (
     "Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Objective class", "emotion",
 )  # fmt: skip

@@ -62,25 +62,15 @@ class Studio:
         return self._numbers[key]
 
     def clip(
-        self,
-        folder: Path,
-        name: str,
-        numbers: Sequence[int],
-        planned: PlannedClip,
-        *,
-        grey: bool = False,
+        self, folder: Path, name: str, numbers: Sequence[int], clip: PlannedClip, grey: bool = False
     ) -> None:
-        """Write the frames of one clip.
+        """Write the frames of one clip into a new folder.
 
-        Args:
-            folder: folder to make.
-            name: format of a frame's name, with braces for its number.
-            numbers: number of each frame; the third has the apex, those after the fifth repeat it.
-            planned: subject and emotion.
-            grey: without colours.
+        `name` has braces for the number of a frame; the third frame has the apex, those after the
+        fifth repeat it.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        images = self._images(planned) if self.size else []
+        images = self._images(clip) if self.size else []
         for k, number in enumerate(numbers):
             path = folder / name.format(number)
             if not images:
@@ -97,9 +87,8 @@ class Studio:
         face = draw_face(_SEED, planned.subject)
         play = draw_performance(ClipPlan(planned.subject, self._drawn, drawn_as), _SEED, "macro")
         self._drawn += 1
-        play = replace(
-            play, numbers=tuple(range(NUM_FRAMES)), apex=2, gains=play.gains[:NUM_FRAMES]
-        )
+        numbers, gains = tuple(range(NUM_FRAMES)), play.gains[:NUM_FRAMES]
+        play = replace(play, numbers=numbers, apex=2, gains=gains)
         layers = paint_layers(face, self.size)
         style = seed_hash("style", _SEED, planned.subject)
         return [np.asarray(f) for f in render_clip(face, layers, play, self.size, style)]

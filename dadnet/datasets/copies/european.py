@@ -42,11 +42,9 @@ def write_samm(
         cells: dict[str, Cell] = {
             "onset": onset, "apex": onset + 2, "offset": onset + 4, "units": "4 + 7", **changed
         }  # fmt: skip
-        frames = (cells["onset"], cells["apex"], cells["offset"])
-        rows.append([
-            subject, filename, k + 1, *frames, NUM_FRAMES, "1/2", cells["units"], clip.emotion, 1,
-            None,
-        ])  # fmt: skip
+        *frames, units = cells.values()
+        described = (NUM_FRAMES, "1/2", units, clip.emotion, 1, None)
+        rows.append([subject, filename, k + 1, *frames, *described])
 
     for clip in clips:
         add(clip)
@@ -106,9 +104,8 @@ def write_smic_videos(
         rows.append(["s04", "s04_ne_05", 123, 125, 127, "negative"])
         rows.append([*rows[0][:1], "s01_ne_09", 123, 12, 127, "negative"])
     columns = [k for k, column in enumerate(header) if with_apex or column != "ApexF"]
-    write_table(
-        studio.root / name, {"Sheet1": [[row[k] for k in columns] for row in (header, *rows)]}
-    )
+    chosen = [[row[k] for k in columns] for row in (header, *rows)]
+    write_table(studio.root / name, {"Sheet1": chosen})
 
 
 def write_fourdme(

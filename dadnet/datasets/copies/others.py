@@ -20,9 +20,8 @@ def write_dfme(
     """
     subjects = sorted({clip.subject for clip in clips})
     bounds = [round(share * len(subjects)) for share in parts]
-    rows: dict[str, list[Sequence[Cell]]] = {
-        part: [_DFME_HEADER] for part in ("train", "testA", "testB")
-    }
+    rows: dict[str, list[Sequence[Cell]]]
+    rows = {part: [_DFME_HEADER] for part in ("train", "testA", "testB")}
     folders = {
         "train": studio.root / "train_data" / "train_data",
         "testA": studio.root / "test_data_A",
@@ -50,9 +49,8 @@ def write_dfme(
         add(PlannedClip(subjects[-1], "Anger"), label=False)
     names = {"train": "training_full_with_AU", "testA": "test_A_labels", "testB": "test_B_labels"}
     for part, name in names.items():
-        write_table(
-            studio.root / "full_release_annotation" / f"{name}.xlsx", {"Sheet1": rows[part]}
-        )
+        path = studio.root / "full_release_annotation" / f"{name}.xlsx"
+        write_table(path, {"Sheet1": rows[part]})
 
 
 def write_ckplus(studio: Studio, clips: Sequence[PlannedClip]) -> None:

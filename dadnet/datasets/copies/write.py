@@ -15,45 +15,31 @@ Writer = Callable[[Studio, Sequence[PlannedClip]], None]
 
 _CASME2 = ("disgust", "repression", "happiness", "surprise", "others")
 _BASIC = ("Disgust", "Surprise", "Sadness", "Fear", "Happiness", "Anger", "Contempt")
+_CASME3 = ("disgust", "surprise", "Others", "fear", "anger", "sad", "happy")
+_PART = ("disgust", "surprise", "happy")
+_FOURDME = ("Negative", "Positive", "Surprise", "Repression", "Others")
+_SMIC = ("negative", "positive", "surprise")
+_CKPLUS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
+_CLIPS_TABLE = "cas(me)3_part_A_ME_label_JpgIndex.xls"
 # Name of the copy -> its dataset, its writer, the emotions of every subject.
 COPIES: dict[str, tuple[str, Writer, tuple[str, ...]]] = {
     "casme2": ("casme2", write_casme2, _CASME2),
-    "casme3": (
-        "casme3",
-        write_casme3,
-        ("disgust", "surprise", "Others", "fear", "anger", "sad", "happy"),
-    ),
-    "casme3-clips": (
-        "casme3",
-        partial(write_casme3, videos=False, name="cas(me)3_part_A_ME_label_JpgIndex.xls"),
-        ("disgust", "surprise", "happy"),
-    ),
-    "casme3c": ("casme3c", write_casme3c, ("disgust", "surprise", "happy")),
-    "fourdme": (
-        "fourdme",
-        write_fourdme,
-        ("Negative", "Positive", "Surprise", "Repression", "Others"),
-    ),
+    "casme3": ("casme3", write_casme3, _CASME3),
+    "casme3-clips": ("casme3", partial(write_casme3, videos=False, name=_CLIPS_TABLE), _PART),
+    "casme3c": ("casme3c", write_casme3c, _PART),
+    "fourdme": ("fourdme", write_fourdme, _FOURDME),
     "dfme": ("dfme", write_dfme, _BASIC),
     "samm": ("samm", write_samm, ("Anger", "Happiness", "Surprise", "Contempt", "Disgust")),
-    "smic": ("smic", write_smic, ("negative", "positive", "surprise")),
-    "smic-videos": ("smic", write_smic_videos, ("negative", "positive", "surprise")),
-    "ckplus": (
-        "ckplus",
-        write_ckplus,
-        ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise"),
-    ),
+    "smic": ("smic", write_smic, _SMIC),
+    "smic-videos": ("smic", write_smic_videos, _SMIC),
+    "ckplus": ("ckplus", write_ckplus, _CKPLUS),
 }
 
 
 def write_copy(name: str, root: Path, *, subjects: int = 4, size: int = 96) -> None:
     """Write one copy into a folder that appears whole or not at all; an existing one stays.
 
-    Args:
-        name: a key of ``COPIES``.
-        root: folder to make.
-        subjects: number of subjects.
-        size: side of the frames in pixels; 0: empty files.
+    The frames have a side of `size` pixels; 0: empty files.
 
     Raises:
         DadnetError: if there is no such copy, or a number is out of range.

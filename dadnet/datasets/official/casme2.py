@@ -5,7 +5,7 @@ authors' crop ``Cropped/sub01/EP02_01f/reg_img46.jpg``.
 """
 
 from dadnet.datasets.official.corrections import MEB, Correction, missing_apexes
-from dadnet.datasets.official.layout import Clip, Layout, filled, frame, numbered
+from dadnet.datasets.official.layout import Clip, Layout, clip_of, filled, numbered
 from dadnet.datasets.official.tables import FRAME_COLUMNS, TableRow
 
 # For the table of 256 rows. Row 60 lacks its apex and has a wrong offset.
@@ -20,16 +20,8 @@ def _clip(row: TableRow) -> Clip:
     filename, emotion = filled(row, "filename", "emotion")
     number = numbered(row, "subject", "s(?:ub)?([0-9]+)")
     folders = (f"sub{number:02d}", f"sub{number}", f"s{number:02d}", f"s{number}")
-    return Clip(
-        subject=f"sub{number:02d}",
-        filename=filename,
-        onset=frame(row, "onset"),
-        apex=frame(row, "apex", blank=True),
-        offset=frame(row, "offset"),
-        emotion=emotion.lower(),
-        folders=tuple((folder, filename) for folder in folders),
-        action_units=row["action_units"],
-    )
+    paths = tuple((folder, filename) for folder in folders)
+    return clip_of(row, folders[0], filename, emotion, paths)
 
 
 LAYOUT = Layout(

@@ -9,8 +9,10 @@ Part C: ``CAS(ME)3_part_C_ME.xlsx`` has no apex and, in the known copies, no emo
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.official.corrections import MEB, Correction
-from dadnet.datasets.official.layout import Clip, Layout, LeftOut, filled, frame, numbered
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, clip_of, filled, frame, numbered
 from dadnet.datasets.official.tables import Columns, TableRow
+
+_REQUIRED = ("subject", "filename", "onset", "apex", "offset", "emotion")
 
 
 def _clip(row: TableRow) -> Clip:
@@ -26,22 +28,9 @@ def _clip(row: TableRow) -> Clip:
     # The names of the clips' folders have the uncorrected onset.
     onsets = dict.fromkeys((onset, frame(row, "first_onset", blank=True)))
     clips = [(f"{subject}_{filename}_{n}",) for n in onsets if n is not None]
-    return Clip(
-        subject=subject,
-        filename=filename,
-        onset=onset,
-        apex=apex,
-        offset=frame(row, "offset"),
-        emotion=emotion.lower(),
-        folders=(
-            (subject, filename, "color"),
-            (subject, filename),
-            *(("frame", *clip) for clip in clips),
-            *clips,
-        ),
-        action_units=row["action_units"],
-        many=True,
-    )
+    videos = ((subject, filename, "color"), (subject, filename))
+    folders = (*videos, *(("frame", *clip) for clip in clips), *clips)
+    return clip_of(row, subject, filename, emotion, folders, many=True)
 
 
 LAYOUT = Layout(
@@ -50,16 +39,11 @@ LAYOUT = Layout(
     annotations=(r"cas\(me\)3_part_a_me_label_jpgindex.*\.xlsx?", r"cas\(me\)3_part_a_v2\.xlsx?"),
     columns=Columns(
         {
-            "subject": ("subject",),
-            "filename": ("filename",),
-            "onset": ("onset",),
-            "apex": ("apex",),
-            "offset": ("offset",),
+            **{name: (name,) for name in _REQUIRED},
             "action_units": ("au", "actionunits"),
-            "emotion": ("emotion",),
             "kind": ("expressiontype",),
         },
-        required=("subject", "filename", "onset", "apex", "offset", "emotion"),
+        required=_REQUIRED,
         sheets=("label",),
     ),
     frame_folders=("part_A", "Part_A_ME_clip", "part_A_cropped"),
@@ -69,10 +53,9 @@ LAYOUT = Layout(
     # rejected. Its correction of row 750 sets the onset to the apex, a clip without motion.
     corrections=(
         Correction(749, 860, {"onset": 2647}, MEB),
-        *(
-            Correction(row, 860, {"offset": offset}, MEB)
-            for row, offset in ((708, 34), (796, 1845), (798, 2403))
-        ),
+        Correction(708, 860, {"offset": 34}, MEB),
+        Correction(796, 860, {"offset": 1845}, MEB),
+        Correction(798, 860, {"offset": 2403}, MEB),
     ),
 )
 
@@ -83,17 +66,8 @@ def _clip_c(row: TableRow) -> Clip:
     subject = f"{number:02d}"
     if not row["emotion"]:
         raise DadnetError("the list of part C gives no emotion, so there is no label to learn")
-    return Clip(
-        subject=subject,
-        filename=filename,
-        onset=frame(row, "onset"),
-        apex=frame(row, "apex", blank=True),
-        offset=frame(row, "offset"),
-        emotion=row["emotion"].lower(),
-        folders=((subject, filename, "color"), (subject, filename), (str(number), filename)),
-        action_units=row["action_units"],
-        many=True,
-    )
+    folders = ((subject, filename, "color"), (subject, filename), (str(number), filename))
+    return clip_of(row, subject, filename, row["emotion"], folders, many=True)
 
 
 LAYOUT_C = Layout(
@@ -104,11 +78,8 @@ LAYOUT_C = Layout(
         {
             "subject": ("sub", "subject"),
             "filename": ("count", "filename"),
-            "onset": ("onset",),
-            "apex": ("apex",),
-            "offset": ("offset",),
+            **{name: (name,) for name in ("onset", "apex", "offset", "emotion")},
             "action_units": ("au",),
-            "emotion": ("emotion",),
         },
         required=("subject", "filename", "onset", "offset"),
     ),

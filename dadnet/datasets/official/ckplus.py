@@ -12,7 +12,7 @@ from pathlib import Path
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import FrameFolders
 from dadnet.datasets.official.finding import find_source, relative
-from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, frame
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, clip_of
 from dadnet.datasets.official.tables import Columns, TableRow
 
 EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
@@ -35,7 +35,9 @@ def _rows(layout: Layout, root: Path, options: Options) -> Rows:
         for sequence in folders.children(subject).values():
             numbers = sorted(folders.frames(sequence))
             cells = {"subject": subject.name.upper(), "filename": sequence.name}
-            cells |= {"onset": str(numbers[0]), "apex": str(numbers[-1])} if numbers else {}
+            if numbers:
+                first, last = str(numbers[0]), str(numbers[-1])
+                cells |= {"onset": first, "apex": last, "offset": last}
             cells["emotion"] = _label(folders, labels, cells, "_emotion.txt")
             cells["action_units"] = _units(folders, facs, cells) if facs is not None else ""
             rows.append(TableRow(relative(sequence, root), len(rows), cells))
@@ -89,16 +91,8 @@ def _clip(row: TableRow) -> Clip:
         raise DadnetError(f"emotion: expected a number from 0 to 7, got {label.lstrip('! ')!r}")
     if match[1] == "0":
         raise LeftOut("neutral: no expression")
-    return Clip(
-        subject=row["subject"],
-        filename=row["filename"],
-        onset=frame(row, "onset"),
-        apex=frame(row, "apex"),
-        offset=frame(row, "apex"),
-        emotion=EMOTIONS[int(match[1])],
-        folders=((row["subject"], row["filename"]),),
-        action_units=row["action_units"],
-    )
+    subject, filename = row["subject"], row["filename"]
+    return clip_of(row, subject, filename, EMOTIONS[int(match[1])], ((subject, filename),))
 
 
 LAYOUT = Layout(

@@ -41,11 +41,7 @@ def missing_apexes(
 def correct(
     rows: Sequence[TableRow], corrections: Sequence[Correction]
 ) -> tuple[tuple[TableRow, ...], dict[int, str], tuple[str, ...]]:
-    """Apply the corrections that match.
-
-    Args:
-        rows: the rows of one table, in its order.
-        corrections: known corrections; several may concern one row.
+    """Apply the corrections that match to the rows of one table; several may concern one row.
 
     Returns:
         The rows, with the old text of a changed cell under ``first_`` and its name; the changes by

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.official.finding import find_files, relative, searched_names
-from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, filled, frame
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, clip_of, filled
 from dadnet.datasets.official.read import ANYWHERE
 from dadnet.datasets.official.tables import Columns, TableRow, read_table
 
@@ -57,17 +57,9 @@ def _clip(row: TableRow) -> Clip:
         )
     if not row["emotion"]:
         raise LeftOut(f"no emotion: the labels of {row['part']} are given out after the contest")
-    return Clip(
-        subject=subject,
-        filename=filename,
-        onset=frame(row, "onset", blank=True),
-        apex=frame(row, "apex", blank=True),
-        offset=frame(row, "offset", blank=True),
-        emotion=row["emotion"].lower(),
-        folders=((ANYWHERE, filename),),
-        action_units=row["action_units"],
-        part=row["part"],
-        single_clip_folder=True,
+    folders = ((ANYWHERE, filename),)
+    return clip_of(
+        row, subject, filename, row["emotion"], folders, blank=True, single_clip_folder=True
     )
 
 

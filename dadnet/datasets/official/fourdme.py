@@ -8,7 +8,7 @@ may have several emotions (``Positive+Surprise``); the index has all of them.
 import re
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.official.layout import Clip, Layout, LeftOut, filled, frame
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, clip_of, filled
 from dadnet.datasets.official.tables import Columns, TableRow
 
 _INDICATORS = ("positive", "negative", "surprise", "repression", "others")
@@ -33,16 +33,9 @@ def _clip(row: TableRow) -> Clip:
         raise DadnetError(f"emotion says {emotion}, the indicator columns say {marked}")
     if "macro" in row["kind"].lower():
         raise LeftOut("not a micro-expression: the list says macro")
-    return Clip(
-        subject=subject,
-        filename=filename,
-        onset=frame(row, "onset", blank=True),
-        apex=frame(row, "apex", blank=True),
-        offset=frame(row, "offset", blank=True),
-        emotion=emotion or marked,
-        folders=((subject, filename), (filename,)),
-        action_units=row["action_units"],
-        single_clip_folder=True,
+    folders = ((subject, filename), (filename,))
+    return clip_of(
+        row, subject, filename, emotion or marked, folders, blank=True, single_clip_folder=True
     )
 
 
@@ -57,13 +50,9 @@ LAYOUT = Layout(
         {
             "subject": ("subid", "sub"),
             "filename": ("foldname",),
-            "onset": ("onset",),
-            "apex": ("apex",),
-            "offset": ("offset",),
             "action_units": ("aus", "au"),
-            "emotion": ("emotion",),
             "kind": ("type", "expressiontype", "micro/macro"),
-            **{name: (name,) for name in _INDICATORS},
+            **{name: (name,) for name in ("onset", "apex", "offset", "emotion", *_INDICATORS)},
         },
         required=("subject", "filename", "onset", "apex", "emotion"),
     ),

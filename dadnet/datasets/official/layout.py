@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import FrameFolders
+from dadnet.datasets.index import FRAME_COLUMNS
 from dadnet.datasets.official.corrections import Correction
 from dadnet.datasets.official.tables import Columns, TableRow, integer
 
@@ -80,13 +81,7 @@ class LeftOut(DadnetError):
 
 @dataclass(frozen=True)
 class Source:
-    """Location of a set on disk.
-
-    Attributes:
-        root: root folder of the set.
-        frames: folder of the frames below it.
-        folders: cached listings.
-    """
+    """Location of a set on disk: its root, the folder of its frames, and cached listings."""
 
     root: Path
     frames: Path
@@ -151,6 +146,25 @@ def frame(row: TableRow, column: str, *, blank: bool = False) -> int | None:
     return number
 
 
+def clip_of(
+    row: TableRow,
+    subject: str,
+    filename: str,
+    emotion: str,
+    folders: tuple[tuple[str, ...], ...],
+    *,
+    blank: bool = False,
+    **options: bool,
+) -> Clip:
+    """The clip of a row, with the frames, units and part in its cells.
+
+    Onset and offset may be unknown with `blank`. The options are those of `Clip`.
+    """
+    onset, apex, offset = (frame(row, c, blank=blank or c == "apex") for c in FRAME_COLUMNS)
+    label, units, part = emotion.lower(), row["action_units"], row["part"]
+    return Clip(subject, filename, onset, apex, offset, label, folders, units, part, **options)
+
+
 def filled(row: TableRow, *columns: str) -> tuple[str, ...]:
     """Cells that are not blank and can be the name of a file.
 
@@ -168,10 +182,7 @@ def filled(row: TableRow, *columns: str) -> tuple[str, ...]:
 def numbered(row: TableRow, column: str, shape: str) -> int:
     """The number in a cell such as ``sub01`` or ``1``.
 
-    Args:
-        row: the row.
-        column: name of the cell's column.
-        shape: pattern of the whole cell in any case, with the number in its first group.
+    `shape` is the pattern of the whole cell in any case, with the number in its first group.
 
     Raises:
         DadnetError: if the cell has another shape.

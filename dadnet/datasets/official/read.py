@@ -24,14 +24,8 @@ ANYWHERE = "**"
 def read_official(layout: Layout, root: Path, options: Options) -> ClipIndex:
     """The index of a dataset in its official layout.
 
-    Args:
-        layout: the dataset.
-        root: its folder.
-        options: the user's choices.
-
-    Returns:
-        The clips in the order of the annotation, every row left out with its reason, and the
-        corrections that were applied.
+    It has the clips in the order of the annotation, every row left out with its reason, and the
+    corrections that were applied.
 
     Raises:
         DadnetError: if annotation or frames are not found, are ambiguous or cannot be read.
@@ -52,7 +46,7 @@ def read_official(layout: Layout, root: Path, options: Options) -> ClipIndex:
             rows.append(_index_row(clip, clip_id, name, options.apex, source, notes))
         except DadnetError as error:
             rejected.append(Rejected(clip_id, str(error), expected=isinstance(error, LeftOut)))
-    index = build_index(*_without_repeats(rows, rejected))
+    index = build_index(rows, rejected, official=True)
     return ClipIndex(
         index.clips,
         index.rejected,
@@ -174,16 +168,3 @@ def _apex(
         return -1
     middle = (onset + offset) // 2
     return min(between, key=lambda n: (abs(n - middle), n))
-
-
-def _without_repeats(rows: list[Row], rejected: list[Rejected]) -> tuple[list[Row], list[Rejected]]:
-    """Reject all rows of a clip that has several: the right one is unknown."""
-    ids = [str(row["clip_id"]) for row in rows]
-    counts = Counter([*ids, *(r.clip_id for r in rejected)])
-    single = [row for row, clip_id in zip(rows, ids, strict=True) if counts[clip_id] == 1]
-    repeated = [
-        Rejected(clip_id, f"duplicate clip: {counts[clip_id]} rows of the annotation")
-        for clip_id in ids
-        if counts[clip_id] > 1
-    ]
-    return single, [*rejected, *repeated]

@@ -12,28 +12,17 @@ from dadnet.datasets.official.read import read_official
 LAYOUTS = {
     layout.dataset: layout
     for layout in (
-        casme2.LAYOUT,
-        casme3.LAYOUT,
-        casme3.LAYOUT_C,
-        fourdme.LAYOUT,
-        dfme.LAYOUT,
-        samm.LAYOUT,
-        smic.LAYOUT,
-        ckplus.LAYOUT,
+        casme2.LAYOUT, casme3.LAYOUT, casme3.LAYOUT_C, fourdme.LAYOUT, dfme.LAYOUT, samm.LAYOUT,
+        smic.LAYOUT, ckplus.LAYOUT,
         # The synthetic sets have the layout of CASME II.
         replace(casme2.LAYOUT, dataset="synthetic"),
         replace(casme2.LAYOUT, dataset="synthetic-macro"),
     )
-}
+}  # fmt: skip
 
 
 def read_dataset(dataset: str, root: Path, options: Options | None = None) -> ClipIndex:
-    """The index of a dataset in its official layout.
-
-    Args:
-        dataset: a key of ``LAYOUTS``.
-        root: folder of the dataset.
-        options: rule for the apex, folder of frames, annotation file.
+    """The index of a dataset, a key of ``LAYOUTS``, in its official layout.
 
     Raises:
         DadnetError: if the dataset is unknown, or its files are not found or cannot be read.

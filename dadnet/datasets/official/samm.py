@@ -5,23 +5,17 @@ Layout: ``SAMM_Micro_FACS_Codes_v2.xlsx`` (its header is row 14, below notes) an
 """
 
 from dadnet.datasets.official.corrections import MEB, Correction, missing_apexes
-from dadnet.datasets.official.layout import Clip, Layout, filled, frame, numbered
+from dadnet.datasets.official.layout import Clip, Layout, clip_of, filled, numbered
 from dadnet.datasets.official.tables import FRAME_COLUMNS, TableRow
 
 
 def _clip(row: TableRow) -> Clip:
     filename, emotion = filled(row, "filename", "emotion")
     number = numbered(row, "subject", "s?([0-9]+)")
-    return Clip(
-        subject=f"{number:03d}",
-        filename=filename,
-        onset=frame(row, "onset"),
-        apex=frame(row, "apex", blank=True),
-        offset=frame(row, "offset"),
-        emotion="other" if emotion.lower() == "others" else emotion.lower(),
-        folders=((f"{number:03d}", filename), (str(number), filename)),
-        action_units=row["action_units"],
-    )
+    if emotion.lower() == "others":
+        emotion = "other"
+    folders = ((f"{number:03d}", filename), (str(number), filename))
+    return clip_of(row, f"{number:03d}", filename, emotion, folders)
 
 
 LAYOUT = Layout(

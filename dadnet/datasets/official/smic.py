@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.official.finding import find_files, find_source, relative
-from dadnet.datasets.official.layout import Clip, Layout, Options, Rows, filled, frame
+from dadnet.datasets.official.layout import Clip, Layout, Options, Rows, clip_of, filled
 from dadnet.datasets.official.read import table_rows
 from dadnet.datasets.official.tables import Columns, TableRow
 
@@ -52,18 +52,13 @@ def _clip(row: TableRow) -> Clip:
         raise DadnetError(f"emotion says {label}, the clip's name says {word}")
     names = dict.fromkeys((filename, f"s{number}_{code}_{rest}", f"s{number:02d}_{code}_{rest}"))
     subjects = (f"s{number}", f"s{number:02d}")
-    return Clip(
-        subject=f"s{number:02d}",
-        filename=f"s{number:02d}_{code}_{rest}",
-        onset=frame(row, "onset", blank=bool(row["no_table"])),
-        apex=frame(row, "apex", blank=True),
-        offset=frame(row, "offset", blank=bool(row["no_table"])),
-        emotion=label or emotion.lower(),
-        folders=(
-            *((subject, "micro", word, name) for subject in subjects for name in names),
-            *((subject, name) for subject in subjects for name in names),
-        ),
-        single_clip_folder=True,
+    folders = (
+        *((subject, "micro", word, name) for subject in subjects for name in names),
+        *((subject, name) for subject in subjects for name in names),
+    )
+    official, blank = f"s{number:02d}_{code}_{rest}", bool(row["no_table"])
+    return clip_of(
+        row, subjects[1], official, label or emotion, folders, blank=blank, single_clip_folder=True
     )
 
 

@@ -63,28 +63,19 @@ class Columns:
 # The columns of CASME II and SAMM.
 FRAME_COLUMNS = Columns(
     {
-        "subject": ("subject",),
-        "filename": ("filename",),
-        "onset": ("onsetframe",),
-        "apex": ("apexframe",),
-        "offset": ("offsetframe",),
-        "action_units": ("actionunits",),
+        "subject": ("subject",), "filename": ("filename",), "onset": ("onsetframe",),
+        "apex": ("apexframe",), "offset": ("offsetframe",), "action_units": ("actionunits",),
         "emotion": ("estimatedemotion",),
     },
     required=("subject", "filename", "onset", "apex", "offset", "emotion"),
-)
+)  # fmt: skip
 
 
 def read_table(path: Path, columns: Columns) -> tuple[TableRow, ...]:
     """The rows of an annotation, as text under this package's column names.
 
-    Args:
-        path: .xlsx or .xls, as its first bytes say.
-        columns: required and optional columns.
-
-    Returns:
-        The rows below the first row with the required headers, of the first sheet with such a
-        row; preferred sheets are searched first.
+    These are the rows below the first row with the required headers, of the first sheet with such
+    a row; preferred sheets are searched first.
 
     Raises:
         DadnetError: if the file cannot be read, or a required column is missing or doubled.

@@ -33,7 +33,7 @@ FRAMES_FOLDER = "CASME2_RAW_selected"
 VERSION = 1
 
 # With the two blank columns of the official file.
-_HEADER = (
+CASME2_HEADER = (
     "Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units",
     "Estimated Emotion",
 )  # fmt: skip
@@ -45,12 +45,8 @@ def write_dataset(
     """Draw a set into a folder that appears whole or not at all.
 
     A folder with the same set is left as it is. The frames of a clip depend only on the seed, the
-    amplitude, the size, the subject, the clip's emotion and its number among the subject's clips.
-
-    Args:
-        root: folder to make.
-        parameters: everything that determines the set.
-        num_workers: processes that draw; they do not change the result.
+    amplitude, the size, the subject, the clip's emotion and its number among the subject's clips,
+    not on the number of workers (processes that draw).
 
     Raises:
         DadnetError: if the folder holds something else.
@@ -106,11 +102,10 @@ def _write_annotation(
     sheet = book.active
     assert sheet is not None  # a new workbook has one
     sheet.title = "Sheet1"
-    sheet.append(_HEADER)
+    sheet.append(CASME2_HEADER)
     for plan, label in labelled:
         play = draw_performance(plan, parameters.seed, parameters.amplitude)
-        onset, apex, offset = play.numbers[0], play.numbers[play.apex], play.numbers[-1]
-        frames = (onset, apex, offset)
+        frames = (play.numbers[0], play.numbers[play.apex], play.numbers[-1])
         sheet.append([plan.subject, plan.filename, None, *frames, None, play.action_units, label])
     book.save(path)
 

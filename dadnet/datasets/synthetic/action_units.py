@@ -15,17 +15,11 @@ from dadnet.datasets.synthetic.face import REFERENCE_SIZE, Face, FloatArray
 
 @dataclass(frozen=True)
 class _Pull:
-    """One window of a unit on one side; lengths in reference pixels.
+    """One window of a unit on one side; lengths in reference pixels."""
 
-    Attributes:
-        at: distance from the midline and y.
-        sigma: of the window, across and along.
-        move: shift at its middle, outwards (away from the midline) and down.
-    """
-
-    at: tuple[float, float]
-    sigma: tuple[float, float]
-    move: tuple[float, float]
+    at: tuple[float, float]  # distance from the midline, and y
+    sigma: tuple[float, float]  # of the window, across and along
+    move: tuple[float, float]  # shift at its middle, outwards (away from the midline) and down
 
 
 def _pulls(face: Face) -> dict[int, tuple[_Pull, ...]]:

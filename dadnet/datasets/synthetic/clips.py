@@ -175,15 +175,7 @@ def _draw_strays(
 def write_subject(
     folder: Path, plans: Sequence[ClipPlan], seed: int, amplitude: str, image_size: int
 ) -> None:
-    """Write the frames of one subject's clips as ``sub01/EP02_01f/img46.png``.
-
-    Args:
-        folder: folder of the subject folders.
-        plans: clips of one subject.
-        seed: seed of the set.
-        amplitude: a key of ``AMPLITUDES``.
-        image_size: side of the frames in pixels.
-    """
+    """Write the frames of one subject's clips as ``sub01/EP02_01f/img46.png`` below the folder."""
     subject = plans[0].subject
     face = draw_face(seed, subject)
     layers = paint_layers(face, image_size)
@@ -202,14 +194,7 @@ def write_subject(
 def render_clip(
     face: Face, layers: Layers, play: Performance, image_size: int, style_seed: int = 0
 ) -> list[npt.NDArray[np.uint8]]:
-    """The frames of a clip.
-
-    Args:
-        face: the subject.
-        layers: the subject's painted layers for this size.
-        play: events of the clip.
-        image_size: side of the frames in pixels.
-        style_seed: seed of the subject's style.
+    """The frames of a clip from face, painted layers and style of its subject.
 
     Returns:
         One image per frame, shape (image_size, image_size, 3), blue, green, red.

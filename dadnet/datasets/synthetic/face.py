@@ -16,7 +16,6 @@ Colour = tuple[float, float, float]  # blue, green, red, 0 to 255
 
 REFERENCE_SIZE = 224
 
-_MIDLINE = REFERENCE_SIZE / 2
 # Light to dark skin, black to brown hair.
 _SKINS: tuple[Colour, ...] = (
     (168, 190, 226), (150, 176, 216), (134, 164, 208), (118, 150, 198), (98, 130, 180),
@@ -65,29 +64,17 @@ class Face:
     stubble: float
     texture_seed: int
 
-    @property
-    def midline(self) -> float:
-        """x of the line between the eyes."""
-        return _MIDLINE
+    midline = REFERENCE_SIZE / 2  # x of the line between the eyes
+    centre_y = 114.0  # y of the middle of the face
 
     @property
     def chin_y(self) -> float:
         """y of the chin."""
         return self.centre_y + self.half_height
 
-    @property
-    def centre_y(self) -> float:
-        """y of the middle of the face."""
-        return 114.0
-
 
 def draw_face(seed: int, subject: int) -> Face:
-    """The face of a subject, with eyes, nose and mouth at the usual positions of a cropped face.
-
-    Args:
-        seed: seed of the set.
-        subject: number of the subject.
-    """
+    """The face of a subject, with eyes, nose and mouth at the usual positions of a cropped face."""
     rng = np.random.default_rng(seed_hash("face", seed, subject))
 
     def near(mean: float, spread: float) -> float:

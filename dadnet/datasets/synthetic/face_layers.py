@@ -40,10 +40,8 @@ def bump(
     x: FloatArray, y: FloatArray, at: tuple[float, float], sigma: tuple[float, float]
 ) -> FloatArray:
     """Gaussian of height 1 at a position."""
-    return np.asarray(
-        np.exp(-(((x - at[0]) / sigma[0]) ** 2 + ((y - at[1]) / sigma[1]) ** 2) / 2.0),
-        dtype=np.float32,
-    )
+    across, along = (x - at[0]) / sigma[0], (y - at[1]) / sigma[1]
+    return np.asarray(np.exp(-(across**2 + along**2) / 2.0), dtype=np.float32)
 
 
 def blend(image: FloatArray, colour: Colour | FloatArray, alpha: FloatArray) -> None:
@@ -187,23 +185,18 @@ def _paint_hair(
 ) -> None:
     """A cap of hair whose hairline is ragged, with strands along it."""
     side = x.shape[0]
-    strands = cv2.resize(
-        rng.standard_normal((max(1, side // 24), side), dtype=np.float32),
-        (side, side),
-        interpolation=cv2.INTER_CUBIC,
-    )
+    strands = rng.standard_normal((max(1, side // 24), side), dtype=np.float32)
+    strands = cv2.resize(strands, (side, side), interpolation=cv2.INTER_CUBIC)
     strands = cv2.GaussianBlur(strands, (0, 0), 0.8)
     across = (x - face.midline) / face.half_width
     line = face.hairline_y + 26.0 * np.abs(across) ** 3.2 + 1.6 * strands
     head = ((x - face.midline) / (face.half_width + 8)) ** 2 + ((y - 108) / 108.0) ** 2
     cap = smoothstep(line - y, -1.5, 2.5) * smoothstep(-head, -1.04, -0.98)
-    sides = smoothstep(-_inside(face, x, y), -0.02, 0.02) * smoothstep(
-        -y, -face.eye_y, 8 - face.eye_y
-    )
+    outside = smoothstep(-_inside(face, x, y), -0.02, 0.02)
+    sides = outside * smoothstep(-y, -face.eye_y, 8 - face.eye_y)
     cap = np.maximum(cap, sides * smoothstep(-head, -1.04, -0.98))
-    shine = (
-        1.0 + 0.30 * strands + 0.5 * bump(x, y, (face.midline + 30 * face.light[0], 22), (40, 9))
-    )
+    lit = bump(x, y, (face.midline + 30 * face.light[0], 22), (40, 9))
+    shine = 1.0 + 0.30 * strands + 0.5 * lit
     colour = np.asarray(face.hair, dtype=np.float32) * np.maximum(shine, 0.3)[..., None]
     blend(image, colour.astype(np.float32), np.asarray(cap, dtype=np.float32))
     shadow = smoothstep(y - line, 0.0, 2.0) * smoothstep(line - y, -9.0, 0.0)

@@ -31,12 +31,7 @@ class Pose:
 
 
 def paint_parts(face: Face, layers: Layers, pose: Pose) -> FloatArray:
-    """The whole neutral face with its parts in a pose.
-
-    Args:
-        face: geometry and look.
-        layers: painted layers, of side S.
-        pose: state of eyes, mouth and creases.
+    """The whole neutral face with its parts in a pose, painted on layers of side S.
 
     Returns:
         Image of shape (S, S, 3), blue, green, red, 0 to 255.
@@ -82,9 +77,8 @@ def _paint_eye(image: FloatArray, face: Face, layers: Layers, pose: Pose, sign: 
     blend(canvas, _LASH, np.asarray(0.86 * lashes, dtype=np.float32))
     rim = np.exp(-(((y - lower - 0.4) / 0.7) ** 2)) * smoothstep(1.0 - np.abs(t), 0.0, 0.2)
     canvas *= 1.0 - 0.28 * np.asarray(rim, dtype=np.float32)[..., None]
-    crease = (
-        tilt - (face.eye_open + 0.5 * pose.lid + 3.4) * np.maximum(1.0 - t**2 / 1.3, 0.0) ** 0.7
-    )
+    height = face.eye_open + 0.5 * pose.lid + 3.4
+    crease = tilt - height * np.maximum(1.0 - t**2 / 1.3, 0.0) ** 0.7
     fold = np.exp(-(((y - crease) / 0.9) ** 2)) * smoothstep(1.05 - np.abs(t), 0.0, 0.3)
     canvas *= 1.0 - 0.26 * np.asarray(fold, dtype=np.float32)[..., None]
     pouch = np.exp(-(((y - lower - 6.5) / 1.4) ** 2)) * smoothstep(0.9 - np.abs(t), 0.0, 0.5)
@@ -130,9 +124,8 @@ def _paint_mouth(image: FloatArray, face: Face, layers: Layers, pose: Pose) -> N
     if pose.gap > 0:
         hole = smoothstep(y - top, -0.4, 0.4) * smoothstep(low - y, -0.4, 0.4) * corner
         blend(canvas, (24.0, 22.0, 46.0), hole)
-        teeth = (
-            hole * smoothstep(top + 0.45 * pose.gap - y, -0.4, 0.4) * smoothstep(0.6 - t, 0.0, 0.2)
-        )
+        teeth = hole * smoothstep(top + 0.45 * pose.gap - y, -0.4, 0.4)
+        teeth *= smoothstep(0.6 - t, 0.0, 0.2)
         blend(canvas, (150.0, 160.0, 166.0), np.asarray(0.6 * teeth, dtype=np.float32))
     seam = np.exp(-(((y - line) / 0.85) ** 2)) * smoothstep(1.04 - t, 0.0, 0.10)
     blend(canvas, (34.0, 32.0, 62.0), np.asarray(0.72 * seam, dtype=np.float32))
