@@ -29,6 +29,13 @@ def frame_number(path: Path) -> int | None:
     return int(numbers[-1]) if numbers else None
 
 
+def series(path: Path) -> tuple[Path, str]:
+    """What the frames of one video have in common: the folder, and the name around the number."""
+    name = path.stem.lower()
+    match = re.search(r"[0-9]{1,18}(?=[^0-9]*$)", name)
+    return path.parent, f"{name[: match.start()]}#{name[match.end() :]}" if match else name
+
+
 class FrameFolders:
     """Listings of folders, each read once.
 
@@ -97,6 +104,25 @@ class FrameFolders:
         if len(names) > 1:
             raise DadnetError(f"several files are frame {number} in {folder}: {', '.join(names)}")
         return folder / names[0]
+
+    def series(self, path: Path) -> dict[int, Path]:
+        """The frames of the video that a frame belongs to, by number, in order.
+
+        Other videos may have their frames in the same folder, under other names.
+
+        Raises:
+            DadnetError: if two of these files have one number.
+        """
+        found: dict[int, Path] = {}
+        for number, names in sorted(self.frames(path.parent).items()):
+            same = [n for n in names if series(path.parent / n) == series(path)]
+            if len(same) > 1:
+                raise DadnetError(
+                    f"several files are frame {number} in {path.parent}: {', '.join(same)}"
+                )
+            if same:
+                found[number] = path.parent / same[0]
+        return found
 
     def _listing(self, folder: Path) -> tuple[list[str], dict[str, Path]]:
         if folder not in self._listings:

@@ -92,18 +92,23 @@ def read_clip_frames(
             return warp(image, matrix, options.size)
         return compute.square(image, options.size, options.crop)
 
+    def same_size(image: Image) -> Image:
+        if image.shape != raw.shape:  # two pictures of different scale have no flow in common
+            (height, width), (h, w) = raw.shape[:2], image.shape[:2]
+            raise DadnetError(f"frames differ in size: onset {width} x {height}, later {w} x {h}")
+        return image
+
     onset = prepare(raw)
     if row["apex_path"]:
-        apex = prepare(decode_image(row["apex_path"], colour=colour))
+        apex = prepare(same_size(decode_image(row["apex_path"], colour=colour)))
         return onset, apex, int(row["apex"])
     if int(row["apex"]) != -1:
         raise DadnetError("the index names no file of the apex")
 
     def later() -> Iterator[tuple[int, Image]]:
-        folders, folder = FrameFolders(), onset_path.parent
-        for number in sorted(folders.frames(folder)):
+        for number, path in FrameFolders().series(onset_path).items():
             if int(row["onset"]) < number <= int(row["offset"]):
-                yield (number, prepare(decode_image(folders.find(folder, number), colour=colour)))
+                yield (number, prepare(same_size(decode_image(path, colour=colour))))
 
     number, apex = compute.flow_peak(onset, later(), int(row["onset"]))
     return onset, apex, number

@@ -8,13 +8,16 @@ import numpy as np
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
-from dadnet.datasets.index import ClipIndex, Rejected, read_index_csv
-from dadnet.datasets.official.layout import ApexRule, Options
+from dadnet.datasets.apex import ApexRule
+from dadnet.datasets.index import ClipIndex, Rejected
+from dadnet.datasets.official.layout import Options
 from dadnet.datasets.official.registry import LAYOUTS, read_dataset
+from dadnet.datasets.own_table import OwnTable, read_own_table
 from dadnet.datasets.synthetic.__main__ import write_dataset
 from dadnet.datasets.synthetic.plan import Parameters
 from dadnet.flow.faces import read_points
 from dadnet.labels.class_sets import known_emotions
+from dadnet.labels.own_labels import OWN_WORDS, plain_word, read_translation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +26,24 @@ class IngestFlags:
 
     dataset: str | None = None
     """casme2, casme3, casme3c, fourdme, dfme, samm, smic, ckplus, synthetic, synthetic-macro, or
-    with --index the name of the dataset."""
+    with --index the name of the dataset, or of several datasets together."""
     root: Path | None = None
-    """Folder of the dataset in its official layout; default data/synthetic for synthetic."""
+    """Folder of the dataset in its official layout; default data/synthetic for synthetic. With
+    --index: where relative paths of the table start; default: the table's folder."""
     annotation: Path | None = None
-    """Annotation file; default: the only one under --root."""
+    """Annotation file (.xlsx, .xls or CSV); default: the only one under --root."""
     frames: str = "auto"
     """Folder of the frames, relative to --root; auto looks for the official names."""
     index: Path | None = None
-    """Table of your clips instead: subject,label and either flow_path or onset_path,apex_path."""
+    """Table of your clips instead (.xlsx, .xls, CSV; docs/own_data.md): subject,label and either
+    flow_path or onset_path,apex_path. With a column dataset it makes one store per dataset."""
+    columns: tuple[str, ...] = ()
+    """With --index: headers of your table for columns of ours: subject=sub,label=emotion,..."""
+    encoding: str | None = None
+    """Encoding of the --index as text, such as gbk; default: UTF-8 or UTF-16."""
+    labels: tuple[str, ...] = ()
+    """What the labels of the table mean: 0=negative,1=positive,2=surprise. own: the words of the
+    table are the classes, for `--class-set own` or `--class-set FILE.yaml`."""
     out: Location | None = None
     """Folder of the flow store; default flows/DATASET. A copy of flows/NAME for a URI s3://.../NAME."""
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1"
@@ -48,8 +60,9 @@ class IngestFlags:
     landmark_model: Path | None = None
     """For --align: the file face_landmarker.task of MediaPipe (the extra `align`) instead."""
     apex: ApexRule = "drop"
-    """Without an annotated apex: reject the clip (drop), take the frame in the middle of onset and
-    offset (midpoint), or the frame with the largest motion since the onset (flow-peak)."""
+    """Without an annotated apex, or with one that is not after the onset and up to the offset:
+    reject the clip (drop), take the frame in the middle of onset and offset (midpoint), or the
+    frame with the largest motion since the onset (flow-peak)."""
     flow_normalisation: Literal["none", "clip", "dataset"] = "none"
     """For --index with flow_path: the normalisation of these flows. The audit refuses `dataset`,
     which depends on test clips."""
@@ -74,6 +87,12 @@ class IngestFlags:
             raise DadnetError("expected --crop or --align landmarks, got both")
         if self.size < 32:
             raise DadnetError(f"size: expected at least 32, got {self.size}")
+        if self.index is None and (self.columns or self.encoding):
+            raise DadnetError("expected --columns and --encoding with --index only")
+        if any("=" not in part for part in self.columns):
+            raise DadnetError(
+                f"columns: expected subject=HEADER,label=HEADER,..., got {','.join(self.columns)}"
+            )
         if self.max_rejected < 0:
             raise DadnetError(f"max_rejected: expected 0 or more, got {self.max_rejected}")
         if self.workers is not None and self.workers < 0:
@@ -105,9 +124,7 @@ def read_index(flags: IngestFlags) -> ClipIndex:
         DadnetError: if the flags contradict each other or nothing usable is found.
     """
     if flags.index is not None:
-        if flags.root is not None:
-            raise DadnetError("expected --root or --index, got both")
-        index = read_index_csv(flags.index, flags.dataset)
+        index = read_own_table(_own_table(flags, flags.index.expanduser()))
     elif flags.dataset is not None:
         root = flags.root
         if root is None and flags.dataset == "synthetic":
@@ -122,7 +139,7 @@ def read_index(flags: IngestFlags) -> ClipIndex:
             f"expected --dataset NAME --root DIR or --index FILE.csv; datasets are "
             f"{', '.join(LAYOUTS)}"
         )
-    index = _known_labels(index)
+    index = _labelled(index, flags.labels)
     if index.clips.empty:
         raise DadnetError(
             f"no clip can be used; {len(index.rejected)} rejected, the first: "
@@ -131,16 +148,34 @@ def read_index(flags: IngestFlags) -> ClipIndex:
     return index
 
 
-def _known_labels(index: ClipIndex) -> ClipIndex:
-    """Reject clips whose label is unknown to every class set of their dataset."""
+def _own_table(flags: IngestFlags, path: Path) -> OwnTable:
+    pairs = [part.partition("=") for part in flags.columns]
+    columns = {ours.strip(): header.strip() for ours, _, header in pairs}
+    return OwnTable(path, flags.dataset, columns, flags.root, flags.encoding, flags.apex)
+
+
+def _labelled(index: ClipIndex, words: tuple[str, ...]) -> ClipIndex:
+    """Translate the labels, then reject clips whose label no class set of their dataset knows.
+
+    With ``own`` the words of the table stay, whatever they are.
+    """
+    translation = read_translation([word for word in words if word != OWN_WORDS])
+    # A clip may have several emotions, joined by "+".
+    emotions = [
+        "+".join(translation.get(plain_word(part), part) for part in emotion.split("+"))
+        for emotion in index.clips["emotion"]
+    ]
+    index = replace(index, clips=index.clips.assign(emotion=emotions))
+    if OWN_WORDS in words:
+        return index
     known = {name: sorted(known_emotions(name)) for name in set(index.clips["dataset"])}
     named = zip(index.clips["dataset"], index.clips["emotion"], strict=True)
-    # A clip may have several emotions, joined by "+".
     good = np.array([set(e.split("+")) <= set(known[dataset]) for dataset, e in named], dtype=bool)
     unknown = tuple(
         Rejected(
             str(row["clip_id"]),
-            f"unknown label '{row['emotion']}'; known are {', '.join(known[row['dataset']])}",
+            f"unknown label '{row['emotion']}'; known are {', '.join(known[row['dataset']])}; "
+            "--labels WORD=KNOWN,... translates, --labels own keeps the table's words",
         )
         for row in index.clips[~good].to_dict("records")
     )

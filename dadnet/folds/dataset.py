@@ -20,7 +20,8 @@ from dadnet.base.seeding import seed_hash
 from dadnet.flow.compute import resize_flow
 from dadnet.flow.normalisation import normalise
 from dadnet.flow.store import Flows, FlowStore
-from dadnet.labels.class_sets import get_class_set
+from dadnet.labels.class_sets import get_class_set, set_of_words
+from dadnet.labels.own_labels import OWN_WORDS
 from dadnet.labels.targets import multi_label
 from dadnet.labels.tasks import Task, names_in, task_of
 
@@ -66,7 +67,9 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
             DadnetError: if the class set is unknown, an emotion is unknown to it, or no clip is
                 left.
         """
-        sets = {name: get_class_set(class_set, name) for name in set(store.clips["dataset"])}
+        names, own = set(store.clips["dataset"]), class_set == OWN_WORDS
+        words = set_of_words(store.clips["emotion"]) if own else None
+        sets = {name: words or get_class_set(class_set, name) for name in names}
         chosen = next(iter(sets.values()))
         if len({s.classes for s in sets.values()}) > 1:
             raise DadnetError(

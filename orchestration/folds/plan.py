@@ -16,6 +16,7 @@ from dadnet.flow.store import FlowStore, join_stores, load_flow_store
 from dadnet.folds.audit import audit
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.protocols import Fold, make_folds
+from dadnet.labels.own_labels import title_of
 from dadnet.training.teacher import Teacher
 from results.ledger.records import Experiment, PlannedFold
 
@@ -138,7 +139,7 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
         method=config.method(),
         dataset=config.data.dataset,
         protocol=config.data.protocol,
-        class_set=config.data.class_set,
+        class_set=title_of(config.data.class_set),
         classes=dataset.classes,
         selection=config.data.selection,
         seed=config.seed,
