@@ -38,7 +38,7 @@ CHUNK_CLIPS = 8
 
 
 def ingest(flags: IngestFlags, console: Console) -> int:
-    """Make the store, or continue it, or report that it is complete.
+    """Make the stores, or continue them, or report that they are complete.
 
     Returns:
         Exit status 0.
@@ -46,16 +46,41 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used or too many clips are rejected.
     """
-    if flags.out is not None and is_remote(flags.out):
-        local = Path("flows") / flags.out.name
-        status = ingest(replace(flags, out=local), console)
-        new = publish_store(local, flags.out)
-        console.print(f"{local} {'was copied to' if new else 'is also in'} {flags.out}")
-        return status
     index = with_points(read_index(flags), flags.landmarks)
-    dataset = flags.dataset or str(index.clips["dataset"].iloc[0])
-    store = flags.out or Path("flows") / dataset
+    parts = index.by_dataset()
+    name = flags.dataset or "+".join(parts)
+    out = flags.out or Path("flows") / name
+    local = Path("flows") / out.name if is_remote(out) else Path(str(out))
     options = FlowOptions(flags.flow, flags.size, flags.crop or None, _align(flags))
+    if not (local / CARD).exists():
+        _check_rejected(index.rejected, flags.max_rejected)  # before hours of work
+    for dataset, part in parts.items():
+        several = len(parts) > 1
+        store = local / dataset if several else local
+        _ingest_one(flags, part, store, options, console, name if several else "")
+        if is_remote(out):
+            target = out / dataset if several else out
+            new = publish_store(store, target)
+            console.print(f"{store} {'was copied to' if new else 'is also in'} {target}")
+    if len(parts) > 1:
+        flows = ",".join(f"{out / dataset}" for dataset in parts) if is_remote(out) else out
+        console.print(
+            f"{len(parts)} datasets: run them together by --dataset {name} --protocol cde "
+            f"--flows {flows}",
+            markup=False,
+        )
+    return cli.DONE
+
+
+def _ingest_one(
+    flags: IngestFlags,
+    index: ClipIndex,
+    store: Path,
+    options: FlowOptions,
+    console: Console,
+    composite: str,
+) -> None:
+    """Make the store of one dataset, which may be a part of a composite."""
     request = request_digest(index, options, flags.flow_normalisation)
     partial = store / ".partial" / request
     model = flags.landmark_model.absolute() if flags.landmark_model else None
@@ -64,11 +89,10 @@ def ingest(flags: IngestFlags, console: Console) -> int:
         for chunk in make_chunks(index.clips, partial, options)
     ]
     if (store / CARD).exists():
-        status = _already_there(store, request, console)
+        _already_there(store, request, console)
         if flags.preview and not (store / PREVIEW).exists():
             preview_store(store, chunks, console)
-        return status
-    _check_rejected(index.rejected, flags.max_rejected)  # before hours of work
+        return
     partial.mkdir(parents=True, exist_ok=True)
     waiting = [chunk for chunk in chunks if not chunk.finished]
     waiting.sort(key=lambda chunk: -len(chunk.rows))  # the longest first: no core ends late
@@ -91,10 +115,10 @@ def ingest(flags: IngestFlags, console: Console) -> int:
         index=index,
         normalisation=flags.flow_normalisation,
         request=request,
+        composite=composite,
     )
     shutil.rmtree(store / ".partial")
     _report(card, store, console)
-    return cli.DONE
 
 
 def _align(flags: IngestFlags) -> str:
@@ -168,7 +192,7 @@ def _check_rejected(rejected: Sequence[Rejected], allowed: int) -> None:
     )
 
 
-def _already_there(store: Path, request: str, console: Console) -> int:
+def _already_there(store: Path, request: str, console: Console) -> None:
     card = read_card(store)
     if card.get("request") != request:
         raise DadnetError(
@@ -176,7 +200,6 @@ def _already_there(store: Path, request: str, console: Console) -> int:
             "expected a new folder, or remove it first"
         )
     console.print(f"{store} is complete: {card['counts']['clips']} clips, digest {card['digest']}")
-    return cli.DONE
 
 
 def _report(card: dict[str, Any], store: Path, console: Console) -> None:

@@ -172,6 +172,7 @@ def _print_plan(plan: Plan, console: Console) -> None:
         f"experiment {experiment.digest}: {experiment.method}, {experiment.dataset}, "
         f"{experiment.protocol}, {experiment.class_set}, selection {experiment.selection}",
         f"{len(data)} clips ({counts})" + (f"; the class set drops {dropped}" if dropped else ""),
+        *([f"no certain unit: {', '.join(data.uncertain)}"] if data.uncertain else []),
         plan.audit,
     ]
     for line in lines:

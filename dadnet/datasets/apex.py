@@ -11,6 +11,13 @@ ApexRule = Literal["drop", "midpoint", "flow-peak"]
 SEARCHED = -1
 
 
+def check_apex(apex: int, onset: int, offset: int | None) -> None:
+    """Raise a `DadnetError` unless the apex is after the onset and up to the offset."""
+    if not (onset < apex and (offset is None or apex <= offset)):
+        until = "" if offset is None else f" and up to the offset {offset}"
+        raise DadnetError(f"the apex {apex} is not after the onset {onset}{until}")
+
+
 def choose_apex(
     apex: int | None,
     onset: int,
@@ -40,10 +47,12 @@ def choose_apex(
         DadnetError: if the clip cannot be used.
     """
     if apex is not None and not wrong:
-        if onset < apex and (offset is None or apex <= offset):
+        try:
+            check_apex(apex, onset, offset)
+        except DadnetError as error:
+            wrong = str(error)
+        else:
             return apex
-        until = "" if offset is None else f" and up to the offset {offset}"
-        wrong = f"the apex {apex} is not after the onset {onset}{until}"
     if offset is None:
         raise DadnetError(f"{wrong or 'the apex is unknown'}; without an offset no rule helps")
     if offset <= onset:

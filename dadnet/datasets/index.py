@@ -1,8 +1,9 @@
 """The index: the table of the clips of a dataset, one row per clip, and what was rejected."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -60,6 +61,27 @@ class ClipIndex:
             )
         if repeated := sorted(set(self.clips.loc[self.clips["clip_id"].duplicated(), "clip_id"])):
             raise DadnetError(f"index: clip ids are given twice: {', '.join(repeated[:5])}")
+
+    def by_dataset(self) -> dict[str, "ClipIndex"]:
+        """The index of each dataset that has clips, by name, with its own rejected clips.
+
+        The first one also has those of a dataset without any clip.
+        """
+        names = sorted({str(name) for name in self.clips["dataset"]})
+        if len(names) < 2:
+            return dict.fromkeys(names, self)
+        rejected: dict[str, list[Rejected]] = {name: [] for name in names}
+        for one in self.rejected:
+            owner = re.split(r"/|: ", one.clip_id, maxsplit=1)[0]
+            rejected[owner if owner in rejected else names[0]].append(one)
+        return {
+            name: replace(
+                self,
+                clips=self.clips[self.clips["dataset"] == name].reset_index(drop=True),
+                rejected=tuple(rejected[name]),
+            )
+            for name in names
+        }
 
 
 class Notes:

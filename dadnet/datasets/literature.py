@@ -82,7 +82,7 @@ LITERATURE: Mapping[str, Known] = {
     ),
     "samm": Known(
         rows={159: "SAMM_Micro_FACS_Codes_v2"},
-        subjects=32,
+        subjects=29,  # 32 took part
         emotions={
             "anger": 57, "other": 26, "happiness": 26, "surprise": 15, "contempt": 12,
             "disgust": 9, "fear": 8, "sadness": 6,

@@ -132,7 +132,7 @@ def read_index(flags: IngestFlags) -> ClipIndex:
             write_dataset(root, Parameters())
         if root is None and flags.dataset in LAYOUTS:
             raise DadnetError(f"root: expected the folder of {flags.dataset}, got none")
-        options = Options(flags.apex, flags.frames, flags.annotation)
+        options = Options(flags.apex, flags.frames, flags.annotation, replace_apex=True)
         index = read_dataset(flags.dataset, root or Path(), options)
     else:
         raise DadnetError(

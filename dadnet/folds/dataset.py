@@ -21,6 +21,7 @@ from dadnet.flow.compute import resize_flow
 from dadnet.flow.normalisation import normalise
 from dadnet.flow.store import Flows, FlowStore
 from dadnet.labels.class_sets import get_class_set, set_of_words
+from dadnet.labels.label_sets import LabelSet
 from dadnet.labels.own_labels import OWN_WORDS
 from dadnet.labels.targets import multi_label
 from dadnet.labels.tasks import Task, names_in, task_of
@@ -42,6 +43,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         classes: K class or label names in fixed order.
         dropped: number of clips that the class set leaves out, by emotion or reason.
         source: hash of the labels' column, if the digest of the store does not cover it.
+        uncertain: clips that are left out because no label of them is certain, with the text.
     """
 
     clips: pd.DataFrame
@@ -50,6 +52,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
     classes: tuple[str, ...]
     dropped: dict[str, int]
     source: str = ""
+    uncertain: tuple[str, ...] = ()
 
     @classmethod
     def from_store(
@@ -95,6 +98,11 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
             labels=_labels(clips["label"], chosen.classes, chosen.multi_label),
             classes=chosen.classes,
             dropped={str(k): int(v) for k, v in reasons.value_counts().items()},
+            uncertain=tuple(
+                f"{clip_id} {text!r}"
+                for clip_id, text in zip(store.clips["clip_id"], texts, strict=True)
+                if isinstance(chosen, LabelSet) and chosen.uncertain(text)
+            ),
             source="" if chosen.column == "emotion" else _hash_of(store.clips["clip_id"], texts),
         )
 

@@ -71,6 +71,7 @@ def finish_store(
     index: ClipIndex,
     normalisation: str,
     request: str,
+    composite: str = "",
 ) -> dict[str, Any]:
     """Join the chunks into one file, one row group per subject, then write the card.
 
@@ -82,6 +83,7 @@ def finish_store(
         index: what was read of the dataset; its files, corrections and notes go into the card.
         normalisation: what precomputed flows were normalised on.
         request: digest of what was asked for.
+        composite: name of the datasets together that this one was made with, or "".
 
     Returns:
         The card.
@@ -103,6 +105,8 @@ def finish_store(
     clips = pd.concat(written, ignore_index=True)
     card = _card(clips, index, options, normalisation)
     card |= {"request": request, "rejected": [asdict(r) for r in rejected]}
+    if composite:
+        card["composite"] = composite
     write_card(store, card)
     return card
 

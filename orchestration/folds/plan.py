@@ -11,8 +11,9 @@ import torch
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
+from dadnet.base.location import is_remote, location
 from dadnet.config.experiment import ExperimentConfig, experiment_digest
-from dadnet.flow.store import FlowStore, join_stores, load_flow_store
+from dadnet.flow.store import CARD, FlowStore, join_stores, load_flow_store
 from dadnet.folds.audit import audit
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.protocols import Fold, make_folds
@@ -103,7 +104,7 @@ def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path
         DadnetError: if the store, the teacher or the combination cannot be used.
     """
     store = _load_stores(flows, config.model.input_size)
-    _check_dataset(config.data.dataset, set(store.clips["dataset"]), flows)
+    _check_dataset(config.data.dataset, store, flows)
     dataset = MicroExpressionDataset.from_store(
         store,
         config.data.class_set,
@@ -153,23 +154,32 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
 
 
 def default_flows(dataset: str) -> Path:
-    """Default path of the flows of a dataset or of a known composite."""
+    """Default path of the flows of a dataset or of a known composite.
+
+    A composite that was ingested under its name is one folder, with a flow store per dataset.
+    """
+    if dataset in COMPOSITES and (Path("flows") / dataset).is_dir():
+        return Path("flows") / dataset
     names = COMPOSITES.get(dataset, (dataset,))
     return Path(",".join(str(Path("flows") / name) for name in names))
 
 
 def _load_stores(flows: str | Path, size: int) -> FlowStore:
-    """One store, or several with commas between."""
+    """One store, several with commas between, or a folder of several."""
     if "," not in str(flows) or Path(flows).exists():
-        return load_flow_store(flows)
-    names = [name for name in str(flows).split(",") if name]
+        parts = [] if is_remote(location(flows)) else sorted(Path(flows).glob(f"*/{CARD}"))
+        if not parts or (Path(flows) / CARD).exists():
+            return load_flow_store(flows)
+        names = [str(part.parent) for part in parts]
+    else:
+        names = [name for name in str(flows).split(",") if name]
     return join_stores([load_flow_store(name) for name in names], size)
 
 
-def _check_dataset(name: str, stored: set[str], flows: str | Path) -> None:
-    datasets = tuple(sorted(stored))
+def _check_dataset(name: str, store: FlowStore, flows: str | Path) -> None:
+    datasets = tuple(sorted(set(store.clips["dataset"])))
     known = {composite for composite, sets in COMPOSITES.items() if sets == datasets}
-    allowed = {"+".join(datasets), *known}
+    allowed = {"+".join(datasets), *known, *filter(None, [store.card.get("composite")])}
     if name not in allowed:
         raise DadnetError(
             f"dataset: expected {' or '.join(sorted(allowed))}, which is what {flows} holds, "

@@ -21,16 +21,19 @@ class Options:
     """Options of the user.
 
     Attributes:
-        apex: rule where the apex is not annotated or out of order: ``drop`` rejects the clip,
+        apex: rule where the apex is not annotated: ``drop`` rejects the clip,
             ``midpoint`` takes the frame in the middle of onset and offset, ``flow-peak`` leaves the
             choice to the ingest, which takes the frame with the largest motion (apex -1, no path).
         frames: folder of the frames, relative to the root; ``auto`` searches the known names.
         annotation: the annotation file; by default the only one below the root.
+        replace_apex: apply the rule to an annotated apex that is out of order, too. The counts of
+            the literature are without such clips.
     """
 
     apex: ApexRule = "drop"
     frames: str = "auto"
     annotation: Path | None = None
+    replace_apex: bool = False
 
     def __post_init__(self) -> None:
         if self.apex not in get_args(ApexRule):

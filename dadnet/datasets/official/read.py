@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.apex import SEARCHED, ApexRule, choose_apex
+from dadnet.datasets.apex import SEARCHED, check_apex, choose_apex
 from dadnet.datasets.index import ClipIndex, Notes, Rejected, build_index
 from dadnet.datasets.official.corrections import correct
 from dadnet.datasets.official.finding import find_annotation, find_source, relative
@@ -43,7 +43,7 @@ def read_official(layout: Layout, root: Path, options: Options) -> ClipIndex:
         try:
             clip = layout.clip(row)
             clip_id = clip.id(name)
-            rows.append(_index_row(clip, clip_id, name, options.apex, source, notes))
+            rows.append(_index_row(clip, clip_id, name, options, source, notes))
         except DadnetError as error:
             rejected.append(Rejected(clip_id, str(error), expected=isinstance(error, LeftOut)))
     index = build_index(rows, rejected, official=True)
@@ -64,7 +64,7 @@ def table_rows(layout: Layout, root: Path, options: Options) -> Rows:
 
 
 def _index_row(
-    clip: Clip, clip_id: str, dataset: str, rule: ApexRule, source: Source, notes: Notes
+    clip: Clip, clip_id: str, dataset: str, options: Options, source: Source, notes: Notes
 ) -> Row:
     if not clip.emotion:
         raise DadnetError("emotion is blank")
@@ -74,7 +74,9 @@ def _index_row(
     if onset is None or offset is None:
         raise DadnetError(f"{'onset' if onset is None else 'offset'} is blank")
     frames = source.folders.frames(folder)
-    apex = choose_apex(clip.apex, onset, offset, frames, rule, notes, clip_id)
+    if clip.apex is not None and not options.replace_apex:
+        check_apex(clip.apex, onset, offset)
+    apex = choose_apex(clip.apex, onset, offset, frames, options.apex, notes, clip_id)
     return {
         "clip_id": clip_id,
         "dataset": dataset,
