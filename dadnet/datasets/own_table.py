@@ -144,9 +144,8 @@ def _found(options: OwnTable) -> tuple[Sheet, int, list[str]]:
             if _enough(headers):
                 found.append((sheet, position, headers))
                 break
-            known = sum(map(bool, headers))
-            cells = [cell for cell in line.cells if cell]
-            nearest = max(nearest, (known, cells), key=lambda n: (n[0], len(n[1])))
+            if (known := sum(map(bool, headers))) > nearest[0]:
+                nearest = known, line.cells
     if not found:
         raise DadnetError(_missing(options, nearest[1] or _first_line(sheets)))
     if len(found) > 1 and found[0][0].unit == "row":
@@ -171,7 +170,8 @@ def _first_line(sheets: Sequence[Sheet]) -> Sequence[str]:
     return max(lines, key=len, default=())
 
 
-def _missing(options: OwnTable, seen: Sequence[str]) -> str:
+def _missing(options: OwnTable, cells: Sequence[str]) -> str:
+    seen = [" ".join(cell.split()) for cell in cells if cell]
     wanted = [h for h in options.columns.values() if _plain(h) not in set(map(_plain, seen))]
     if wanted:
         return (

@@ -187,6 +187,8 @@ def _lines(
 def _decoded(path: Path, data: bytes, encoding: str | None) -> str:
     marked = next((name for mark, name in _MARKS if data.startswith(mark)), None)
     used = encoding or marked or _utf16(data) or "utf-8"
+    if used == "utf-8" and b"\0" in data:
+        raise DadnetError(f"{path} cannot be read as .xlsx or .xls or as text: it has zero bytes")
     try:
         codecs.lookup(used)
         decoded = data.decode(used)
@@ -199,8 +201,6 @@ def _decoded(path: Path, data: bytes, encoding: str | None) -> str:
             f"{path} is not in UTF-8; {_looks(data)}: save it as CSV in UTF-8, or name its "
             "encoding, as in --encoding gbk"
         ) from error
-    if "\0" in decoded:
-        raise DadnetError(f"{path} cannot be read as .xlsx or .xls or as text: it has zero bytes")
     return decoded.removeprefix("\ufeff")
 
 

@@ -111,7 +111,23 @@ def read_flow(path: Path) -> Flow:
         raise DadnetError(f"flow file {path.name} cannot be read: {reason}") from error
     if not isinstance(flow, np.ndarray) or flow.dtype.kind not in "fiu":
         raise DadnetError(f"flow file {path.name}: expected an array of numbers")
-    return check_flow(flow)
+    return check_plausible(check_flow(flow))
+
+
+def check_plausible(flow: Flow) -> Flow:
+    """A flow (2, H, W) in pixels, unchanged.
+
+    Raises:
+        DadnetError: if a vector is longer than the field, which no motion inside it can be.
+    """
+    _, height, width = flow.shape
+    longest = float(np.hypot(*flow).max())
+    if longest > np.hypot(height, width):
+        raise DadnetError(
+            f"flow moves up to {longest:.0f} pixels in a field of {width} x {height}; expected "
+            "pixels of this field"
+        )
+    return flow
 
 
 def to_half(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:

@@ -99,9 +99,12 @@ def test_a_class_set_of_a_file_is_part_of_the_experiment(tmp_path: Path, capsys)
     again = capsys.readouterr().out
     assert again.splitlines()[0] == first.splitlines()[0]
     assert "5 of 5 folds are in" in again
-    (tmp_path / "mood.yaml").write_text(MOOD.replace(", stressed", "").replace("other", "stressed, other"), encoding="utf-8")  # fmt: skip
-    assert run(tmp_path / "other", *words, str(tmp_path / "mood.yaml"), "--dry-run") == 2
-    assert "expected" in capsys.readouterr().err
+    text = MOOD.replace("smile: smile", "smile: [smile, other]").replace("dropped: [other]", "")
+    (tmp_path / "mood.yaml").write_text(text, encoding="utf-8")
+    assert run(tmp_path / "runs", *words, str(tmp_path / "mood.yaml")) == 0
+    third = capsys.readouterr().out
+    assert third.splitlines()[0] != first.splitlines()[0]
+    assert "6 clips (tense 3, smile 3)" in third
 
 
 @pytest.mark.parametrize(
