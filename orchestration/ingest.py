@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from dadnet.base.digests import content_digest, file_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import is_remote
 from dadnet.datasets.index import ClipIndex, Rejected
+from dadnet.datasets.subjects import COMPOSITES
 from dadnet.flow.clip import FlowOptions
 from dadnet.flow.faces import load_landmarker
-from dadnet.flow.request import IngestFlags, read_index, with_points
+from dadnet.flow.request import IngestFlags, flow_options, read_index, with_points
 from dadnet.flow.store import CARD, publish_store, read_card
 from orchestration.flows.chunk import Chunk
 from orchestration.flows.chunks import finish_store, make_chunk
@@ -46,14 +47,17 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used or too many clips are rejected.
     """
-    index = with_points(read_index(flags), flags.landmarks)
-    parts = index.by_dataset()
+    index = read_index(flags)
+    options = flow_options(flags, index.clips, _align(flags))
+    datasets = index.by_dataset().items()
+    parts = {name: with_points(part, flags.landmarks) for name, part in datasets}
     name = flags.dataset or "+".join(parts)
+    if flags.archive is not None and flags.dataset is None:
+        name = next((known for known, sets in COMPOSITES.items() if sets == tuple(parts)), name)
     out = flags.out or Path("flows") / name
     local = Path("flows") / out.name if is_remote(out) else Path(str(out))
-    options = FlowOptions(flags.flow, flags.size, flags.crop or None, _align(flags))
-    if not (local / CARD).exists():
-        _check_rejected(index.rejected, flags.max_rejected)  # before hours of work
+    if not (local / CARD).exists():  # before hours of work
+        _check_rejected([r for p in parts.values() for r in p.rejected], flags.max_rejected)
     for dataset, part in parts.items():
         several = len(parts) > 1
         store = local / dataset if several else local
@@ -81,7 +85,7 @@ def _ingest_one(
     composite: str,
 ) -> None:
     """Make the store of one dataset, which may be a part of a composite."""
-    request = request_digest(index, options, flags.flow_normalisation)
+    request = request_digest(index, options, flags.normalisation)
     partial = store / ".partial" / request
     model = flags.landmark_model.absolute() if flags.landmark_model else None
     chunks = [
@@ -113,7 +117,7 @@ def _ingest_one(
         rejected,
         options,
         index=index,
-        normalisation=flags.flow_normalisation,
+        normalisation=flags.normalisation,
         request=request,
         composite=composite,
     )
@@ -135,7 +139,7 @@ def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -
     """Digest of what is requested: clips, labels and parameters, but no paths."""
     left_out = ["onset_path", "apex_path", "flow_path", "points"]
     clips = index.clips.drop(columns=left_out, errors="ignore").astype(str).to_numpy().tolist()
-    request = {"clips": clips, "options": asdict(options), "normalisation": normalisation}
+    request = {"clips": clips, "options": options.to_json(), "normalisation": normalisation}
     return content_digest(json.dumps(request, sort_keys=True))
 
 

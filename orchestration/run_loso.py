@@ -175,6 +175,9 @@ def _print_plan(plan: Plan, console: Console) -> None:
         *([f"no certain unit: {', '.join(data.uncertain)}"] if data.uncertain else []),
         plan.audit,
     ]
+    if plan.resized:
+        size = plan.config.model.input_size
+        lines.append(f"flows of {', '.join(plan.resized)} pixels are resized to {size} x {size}")
     for line in lines:
         console.print(line, markup=False)
 

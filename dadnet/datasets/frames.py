@@ -8,6 +8,7 @@ from pathlib import Path
 from dadnet.base.errors import DadnetError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4")
 # The subfolders of a folder with more than these are subjects or clips, without annotations.
 MANY_FOLDERS = 24
 

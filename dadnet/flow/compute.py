@@ -98,22 +98,6 @@ def check_flow(flow: npt.NDArray[np.floating]) -> Flow:
     return np.ascontiguousarray(flow, dtype=np.float32)
 
 
-def read_flow(path: Path) -> Flow:
-    """The flow in a .npy file, as float32 (2, H, W).
-
-    Raises:
-        DadnetError: if the file cannot be read, or has no flow; see :func:`check_flow`.
-    """
-    try:
-        flow = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DadnetError(f"flow file {path.name} cannot be read: {reason}") from error
-    if not isinstance(flow, np.ndarray) or flow.dtype.kind not in "fiu":
-        raise DadnetError(f"flow file {path.name}: expected an array of numbers")
-    return check_plausible(check_flow(flow))
-
-
 def check_plausible(flow: Flow) -> Flow:
     """A flow (2, H, W) in pixels, unchanged.
 

@@ -5,17 +5,23 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.datasets.apex import ApexRule
+from dadnet.datasets.archive import read_archive
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.datasets.official.layout import Options
 from dadnet.datasets.official.registry import LAYOUTS, read_dataset
 from dadnet.datasets.own_table import OwnTable, read_own_table
 from dadnet.datasets.synthetic.__main__ import write_dataset
 from dadnet.datasets.synthetic.plan import Parameters
+from dadnet.flow.clip import FlowOptions
+from dadnet.flow.compute import decode_image
 from dadnet.flow.faces import read_points
+from dadnet.flow.files import SMALLEST, ImageScale, is_image
+from dadnet.flow.video import is_video
 from dadnet.labels.class_sets import known_emotions
 from dadnet.labels.own_labels import OWN_WORDS, plain_word, read_translation
 
@@ -37,6 +43,11 @@ class IngestFlags:
     index: Path | None = None
     """Table of your clips instead (.xlsx, .xls, CSV; docs/own_data.md): subject,label and either
     flow_path or onset_path,apex_path. With a column dataset it makes one store per dataset."""
+    archive: Path | None = None
+    """Folder of the public three-dataset archive instead: flow images in
+    SUBJECT/u_train|u_test/CLASS. Makes one store per dataset, by the subjects' ids; --dataset
+    names them together (default megc2019), or the dataset of all subjects if their ids do not say
+    it."""
     columns: tuple[str, ...] = ()
     """With --index: headers of your table for columns of ours: subject=sub,label=emotion,..."""
     encoding: str | None = None
@@ -48,8 +59,15 @@ class IngestFlags:
     """Folder of the flow store; default flows/DATASET. A copy of flows/NAME for a URI s3://.../NAME."""
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1"
     """Optical flow method."""
-    size: int = 224
-    """Side of the stored flow in pixels."""
+    size: int | None = None
+    """Side of the stored flow in pixels, 8 or more; default 224, with --archive the images' own."""
+    image_zero: float = ImageScale.zero
+    """Flow images: the grey value of no motion."""
+    image_step: float = ImageScale.step
+    """Flow images: pixels of motion per grey value. The public images have lost their scale, and
+    the networks' z-score makes up for any."""
+    video_start: Literal[0, 1] = 0
+    """Videos: the number of the first frame."""
     crop: tuple[int, ...] = ()
     """Cut this box out of every frame first: left,top,width,height in pixels."""
     align: Literal["none", "landmarks"] = "none"
@@ -65,7 +83,7 @@ class IngestFlags:
     frame with the largest motion since the onset (flow-peak)."""
     flow_normalisation: Literal["none", "clip", "dataset"] = "none"
     """For --index with flow_path: the normalisation of these flows. The audit refuses `dataset`,
-    which depends on test clips."""
+    which depends on test clips. The images of an --archive are normalised by clip."""
     max_rejected: int = 0
     """Stop with exit status 2 if more clips than this are rejected, without those that the
     dataset's authors leave out as well."""
@@ -85,8 +103,9 @@ class IngestFlags:
             raise DadnetError("landmarks without --align landmarks have no use")
         if self.align == "landmarks" and self.crop:
             raise DadnetError("expected --crop or --align landmarks, got both")
-        if self.size < 32:
-            raise DadnetError(f"size: expected at least 32, got {self.size}")
+        if self.size is not None and self.size < SMALLEST:
+            raise DadnetError(f"size: expected at least {SMALLEST}, got {self.size}")
+        ImageScale(self.image_zero, self.image_step)
         if self.index is None and (self.columns or self.encoding):
             raise DadnetError("expected --columns and --encoding with --index only")
         if any("=" not in part for part in self.columns):
@@ -97,6 +116,12 @@ class IngestFlags:
             raise DadnetError(f"max_rejected: expected 0 or more, got {self.max_rejected}")
         if self.workers is not None and self.workers < 0:
             raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
+
+    @property
+    def normalisation(self) -> str:
+        """What the flows were normalised on; every public flow image is stretched to 0..255."""
+        archive = self.archive is not None and self.flow_normalisation == "none"
+        return "clip" if archive else self.flow_normalisation
 
 
 def with_points(index: ClipIndex, path: Path | None) -> ClipIndex:
@@ -117,13 +142,47 @@ def with_points(index: ClipIndex, path: Path | None) -> ClipIndex:
     return index
 
 
+def flow_options(flags: IngestFlags, clips: pd.DataFrame, align: str) -> FlowOptions:
+    """The parameters of the flows of these clips.
+
+    Args:
+        flags: of the command.
+        clips: rows of the index.
+        align: as in `FlowOptions`.
+
+    Raises:
+        DadnetError: if the images of an archive differ in size, and none is asked for.
+    """
+    images = any(is_image(path) for path in clips["flow_path"])
+    videos = any(is_video(path) for path in clips["onset_path"])
+    size = flags.size or 224
+    if flags.archive is not None and flags.size is None:
+        shapes = {decode_image(path).shape for path in clips["flow_path"]}
+        if len(shapes) > 1 or len(set(next(iter(shapes)))) > 1:
+            found = ", ".join(sorted(f"{width} x {height}" for height, width in shapes))
+            raise DadnetError(f"size: the images have {found} pixels; expected --size for all")
+        size = next(iter(shapes))[0]
+    return FlowOptions(
+        flags.flow,
+        size,
+        flags.crop or None,
+        align,
+        ImageScale(flags.image_zero, flags.image_step) if images else None,
+        flags.video_start if videos else None,
+    )
+
+
 def read_index(flags: IngestFlags) -> ClipIndex:
     """The index of the clips that the flags select.
 
     Raises:
         DadnetError: if the flags contradict each other or nothing usable is found.
     """
-    if flags.index is not None:
+    if flags.archive is not None:
+        if flags.index is not None or flags.root is not None:
+            raise DadnetError("expected --archive without --index and --root, got both")
+        index = read_archive(flags.archive.expanduser(), flags.dataset)
+    elif flags.index is not None:
         index = read_own_table(_own_table(flags, flags.index.expanduser()))
     elif flags.dataset is not None:
         root = flags.root
@@ -136,7 +195,7 @@ def read_index(flags: IngestFlags) -> ClipIndex:
         index = read_dataset(flags.dataset, root or Path(), options)
     else:
         raise DadnetError(
-            f"expected --dataset NAME --root DIR or --index FILE.csv; datasets are "
+            f"expected --dataset NAME --root DIR, --index FILE.csv or --archive DIR; datasets are "
             f"{', '.join(LAYOUTS)}"
         )
     index = _labelled(index, flags.labels)

@@ -13,6 +13,7 @@ from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import is_remote, location
 from dadnet.config.experiment import ExperimentConfig, experiment_digest
+from dadnet.datasets.subjects import COMPOSITES
 from dadnet.flow.store import CARD, FlowStore, join_stores, load_flow_store
 from dadnet.folds.audit import audit
 from dadnet.folds.dataset import MicroExpressionDataset
@@ -20,9 +21,6 @@ from dadnet.folds.protocols import Fold, make_folds
 from dadnet.labels.own_labels import title_of
 from dadnet.training.teacher import Teacher
 from results.ledger.records import Experiment, PlannedFold
-
-# Names of composites and their datasets, sorted; other composites are joined by "+".
-COMPOSITES = {"megc2019": ("casme2", "samm", "smic")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +35,7 @@ class Plan:
         experiment: identity and planned folds, as the ledger stores them.
         audit: the audit's line.
         flow: parameters of the flow store, for the cards of kept weights.
+        resized: sizes of stored flows that are not the network's, such as ``28 x 28``.
     """
 
     config: ExperimentConfig
@@ -46,6 +45,7 @@ class Plan:
     experiment: Experiment
     audit: str
     flow: Mapping[str, Any] = field(default_factory=dict)
+    resized: tuple[str, ...] = ()
 
     def fold(self, name: str) -> Fold:
         """The fold of that name."""
@@ -66,12 +66,14 @@ class Inputs:
             labels come from another source.
         flow: parameters of the flow store, its normalisation among them.
         teacher: the frozen stream, None for a baseline.
+        resized: as in `Plan`.
     """
 
     dataset: MicroExpressionDataset
     data_digest: str
     flow: Mapping[str, Any]
     teacher: Teacher | None
+    resized: tuple[str, ...] = ()
 
     def digest(self, config: ExperimentConfig) -> str:
         """Digest of the experiment with this configuration on these inputs."""
@@ -103,19 +105,20 @@ def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path
     Raises:
         DadnetError: if the store, the teacher or the combination cannot be used.
     """
-    store = _load_stores(flows, config.model.input_size)
+    size = config.model.input_size
+    store, resized = _load_stores(flows, size)
     _check_dataset(config.data.dataset, store, flows)
     dataset = MicroExpressionDataset.from_store(
         store,
         config.data.class_set,
-        config.model.input_size,
+        size,
         shuffle_seed=config.seed if config.data.shuffle_labels else None,
     )
     teacher = _teacher(config, macro_weights)
     digest = store.digest
     if dataset.source:
         digest = digest16({"data": digest, "labels": dataset.source})
-    return Inputs(dataset, digest, store.card["parameters"], teacher)
+    return Inputs(dataset, digest, store.card["parameters"], teacher, resized)
 
 
 def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
@@ -150,7 +153,7 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
         folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
         multi_label=dataset.task.multi_label,
     )
-    return Plan(config, dataset, folds, teacher, experiment, line, inputs.flow)
+    return Plan(config, dataset, folds, teacher, experiment, line, inputs.flow, inputs.resized)
 
 
 def default_flows(dataset: str) -> Path:
@@ -164,16 +167,22 @@ def default_flows(dataset: str) -> Path:
     return Path(",".join(str(Path("flows") / name) for name in names))
 
 
-def _load_stores(flows: str | Path, size: int) -> FlowStore:
-    """One store, several with commas between, or a folder of several."""
+def _load_stores(flows: str | Path, size: int) -> tuple[FlowStore, tuple[str, ...]]:
+    """One store, several with commas between, or a folder of several.
+
+    Returns:
+        The store, and the stored sizes that are not `size`, as text.
+    """
     if "," not in str(flows) or Path(flows).exists():
         parts = [] if is_remote(location(flows)) else sorted(Path(flows).glob(f"*/{CARD}"))
-        if not parts or (Path(flows) / CARD).exists():
-            return load_flow_store(flows)
-        names = [str(part.parent) for part in parts]
+        whole = not parts or (Path(flows) / CARD).exists()
+        names = [str(flows)] if whole else [str(part.parent) for part in parts]
     else:
         names = [name for name in str(flows).split(",") if name]
-    return join_stores([load_flow_store(name) for name in names], size)
+    stores = [load_flow_store(name) for name in names]
+    shapes = {store.flows.shape[2:] for store in stores} - {(size, size)}
+    resized = tuple(f"{width} x {height}" for height, width in sorted(shapes))
+    return join_stores(stores, size), resized
 
 
 def _check_dataset(name: str, store: FlowStore, flows: str | Path) -> None:

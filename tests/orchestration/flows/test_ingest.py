@@ -187,7 +187,7 @@ def test_a_pickle_in_a_flow_file_is_not_run(tmp_path):
         (["--index", "a.csv", "--columns", "who=sub"], "columns: expected some of subject"),
         (["--index", "a.csv", "--labels", "0"], "a.csv cannot be read"),
         (["--dataset", "casme2", "--crop", "1,2"], "crop: expected left,top,width,height"),
-        (["--dataset", "casme2", "--size", "16"], "size: expected at least 32"),
+        (["--dataset", "casme2", "--size", "4"], "size: expected at least 8"),
     ],
 )
 def test_bad_input_is_one_clear_line(words, message, capsys, tmp_path, monkeypatch):
