@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dadnet.base.errors import DadnetError
+from results.leaderboard.comparable import mixed_versions
 from results.leaderboard.rows import Row
 from results.leaderboard.tallies import read_tallies
 from results.ledger.events import read_events
@@ -32,7 +33,14 @@ def row_of(ledger: Ledger, experiment: Experiment) -> Row:
     """Return the experiment as a row outside any leaderboard."""
     (tallies,) = read_tallies(ledger, [experiment])
     studies = StudyLedger(ledger.local_root).of(experiment)
-    return Row(experiment, tallies.num_done, tallies.summary, tallies.counts, studies=studies)
+    return Row(
+        experiment,
+        tallies.num_done,
+        tallies.summary,
+        tallies.counts,
+        studies=studies,
+        notes=mixed_versions(tallies.versions),
+    )
 
 
 def run_page_name(experiment: Experiment) -> str:
