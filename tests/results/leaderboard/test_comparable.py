@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def board(tmp_path, monkeypatch):
     def make(tables, dataset="mine", protocol="loso"):
         words = ["--dataset", dataset, "--protocol", protocol, "--ledger", "led"]
         for method, rows in tables.items():
-            with open("table.csv", "w", newline="") as file:
+            with Path("table.csv").open("w", newline="") as file:
                 writer = csv.writer(file)
                 header = ["subject", "clip", "label", "prediction"]
                 writer.writerow(["dataset", *header] if len(rows[0]) == 5 else header)
@@ -36,7 +37,7 @@ def board(tmp_path, monkeypatch):
             classes = ["--classes", "negative,positive,surprise"]
             assert main(["import", "table.csv", "--method", method, *classes, *words]) == 0
         assert main(["leaderboard", "--ledger", "led", "--out", "site"]) == 0
-        with open(f"site/{dataset}.csv", newline="") as file:
+        with Path(f"site/{dataset}.csv").open(newline="") as file:
             return {row["method"] + row["part"]: row for row in csv.DictReader(file)}
 
     return make
