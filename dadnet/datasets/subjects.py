@@ -46,3 +46,25 @@ def dataset_of_subject(name: str) -> str:
 def clip_pattern(dataset: str) -> re.Pattern[str]:
     """What the names of a dataset's clips look like; matches nothing where it is not known."""
     return _CLIPS.get(dataset, _NEVER)
+
+
+# Names of datasets in logs, in lower case and without blanks, hyphens and underscores.
+_PRINTED = {"casmeii": "casme2", "smichs": "smic", "casmeiii": "casme3", "cas(me)^3": "casme3"}
+_PLAIN_IDS = {
+    "casme2": (re.compile(r"(?:sub)?0*([0-9]{1,2})", re.IGNORECASE), "sub{:02d}"),
+    "smic": (re.compile(r"s?0*([0-9]{1,2})", re.IGNORECASE), "s{:02d}"),
+    "samm": (re.compile(r"0*([0-9]{1,3})"), "{:03d}"),
+}
+
+
+def canonical_dataset(name: str) -> str:
+    """The name of a dataset as the index has it: ``CASME-II`` is casme2."""
+    plain = re.sub(r"[\s_-]+", "", name).lower()
+    return _PRINTED.get(plain, plain if plain in _SUBJECTS else name)
+
+
+def canonical_subject(dataset: str, name: str) -> str:
+    """A subject's id as the dataset writes it: ``6`` of samm is 006, ``s1`` of smic is s01."""
+    pattern, form = _PLAIN_IDS.get(dataset, (_NEVER, ""))
+    match = pattern.fullmatch(name)
+    return form.format(int(match[1])) if match else name
