@@ -71,9 +71,8 @@ def _datasets(subjects: Sequence[str], dataset: str | None) -> dict[str, str]:
         if dataset is None:
             raise
         return dict.fromkeys(subjects, dataset)
-    return (
-        found if dataset is None or len(set(found.values())) > 1 else dict.fromkeys(found, dataset)
-    )
+    one = dataset is not None and len(set(found.values())) == 1
+    return dict.fromkeys(found, str(dataset)) if one else found
 
 
 def _images(folders: FrameFolders, subject: Path, part: str) -> Iterator[_Image]:

@@ -156,7 +156,6 @@ LITERATURE: Mapping[str, Known] = {
 _COMPOSITES: Mapping[str, tuple[ClassCounts, ...]] = {
     "megc2019": (ClassCounts(_three(250, 109, 83), _MEGC, 68),)
 }
-COMPOSITE_NAMES = frozenset(_COMPOSITES)
 
 
 def known_class_counts(dataset: str, classes: Iterable[str]) -> tuple[ClassCounts, ...]:

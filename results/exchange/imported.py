@@ -10,7 +10,8 @@ from typing import Any
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.literature import COMPOSITE_NAMES, difference_from_literature
+from dadnet.datasets.literature import difference_from_literature
+from dadnet.datasets.subjects import COMPOSITES
 from dadnet.labels.label_sets import label_sets_of
 from results.exchange.exchanged import class_counts, why_exchanged
 from results.exchange.logs import FORMATS, PREFIX, REQUIRED, Foreign, read_foreign
@@ -81,7 +82,7 @@ def import_file(table: ForeignTable, ledger: Ledger) -> Imported:
             prediction look exchanged.
     """
     composite = (
-        table.dataset in COMPOSITE_NAMES
+        table.dataset in COMPOSITES
         or "+" in table.dataset
         or table.protocol in ("cde", "cross-dataset")
     )

@@ -88,9 +88,9 @@ def test_a_store_of_each_dataset_holds_the_values_of_the_images_and_the_card_say
 
 def test_the_scale_of_the_images_is_a_flag_and_another_scale_another_store(archive, capsys):
     words = ["--archive", "three_norm_u_v_os", "--workers", "0"]
-    assert ingest.main([*words, "--image-step", "0.25", "--image-zero", "128"]) == 0
-    flows = load_flow_store("flows/casme2").flows
-    assert flows.min() == -32.0
+    assert ingest.main([*words, "--image-step", "0.125", "--image-zero", "128"]) == 0
+    flows = load_flow_store("flows/megc2019/casme2").flows
+    assert flows.min() == -16.0
     assert ingest.main(words) == 2
     assert "holds another flow store" in capsys.readouterr().err
 
@@ -192,7 +192,7 @@ def test_images_of_several_sizes_need_a_size(archive, capsys):
         cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (32, 30)))
     assert "size: the images have 28 x 28, 32 x 30 pixels" in refused(capsys)
     assert ingest.main(["--archive", "three_norm_u_v_os", "--size", "28", "--workers", "0"]) == 0
-    notes = read_card("flows/smic")["source"]["notes"]
+    notes = read_card("flows/megc2019/smic")["source"]["notes"]
     assert "flows of 32 x 30 pixels were resized to 28 x 28 (1 clips)" in notes
 
 
