@@ -58,10 +58,12 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     local = Path("flows") / out.name if is_remote(out) else Path(str(out))
     if not (local / CARD).exists():  # before hours of work
         _check_rejected([r for p in parts.values() for r in p.rejected], flags.max_rejected)
+    earlier: tuple[Rejected, ...] = ()
     for dataset, part in parts.items():
         several = len(parts) > 1
         store = local / dataset if several else local
-        _ingest_one(flags, part, store, options, console, name if several else "")
+        composite = name if several else ""
+        earlier += _ingest_one(flags, part, store, options, console, composite, earlier)
         if is_remote(out):
             target = out / dataset if several else out
             new = publish_store(store, target)
@@ -83,8 +85,13 @@ def _ingest_one(
     options: FlowOptions,
     console: Console,
     composite: str,
-) -> None:
-    """Make the store of one dataset, which may be a part of a composite."""
+    earlier: Sequence[Rejected],
+) -> tuple[Rejected, ...]:
+    """Make the store of one dataset, which may be a part of a composite.
+
+    Returns:
+        The rejected clips; `earlier` has those of the other datasets.
+    """
     request = request_digest(index, options, flags.normalisation)
     partial = store / ".partial" / request
     model = flags.landmark_model.absolute() if flags.landmark_model else None
@@ -96,7 +103,7 @@ def _ingest_one(
         _already_there(store, request, console)
         if flags.preview and not (store / PREVIEW).exists():
             preview_store(store, chunks, console)
-        return
+        return index.rejected
     partial.mkdir(parents=True, exist_ok=True)
     waiting = [chunk for chunk in chunks if not chunk.finished]
     waiting.sort(key=lambda chunk: -len(chunk.rows))  # the longest first: no core ends late
@@ -108,7 +115,7 @@ def _ingest_one(
         seconds = time.monotonic() - started
         console.print(f"{sum(len(c.rows) for c in waiting) / seconds:.1f} clips per second")
     rejected = (*index.rejected, *(r for chunk in chunks for r in chunk.rejected()))
-    _check_rejected(rejected, flags.max_rejected)
+    _check_rejected((*earlier, *rejected), flags.max_rejected)
     if flags.preview:
         publish_sheets(store, chunks, rejected, console)
     card = finish_store(
@@ -123,6 +130,7 @@ def _ingest_one(
     )
     shutil.rmtree(store / ".partial")
     _report(card, store, console)
+    return rejected
 
 
 def _align(flags: IngestFlags) -> str:

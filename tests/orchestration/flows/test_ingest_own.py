@@ -201,6 +201,15 @@ def test_rows_of_a_dataset_without_any_clip_are_listed(tmp_path: Path, capsys):
     assert capsys.readouterr().out.count("rejected smic/clip") == 6
 
 
+def test_the_rejected_clips_of_all_datasets_count_together(tmp_path: Path, capsys):
+    table = write_text(tmp_path / "list.csv", public_rows(tmp_path))
+    for name in ("CASME II", "SMIC"):
+        (tmp_path / name / "s0" / "img5.jpg").write_bytes(b"torn")
+    assert ingest_table(table, "--max-rejected", "1") == 2
+    assert "2 clips rejected, --max-rejected allows 1" in capsys.readouterr().err
+    assert ingest_table(table, "--max-rejected", "2") == 0
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_encodings_and_separators_are_seen_in_the_content(tmp_path: Path, encoding, separator):
