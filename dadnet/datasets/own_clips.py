@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.apex import SEARCHED, ApexRule, choose_apex
-from dadnet.datasets.frames import FrameFolders, frame_number, series
+from dadnet.datasets.frames import VIDEO_SUFFIXES, FrameFolders, frame_number, series
 from dadnet.datasets.index import Notes
 from dadnet.labels.own_labels import plain_word
 
@@ -159,6 +159,10 @@ def _of_frames(
         raise DadnetError("onset_path is blank")
     apex_path = _frame_file(cells, "apex", base, table.apex, folders)
     offset_path = _frame_file(cells, "offset", base, None, folders)
+    if onset_path.suffix.lower() in VIDEO_SUFFIXES:
+        if {apex_path, offset_path} - {onset_path, None}:
+            raise DadnetError(f"expected all frames in one video, got {onset_path} and another")
+        return _of_video(onset_path, table, rule, notes, where)
     first = frame_number(onset_path)
     in_video = [
         frame_number(path) if path and series(path) == series(onset_path) else None
@@ -191,6 +195,21 @@ def _of_frames(
         onset_path=str(onset_path),
         apex_path="" if number == SEARCHED else str(found[number]),
     )
+
+
+def _of_video(video: Path, table: _Numbers, rule: ApexRule, notes: Notes, where: str) -> Row:
+    """The row of frames of a video, by their numbers."""
+    onset, apex, offset = (_whole(n) for n in (table.onset, table.apex, table.offset))
+    if onset == -1:
+        raise DadnetError(f"onset: expected the number of a frame of {video.name}, got none")
+    table.check_ends()
+    wrong = "" if table.apex_fits else table.out_of_order
+    end = None if offset == -1 else offset
+    later = range(onset + 1, offset + 1)
+    annotated = None if apex == -1 else apex
+    apex = choose_apex(annotated, onset, end, later, rule, notes, where, wrong)
+    path = "" if apex == SEARCHED else str(video)
+    return _row(video.stem, (onset, apex, offset), onset_path=str(video), apex_path=path)
 
 
 def _row_of_files(onset_path: Path, apex_path: Path, files: _Numbers, table: _Numbers) -> Row:
@@ -228,6 +247,8 @@ def _frame_file(
     if _whole(number) == -1:
         return None
     if folder := cells.get("folder", ""):
+        if Path(folder).suffix.lower() in VIDEO_SUFFIXES:
+            return _existing(base, folder, "folder")
         return folders.find(_existing(base, folder, "folder", folder=True), _whole(number))
     return None
 

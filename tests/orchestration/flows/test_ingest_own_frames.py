@@ -147,3 +147,48 @@ def test_two_rows_of_one_event_are_told(tmp_path: Path, capsys):
     table = write_text(tmp_path / "own.csv", [HEADER, row(1, 5), row(1, 5)])
     assert ingest_table(table) == 2
     assert "own/s0/0@1: duplicate clip: 2 rows have this id" in capsys.readouterr().err
+
+
+def film(path: Path) -> None:
+    """A video of ten frames, counted from 0."""
+    write_video(path.parent / "shots", range(10))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (48, 48))
+    for number in range(10):
+        writer.write(cv2.imread(str(path.parent / "shots" / f"img{number}.jpg")))
+    writer.release()
+
+
+@pytest.mark.parametrize(
+    ("column", "blank"),
+    [
+        ("onset_path", "onset: expected the number of a frame of clip.avi, got none"),
+        ("folder", "onset_path is blank"),
+    ],
+)
+def test_frames_of_a_video_are_named_by_their_numbers(tmp_path: Path, column: str, blank: str):
+    film(tmp_path / "clip.avi")
+    listed = [
+        ("subject", "label", column, "onset", "apex", "offset"),
+        ("s0", "negative", "clip.avi", 1, 4, 9),
+        ("s1", "negative", "clip.avi", 1, "", 9),
+        ("s2", "negative", "clip.avi", 5, 4, 9),
+        ("s3", "negative", "clip.avi", 5, 4, 3),
+        ("s4", "negative", "clip.avi", "", 4, 9),
+        ("s5", "negative", "clip.avi", 1, 40, ""),
+    ]
+    table = write_text(tmp_path / "own.csv", listed)
+    assert ingest_table(table, "--max-rejected", "3", "--apex", "midpoint") == 0
+    clips = store_of(table).clips
+    assert clips[["subject", "onset", "apex"]].to_numpy().tolist() == [
+        ["own/s0", 1, 4], ["own/s1", 1, 5], ["own/s2", 5, 7],
+    ]  # fmt: skip
+    assert "the offset 3 is not after the onset 5" in reasons(table)
+    assert blank in reasons(table)
+    assert "no frame 40 in clip.avi" in reasons(table)
+
+
+def test_the_frames_of_a_clip_are_of_one_video(tmp_path: Path, capsys):
+    film(tmp_path / "clip.avi")
+    listed = [(*HEADER, "onset", "apex"), ("s0", "negative", "clip.avi", "shots/img4.jpg", 1, 4)]
+    assert ingest_table(write_text(tmp_path / "own.csv", listed)) == 2
+    assert "expected all frames in one video" in capsys.readouterr().err
