@@ -95,9 +95,12 @@ def read_clip_frames(
     """Onset and apex as grey squares, and the number of the apex; see :func:`make_clip_flow`."""
     onset_path, onset_number = Path(row["onset_path"]), int(row["onset"])
     colour = options.align.startswith("model")
-    if video := is_video(onset_path):
-        start = options.video_start or 0
-        _, raw = next(video_frames(onset_path, _one(onset_number), start, colour=colour))
+    start, video = options.video_start or 0, is_video(onset_path)
+    if video:
+        # In one pass, and up to the offset: a number beyond the end of the video is an error.
+        wanted = sorted({onset_number, int(row["apex"]), int(row["offset"])} - {-1})
+        pictures = dict(video_frames(onset_path, wanted, start, colour=colour))
+        raw = pictures[onset_number]
     else:
         raw = decode_image(onset_path, colour=colour)
     matrix = None
@@ -125,11 +128,8 @@ def read_clip_frames(
 
     onset, number = prepare(raw), int(row["apex"])
     if row["apex_path"]:
-        if video:
-            frames = video_frames(Path(row["apex_path"]), _one(number), start, colour=colour)
-            return onset, prepare(same_size(next(frames)[1])), number
-        apex = prepare(same_size(decode_image(row["apex_path"], colour=colour)))
-        return onset, apex, number
+        apex = pictures[number] if video else decode_image(row["apex_path"], colour=colour)
+        return onset, prepare(same_size(apex)), number
     if number != -1:
         raise DadnetError("the index names no file of the apex")
 
@@ -145,7 +145,3 @@ def read_clip_frames(
 
     number, apex = compute.flow_peak(onset, later(), onset_number)
     return onset, apex, number
-
-
-def _one(number: int) -> range:
-    return range(number, number + 1)

@@ -1,6 +1,6 @@
 """Frames of videos, by number: decoded from the start, since seeking is inexact in many codecs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,13 +18,13 @@ def is_video(path: str | Path) -> bool:
 
 
 def video_frames(
-    path: Path, numbers: range, start: int = 0, *, colour: bool = False
+    path: Path, numbers: Sequence[int], start: int = 0, *, colour: bool = False
 ) -> Iterator[tuple[int, Image]]:
     """Some frames of a video, in order.
 
     Args:
         path: the video.
-        numbers: of the frames.
+        numbers: of the frames, ascending.
         start: number of the first frame of the video: 0 or 1.
         colour: blue, green, red (H, W, 3) instead of grey (H, W).
 
