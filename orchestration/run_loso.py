@@ -173,11 +173,8 @@ def _print_plan(plan: Plan, console: Console) -> None:
         f"{experiment.protocol}, {experiment.class_set}, selection {experiment.selection}",
         f"{len(data)} clips ({counts})" + (f"; the class set drops {dropped}" if dropped else ""),
         *([f"no certain unit: {', '.join(data.uncertain)}"] if data.uncertain else []),
-        plan.audit,
+        *plan.lines,
     ]
-    if plan.resized:
-        size = plan.config.model.input_size
-        lines.append(f"flows of {', '.join(plan.resized)} pixels are resized to {size} x {size}")
     for line in lines:
         console.print(line, markup=False)
 

@@ -107,7 +107,7 @@ def finish_store(
     write_flow_file(store / FLOW_FILE, tables())
     clips = pd.concat(written, ignore_index=True)
     counted: Counter[str] = sum((chunk.notes() for chunk in chunks), Counter())
-    notes = [f"{note} ({number} clips)" for note, number in sorted(counted.items())]
+    notes = [f"{n} clip{'s' * (n != 1)}: {note}" for note, n in sorted(counted.items())]
     card = _card(clips, index, options, normalisation)
     card["source"]["notes"] += notes
     card |= {"request": request, "rejected": [asdict(r) for r in rejected]}

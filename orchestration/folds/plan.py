@@ -47,6 +47,13 @@ class Plan:
     flow: Mapping[str, Any] = field(default_factory=dict)
     resized: tuple[str, ...] = ()
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What a user must know before the training: the audit, and whether flows are resized."""
+        size = self.config.model.input_size
+        resized = f"flows of {', '.join(self.resized)} pixels are resized to {size} x {size}"
+        return (self.audit, resized) if self.resized else (self.audit,)
+
     def fold(self, name: str) -> Fold:
         """The fold of that name."""
         return self._by_name[name]

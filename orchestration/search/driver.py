@@ -197,7 +197,8 @@ class SearchRun(ABC):
             f"{experiment.protocol}, {experiment.class_set}, {len(self.plan.dataset)} clips, "
             f"{len(self.plan.folds)} folds"
         )
-        self.say(self.plan.audit)
+        for line in self.plan.lines:
+            self.say(line)
 
     @abstractmethod
     def run(self) -> bool:

@@ -79,7 +79,7 @@ def test_a_store_of_each_dataset_holds_the_values_of_the_images_and_the_card_say
         assert card["parameters"]["normalisation"] == "clip"
         assert card["parameters"]["images"] == {"zero": 127.5, "step": 0.0078125}
         notes = " ".join(card["source"]["notes"])
-        assert "(value - 127.5) x 0.0078125 pixels; blue (strain) was dropped (12 clips)" in notes
+        assert "12 clips: flow images: u and v are red and green, (value - 127.5) x 0.0078" in notes
         assert set(store.clips["emotion"]) == {"negative", "positive", "surprise"}
     assert "casme2/sub01/EP01_01f" in clips
     assert "smic/s03/s03_sur_02" in clips
@@ -193,7 +193,7 @@ def test_images_of_several_sizes_need_a_size(archive, capsys):
     assert "size: the images have 28 x 28, 32 x 30 pixels" in refused(capsys)
     assert ingest.main(["--archive", "three_norm_u_v_os", "--size", "28", "--workers", "0"]) == 0
     notes = read_card("flows/megc2019/smic")["source"]["notes"]
-    assert "flows of 32 x 30 pixels were resized to 28 x 28 (1 clips)" in notes
+    assert "1 clip: flows of 32 x 30 pixels were resized to 28 x 28" in notes
 
 
 def test_an_archive_and_a_table_together_are_refused(archive, capsys):
