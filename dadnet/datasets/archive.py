@@ -6,7 +6,8 @@ with its subject. The train parts hold nothing new; they are compared with the t
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dadnet.base.digests import file_digest
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import IMAGE_SUFFIXES, FrameFolders
 from dadnet.datasets.index import ClipIndex, build_index
+from dadnet.datasets.literature import difference_from_literature
 from dadnet.datasets.subjects import clip_pattern, dataset_of_subject
 
 CLASSES = {"0": "negative", "1": "positive", "2": "surprise"}
@@ -30,13 +32,14 @@ class _Image:
     path: Path
 
 
-def read_archive(root: Path, dataset: str | None = None) -> ClipIndex:
+def read_archive(root: Path, dataset: str | None = None, *, as_named: bool = False) -> ClipIndex:
     """The clips of an archive.
 
     Args:
         root: folder of the subjects' folders.
         dataset: of all subjects, if their ids do not say it or say one; None: by their ids, see
             `dadnet.datasets.subjects`.
+        as_named: keep the names of the class folders as labels, for a translation of the user's.
 
     Raises:
         DadnetError: if it is no such archive, or its parts contradict each other.
@@ -51,16 +54,28 @@ def read_archive(root: Path, dataset: str | None = None) -> ClipIndex:
         raise DadnetError(
             f"archive: expected folders SUBJECT/{_TEST}/CLASS with flow images in {root}, got none"
         )
-    test = {name: list(_images(folders, folder, _TEST)) for name, folder in subjects.items()}
+    classes = None if as_named else CLASSES
+    test = {n: list(_images(folders, folder, _TEST, classes)) for n, folder in subjects.items()}
     datasets = _datasets(sorted(subjects), dataset)
     rows = [_row(datasets[name], name, image) for name, images in test.items() for image in images]
-    notes = _check_train(folders, subjects, test)
+    notes = _check_train(folders, subjects, test, classes)
     for name in sorted(n for n, images in test.items() if not images):
         notes += (f"{name}/{_TEST} has no images",)
     index = build_index(rows)
     if index.rejected:
         raise DadnetError(f"archive: {index.rejected[0].clip_id}: {index.rejected[0].reason}")
+    if not as_named:
+        notes += tuple(_literature(rows))
     return replace(index, notes=("archive of flow images with u_train and u_test", *notes))
+
+
+def _literature(rows: Sequence[Mapping[str, str | int]]) -> Iterator[str]:
+    """Where the class counts of a known set are not those of the literature."""
+    for dataset in sorted({str(row["dataset"]) for row in rows}):
+        found = Counter(str(row["emotion"]) for row in rows if row["dataset"] == dataset)
+        counts = {name: found[name] for name in CLASSES.values()}
+        if told := difference_from_literature(dataset, counts):
+            yield f"{dataset}: {told}"
 
 
 def _datasets(subjects: Sequence[str], dataset: str | None) -> dict[str, str]:
@@ -75,15 +90,17 @@ def _datasets(subjects: Sequence[str], dataset: str | None) -> dict[str, str]:
     return dict.fromkeys(found, str(dataset)) if one else found
 
 
-def _images(folders: FrameFolders, subject: Path, part: str) -> Iterator[_Image]:
+def _images(
+    folders: FrameFolders, subject: Path, part: str, classes: Mapping[str, str] | None
+) -> Iterator[_Image]:
     """The images of one part of a subject's folder."""
     folder = folders.children(subject).get(part)
     for name, inner in sorted(folders.children(folder).items()) if folder else ():
-        emotion = CLASSES.get(name, name)
-        if emotion not in CLASSES.values():
+        emotion = name if classes is None else classes.get(name, name)
+        if classes is not None and emotion not in classes.values():
             raise DadnetError(
                 f"archive: expected the class folders 0, 1, 2 (negative, positive, surprise), "
-                f"got {inner}"
+                f"got {inner}; --labels {name}=WORD,... says what others mean"
             )
         for path in folders.files(inner):
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
@@ -94,7 +111,8 @@ def _images(folders: FrameFolders, subject: Path, part: str) -> Iterator[_Image]
 def _row(dataset: str, subject: str, image: _Image) -> dict[str, str | int]:
     clip = _clip_name(dataset, subject, image.stem)
     code = re.fullmatch(r"s[0-9]+_(ne|po|sur)_.*", clip, re.IGNORECASE)
-    if dataset == "smic" and code and _SMIC_CODES[code[1].lower()] != image.emotion:
+    named = image.emotion in CLASSES.values()
+    if dataset == "smic" and named and code and _SMIC_CODES[code[1].lower()] != image.emotion:
         raise DadnetError(
             f"archive: {image.path} is in the class {image.emotion}, its name says "
             f"{_SMIC_CODES[code[1].lower()]}"
@@ -118,7 +136,10 @@ def _clip_name(dataset: str, subject: str, stem: str) -> str:
 
 
 def _check_train(
-    folders: FrameFolders, subjects: dict[str, Path], test: dict[str, list[_Image]]
+    folders: FrameFolders,
+    subjects: dict[str, Path],
+    test: dict[str, list[_Image]],
+    classes: Mapping[str, str] | None,
 ) -> tuple[str, ...]:
     """Compare the train parts with the test parts; returns notes of what is only missing."""
     known: dict[str, tuple[str, _Image]] = {}
@@ -143,7 +164,7 @@ def _check_train(
             continue
         checked += 1
         seen: set[str] = set()
-        for image in _images(folders, folder, _TRAIN):
+        for image in _images(folders, folder, _TRAIN, classes):
             _check_one(subject, image, known, digests)
             if image.stem in seen:
                 raise DadnetError(f"archive: {image.stem} is twice in {folder / _TRAIN}")

@@ -181,7 +181,8 @@ def read_index(flags: IngestFlags) -> ClipIndex:
     if flags.archive is not None:
         if flags.index is not None or flags.root is not None:
             raise DadnetError("expected --archive without --index and --root, got both")
-        index = read_archive(flags.archive.expanduser(), flags.dataset)
+        folder, named = flags.archive.expanduser(), bool(flags.labels)
+        index = read_archive(folder, flags.dataset, as_named=named)
     elif flags.index is not None:
         index = read_own_table(_own_table(flags, flags.index.expanduser()))
     elif flags.dataset is not None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
+from dadnet.datasets.sheets import read_sheets
 from dadnet.datasets.subjects import canonical_dataset, canonical_subject, dataset_of_subject
 
 REQUIRED = ("subject", "clip", "label", "prediction")
@@ -23,6 +24,7 @@ PREFIX = "prob_"
 FORMATS = ("auto", "csv", "megc-log", "list-log")
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, .xls
 _SUBJECT = re.compile(r"\s*subject\s*:\s*(?P<name>.*?)\s*", re.IGNORECASE)
 _LIST = re.compile(
     r"\s*(?P<best>best\s+)?(?P<what>predict(?:ed|ions?)|ground\s+truth)\s*:\s*\[(?P<list>.*)\]\s*",
@@ -61,10 +63,13 @@ def read_foreign(path: Path, form: str, dataset: str, composite: bool) -> Foreig
     Raises:
         DadnetError: naming the line that does not fit.
     """
+    if path.is_file() and path.read_bytes()[:4] in _WORKBOOKS:
+        lines = [list(line.cells) for line in read_sheets(path)[0].lines]
+        return _table(path, lines)
     text = _text(path)
     form = _format(text) if form == "auto" else form
     if form == "csv":
-        return _table(path, text)
+        return _table(path, _csv_lines(path, text))
 
     def owner(subject: str) -> str:
         return dataset_of_subject(subject) if composite else dataset
@@ -103,14 +108,17 @@ def _format(text: str) -> str:
     return "csv"
 
 
-def _table(path: Path, text: str) -> Foreign:
+def _csv_lines(path: Path, text: str) -> list[list[str]]:
     first = next(iter(text.splitlines()), "")
     delimiter = max(",;\t", key=first.count)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        lines = [line for line in reader if line]
+        return [line for line in reader if line]
     except csv.Error as error:
         raise DadnetError(f"expected a CSV file in UTF-8, got: {path}: {error}") from error
+
+
+def _table(path: Path, lines: Sequence[Sequence[str]]) -> Foreign:
     if len(lines) < 2:
         raise DadnetError(f"expected a header and at least one clip, got: {path} without rows")
     written, *body = [[cell.strip() for cell in line] for line in lines]

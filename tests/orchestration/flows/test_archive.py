@@ -115,6 +115,21 @@ def test_all_subjects_may_be_of_one_dataset_by_flag(archive, capsys):
     assert load_flow_store("flows/mine").clips["subject"].nunique() == 6
 
 
+def test_the_class_folders_may_mean_something_else(archive, capsys):
+    words = ["--archive", "three_norm_u_v_os", "--workers", "0"]
+    assert ingest.main([*words, "--labels", "0=positive,1=negative,2=surprise"]) == 0
+    clips = load_flow_store("flows/megc2019/casme2").clips.set_index("clip_id")
+    assert clips.loc["casme2/sub01/EP01_01f", "emotion"] == "positive"
+    assert clips.loc["casme2/sub01/EP02_01f", "emotion"] == "negative"
+    assert "--labels WORD=KNOWN" in refused(capsys, "--labels", "7=surprise", "--out", "other")
+
+
+def test_class_counts_are_compared_with_the_literature(archive, capsys):
+    assert ingest.main(["--archive", "three_norm_u_v_os", "--workers", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "samm: class counts 4/4/4 (negative, positive, surprise) differ from the" in printed
+
+
 def move_class(root):
     folder = root / "sub01" / "u_train"
     shutil.move(next((folder / "0").glob("s01*")), folder / "1")

@@ -1,6 +1,7 @@
 import codecs
 import csv
 
+import openpyxl
 import pytest
 
 from results.__main__ import main
@@ -194,6 +195,16 @@ def test_numbers_with_a_point_and_other_separators_and_cases_are_read(give):
     text = NUMBERS.replace(",1,", ",1.0,").replace(",", ";").replace("subject;clip", "Subject;Clip")
     _, rows, _ = give(text, "--classes", ",".join(NAMES))
     assert {name: row.label for name, row in rows.items()} == TRUTH
+
+
+def test_a_workbook_is_read(give, tmp_path):
+    book = openpyxl.Workbook()
+    for line in NUMBERS.splitlines():
+        book.active.append([int(c) if c.isdigit() else c for c in line.split(",")])
+    book.save(tmp_path / "book.xlsx")
+    content = (tmp_path / "book.xlsx").read_bytes()
+    _, rows, _ = give(content, "--classes", ",".join(NAMES), name="theirs.xlsx")
+    assert {name: row.prediction for name, row in rows.items()} == GIVEN
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,12 @@ def test_another_truth_for_the_same_clips_stands_apart(board):
     assert {rows["Published"]["rank"], rows["Other"]["rank"]} == {"1"}
 
 
-def test_an_exchange_of_truths_that_keeps_all_counts_is_seen(board):
+def test_an_exchange_of_truths_that_keeps_all_counts_is_seen(board, capsys):
     rows = board({"Published": ALL, "Other": ALL[::-1], "Swapped": SWAPPED})
     assert rows["Swapped"]["note"].endswith("2 clips have another truth")
+    digests = [rows[name]["experiment"] for name in ("Published", "Swapped")]
+    assert main(["compare", *digests, "--ledger", "led"]) == 2
+    assert "with the same truth, got: another one for 2" in capsys.readouterr().err
 
 
 def test_clips_with_other_names_and_equal_numbers_are_ranked_together(board):
@@ -107,8 +110,8 @@ def test_the_part_of_a_composite_is_compared_by_its_own_clips(board):
 def test_known_sets_are_compared_with_the_literature(board, published_log, capsys):
     with published_log.open() as file:
         log = [tuple(row.values()) for row in csv.DictReader(file)]
-    rows = board({"STSTNet": log, "Less": log[1:], "Least": log[2:]}, "megc2019", "cde")
-    # Those that the literature counts are the measure, although others are as many.
+    rows = board({"STSTNet": log, "Less": log[1:], "Too": log[:0:-1]}, "megc2019", "cde")
+    # Those that the literature counts are the measure, although most rows lack a clip.
     assert rows["STSTNet"]["rank"] == "1"
     assert rows["STSTNet"]["note"] == ""
     assert rows["Less"]["note"].endswith(
