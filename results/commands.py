@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
+from dadnet.labels.own_labels import read_translation
 from results import flags
 from results.exchange import submission
 from results.exchange.imported import ForeignTable, import_file
@@ -79,6 +80,7 @@ def import_predictions(arguments: flags.ImportFlags) -> int:
         selection=arguments.selection,
         classes=classes,
         format=arguments.format,
+        labels=read_translation(arguments.labels),
     )
     ledger = Ledger(arguments.ledger)
     imported = import_file(table, ledger)

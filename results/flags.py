@@ -105,6 +105,8 @@ class ImportFlags(_LedgerFlags):
     ] = "unknown"
     classes: str | None = None
     """Class names in order, with commas between; numbers in the file count in this order from 0."""
+    labels: tuple[str, ...] = ()
+    """What the words or numbers of the classes mean: 0=negative,1=positive,2=surprise."""
     format: Literal["auto", "csv", "megc-log", "list-log"] = "auto"
     """What the file is; auto looks at its content."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class ForeignTable:
         classes: names in order; None = negative, positive, surprise for these names, otherwise
             the sorted names of the table. Numbers in the file count in this order from 0.
         format: one of `FORMATS`.
+        labels: what the words or numbers of the file mean; empty: they are the classes.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class ForeignTable:
     selection: str = "unknown"
     classes: tuple[str, ...] | None = None
     format: str = "auto"
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_text("method", self.method)
@@ -87,6 +89,8 @@ def import_file(table: ForeignTable, ledger: Ledger) -> Imported:
         or table.protocol in ("cde", "cross-dataset")
     )
     foreign = read_foreign(table.path, table.format, table.dataset, composite)
+    if table.labels:
+        foreign = foreign.translated(table.labels, table.path)
     table, notes = _with_selection(table, foreign), list(foreign.notes)
     classes = _classes(table, foreign)
     rows = _with_names(table, foreign, classes, notes)

@@ -11,13 +11,14 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.sheets import read_sheets
 from dadnet.datasets.subjects import canonical_dataset, canonical_subject, dataset_of_subject
+from dadnet.labels.own_labels import plain_word
 
 REQUIRED = ("subject", "clip", "label", "prediction")
 PREFIX = "prob_"
@@ -49,6 +50,31 @@ class Foreign:
     where: list[str]
     best_epoch: bool = False
     notes: list[str] = field(default_factory=list)
+
+    def translated(self, meanings: Mapping[str, str], path: Path) -> Foreign:
+        """The rows with the meaning of each class in the place of its word.
+
+        Raises:
+            DadnetError: if a word has no meaning.
+        """
+
+        def named(column: str, cell: str) -> str:
+            if column not in ("label", "prediction"):
+                return cell
+            if (word := plain_word(cell)) not in {*meanings, *meanings.values()}:
+                raise DadnetError(
+                    f"labels: expected a meaning of {', '.join(meanings)} and {word}, which is in "
+                    f"the column {column} of {path}"
+                )
+            return meanings.get(word, word)
+
+        def header(column: str) -> str:
+            word = plain_word(column.removeprefix(PREFIX))
+            return f"{PREFIX}{meanings.get(word, word)}" if column.startswith(PREFIX) else column
+
+        rows = [{header(c): named(c, cell) for c, cell in row.items()} for row in self.rows]
+        shown = ", ".join(f"{word} is {meaning}" for word, meaning in meanings.items())
+        return replace(self, rows=rows, notes=[*self.notes, f"labels: {shown}"])
 
 
 def read_foreign(path: Path, form: str, dataset: str, composite: bool) -> Foreign:
