@@ -54,7 +54,10 @@ class ClassSet:
         if not self.unknown([emotion]):
             return None if clip_id in self.left_out else self.mapping.get(emotion)
         known = ", ".join(sorted({*self.mapping, *self.dropped}))
-        raise DadnetError(f"class set {self.name}: unknown emotion {emotion!r}; it knows {known}")
+        raise DadnetError(
+            f"class set {self.name}: unknown emotion {emotion!r}; it knows {known}; --class-set "
+            f"{OWN_WORDS} takes the words of the flow store, FILE.yaml your own classes"
+        )
 
     def why_dropped(self, emotion: str) -> str:
         """The reason under which a clip that is left out is counted."""
