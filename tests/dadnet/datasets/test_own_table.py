@@ -169,6 +169,7 @@ class TestWorkbook:
             (b"<html><table></table></html>", "is a web page or XML"),
             (b"\x00\x01\x02\x00\xff" * 9, "zero bytes"),
             (b" \n\n", "it is empty"),
+            (b"subject,label,flow_path\n", "the table has no rows"),
             (b"PK\x03\x04 torn", "cannot be read as .xlsx or .xls"),
         ],
     )
