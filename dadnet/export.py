@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from dadnet.base import cli
 from dadnet.base.disk import replacing
 from dadnet.base.errors import DadnetError
-from dadnet.config.experiment import BASELINE_NAMES
+from dadnet.config.baselines import BASELINES
 from dadnet.flow.normalisation import normalise
 from dadnet.inference.model_file import CARD, TrainedModel, load_model_file
 from dadnet.labels.targets import to_probabilities
@@ -86,7 +86,7 @@ def export(flags: ExportFlags) -> int:
             differs from the network; nothing is written then.
     """
     model = load_model_file(flags.weights)
-    if (kind := model.card.model.model_type) in BASELINE_NAMES:
+    if (kind := model.card.model.model_type) in BASELINES:
         raise DadnetError(
             f"weights: {flags.weights} holds a {kind}; expected a MicroFlowNeXt: other methods "
             "are for comparison and are not exported"

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
-from dadnet.config.experiment import BASELINE_NAMES, ModelConfig
+from dadnet.config.baselines import BASELINES
+from dadnet.config.experiment import ModelConfig
 from dadnet.models import MicroFlowNeXt, load_weights, save_weights, weights_digest
+from dadnet.models.own import OwnNetwork
 
 if TYPE_CHECKING:
     from dadnet.models.baselines import BaselineNetwork
@@ -123,13 +125,14 @@ class TrainedModel:
     card: ModelCard
     name: str = ""
 
-    def network(self) -> MicroFlowNeXt | BaselineNetwork:
+    def network(self) -> MicroFlowNeXt | BaselineNetwork | OwnNetwork:
         """The network with its weights, in evaluation mode, on the CPU.
 
         Raises:
             DadnetError: if the weights do not fit the architecture of the card.
         """
-        with torch.device("meta"):  # no memory or random draws for weights that are replaced
+        # No memory or random draws for weights that are replaced; a user's code may need both.
+        with torch.device("cpu" if self.card.model.model is not None else "meta"):
             network = build_network(self.card.model, len(self.card.classes), None)
         expected = network.state_dict()
         _check_shapes(self.weights, expected)
@@ -177,7 +180,7 @@ def load_model_file(path: Path) -> TrainedModel:
 
 def build_network(
     model: ModelConfig, num_classes: int, draws: torch.Generator | None
-) -> MicroFlowNeXt | BaselineNetwork:
+) -> MicroFlowNeXt | BaselineNetwork | OwnNetwork:
     """The single network of a configuration, in `micro_size`; of a dual one, the student.
 
     `draws` is the generator of the initial weights; None: torch's default.
@@ -185,7 +188,9 @@ def build_network(
     Raises:
         DadnetError: if the input size does not fit.
     """
-    if model.model_type in BASELINE_NAMES:
+    if model.model is not None:
+        return OwnNetwork(model, num_classes, draws)
+    if model.model_type in BASELINES:
         from dadnet.models.baselines import build_baseline  # it loads scikit-learn
 
         return build_baseline(model.model_type, num_classes, model.input_size, draws)
