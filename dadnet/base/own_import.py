@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
 
+from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.own_code import OwnCode, module_paths, parse_source
 
@@ -22,7 +23,8 @@ class _Loader(importlib.abc.InspectLoader, importlib.abc.MetaPathFinder):
     """Imports the files of one `OwnCode` as modules below a name of its own."""
 
     def __init__(self, code: OwnCode) -> None:
-        self.code, self.name = code, f"own_code_{code.digest}"
+        self.code = code
+        self.name = f"own_code_{content_digest(code.digest + code.file)}"
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

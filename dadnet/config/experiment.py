@@ -168,10 +168,7 @@ class ExperimentConfig:
         config: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         if self.loss.alignment == "gswd":
             del config["loss"]["alignment"]
-        if self.model.model is None:
-            del config["model"]["model"]
-        if not self.model.model_args:
-            del config["model"]["model_args"]
+        config["model"] = self.model.to_json()
         return config
 
     @classmethod
@@ -191,10 +188,9 @@ class ExperimentConfig:
             _reject_unknown(name, values, {f.name for f in dataclasses.fields(part)})
             if "alignment_stages" in values:
                 values["alignment_stages"] = tuple(values["alignment_stages"])
-            for own in ("model", "augmentation"):
-                if isinstance(values.get(own), Mapping):
-                    values[own] = OwnCode.from_json(values[own])
-            built[name] = part(**values)
+            if isinstance(own := values.get("augmentation"), Mapping):
+                values["augmentation"] = OwnCode.from_json(own)
+            built[name] = ModelConfig.from_json(values) if name == "model" else part(**values)
         return cls(**built)
 
     def method(self) -> str:
@@ -234,8 +230,7 @@ def experiment_digest(
     used = config.to_json()
     if (own := config.model.model) is not None:
         names = ("model_type", "macro_size", "input_size", "model_args")
-        used["model"] = {name: used["model"][name] for name in names if name in used["model"]}
-        used["model"]["model"] = own.digest
+        used["model"] = {name: used["model"][name] for name in names} | {"model": own.digest}
     if isinstance(config.optim.augmentation, OwnCode):
         used["optim"]["augmentation"] = config.optim.augmentation.digest
     if config.model.model_type != "dad_net":

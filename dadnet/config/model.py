@@ -1,5 +1,6 @@
 """The network of an experiment."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,24 @@ class ModelConfig:
         if bad := [name for name in self.model_args if not str(name).isidentifier()]:
             raise DadnetError(f"model_args: expected names of arguments, got {bad[0]!r}")
         object.__setattr__(self, "model_args", json.loads(canonical_json(dict(self.model_args))))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON of the fields; a network of the user's own is there only if there is one."""
+        config: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.model is None:
+            del config["model"], config["model_args"]
+        return config
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ModelConfig":
+        """Build from :meth:`to_json`.
+
+        Raises:
+            DadnetError: if a value is out of its range.
+            TypeError: if a field is unknown.
+        """
+        own = data.get("model")
+        return cls(**{**data, "model": None if own is None else OwnCode.from_json(own)})
 
     @property
     def own_alone(self) -> bool:

@@ -86,6 +86,7 @@ class ModelCard:
     def to_json(self) -> str:
         """The card as JSON; newer fields are left out at their default."""
         card = {"schema": SCHEMA, **asdict(self)}
+        card["model"] = self.model.to_json()
         if not self.multi_label:
             del card["multi_label"]
         return json.dumps(card, sort_keys=True, ensure_ascii=False)
@@ -110,7 +111,7 @@ class ModelCard:
             if card["statistics"] is not None:
                 (a, b), (c, d) = card["statistics"]
                 card["statistics"] = ((float(a), float(b)), (float(c), float(d)))
-            return cls(**{**card, "model": ModelConfig(**card["model"])})
+            return cls(**{**card, "model": ModelConfig.from_json(card["model"])})
         except DadnetError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -152,12 +153,16 @@ class TrainedModel:
         save_weights(path, self.network(), {CARD: card.to_json()})
 
 
-def load_model_file(path: Path) -> TrainedModel:
+def load_model_file(path: Path, *, run_source: bool = False) -> TrainedModel:
     """Read a file of :meth:`TrainedModel.save` and check it against its card.
+
+    Args:
+        path: the file.
+        run_source: whether source of a user's own network in the card may be run.
 
     Raises:
         DadnetError: if it is missing or damaged, has no card, or has other weights than its card
-            says.
+            says, or is built by source that may not be run.
     """
     weights, metadata = load_weights(path)
     if CARD not in metadata:
@@ -168,6 +173,11 @@ def load_model_file(path: Path) -> TrainedModel:
         )
     try:
         model = TrainedModel(weights, ModelCard.from_json(metadata[CARD]), str(path))
+        if (own := model.card.model.model) is not None and not run_source:
+            raise DadnetError(
+                f"its network is built by source in the file ({own}), which would run with your "
+                "rights; read it (in the ledger it is under source/), then give --run-source"
+            )
         if weights_digest(weights) != model.card.weights_digest:
             raise DadnetError("the weights are not those of the card")
         model.network()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -116,12 +116,14 @@ class OwnNetwork(nn.Module):
                 returned = self.network(x, **given)
         else:
             returned = self.network(x, **given)
-        return self._output(returned, len(x))
+        return self._output(returned, x.shape[0])
 
     def _output(self, returned: Any, batch_size: int) -> ModelOutput:
         logits = getattr(returned, "logits", returned)
-        expected = (batch_size, self.num_classes)
-        if not isinstance(logits, Tensor) or logits.shape != expected:
+        fits = isinstance(logits, Tensor) and logits.shape[1:] == (self.num_classes,)
+        # An export has a batch size without a value, which must not be compared.
+        if not fits or (not torch.compiler.is_compiling() and logits.shape[0] != batch_size):
+            expected = (batch_size, self.num_classes)
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise DadnetError(f"{self.code}: expected logits of shape {expected}, got {got}")
         stages = {i: getattr(returned, f"stage{i}", None) for i in range(NUM_STAGES)}
@@ -190,6 +192,7 @@ class OwnNetwork(nn.Module):
         }
 
 
+@lru_cache(maxsize=64)
 def check_own_model(config: ModelConfig, num_classes: int) -> None:
     """Build a user's network and try it, so that what is wrong is known before anything is written.
 

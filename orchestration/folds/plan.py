@@ -213,6 +213,8 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
         raise DadnetError("a trial may vary neither data, input_size nor seed")
     if plan.teacher is not None:
         plan.teacher.check(config.model)
+    if config.model.model_args != base.model.model_args:
+        check_own_code(config, len(plan.dataset.classes), plan.teacher)
     old = plan.experiment
     experiment = old.replace(
         digest=experiment_digest(config, old.data_digest, old.teacher_digest),
