@@ -214,7 +214,9 @@ def check_own_model(config: ModelConfig, num_classes: int) -> None:
             together, again = (network.eval()(clips).logits for _ in range(2))
             alone = torch.cat([network(clip[None]).logits for clip in clips])
     if not (trained.isfinite().all() and together.isfinite().all()):
-        raise DadnetError(f"{code}: expected finite logits for clips of noise, got NaN or infinity")
+        raise DadnetError(
+            f"{code}: expected finite logits, got NaN or infinity, for clips of noise"
+        )
     scale = max(1.0, float(together.abs().max()))
     for other, reason in (
         (again, "the same output for the same clips, got two"),

@@ -16,7 +16,7 @@ from results.__main__ import main as results_main
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.ledger import Ledger
 from results.pages.reproduce import reproduce
-from tests.build.own import NET, STAGED, own_words, write_source
+from tests.build.own import NET, STAGED, WRONG, own_words, write_source
 from tests.build.runs import ledger_content, wait_until
 from tests.build.source import ROOT
 
@@ -205,3 +205,35 @@ def test_the_example_runs(site, tmp_path):
     words = own_words(site, tmp_path / "runs", f"{tmp_path / 'mine.py'}:small_net")
     assert run_loso.main([*words, "--model-args", "width=16"]) == 0
     assert the_experiment(tmp_path / "runs").method == "small_net(width=16)"
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG)
+def test_what_is_wrong_with_a_source_is_one_line_before_anything_is_written(
+    site, tmp_path, capsys, text, expected
+):
+    word = f"{write_source(tmp_path, text)}:build"
+    assert run_loso.main(own_words(site, tmp_path / "runs", word)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert expected in error
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--model", "no/such/file.py:net"], "error: model: no/such/file.py: No such file or dir"),
+        (["--model", "no_such_package.net:build"], "error: model: no module no_such_package.net"),
+        (["--model", "ststnet"], "error: model: expected FILE.py:function or package.module:fun"),
+        (["--augmentation=mirror"], "error: augmentation: expected none, hflip, standard, refer"),
+        (["--model-args", "width"], "model-args: expected key=value, got 'width'"),
+        (["--model-args", "width=3", "--model", "None"], "model_args: expected none without --mod"),
+        (["--model-type", "ststnet"], "model_type: expected baseline or dad_net with --model"),
+        (["--model-args", "breadth=3"], "got an unexpected keyword argument 'breadth'"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(site, own, tmp_path, capsys, more, expected):
+    assert run_loso.main([*own_words(site, tmp_path / "runs", own), *more]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert expected in error
