@@ -153,6 +153,10 @@ class TrainedModel:
         save_weights(path, self.network(), {CARD: card.to_json()})
 
 
+class SourceNotRunError(DadnetError):
+    """A file needs source of its own to be run, which nobody has asked for."""
+
+
 def load_model_file(path: Path, *, run_source: bool = False) -> TrainedModel:
     """Read a file of :meth:`TrainedModel.save` and check it against its card.
 
@@ -174,7 +178,7 @@ def load_model_file(path: Path, *, run_source: bool = False) -> TrainedModel:
     try:
         model = TrainedModel(weights, ModelCard.from_json(metadata[CARD]), str(path))
         if (own := model.card.model.model) is not None and not run_source:
-            raise DadnetError(
+            raise SourceNotRunError(
                 f"its network is built by source in the file ({own}), which would run with your "
                 "rights; read it (in the ledger it is under source/), then give --run-source"
             )
@@ -184,7 +188,8 @@ def load_model_file(path: Path, *, run_source: bool = False) -> TrainedModel:
         if not all(bool(value.isfinite().all()) for value in weights.values()):
             raise DadnetError("the weights hold values that are not finite")
     except DadnetError as error:
-        raise DadnetError(f"weights: {path} cannot be used: {error}") from error
+        kind = SourceNotRunError if isinstance(error, SourceNotRunError) else DadnetError
+        raise kind(f"weights: {path} cannot be used: {error}") from error
     return model
 
 

@@ -28,8 +28,7 @@ class RunFlags:
     """Folder of finished folds, or s3://bucket/folder."""
     preset: str = "smoke"
     """Recipe that gives the defaults: smoke, reference-v1, reference-v2, or that of a method's
-    paper: ststnet, off-apexnet, rcn-a, dual-inception, resnet20, htnet-like, mdmo-svm, lbp-svm,
-    majority, prior-draw."""
+    paper, under a name of --model-type."""
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     workers: int | None = None

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from dadnet import export, predict
-from orchestration import robustness, run_loso
+from orchestration import ablate, explain, robustness, run_loso
 from results.__main__ import main as results_main
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.ledger import Ledger
 from results.pages.reproduce import reproduce
 from tests.build.own import NET, STAGED, WRONG, own_words, write_source
-from tests.build.runs import ledger_content, wait_until
+from tests.build.runs import ledger_content, run_words, wait_until
 from tests.build.source import ROOT
 
 AUGMENT = """
@@ -144,6 +144,34 @@ def test_robustness_runs_the_source_only_if_asked(finished, site, tmp_path, caps
     assert robustness.main(words) == 2
     assert "--run-source" in capsys.readouterr().err
     assert robustness.main([*words, "--run-source"]) == 0
+
+
+def test_explain_and_the_grid_of_our_modules_refuse_a_network_of_ones_own(
+    finished, site, own, tmp_path, capsys
+):
+    words = ["--ledger", str(finished), "--experiment", the_experiment(finished).digest]
+    assert explain.main(words) == 2
+    assert "a network of its own source (net.py:small_net)" in capsys.readouterr().err
+    assert ablate.main([*own_words(site, tmp_path, own), "--grid", "modules"]) == 2
+    assert "grid modules: a network of your own has none" in capsys.readouterr().err
+
+
+def test_it_cannot_be_a_teacher(finished, site, tmp_path, capsys):
+    [weights, *_] = sorted(finished.rglob("weights/*"))
+    words = run_words(site, tmp_path / "runs", "--workers", "0")
+    words[words.index("--macro-weights") + 1] = str(weights)
+    assert run_loso.main(words) == 2
+    assert "holds a network of its own source; expected a MicroFlowNeXt" in capsys.readouterr().err
+
+
+def test_ablate_varies_the_stages_that_its_maps_have(site, tmp_path, capsys):
+    word = f"{write_source(tmp_path, STAGED)}:staged"
+    words = own_words(site, tmp_path / "runs", word, "--model-type", "dad_net", "--dry-run")
+    more = ["--grid", "alignment", "--macro-weights", str(site / "teacher.safetensors")]
+    assert ablate.main([*words, *more, "--site", str(tmp_path / "site")]) == 0
+    said = capsys.readouterr().out
+    assert "4 experiments" in said  # none, stage 2, stage 3, both
+    assert "the student alone" in said
 
 
 def test_a_bundle_is_verified_and_merged_without_running_its_source(site, tmp_path, capsys):
