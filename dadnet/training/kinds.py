@@ -17,6 +17,7 @@ from dadnet.flow.normalisation import normalise
 from dadnet.folds.view import FoldView
 from dadnet.models import LossParts, classification_loss
 from dadnet.models.own import OwnNetwork
+from dadnet.models.precision import matrix_units
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.one_fold import OneFold
 from dadnet.training.teacher import Teacher
@@ -40,7 +41,7 @@ def why_one_by_one(model: ModelConfig, num_classes: int, device: str) -> str:
 
     clips = network.noise().to(device)
     try:
-        with global_draws(0, torch.device(device)):
+        with global_draws(0, torch.device(device)), matrix_units("float32"):
             stack = VmappedStack([deepcopy(network) for _ in range(2)]).train()
             together = stack(torch.stack([clips, clips]))
             together.sum().backward()  # type: ignore[no-untyped-call]
