@@ -57,9 +57,15 @@ class OwnNetwork(nn.Module):
         num_classes: Number of classes K.
         draws: Its seed is that of the initial weights; None takes a fixed one.
 
+    Attributes:
+        dropout: 0, and dropped: none; masks are not drawn outside, as those of a baseline are.
+
     Raises:
         DadnetError: If the source cannot be run, or returns no module.
     """
+
+    dropout = 0.0
+    dropped: tuple[tuple[int, ...], ...] = ()
 
     def __init__(
         self, config: ModelConfig, num_classes: int, draws: torch.Generator | None = None

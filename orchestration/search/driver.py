@@ -199,9 +199,9 @@ class SearchRun(ABC):
             f"{len(self.plan.folds)} folds"
         )
         self.say(self.plan.audit)
-        if flags.stack > 1 and self.plan.config.model.model is not None:
-            model, classes = self.plan.config.model, len(self.plan.dataset.classes)
-            self.say(how_stacked(model, classes, "cpu"))
+        classes = len(self.plan.dataset.classes)
+        if flags.stack > 1 and (line := how_stacked(self.plan.config, classes, "cpu")):
+            self.say(line)
 
     @abstractmethod
     def run(self) -> bool:

@@ -8,6 +8,7 @@ from torch import nn
 from dadnet.base.errors import DadnetError
 from dadnet.base.own_code import OwnCode, read_code
 from dadnet.base.seeding import generator
+from dadnet.config.experiment import ExperimentConfig
 from dadnet.config.model import ModelConfig
 from dadnet.models import load_weights, save_weights
 from dadnet.models.baselines import build_baseline
@@ -110,9 +111,13 @@ class First(nn.Module):
     ("returned", "before", "reason"),
     [
         (f"nn.Sequential({HEAD})", "", ""),
-        (f"nn.Sequential(nn.Dropout(), {HEAD})", "", "vmap: called random operation"),
+        (f"nn.Sequential(nn.Dropout(), {HEAD})", "", "RuntimeError: vmap: called random operation"),
         (f"nn.Sequential(First(), {HEAD})", ODD, "vmap: It looks like you're calling .item()"),
-        (f"nn.Sequential({HEAD}, nn.Linear(3, 3).requires_grad_(False))", "", "weights are frozen"),
+        (
+            f"nn.Sequential({HEAD}, nn.Linear(3, 3).requires_grad_(False))",
+            "",
+            "net.py:build are frozen",
+        ),
     ],
 )
 def test_folds_are_one_program_where_that_gives_the_same(returned, before, reason):
@@ -120,8 +125,9 @@ def test_folds_are_one_program_where_that_gives_the_same(returned, before, reaso
     text = f"from torch import nn\n{before}\n{build}"
     why = why_one_by_one(config_of(text), 3, "cpu")
     assert (reason in why) if reason else why == ""
-    line = how_stacked(config_of(text), 3, "cpu")
+    line = how_stacked(ExperimentConfig(model=config_of(text)), 3, "cpu")
     assert ("one after the other" if reason else "as one program") in line
+    assert how_stacked(ExperimentConfig(), 3, "cpu") == ""
 
 
 def test_a_weight_without_gradient_keeps_folds_apart():
@@ -136,7 +142,9 @@ class Net(nn.Module):
 def build(num_classes, input_size):
     return Net()
 """
-    assert why_one_by_one(config_of(text), 3, "cpu") == "some of its weights have no gradient"
+    assert (
+        why_one_by_one(config_of(text), 3, "cpu") == "some weights of net.py:build have no gradient"
+    )
 
 
 def test_a_class_is_called_like_a_function():

@@ -53,7 +53,7 @@ def test_it_travels_with_the_plan_its_neighbour_too(site, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert not folder.exists()
-    assert "one after the other (RuntimeError: vmap" in done.stdout
+    assert "one after the other: net.py:small_net, RuntimeError: vmap" in done.stdout
     assert ledger_content(tmp_path / "there") == ledger_content(tmp_path / "here")
     ledger = Ledger(tmp_path / "there")
     workers = {r.host["worker"][:6] for r in ledger.records(ledger.experiments()[0])}
