@@ -119,6 +119,8 @@ def test_predict_and_export_run_the_source_only_if_asked(finished, site, tmp_pat
     folder = finished / "synthetic" / the_experiment(finished).digest
     [weights, *_] = sorted((folder / "weights").iterdir())
     asked = ["--weights", str(folder), "--input", str(site / "flows")]
+    assert predict.main([*asked, "--card"]) == 0
+    assert "def small_net" in capsys.readouterr().out
     assert predict.main(asked) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

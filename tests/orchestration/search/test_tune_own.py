@@ -38,6 +38,8 @@ def test_an_argument_that_does_not_exist_is_refused_before_the_first_trial(site,
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "unexpected keyword argument 'breadth'" in error
+    # No study has begun: the log alone is there.
+    assert [p.name for p in (tmp_path / "runs").rglob("*") if p.is_file()] == ["events.jsonl"]
 
 
 def test_without_a_network_of_ones_own_there_are_no_arguments(site, tmp_path, capsys):
