@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dadnet.base.location import absolute
+from dadnet.training.kinds import how_stacked
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, plan_of
@@ -198,6 +199,9 @@ class SearchRun(ABC):
             f"{len(self.plan.folds)} folds"
         )
         for line in self.plan.lines:
+            self.say(line)
+        classes = len(self.plan.dataset.classes)
+        if flags.stack > 1 and (line := how_stacked(self.plan.config, classes, "cpu")):
             self.say(line)
 
     @abstractmethod
