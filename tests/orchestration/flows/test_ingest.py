@@ -91,8 +91,8 @@ def test_an_interrupted_ingest_goes_on_and_equals_the_whole(table, monkeypatch, 
         return real(chunk)
 
     monkeypatch.setattr(ingest, "make_chunk", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(table)
+    assert run(table) == 3
+    assert "interrupted; what is finished is kept" in capsys.readouterr().err
     assert not (table.parent / "flows" / "card.json").exists()
     made[1].write_bytes(made[1].read_bytes()[:100])  # torn by the crash
 
