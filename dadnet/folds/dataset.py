@@ -20,7 +20,9 @@ from dadnet.base.seeding import seed_hash
 from dadnet.flow.compute import resize_flow
 from dadnet.flow.normalisation import normalise
 from dadnet.flow.store import Flows, FlowStore
-from dadnet.labels.class_sets import get_class_set
+from dadnet.labels.class_sets import get_class_set, set_of_words
+from dadnet.labels.label_sets import LabelSet
+from dadnet.labels.own_labels import OWN_WORDS
 from dadnet.labels.targets import multi_label
 from dadnet.labels.tasks import Task, names_in, task_of
 
@@ -41,6 +43,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         classes: K class or label names in fixed order.
         dropped: number of clips that the class set leaves out, by emotion or reason.
         source: hash of the labels' column, if the digest of the store does not cover it.
+        uncertain: clips that are left out because no label of them is certain, with the text.
     """
 
     clips: pd.DataFrame
@@ -49,6 +52,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
     classes: tuple[str, ...]
     dropped: dict[str, int]
     source: str = ""
+    uncertain: tuple[str, ...] = ()
 
     @classmethod
     def from_store(
@@ -66,7 +70,9 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
             DadnetError: if the class set is unknown, an emotion is unknown to it, or no clip is
                 left.
         """
-        sets = {name: get_class_set(class_set, name) for name in set(store.clips["dataset"])}
+        names, own = set(store.clips["dataset"]), class_set == OWN_WORDS
+        words = set_of_words(store.clips["emotion"]) if own else None
+        sets = {name: words or get_class_set(class_set, name) for name in names}
         chosen = next(iter(sets.values()))
         if len({s.classes for s in sets.values()}) > 1:
             raise DadnetError(
@@ -92,6 +98,11 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
             labels=_labels(clips["label"], chosen.classes, chosen.multi_label),
             classes=chosen.classes,
             dropped={str(k): int(v) for k, v in reasons.value_counts().items()},
+            uncertain=tuple(
+                f"{clip_id} {text!r}"
+                for clip_id, text in zip(store.clips["clip_id"], texts, strict=True)
+                if isinstance(chosen, LabelSet) and chosen.uncertain(text)
+            ),
             source="" if chosen.column == "emotion" else _hash_of(store.clips["clip_id"], texts),
         )
 

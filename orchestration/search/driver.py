@@ -198,7 +198,8 @@ class SearchRun(ABC):
             f"{experiment.protocol}, {experiment.class_set}, {len(self.plan.dataset)} clips, "
             f"{len(self.plan.folds)} folds"
         )
-        self.say(self.plan.audit)
+        for line in self.plan.lines:
+            self.say(line)
         classes = len(self.plan.dataset.classes)
         if flags.stack > 1 and (line := how_stacked(self.plan.config, classes, "cpu")):
             self.say(line)
