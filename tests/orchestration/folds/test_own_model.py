@@ -267,3 +267,11 @@ def test_a_wrong_flag_is_one_line(site, own, tmp_path, capsys, more, expected):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert expected in error
+
+
+def test_the_help_says_that_a_file_runs_with_the_users_rights(capsys):
+    with pytest.raises(SystemExit):
+        run_loso.main(["--help"])
+    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "The file runs with your rights, here and on every worker" in words  # --model
+    assert "the file runs with your rights, here and on every worker" in words  # --augmentation
