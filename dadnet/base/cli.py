@@ -5,7 +5,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -15,7 +15,7 @@ from rich.console import Console
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from dadnet.base.disk import FULL
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import Location, location
 from dadnet.base.remote import RemotePath
 
@@ -148,17 +148,25 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     The command takes the words of `argv`, or (None) those of this process, and returns its status.
     """
     try:
-        return command(sys.argv[1:] if argv is None else argv)
+        with reported_errors():
+            return command(sys.argv[1:] if argv is None else argv)
     except DadnetError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:  # the reader, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+@contextlib.contextmanager
+def reported_errors() -> Iterator[None]:
+    """Turn a full disk or quota into a `StorageError`, which is one line for the user."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in FULL:
             raise
         # Finished files are whole and stay; a half-written file has no final name yet.
         where = f" ({error.filename})" if error.filename else ""
-        print(f"error: storage: {error.strerror}{where}; what is finished is kept", file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:  # the reader, such as `head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        message = f"storage: {error.strerror}{where}; what is finished is kept"
+        raise StorageError(message) from error

@@ -1,0 +1,104 @@
+"""`loso` and `tune` from Python: flags, ledger and results of the commands as calls.
+
+    from orchestration.api import loso
+
+    result = loso(flows="flows/casme2", dataset="casme2", model_type="baseline", epochs=30)
+    print(result.uf1, result.interval)
+
+Every flag of `python -m orchestration.run_loso` (`orchestration.tune`) is a keyword argument. A
+call resumes what a command or another call has left in the ledger. See docs/python.md.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from dadnet.base.keywords import signature, with_switches, words_of
+from dadnet.base.notebook_code import function_word
+from orchestration import run_loso
+from orchestration import tune as search_command
+from orchestration.folds import flags as run_flags
+from orchestration.search import flags as search_flags
+from results.result import Result, SearchResult
+
+T = TypeVar("T")
+
+
+def loso(*, quiet: bool = False, **flags: Any) -> Result:
+    """Run the missing folds of an experiment.
+
+    Args:
+        quiet: print nothing.
+        flags: those of `python -m orchestration.run_loso`, with underscores. A function, such as
+            `model=my_network`, may be one of a file or of a notebook.
+
+    Returns:
+        The experiment in the ledger. Where folds failed it is not complete and has no figures.
+
+    Raises:
+        DadnetError: if the input cannot be used; with the message of the command.
+        KeyboardInterrupt: if the user stopped it; finished folds and checkpoints are kept.
+    """
+    with _parsed(run_flags.RunFlags, run_flags.parse_flags, flags) as parsed:
+        outcome = run_loso.run_experiment(parsed, _console(quiet))
+    if outcome.interrupted or outcome.experiment is None:
+        raise KeyboardInterrupt("finished folds and checkpoints are kept")
+    return Result(parsed.ledger, outcome.experiment)
+
+
+def tune(*, quiet: bool = False, **flags: Any) -> SearchResult | None:
+    """Search hyperparameters on validation subjects, then score the winner once.
+
+    Args:
+        quiet: print nothing.
+        flags: those of `python -m orchestration.tune`, with underscores; `space` and `model` may
+            be functions.
+
+    Returns:
+        Trials, winner and its result; None after `dry_run=True`.
+
+    Raises:
+        DadnetError: if the input cannot be used, or no winner was found.
+        KeyboardInterrupt: if the user stopped it; the same call continues the search.
+    """
+    with _parsed(search_flags.TuneFlags, search_flags.parse_flags, flags) as parsed:
+        outcome = search_command.search(parsed, _console(quiet))
+    if parsed.dry_run:
+        return None
+    if outcome.stopped:
+        raise DadnetError(outcome.stopped)
+    if outcome.findings is None:
+        raise KeyboardInterrupt("the same call continues the search")
+    return SearchResult(parsed.ledger, outcome.findings.studies, outcome.findings.experiments)
+
+
+@contextmanager
+def _parsed(
+    kind: type[T], parse: Callable[[Sequence[str], str | None], T], given: dict[str, Any]
+) -> Iterator[T]:
+    """The flags of a call, while the files with its functions exist."""
+    with tempfile.TemporaryDirectory(prefix="dadnet-") as folder, cli.reported_errors():
+        values = {
+            name: function_word(value, Path(folder, name), as_file=name == "space")
+            if callable(value)
+            else value
+            for name, value in given.items()
+        }
+        words, switches = words_of(kind, values)
+        yield with_switches(parse(words, None), switches)
+
+
+def _console(quiet: bool) -> Console:
+    return Console(quiet=True) if quiet else cli.console()
+
+
+loso.__signature__ = signature(run_flags.RunFlags, {"quiet": False}, Result)  # type: ignore[attr-defined]
+tune.__signature__ = signature(  # type: ignore[attr-defined]
+    search_flags.TuneFlags, {"quiet": False}, SearchResult | None
+)
