@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import site
 import symtable
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +21,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from dadnet.base.errors import DadnetError
+
+_EVERYWHERE = ("dadnet", "orchestration", "results", "search_spaces")  # on every worker
 
 
 def function_word(function: Callable[..., Any], folder: Path, *, as_file: bool = False) -> str:
@@ -84,23 +88,25 @@ class _Collector:
             return
         self._seen.add(name)
         if isinstance(value, ModuleType):
+            _check_installed(value.__name__)
             plain = value.__name__ == name
             self.lines[name] = f"import {value.__name__}" + ("" if plain else f" as {name}")
-        elif (module := getattr(value, "__module__", None)) == "__main__" and _is_code(value):
+        elif getattr(value, "__module__", None) == "__main__" and hasattr(value, "__name__"):
             self._define(name, value)
-        elif module and _is_importable(value):
-            self.lines[name] = f"from {module} import {value.__qualname__} as {name}"
+        elif _is_importable(value):
+            _check_installed(value.__module__)
+            self.lines[name] = f"from {value.__module__} import {value.__qualname__} as {name}"
         elif statement := _import_statement(name):
             self.lines[name] = statement
         elif _is_constant(value):
             self.lines[name] = f"{name} = {value!r}"
         else:
             kind = type(value).__name__
-            raise _put_into_a_file(f"its {name} is a {kind} of the notebook")
+            raise _put_into_a_file(f"its {name} is no function, class, import or constant ({kind})")
 
     def _define(self, name: str, value: Any) -> None:
         own = value.__name__
-        if getattr(value, "__closure__", None):
+        if getattr(inspect.unwrap(value), "__closure__", None):
             raise _put_into_a_file(f"{own} uses variables of another function")
         if self.names.get(own, value) is not value:
             raise _put_into_a_file(f"{own} names something else by now")
@@ -113,16 +119,29 @@ class _Collector:
             self.lines[name] = f"{name} = {own}\n"
 
 
-def _is_code(value: Any) -> bool:
-    return isinstance(value, FunctionType | type)
+def _check_installed(name: str) -> None:
+    """Refuse a file of the user's own: it would not travel, and its changes would not be seen."""
+    top = name.split(".")[0]
+    module = sys.modules[top]
+    if top in sys.stdlib_module_names or top in _EVERYWHERE:
+        return
+    paths = [module.__file__] if module.__file__ else list(module.__path__)
+    roots = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *_site_packages()]
+    if not all(any(Path(path).is_relative_to(root) for root in roots) for path in paths):
+        raise _put_into_a_file(f"it imports {name}, which is not an installed package")
+
+
+def _site_packages() -> list[str]:
+    return [*site.getsitepackages(), site.getusersitepackages()]
 
 
 def _is_importable(value: Any) -> bool:
     """Whether an import by its own name finds the same object."""
     name = getattr(value, "__qualname__", "")
     try:
-        return name.isidentifier() and getattr(import_module(value.__module__), name) is value
-    except (ImportError, AttributeError):
+        module = import_module(value.__module__)
+        return module.__name__ != "__main__" and getattr(module, name) is value
+    except (ImportError, AttributeError, TypeError, ValueError):
         return False
 
 
@@ -151,6 +170,8 @@ def _import_statement(name: str) -> str | None:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 for alias in node.names:
                     if name == (alias.asname or alias.name):
+                        if isinstance(node, ast.ImportFrom):
+                            _check_installed(str(node.module))
                         node.names = [alias]
                         return ast.unparse(node)
     return None
@@ -167,8 +188,7 @@ def _trees(value: Any) -> Iterator[tuple[ast.Module, str]]:
 
 def _sources(value: Any) -> Iterator[str]:
     """Texts that may define it: the file or cell of its code, the script, cells, newest first."""
-    members = [value] if isinstance(value, FunctionType) else vars(value).values() if value else ()
-    for member in members:
+    for member in vars(value).values() if isinstance(value, type) else [value]:
         function = inspect.unwrap(getattr(member, "__func__", member))
         if isinstance(function, FunctionType):
             yield "".join(linecache.getlines(function.__code__.co_filename))
