@@ -20,7 +20,9 @@ from rich.console import Console
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.base.keywords import signature, with_switches, words_of
+from dadnet.base.location import Location
 from dadnet.base.notebook_code import function_word
+from dadnet.flow.arrays import store_arrays
 from orchestration import run_loso
 from orchestration import tune as search_command
 from orchestration.folds import flags as run_flags
@@ -28,6 +30,7 @@ from orchestration.search import flags as search_flags
 from results.result import Result, SearchResult
 
 T = TypeVar("T")
+_OWN = {"quiet": False, "labels": None, "subjects": None}
 
 
 def loso(*, quiet: bool = False, **flags: Any) -> Result:
@@ -36,7 +39,9 @@ def loso(*, quiet: bool = False, **flags: Any) -> Result:
     Args:
         quiet: print nothing.
         flags: those of `python -m orchestration.run_loso`, with underscores. A function, such as
-            `model=my_network`, may be one of a file or of a notebook.
+            `model=my_network`, may be one of a file or of a notebook. `flows` may be an array of
+            shape (N, 2, H, W) with `labels` and `subjects`, N of each: it becomes a store in the
+            folder flows, of the given `dataset` ("arrays").
 
     Returns:
         The experiment in the ledger. Where folds failed it is not complete and has no figures.
@@ -84,6 +89,7 @@ def _parsed(
 ) -> Iterator[T]:
     """The flags of a call, while the files with its functions exist."""
     with tempfile.TemporaryDirectory(prefix="dadnet-") as folder, cli.reported_errors():
+        given = _with_store(given)
         values = {
             name: function_word(value, Path(folder, name), as_file=name == "space")
             if callable(value)
@@ -94,11 +100,24 @@ def _parsed(
         yield with_switches(parse(words, None), switches)
 
 
+def _with_store(given: dict[str, Any]) -> dict[str, Any]:
+    """Flows in memory become a store."""
+    labels, subjects = given.get("labels"), given.get("subjects")
+    rest = {name: value for name, value in given.items() if name not in ("labels", "subjects")}
+    if labels is None and subjects is None:
+        return rest
+    if labels is None or subjects is None or isinstance(given.get("flows"), str | Location | None):
+        raise DadnetError("labels, subjects: expected both with flows as an array of (N, 2, H, W)")
+    dataset = str(given.get("dataset") or "arrays")
+    store = store_arrays(given["flows"], list(labels), list(subjects), dataset, Path("flows"))
+    return {**rest, "flows": store, "dataset": dataset}
+
+
 def _console(quiet: bool) -> Console:
     return Console(quiet=True) if quiet else cli.console()
 
 
-loso.__signature__ = signature(run_flags.RunFlags, {"quiet": False}, Result)  # type: ignore[attr-defined]
+loso.__signature__ = signature(run_flags.RunFlags, _OWN, Result)  # type: ignore[attr-defined]
 tune.__signature__ = signature(  # type: ignore[attr-defined]
-    search_flags.TuneFlags, {"quiet": False}, SearchResult | None
+    search_flags.TuneFlags, _OWN, SearchResult | None
 )

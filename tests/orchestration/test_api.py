@@ -10,6 +10,7 @@ import pytest
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.keywords import flag_types
+from dadnet.flow.store import load_flow_store
 from orchestration import run_loso, tune
 from orchestration.api import loso
 from orchestration.api import tune as tune_call
@@ -77,8 +78,8 @@ def test_a_call_resumes_what_a_command_left_and_a_finished_one_trains_nothing(
 
 def test_every_flag_of_the_commands_is_a_keyword():
     for call, flags in ((loso, RunFlags), (tune_call, TuneFlags)):
-        names = set(inspect.signature(call).parameters) - {"quiet"}
-        assert names == set(flag_types(flags))
+        names = set(inspect.signature(call).parameters)
+        assert names == {*flag_types(flags), "quiet", "labels", "subjects"}
     for parse, flags in ((run_loso.main, RunFlags), (tune.main, TuneFlags)):
         shown = help_of(parse)
         names = {name.replace("_", "-") for name in flag_types(flags)}
@@ -117,6 +118,24 @@ def test_messages_are_those_of_the_command(site, tmp_path, capsys):
     with pytest.raises(DadnetError) as caught:
         loso(**run_flags(site, tmp_path / "runs", epochs="many"))
     assert said == f"error: {caught.value}\n"
+
+
+def test_flows_in_memory_become_a_store(site, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = load_flow_store(site / "flows")
+    given = run_flags(site, tmp_path / "runs", flows=store.flows, dataset="mine", dry_run=True)
+    labels, subjects = store.clips["emotion"], store.clips["subject"].str.split("/").str[1]
+    result = loso(**given, labels=labels, subjects=subjects)
+    assert [fold.num_test_clips for fold in result.experiment.folds] == [6] * 5
+    [folder] = (tmp_path / "flows").iterdir()
+    written = load_flow_store(folder)
+    assert sorted(written.clips["flow_digest"]) == sorted(store.clips["flow_digest"])
+    assert result.experiment.data_digest == written.digest
+    assert loso(**given, labels=labels, subjects=subjects).digest == result.digest
+    with pytest.raises(DadnetError, match="labels, subjects: expected both"):
+        loso(**given, labels=labels)
+    with pytest.raises(DadnetError, match="labels, subjects: expected both"):
+        loso(**run_flags(site, tmp_path / "runs"), labels=labels, subjects=subjects)
 
 
 def test_switches_can_be_turned_from_the_value_of_a_preset(site, tmp_path):
