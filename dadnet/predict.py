@@ -36,6 +36,8 @@ class PredictFlags:
     """Print the cards of the weights as JSON, and stop."""
     device: str = "cpu"
     """torch's name of the device."""
+    run_source: bool = False
+    """Run the source that the weights of a user's own network hold, with your rights."""
 
     def __post_init__(self) -> None:
         if not self.weights:
@@ -50,7 +52,11 @@ def predict(flags: PredictFlags) -> int:
     Raises:
         DadnetError: if weights or input cannot be used; nothing is printed then.
     """
-    models = [load_model_file(file) for path in flags.weights for file in find_weights(path)]
+    models = [
+        load_model_file(file, run_source=flags.run_source)
+        for path in flags.weights
+        for file in find_weights(path)
+    ]
     if flags.card:
         described = [{"file": model.name, **json.loads(model.card.to_json())} for model in models]
         print(json.dumps(described, indent=1, ensure_ascii=False))

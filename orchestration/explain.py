@@ -57,6 +57,8 @@ class ExplainFlags:
     """The fold of the densities; default the first."""
     site: Path = Path("site")
     """Folder for the run page."""
+    run_source: bool = False
+    """Run the source of a user's own network that the ledger holds, with your rights."""
 
     def __post_init__(self) -> None:
         if not self.experiment:
@@ -72,7 +74,7 @@ def run(flags: ExplainFlags, console: Console) -> int:
     ledger = Ledger(flags.ledger)
     experiment = ledger.find(flags.experiment)
     flows = flags.flows or default_flows(experiment.dataset)
-    scoring = load_scoring(flags.ledger, experiment, flows)
+    scoring = load_scoring(flags.ledger, experiment, flows, run_source=flags.run_source)
     names = [record.fold for record in scoring.records]
     fold = flags.fold or names[0]
     if fold not in names:

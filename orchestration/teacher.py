@@ -26,9 +26,9 @@ from dadnet.config.experiment import (
     LossConfig,
     ModelConfig,
     OptimConfig,
-    Size,
     experiment_digest,
 )
+from dadnet.config.model import Size
 from dadnet.flow.store import FlowStore, load_flow_store
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.protocols import Fold, carve_val

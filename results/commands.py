@@ -24,6 +24,7 @@ from results.leaderboard.stamp import write_site_stamp
 from results.leaderboard.text import text_table
 from results.ledger.ledger import Ledger, LedgerWarning
 from results.ledger.mirror import readable
+from results.ledger.sources import source_note
 from results.pages import run as pages
 from results.pages.plots import lines
 from results.pages.rendering import render
@@ -214,6 +215,8 @@ def verify_bundle(arguments: flags.VerifyFlags) -> int:
             f"{item.experiment.digest} {item.experiment.method}: {len(item.records)} folds, "
             f"UF1 {0.0 if uf1 is None else uf1:.4f}; {'; '.join(sorted(audits))}"
         )
+        if note := source_note(item.experiment.config):
+            print(f"{item.experiment.digest}: {note}")
     if arguments.rerun:
         item = packed[arguments.seed % len(packed)]
         fold = submission.rerun(item, arguments.rerun, arguments.seed)

@@ -1,11 +1,13 @@
 """Common parts of the commands: flags from dataclasses, one line per error, exit codes."""
 
+import ast
 import contextlib
 import io
+import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -17,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 from dadnet.base.disk import FULL
 from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import Location, location
+from dadnet.base.own_code import FORM, OwnCode, read_code
 from dadnet.base.remote import RemotePath
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
@@ -72,6 +75,61 @@ def _location_rule(
         is_instance=lambda value: isinstance(value, Location) or (optional and value is None),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+@_REGISTRY.primitive_rule
+def _source_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[Any] | None:
+    """A function in a user's source, beside names that may be chosen instead."""
+    kinds = get_args(type_info.type)
+    if OwnCode not in kinds:
+        return None
+    names = [name for kind in kinds for name in get_args(kind)]
+    optional = type(None) in kinds
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="|".join([*names, "FILE.py:FUNCTION"]),
+        instance_from_str=lambda args: (
+            None if optional and args[0] == "None" else _name_or_source(args[0], names)
+        ),
+        is_instance=lambda value: value is None or value in names or isinstance(value, OwnCode),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _name_or_source(word: str, names: Sequence[str]) -> str | OwnCode:
+    if word in names:
+        return word
+    if ":" not in word:
+        raise DadnetError(f"expected {', '.join([*names, ''])}{FORM}, got {word!r}")
+    return read_code(word)
+
+
+@_REGISTRY.primitive_rule
+def _arguments_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[dict[str, Any]] | None:
+    """Arguments as `width=16 name=relu`; a value is a number, a list, true, false, null or text."""
+    if get_origin(type_info.type) is not Mapping:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[KEY=VALUE ...]",
+        instance_from_str=lambda args: dict(map(_argument, args)),
+        is_instance=lambda value: isinstance(value, Mapping),
+        str_from_instance=lambda value: [f"{k}={json.dumps(v)}" for k, v in value.items()],
+    )
+
+
+def _argument(word: str) -> tuple[str, Any]:
+    name, equals, text = word.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"expected key=value, got {word!r}")
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return name, read(text)
+    return name, text
 
 
 def _path(text: str) -> Path:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.own_code import OwnCode
+from dadnet.config.experiment import Policy
+from dadnet.flow.own_augmentation import OwnAugmentation
 
 
 class WarpParameters(NamedTuple):
@@ -131,6 +134,25 @@ POLICIES: Mapping[str, OpticalFlowAugmentation] = {
         hflip=0.0, rotation=5.0, scale=(0.95, 1.05), probability=0.5, each_by_coin=True
     ),
 }
+
+
+class Augmentation(Protocol):
+    """What a fold in training needs: parameters are drawn first, then applied."""
+
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether a clip can only become itself or its mirror image."""
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Any:
+        """Parameters of a batch."""
+
+    def apply(self, flow: Tensor, parameters: Any) -> Tensor:
+        """Apply them to flows in pixels, shape (B, 2, H, W)."""
+
+
+def augmentation_of(policy: Policy | OwnCode) -> Augmentation:
+    """The augmentation of a policy, or of a user's source."""
+    return OwnAugmentation(policy) if isinstance(policy, OwnCode) else POLICIES[policy]
 
 
 def warp_flow(flow: Tensor, angle: Tensor, scale: Tensor, flip: Tensor) -> Tensor:

@@ -3,22 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from dadnet.base.seeding import seed_hash
-from dadnet.config.experiment import BASELINE_NAMES, FITTED_BASELINES, ExperimentConfig
+from dadnet.base.seeding import generator, global_draws, seed_hash
+from dadnet.config.baselines import BASELINES, FITTED_BASELINES
+from dadnet.config.experiment import ExperimentConfig, ModelConfig
 from dadnet.flow.normalisation import normalise
 from dadnet.folds.view import FoldView
 from dadnet.models import LossParts, classification_loss
+from dadnet.models.own import OwnNetwork
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.one_fold import OneFold
 from dadnet.training.teacher import Teacher
 
 if TYPE_CHECKING:
     from dadnet.models.baselines import FittedBaseline  # at run time it would load scikit-learn
+
+
+@lru_cache(maxsize=64)
+def why_one_by_one(model: ModelConfig, num_classes: int, device: str) -> str:
+    """Why folds of a user's network are not one program; "" if they are.
+
+    Two copies of the network are tried as one program, and compared with the network itself.
+    """
+    if not model.own_alone:
+        return "it is trained beside a teacher"
+    network = OwnNetwork(model, num_classes, generator("own model")).to(device).train()
+    if not all(weight.requires_grad for weight in network.parameters()):
+        return "some of its weights are frozen"
+    from dadnet.training.vmapped_stack import VmappedStack  # it loads scikit-learn
+
+    clips = network.noise().to(device)
+    try:
+        with global_draws(0, torch.device(device)):
+            stack = VmappedStack([deepcopy(network) for _ in range(2)]).train()
+            together = stack(torch.stack([clips, clips]))
+            together.sum().backward()  # type: ignore[no-untyped-call]
+            if any(weight.grad is None for weight in stack.parameters.values()):
+                return "some of its weights have no gradient"
+            alike = torch.allclose(together[0], network(clips).logits, rtol=1e-3, atol=1e-4)
+            stack.eval().classify(torch.stack([clips, clips]))
+    except Exception as error:  # whatever vmap cannot do with the modules of others
+        return " ".join(f"{type(error).__name__}: {error}".split())[:160]
+    return "" if alike else "torch.vmap gives other outputs"
+
+
+def how_stacked(model: ModelConfig, num_classes: int, device: str) -> str:
+    """One line: whether a stack of a user's network is one program, and if not, why."""
+    if reason := why_one_by_one(model, num_classes, device):
+        return f"{model.model}: folds of a stack are trained one after the other ({reason})"
+    return f"{model.model}: folds of a stack are trained as one program (torch.vmap)"
 
 
 class FittedFold(OneFold):
@@ -60,10 +99,14 @@ def new_stack(folds: Sequence[OneFold]) -> FoldStack | None:
     Raises:
         DadnetError: if they cannot be one stack.
     """
-    kind = folds[0].config.model.model_type
-    if len(folds) == 1 or kind in FITTED_BASELINES:
+    model = folds[0].config.model
+    if len(folds) == 1 or model.model_type in FITTED_BASELINES:
         return None
-    if kind in BASELINE_NAMES:
+    if model.model is not None:
+        first = folds[0]
+        if why_one_by_one(model, first.view.num_classes, str(first.device)):
+            return None
+    if model.own_alone or model.model_type in BASELINES:
         from dadnet.training.vmapped_stack import VmappedFoldStack  # it loads scikit-learn
 
         return VmappedFoldStack(folds)

@@ -19,7 +19,7 @@ from dadnet.labels.metrics import uar as uar_of
 from dadnet.labels.metrics import uf1 as uf1_of
 from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
 from dadnet.models.precision import check_precision, half_products, matrix_units
-from dadnet.training.augment import POLICIES
+from dadnet.training.augment import augmentation_of
 from dadnet.training.build import build_model
 from dadnet.training.teacher import Teacher
 from dadnet.training.teacher_maps import TeacherMaps
@@ -78,7 +78,7 @@ class OneFold:
             weight_decay=config.optim.weight_decay,
             fused=True,
         )
-        self.augment = POLICIES[config.optim.augmentation]
+        self.augment = augmentation_of(config.optim.augmentation)
         self.statistics = self._statistics()
         self.teacher_maps = self._teacher_maps(teacher)
         self.epoch = 0

@@ -10,7 +10,7 @@ import tyro
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
-from dadnet.config.experiment import DataConfig, ExperimentConfig
+from dadnet.config.experiment import DataConfig, ExperimentConfig, ModelConfig
 from dadnet.config.presets import get_preset
 
 T = TypeVar("T")
@@ -86,7 +86,16 @@ def parse_flags(argv: Sequence[str], description: str | None = None) -> RunFlags
 def _defaults(given: RunFlags) -> RunFlags:
     data = given.experiment.data
     data = DataConfig(dataset=data.dataset, class_set=data.class_set, selection=data.selection)
-    return replace(RunFlags(), experiment=get_preset(given.preset, data))
+    return replace(RunFlags(), experiment=preset_of(given.preset, data, given.experiment.model))
+
+
+def preset_of(name: str, data: DataConfig, given: ModelConfig) -> ExperimentConfig:
+    """The preset of that name; with a network of the user's, it is alone unless asked otherwise."""
+    preset = get_preset(name, data)
+    if given.model is None:
+        return preset
+    model = replace(preset.model, model_type="baseline", model=given.model)
+    return replace(preset, model=model)
 
 
 def parse_with_preset(

@@ -19,6 +19,7 @@ import torch
 
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
+from dadnet.training.kinds import how_stacked
 from dadnet.training.loop import FoldTask, train_folds
 from dadnet.training.stack_size import choose_stack_size, is_out_of_memory
 from orchestration.folds.claims import ClaimedQueue
@@ -53,6 +54,8 @@ def with_measured_stack(
         ).dealt(min(at_most, len(names)))
         report(str(choice))
         size = choice.size
+    if size > 1 and plan.config.model.model is not None:
+        report(how_stacked(plan.config.model, len(plan.dataset.classes), options.device))
     return replace(options, stack=size)
 
 

@@ -11,11 +11,16 @@ import torch
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
+from dadnet.base.own_code import OwnCode
+from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig, experiment_digest
+from dadnet.flow.own_augmentation import check_own_augmentation
 from dadnet.flow.store import FlowStore, join_stores, load_flow_store
 from dadnet.folds.audit import audit
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.protocols import Fold, make_folds
+from dadnet.models.own import check_own_model
+from dadnet.training.build import build_model
 from dadnet.training.teacher import Teacher
 from results.ledger.records import Experiment, PlannedFold
 
@@ -124,6 +129,7 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
             f"model_type: prior-draw draws one class of a clip, {config.data.class_set} has "
             "several labels; expected majority or another model"
         )
+    check_own_code(config, len(dataset.classes), teacher)
     folds = make_folds(dataset.clips, config.data, config.seed)
     line = audit(
         dataset.clips,
@@ -149,6 +155,19 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
         multi_label=dataset.task.multi_label,
     )
     return Plan(config, dataset, folds, teacher, experiment, line, inputs.flow)
+
+
+def check_own_code(config: ExperimentConfig, num_classes: int, teacher: Teacher | None) -> None:
+    """Try what the user has brought, before anything is written.
+
+    Raises:
+        DadnetError: if the source cannot be run, or its result cannot be used.
+    """
+    if config.model.model is not None:
+        check_own_model(config.model, num_classes)
+        build_model(config, num_classes, teacher, generator("own model"))
+    if isinstance(config.optim.augmentation, OwnCode):
+        check_own_augmentation(config.optim.augmentation, config.model.input_size)
 
 
 def default_flows(dataset: str) -> Path:
@@ -194,6 +213,8 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
         raise DadnetError("a trial may vary neither data, input_size nor seed")
     if plan.teacher is not None:
         plan.teacher.check(config.model)
+    if config.model.model_args != base.model.model_args:
+        check_own_code(config, len(plan.dataset.classes), plan.teacher)
     old = plan.experiment
     experiment = old.replace(
         digest=experiment_digest(config, old.data_digest, old.teacher_digest),

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dadnet.base.location import absolute
+from dadnet.training.kinds import how_stacked
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, plan_of
@@ -213,6 +214,9 @@ class SearchRun(ABC):
             f"{len(self.plan.folds)} folds"
         )
         self.say(self.plan.audit)
+        if flags.stack > 1 and self.plan.config.model.model is not None:
+            model, classes = self.plan.config.model, len(self.plan.dataset.classes)
+            self.say(how_stacked(model, classes, "cpu"))
 
     @abstractmethod
     def run(self) -> Findings | None:

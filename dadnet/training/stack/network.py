@@ -108,7 +108,9 @@ class StackedDADNet(Stack):
     @property
     def student(self) -> MicroFlowNeXt:
         """The student of a single fold, for its settings."""
-        return self.single.student if isinstance(self.single, DADNet) else self.single
+        student = self.single.student if isinstance(self.single, DADNet) else self.single
+        assert isinstance(student, MicroFlowNeXt)
+        return student
 
     def draw_keep(self, sizes: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
         """Draw the stochastic depth of every fold, with the numbers of a single training.
