@@ -76,10 +76,10 @@ def tune(*, quiet: bool = False, **flags: Any) -> SearchResult | None:
         outcome = search_command.search(parsed, _console(quiet))
     if parsed.dry_run:
         return None
-    if outcome.stopped:
-        raise DadnetError(outcome.stopped)
-    if outcome.findings is None:
+    if outcome.interrupted:
         raise KeyboardInterrupt("the same call continues the search")
+    if outcome.findings is None:
+        raise DadnetError(outcome.stopped or "not finished; make the same call again to continue")
     return SearchResult(parsed.ledger, outcome.findings.studies, outcome.findings.experiments)
 
 

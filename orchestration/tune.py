@@ -31,11 +31,13 @@ class Outcome:
 
     Attributes:
         findings: what is in the ledger; None if the search is not finished, or only planned.
-        stopped: why it is not finished; "" where it is, or where it was interrupted.
+        stopped: why it is not finished, where an error says so.
+        interrupted: whether the user stopped it.
     """
 
     findings: Findings | None = None
     stopped: str = ""
+    interrupted: bool = False
 
 
 def run(flags: TuneFlags, console: Console) -> int:
@@ -82,7 +84,7 @@ def search(flags: TuneFlags, console: Console) -> Outcome:
     try:
         return Outcome(made.run())
     except KeyboardInterrupt:
-        return Outcome()
+        return Outcome(interrupted=True)
     except (ServiceLostError, TrialFailedError) as error:
         return Outcome(stopped=str(error))
 

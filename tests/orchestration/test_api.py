@@ -1,9 +1,11 @@
 """`loso` and `tune` from Python equal the commands: same digests, records, messages."""
 
 import inspect
+import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 
 import pandas as pd
 import pytest
@@ -18,7 +20,10 @@ from orchestration.folds.flags import RunFlags
 from orchestration.search.flags import TuneFlags
 from results.__main__ import main as results_main
 from results.ledger.ledger import Ledger
+from results.ledger.records import comparable
+from tests.build.own import write_source
 from tests.build.runs import ledger_content, run_words
+from tests.build.source import ROOT
 
 
 def run_flags(site, ledger, **more):
@@ -138,6 +143,16 @@ def test_flows_in_memory_become_a_store(site, tmp_path, monkeypatch):
         loso(**run_flags(site, tmp_path / "runs"), labels=labels, subjects=subjects)
 
 
+def test_a_function_of_a_file_is_the_experiment_that_the_file_is(site, tmp_path, monkeypatch):
+    file = write_source(tmp_path, name="api_net.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    flags = run_flags(site, tmp_path / "runs", dry_run=True, macro_weights=None)
+    given = loso(**flags, model=import_module("api_net").small_net, model_args={"width": 6})
+    named = loso(**flags, model=f"{file}:small_net", model_args={"width": 6})
+    assert given.digest == named.digest
+    assert given.experiment.method == "small_net(width=6)"
+
+
 def test_switches_can_be_turned_from_the_value_of_a_preset(site, tmp_path):
     flags = run_flags(site, tmp_path / "runs", dry_run=True, preset="reference-v2")
     del flags["macro_weights"]
@@ -178,3 +193,43 @@ def test_the_progress_is_printed_unless_it_is_not_wanted(site, tmp_path, capsys)
     said = capsys.readouterr().out
     assert "fold synthetic/sub01 done (1/5, ETA" in said
     assert "0 of 5 folds are in" in said
+
+
+ON_RAY = """
+from torch import nn
+from orchestration.api import loso
+
+WIDTH = 4
+
+def net(num_classes, input_size):
+    return nn.Sequential(nn.Conv2d(2, WIDTH, 5, stride=4), nn.Flatten(), nn.LazyLinear(num_classes))
+
+flags = {flags}
+print("first", loso(**flags).complete)
+flags.pop("macro_weights"), flags.pop("num_projections")
+print("own", loso(**flags, model=net).complete)
+"""
+
+
+@pytest.mark.slow
+def test_on_ray_the_records_are_the_same_and_a_network_of_the_script_reaches_the_workers(
+    site, tmp_path, commanded
+):
+    flags = run_flags(site, tmp_path / "runs", workers=2)
+    texts = {name: v if isinstance(v, int) else str(v) for name, v in flags.items()}
+    script = tmp_path / "script.py"
+    script.write_text(ON_RAY.replace("{flags}", repr(texts)))
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "first True\nown True\n"
+    ledger = Ledger(tmp_path / "runs")
+    found = {experiment.method: experiment for experiment in ledger.experiments()}
+    [expected] = Ledger(commanded).experiments()
+    same = found[expected.method]
+    assert same == expected
+    records = {record.fold: comparable(record) for record in ledger.records(same)}
+    assert records == ledger_content(commanded)
+    assert len(ledger.records(found["net"])) == 5

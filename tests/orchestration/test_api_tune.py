@@ -67,6 +67,18 @@ def rates(trial):
     return {"optim.lr": trial.suggest_categorical("rate", [1e-3, 1e-2])}
 
 
+def test_ctrl_c_is_raised_and_the_same_call_continues(site, tmp_path, found, monkeypatch):
+    def press(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestration.search.searches.train_winners", press)
+    with pytest.raises(KeyboardInterrupt):
+        tune_call(**tune_flags(site, tmp_path))
+    monkeypatch.undo()
+    again = tune_call(**tune_flags(site, tmp_path))
+    assert list(again.trials["val_uf1"]) == list(found[1].trials["val_uf1"])
+
+
 _CALLS = []
 
 
