@@ -102,6 +102,15 @@ def test_rows_over_other_clips_are_not_compared(stored):
     other = stored({name.upper(): clips for name, clips in GOOD.items()}, "others", method="other")
     with pytest.raises(DadnetError, match="same clips"):
         one.compare(other)
+    renamed = build_experiment(GOOD, method="renamed")
+    ledger = Ledger(one.ledger)
+    ledger.open(renamed)
+    for fold, clips in GOOD.items():
+        record = build_record(renamed, fold, clips)
+        rows = [row.replace(clip_id=f"{row.clip_id}b") for row in record.predictions]
+        ledger.put(renamed, record.replace(predictions=tuple(rows)))
+    with pytest.raises(DadnetError, match="got: other clip names"):
+        one.compare(Result(one.ledger, renamed))
     with pytest.raises(DadnetError, match="two complete experiments"):
         one.compare(stored(GOOD, "part", leave_out=1, method="part"))
 

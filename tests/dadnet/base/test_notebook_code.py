@@ -133,6 +133,11 @@ def test_decorators_and_recursion_are_kept(tmp_path):
     [
         ("table = object()\ndef make(n): return table", "its table is no function, class"),
         ("def outer():\n    k = 1\n    def make(n): return k\n    return make\nmake = outer()", ""),
+        (
+            "def outer():\n    k = 1\n    def make(n): return k\n    return make\n"
+            "def make(n): return 2\nmake = outer()",
+            "make uses variables of another function",
+        ),
         ("make = lambda n: n", ""),
         ("def make(n): return n\nold = make\ndef make(n): return old(n)", "names something else"),
         ("import own_file\ndef make(n): return own_file.x", "imports own_file, which is not an"),
