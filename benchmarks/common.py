@@ -93,9 +93,14 @@ def report(name: str, rows: list[dict[str, Any]], out: Path | None) -> None:
         print("  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
                         for k, v in row.items()))  # fmt: skip
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1)
-        out.write_text(text + "\n", encoding="utf-8")
+        write(name, rows, out)
+
+
+def write(name: str, rows: list[dict[str, Any]], out: Path) -> None:
+    """Write rows and the machine to a file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1)
+    out.write_text(text + "\n", encoding="utf-8")
 
 
 def as_row(timings: Mapping[str, Timing], per: int = 1) -> dict[str, Any]:

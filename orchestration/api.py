@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from dadnet.base import cli
+from dadnet.base.boundary import as_dadnet_errors
 from dadnet.base.errors import DadnetError
 from dadnet.base.keywords import signature, with_switches, words_of
 from dadnet.base.location import Location
@@ -88,7 +89,7 @@ def _parsed(
     kind: type[T], parse: Callable[[Sequence[str], str | None], T], given: dict[str, Any]
 ) -> Iterator[T]:
     """The flags of a call, while the files with its functions exist."""
-    with tempfile.TemporaryDirectory(prefix="dadnet-") as folder, cli.reported_errors():
+    with tempfile.TemporaryDirectory(prefix="dadnet-") as folder, as_dadnet_errors():
         given = _with_store(given)
         values = {
             name: function_word(value, Path(folder, name), as_file=name == "space")

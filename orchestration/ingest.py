@@ -28,7 +28,7 @@ from dadnet.base.location import is_remote
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.flow.clip import FlowOptions
 from dadnet.flow.faces import load_landmarker
-from dadnet.flow.request import IngestFlags, read_index, with_points
+from dadnet.flow.request import IngestFlags, method_of, read_index, with_points
 from dadnet.flow.store import CARD, publish_store, read_card
 from orchestration.flows.chunk import Chunk
 from orchestration.flows.chunks import finish_store, make_chunk
@@ -55,7 +55,7 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     index = with_points(read_index(flags), flags.landmarks)
     dataset = flags.dataset or str(index.clips["dataset"].iloc[0])
     store = flags.out or Path("flows") / dataset
-    options = FlowOptions(flags.flow, flags.size, flags.crop or None, _align(flags))
+    options = FlowOptions(method_of(flags), flags.size, flags.crop or None, _align(flags))
     request = request_digest(index, options, flags.flow_normalisation)
     partial = store / ".partial" / request
     model = flags.landmark_model.absolute() if flags.landmark_model else None
@@ -75,7 +75,8 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     if len(waiting) < len(chunks):
         console.print(f"going on: {len(chunks) - len(waiting)} of {len(chunks)} chunks are there")
     started = time.monotonic()
-    _compute(waiting, sum(len(c.rows) for c in waiting), flags.workers, console)
+    workers = 0 if flags.flow_backend == "torch" else flags.workers
+    _compute(waiting, sum(len(c.rows) for c in waiting), workers, console)
     if waiting:
         seconds = time.monotonic() - started
         console.print(f"{sum(len(c.rows) for c in waiting) / seconds:.1f} clips per second")

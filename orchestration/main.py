@@ -4,6 +4,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from dadnet.base.boundary import run_command
+
 _VERBS = {
     "doctor": ("dadnet.doctor", "what is there of a dataset against the literature"),
     "ingest": ("orchestration.ingest", "face frames or tables to a flow store"),
@@ -33,7 +35,11 @@ _VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `dadnet VERB ...`; returns the verb's exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    return run_command(_run_verb, argv)
+
+
+def _run_verb(argv: Sequence[str]) -> int:
+    words = list(argv)
     if not words or words[0] not in _VERBS:
         print("usage: dadnet VERB ... (dadnet VERB --help)", file=sys.stderr)
         for verb, (_, meaning) in _VERBS.items():

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dadnet.base import cli
-from dadnet.base.cli import BAD_INPUT, DONE
+from dadnet.base.cli import DONE
 from dadnet.base.errors import DadnetError
 from results import flags
 from results.ledger.ledger import Ledger, LedgerWarning
@@ -45,17 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LedgerWarning)
-        try:
-            status = _run(list(sys.argv[1:] if argv is None else argv))
-        except (DadnetError, OSError) as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-            status = BAD_INPUT
+        status = cli.run_command(_run, argv)
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
     return status
 
 
-def _run(words: list[str]) -> int:
+def _run(argv: Sequence[str]) -> int:
+    words = list(argv)
     if words in (["--help"], ["-h"]):
         print("usage: python -m results COMMAND ... (COMMAND --help shows its flags)")
         for name, (kind, _) in COMMANDS.items():

@@ -1,6 +1,7 @@
 """A search space: a function from an Optuna trial to values of the experiment's fields."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -51,6 +52,31 @@ class Space:
     purpose: str
     suggest: Suggest
     params_of: ParamsOf | None = None
+
+    def draw(self, trial: Trial) -> dict[str, Any]:
+        """The values of `suggest` as plain numbers, words and lists, which a ledger can hold.
+
+        Raises:
+            DadnetError: if it returns anything else.
+        """
+        values = self.suggest(trial)
+        if not isinstance(values, Mapping):
+            raise DadnetError(
+                f"space {self.name}: expected a dict of section.field and value, "
+                f"got {type(values).__name__}"
+            )
+        try:
+            plain: dict[str, Any] = json.loads(json.dumps(dict(values), default=_plain))
+        except (TypeError, ValueError) as error:
+            raise DadnetError(f"space {self.name}: expected numbers and words; {error}") from error
+        return plain
+
+
+def _plain(value: object) -> object:
+    """A number or an array of numpy or torch, for `json`."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"got {type(value).__name__} {value!r}")
 
 
 def searchable() -> tuple[str, ...]:

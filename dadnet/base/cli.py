@@ -4,10 +4,8 @@ import ast
 import contextlib
 import io
 import json
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -16,13 +14,14 @@ import tyro
 from rich.console import Console
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
-from dadnet.base.disk import FULL
-from dadnet.base.errors import DadnetError, StorageError
+from dadnet.base.boundary import BAD_INPUT as BAD_INPUT
+from dadnet.base.boundary import DONE as DONE
+from dadnet.base.boundary import INCOMPLETE as INCOMPLETE
+from dadnet.base.boundary import run_command as run_command
+from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location
 from dadnet.base.own_code import FORM, OwnCode, read_code
 from dadnet.base.remote import RemotePath
-
-DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 
 T = TypeVar("T")
 
@@ -201,33 +200,3 @@ def run_with_flags(
     """
     text = description or ""
     return run_command(lambda words: run(parse(flags, words, prog=prog, description=text)), argv)
-
-
-def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command; an error in the user's input becomes one line on stderr and exit status 2.
-
-    The command takes the words of `argv`, or (None) those of this process, and returns its status.
-    """
-    try:
-        with reported_errors():
-            return command(sys.argv[1:] if argv is None else argv)
-    except DadnetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:  # the reader, such as `head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-
-
-@contextlib.contextmanager
-def reported_errors() -> Iterator[None]:
-    """Turn a full disk or quota into a `StorageError`, which is one line for the user."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        # Finished files are whole and stay; a half-written file has no final name yet.
-        where = f" ({error.filename})" if error.filename else ""
-        message = f"storage: {error.strerror}{where}; what is finished is kept"
-        raise StorageError(message) from error

@@ -13,6 +13,7 @@ from dadnet.datasets.official.layout import ApexRule, Options
 from dadnet.datasets.official.registry import LAYOUTS, read_dataset
 from dadnet.datasets.synthetic.__main__ import write_dataset
 from dadnet.datasets.synthetic.plan import Parameters
+from dadnet.flow.compute import TVL1_TORCH
 from dadnet.flow.faces import read_points
 from dadnet.labels.class_sets import known_emotions
 
@@ -36,6 +37,9 @@ class IngestFlags:
     """Folder of the flow store; default flows/DATASET. A copy of flows/NAME for a URI s3://.../NAME."""
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1"
     """Optical flow method."""
+    flow_backend: Literal["opencv", "torch"] = "opencv"
+    """What computes tvl1: OpenCV on all cores, the reference, or torch, many clips at once on a GPU
+    if there is one. Their flows differ by at most 0.05 pixels in the median."""
     size: int = 224
     """Side of the stored flow in pixels."""
     crop: tuple[int, ...] = ()
@@ -62,6 +66,11 @@ class IngestFlags:
     """Number of parallel Ray Data tasks; default all CPUs; 0: in this process, without Ray."""
 
     def __post_init__(self) -> None:
+        if self.flow_backend == "torch" and (self.flow != "tvl1" or self.workers):
+            raise DadnetError(
+                "flow_backend torch: expected --flow tvl1 and no --workers, since it runs in this "
+                f"process; got --flow {self.flow}, --workers {self.workers}"
+            )
         if self.crop and (len(self.crop) != 4 or min(self.crop) < 0 or min(self.crop[2:]) < 1):
             raise DadnetError(f"crop: expected left,top,width,height in pixels, got {self.crop}")
         if self.align == "landmarks" and (self.landmarks is None) == (self.landmark_model is None):
@@ -78,6 +87,11 @@ class IngestFlags:
             raise DadnetError(f"max_rejected: expected 0 or more, got {self.max_rejected}")
         if self.workers is not None and self.workers < 0:
             raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
+
+
+def method_of(flags: IngestFlags) -> str:
+    """The key of `dadnet.flow.compute.FLOW_METHODS`."""
+    return TVL1_TORCH if flags.flow_backend == "torch" else flags.flow
 
 
 def with_points(index: ClipIndex, path: Path | None) -> ClipIndex:

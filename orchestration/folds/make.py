@@ -9,10 +9,11 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -30,7 +31,11 @@ from orchestration.folds.record import dataset_to_train, is_written, score_train
 from orchestration.folds.worker_queue import FoldQueue
 from results.ledger.ledger import Ledger
 
-_PACKAGES = ("dadnet-loso", "numpy", "opencv-contrib-python", "ray", "torch")
+# OpenCV has two names: servers without a screen mostly have the second.
+_PACKAGES = (
+    "dadnet-loso", "numpy", "opencv-contrib-python", "opencv-contrib-python-headless", "ray",
+    "torch",
+)  # fmt: skip
 
 
 def with_measured_stack(
@@ -178,4 +183,9 @@ def _circumstances(claim: Claim, since: float, device: str, stack: int) -> dict[
 
 @cache
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    """Versions of those packages that are installed; a checkout on the path is not."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

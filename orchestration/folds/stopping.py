@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that loops ask for.
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 as a request that loops ask for.
 
 Python raises `KeyboardInterrupt` at any point of the main thread. In a destructor, in a callback of
 the garbage collector or of Ray's C++ core it is only printed, and the run continues. A flag cannot
@@ -14,6 +14,9 @@ from typing import Any
 # Seconds from the request within which the workers of a run keep their states: most schedulers
 # and clouds give 30 between SIGTERM and SIGKILL.
 GRACE_S = 25.0
+
+# Ctrl-C; the end by a scheduler; a closed terminal; SLURM's warning (`--signal=USR1@60`).
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopRequest:
@@ -35,14 +38,17 @@ class StopRequest:
         """Ask this process to stop."""
         self._asked.set()
 
-    def install(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
+    def install(self, signals: Sequence[int] = STOP_SIGNALS) -> None:
         """Handle the signals; again after `ray.init`, which handles SIGTERM itself.
 
-        Outside of the main thread, as in a notebook's worker, they are left alone.
+        A SIGHUP that is ignored, as under nohup, stays so. Outside of the main thread, as in a
+        notebook's worker, they are left alone.
         """
         if threading.current_thread() is not threading.main_thread():
             return
         for number in signals:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             before = signal.signal(number, self._receive)
             self._before.setdefault(number, before)
 

@@ -2,9 +2,13 @@
 
 import atexit
 import os
+import signal
 import sys
+import threading
 from contextlib import suppress
 from typing import NoReturn
+
+AT_MOST_S = 20.0  # of the end; a lost Ray would keep the process for minutes
 
 
 def leave(status: int) -> NoReturn:
@@ -13,6 +17,11 @@ def leave(status: int) -> NoReturn:
     A normal exit of the interpreter frees the objects of torch, Ray and pandas one by one, and
     waits for logs of Ray that are not shown: 1.5 s after the last line.
     """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the end has begun
+    deadline = threading.Timer(AT_MOST_S, os._exit, (status,))
+    deadline.daemon = True
+    deadline.start()
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()
@@ -21,6 +30,6 @@ def leave(status: int) -> NoReturn:
     # fails if it goes.
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):  # the reader has ended
+        with suppress(OSError):  # the reader has ended, or its disk is full
             stream.flush()
     os._exit(status)

@@ -68,7 +68,7 @@ def check_space(space: Space, plan: Plan) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     try:
-        values = dict(space.suggest(study.ask()))
+        values = space.draw(study.ask())
     except DadnetError:
         raise
     except Exception as error:  # whatever a user's function raises

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import URL, make_url
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, is_remote
@@ -33,7 +34,8 @@ def storage_url(ledger: Location, requested: str | None) -> str:
             "--study-storage with a durable one, such as sqlite:////home/you/studies.db or "
             "postgresql://host/studies"
         )
-    return f"sqlite:///{(ledger / 'studies.db').absolute()}"
+    path = str((ledger / "studies.db").absolute())
+    return URL.create("sqlite", database=path).render_as_string()  # a path may have a `?`
 
 
 def open_storage(url: str | BaseStorage) -> BaseStorage:
@@ -47,7 +49,7 @@ def open_storage(url: str | BaseStorage) -> BaseStorage:
     options: dict[str, Any] = {}
     try:
         if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
             options = {"connect_args": {"timeout": 60}}
         return RDBStorage(url, engine_kwargs=options, skip_compatibility_check=False)
     except Exception as error:  # the driver's, SQLAlchemy's or alembic's

@@ -7,7 +7,6 @@ are read from the ledger. With one trial at a time an interrupted study then equ
 uninterrupted one.
 """
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Collection
@@ -167,7 +166,7 @@ class Study:
         while (trial := self._next()) is not None:
             self._trials[trial.number] = trial
             try:
-                values = json.loads(json.dumps(dict(self.settings.space.suggest(trial))))
+                values = self.settings.space.draw(trial)
                 config = apply_values(self.plan.config, values)
                 experiment = with_config(self.plan, config).experiment
             except Exception as error:  # a user's space fails, or its values are no experiment

@@ -9,9 +9,13 @@ it answers other machines without a token, since any client of Ray can run any c
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import stat
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -143,7 +147,11 @@ def ensure_token() -> None:
             raise DadnetError(f"RAY_AUTH_TOKEN_PATH: expected a file, but {token} is none")
         return
     path = Path.home() / ".ray" / "auth_token"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    except OSError:  # no home, as in a container or a batch system
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        return
     if not path.exists():
         # Another run may write it at this moment: then that token counts.
         DiskPath(path).write_once(secrets.token_hex(32).encode(), 0o600)
@@ -153,15 +161,41 @@ def ensure_token() -> None:
 
 def _start(cpus: int) -> None:
     ensure_token()
-    with ray_internals.on_loopback():
+    with ray_internals.on_loopback(), _without_signals_of_the_terminal():
         ray.init(
             address="local",
+            _temp_dir=_short_temporary_folder(),
             num_cpus=cpus,
             dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level="error",
             **ray_internals.NODE_ON_LOOPBACK,
         )
+
+
+def _short_temporary_folder() -> str | None:
+    """A folder for Ray where that of the system is too long for its sockets, else None."""
+    longest = 107 - len("/ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store")
+    return "/tmp/ray" if len(tempfile.gettempdir()) > longest else None
+
+
+@contextlib.contextmanager
+def _without_signals_of_the_terminal() -> Iterator[None]:
+    """Processes that begin in here ignore SIGHUP and SIGUSR1.
+
+    A closed terminal and SLURM send them to every process of a run. Ray's would end at once, before
+    the folds keep their states; this process ends them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGHUP, signal.SIGUSR1)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _join(address: str) -> None:

@@ -1,12 +1,16 @@
+import re
+
+import numpy as np
 import optuna
 import pytest
+import torch
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import get_preset
 from search_spaces import SPACES
 from search_spaces.load import load_space
-from search_spaces.space import FIXED, apply_values, searchable
+from search_spaces.space import FIXED, Space, apply_values, searchable
 
 BASE = ExperimentConfig()
 DATASETS = ("casme2", "casme3", "dfme", "fourdme")
@@ -110,3 +114,28 @@ def test_a_space_that_cannot_be_used_is_one_line(tmp_path, word, message):
     paths = {"path": tmp_path / "space.py", "broken": tmp_path / "broken.py"}
     with pytest.raises(DadnetError, match=message):
         load_space(word.format(**paths))
+
+
+@pytest.mark.parametrize(
+    "value", [np.int64(8), np.array(8), torch.tensor(8), 8], ids=["numpy", "array", "tensor", "int"]
+)
+def test_a_number_of_any_library_is_a_plain_number(value):
+    [drawn] = (
+        Space("s", "test", lambda trial: {"optim.batch_size": value})
+        .draw(random_trials(1)[0])
+        .values()
+    )
+    assert drawn == 8
+    assert type(drawn) is int
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (None, "space s: expected a dict of section.field and value, got NoneType"),
+        ({"optim.lr": object}, "space s: expected numbers and words; got type <class 'object'>"),
+    ],
+)
+def test_what_no_ledger_can_hold_is_refused(values, message):
+    with pytest.raises(DadnetError, match=re.escape(message)):
+        Space("s", "test", lambda trial: values).draw(random_trials(1)[0])

@@ -83,3 +83,22 @@ def test_a_free_slot_is_taken_by_the_next_fold(plan, tmp_path):
     assert {r.fold: (r.host["tries"], r.host["stack"]) for r in records} == {
         name: (2 if name == names[0] else 1, 2) for name in names
     }
+
+
+def test_a_package_under_another_name_is_left_out_of_the_versions(plan, tmp_path, monkeypatch):
+    def installed(name):
+        if name in ("dadnet-loso", "opencv-contrib-python"):  # a checkout; a server's OpenCV
+            raise work.PackageNotFoundError(name)
+        return "9.9"
+
+    monkeypatch.setattr(work, "version", installed)
+    work._versions.cache_clear()
+    name = plan.folds[0].name
+    ledger = Ledger(tmp_path / "runs")
+    ledger.open(plan.experiment)
+    try:
+        make_folds(plan, LocalQueue((name,)), WorkOptions(tmp_path / "runs"))
+    finally:
+        work._versions.cache_clear()
+    versions = ledger.records(plan.experiment)[0].host["versions"]
+    assert set(versions) == {"python", "numpy", "opencv-contrib-python-headless", "ray", "torch"}

@@ -1,10 +1,11 @@
 """A search whose ledger is on object storage; its database is elsewhere."""
 
+import optuna
 import pytest
 
 from dadnet.base.location import location
 from orchestration import tune
-from orchestration.search.storage import lock
+from orchestration.search.storage import lock, open_storage, storage_url
 from results.ledger.ledger import Ledger
 from results.ledger.records import comparable
 from results.ledger.studies import StudyLedger
@@ -75,3 +76,12 @@ def test_a_lock_is_held_by_one_and_is_free_afterwards(where, tmp_path, s3):
     assert lock(folder, "lock", wait=False) is None
     again.close()
     other.close()
+
+
+@pytest.mark.parametrize("name", ["a?1", "a#b", "50%41", "a b", "plain"])
+def test_the_database_lies_in_the_ledger_whatever_its_name(name, tmp_path):
+    ledger = tmp_path / name
+    study = optuna.create_study(storage=open_storage(storage_url(ledger, None)), study_name="s")
+    assert (ledger / "studies.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert optuna.get_all_study_names(open_storage(storage_url(ledger, None))) == [study.study_name]

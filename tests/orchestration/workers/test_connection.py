@@ -196,3 +196,20 @@ def test_every_port_of_a_run_is_on_loopback_and_its_token_is_nowhere_to_be_read(
         assert [p for p in written if token.encode() in p.read_bytes()] == []
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_run_needs_no_home_and_takes_any_length_of_temporary_folder(site, tmp_path):
+    scratch = tmp_path / ("scratch_of_a_job_" * 5)
+    scratch.mkdir()
+    words = run_words(site, tmp_path / "runs", "--workers", "1", "--epochs", "2")
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestration.run_loso", *words, "--warmup-epochs", "0"],
+        env={**os.environ, "HOME": str(tmp_path / "none"), "TMPDIR": str(scratch)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "none").exists()

@@ -187,6 +187,22 @@ def test_sigterm_in_one_process_keeps_the_epoch_and_exits_3(site, tmp_path, undi
     assert ledger_content(ledger) == undisturbed
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_to_all_processes_of_a_run_keeps_the_states_and_exits_3(
+    number, site, tmp_path, undisturbed
+):
+    # A closed terminal sends SIGHUP to Ray's processes too, SLURM's --signal=USR1 likewise.
+    ledger, log = tmp_path / "runs", tmp_path / "log"
+    words = run_words(site, ledger, "--epochs", EPOCHS, "--workers", "1", "--checkpoint-every")
+    with driver([*words, "1"], log) as process:
+        wait_for("state", lambda: fold_in_progress(ledger), process, log)
+        os.killpg(process.pid, number)
+        assert process.wait(timeout=60) == 3, log.read_text()
+    assert events(ledger)[-1]["event"] == "ended"
+    finish([*words, "1"], log)
+    assert ledger_content(ledger) == undisturbed
+
+
 def test_a_fold_that_always_breaks_is_given_up_and_the_others_finish(site, tmp_path):
     # Its checkpoint can neither be read nor set aside: a folder has the name.
     ledger, log = tmp_path / "runs", tmp_path / "log"

@@ -1,0 +1,213 @@
+"""The boundary of every command: whatever happens inside becomes one line and an exit status.
+
+It loads nothing but Python's own modules, so that a command can enter it before its imports.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, TextIO, cast
+
+from dadnet.base.disk import FULL
+from dadnet.base.errors import DadnetError, StorageError
+
+DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
+
+# Errors of libraries that a command cannot mend, by the package that defines them.
+_LIBRARIES = {
+    "ray": "the Ray cluster failed",
+    "optuna": "the storage of the studies failed",
+    "sqlalchemy": "the database of the studies failed",
+    "sqlite3": "the database of the studies failed",
+}
+
+
+def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status; an error becomes one line on stderr.
+
+    Args:
+        command: takes the words and returns its status.
+        argv: the words; None: those of this process.
+
+    Returns:
+        The command's status. 2 if the input cannot be used. 3 if the command was interrupted or
+        failed; the traceback of an unexpected error is in a file that the line names.
+
+    Raises:
+        SystemExit: with 0, after `--help`.
+    """
+    _open_streams()
+    try:
+        with _end_signals_interrupt():
+            status = command(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()  # output that cannot be written is an error of the command
+            return status
+    except SystemExit as stop:
+        if stop.code in (DONE, None):
+            raise
+        status, text = BAD_INPUT, f"a called program ended this one: {stop.code}"
+    except (Exception, KeyboardInterrupt) as error:
+        status, text = _verdict(error)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _to_nowhere(1)
+    print(f"error: {one_line(text)}", file=sys.stderr)
+    return status
+
+
+@contextmanager
+def as_dadnet_errors() -> Iterator[None]:
+    """For calls from Python: what a command reports as bad input is a `DadnetError` with its text.
+
+    Raises:
+        DadnetError: in the place of errors of disks and of SystemExit.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (known := _os_verdict(error)) is None:
+            raise
+        raise StorageError(one_line(known[1])) from error
+    except SystemExit as stop:
+        raise DadnetError(f"a called program ended this one: {stop.code}") from stop
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, with no control characters for the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def _verdict(error: BaseException) -> tuple[int, str]:
+    """Return the status and the text of an error."""
+    if isinstance(error, DadnetError):
+        return BAD_INPUT, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return INCOMPLETE, "interrupted; what is finished is kept"
+    if isinstance(error, OSError) and (known := _os_verdict(error)):
+        return known
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return INCOMPLETE, (
+            "memory: there is not enough of it; what is finished is kept. Lower --stack, "
+            "--batch-size, --input-size or --workers"
+        )
+    name = f"{type(error).__name__}: {error}"
+    if subject := _LIBRARIES.get(type(error).__module__.partition(".")[0]):
+        return INCOMPLETE, f"{subject}; what is finished is kept ({_shortened(name)})"
+    return INCOMPLETE, (
+        f"an error in this program, please report it: {_shortened(name)}; {_kept_traceback(error)}"
+    )
+
+
+def _os_verdict(error: OSError) -> tuple[int, str] | None:
+    reason = error.strerror or str(error)
+    if error.errno in FULL:
+        # Finished files are whole and stay; a half-written file has no final name yet.
+        where = f" ({error.filename})" if error.filename else ""
+        return BAD_INPUT, f"storage: {reason}{where}; what is finished is kept"
+    if error.filename is not None:
+        return BAD_INPUT, f"expected a file or folder that can be used: {error.filename}: {reason}"
+    if error.errno is not None:
+        return INCOMPLETE, f"the system refused: {reason}; what is finished is kept"
+    return None
+
+
+def _shortened(text: str, length: int = 300) -> str:
+    line = one_line(text)
+    return line if len(line) <= length else f"{line[:length]} ..."
+
+
+def _kept_traceback(error: BaseException) -> str:
+    """Write the traceback to a file of its own and return where it is."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="dadnet-error-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+    except OSError as failed:
+        return f"the traceback could not be written ({failed.strerror})"
+    return f"the traceback is in {file.name}"
+
+
+@contextmanager
+def _end_signals_interrupt() -> Iterator[None]:
+    """Signals that end a process raise KeyboardInterrupt, where nothing else handles them.
+
+    A signal that is ignored, as SIGHUP under nohup, stays so. Python handles signals in the main
+    thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {
+        number: signal.signal(number, _interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for number, before in kept.items():
+            signal.signal(number, before)
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+class _SteadyOutput(io.FileIO):
+    """An output that takes everything after its reader or its terminal has gone."""
+
+    def write(self, data: Any) -> int:
+        """Write, or drop the data where nobody can read them any more."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # a full disk is no lost reader
+                raise
+        _to_nowhere(self.fileno())
+        return len(data)
+
+
+def _to_nowhere(number: int) -> None:
+    """From now on, what is written to this descriptor is dropped."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def _open_streams() -> None:
+    """Make the three standard streams usable: none is closed, no output breaks the command."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdout = _steady(sys.stdout, sys.__stdout__, 1)
+    sys.stderr = _steady(sys.stderr, sys.__stderr__, 2)
+
+
+def _steady(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:
+    """Return the process's own stream as one that lasts; another one (of a notebook) as it is."""
+    if stream is not None and stream is not own:
+        return stream
+    options: dict[str, Any] = {"encoding": "utf-8", "line_buffering": number == 2}
+    if stream is not None:
+        made = cast("io.TextIOWrapper", stream)
+        made.flush()
+        options = {
+            name: getattr(made, name)
+            for name in ("encoding", "errors", "line_buffering", "write_through")
+        }
+    buffer = io.BufferedWriter(_SteadyOutput(number, "wb", closefd=False))
+    return io.TextIOWrapper(buffer, **options)

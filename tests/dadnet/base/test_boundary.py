@@ -1,0 +1,148 @@
+"""Every end of a command, in processes of its own with real streams and signals."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dadnet.base.boundary import BAD_INPUT, INCOMPLETE, run_command
+from dadnet.base.errors import DadnetError
+
+COMMAND = """
+import sys, time
+from pathlib import Path
+from dadnet.base.boundary import run_command
+def command(words):
+    {body}
+    return 0
+sys.exit(run_command(command))
+"""
+
+
+def start(body: str, **options):
+    words = [sys.executable, "-c", COMMAND.format(body=body.replace("\n", "\n    "))]
+    return subprocess.Popen(words, text=True, **options)
+
+
+def lines_of(process) -> list[str]:
+    return process.communicate(timeout=60)[1].splitlines()
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_output_does_not_end_the_work(closed, tmp_path):
+    body = (
+        f"print('out'); print('err', file=sys.stderr); sys.stdout.flush()\n"
+        f"Path({str(tmp_path / 'made')!r}).write_text('whole')"
+    )
+    assert start(body, preexec_fn=lambda: os.close(closed)).wait(60) == 0
+    assert (tmp_path / "made").read_text() == "whole"
+
+
+def test_the_work_goes_on_when_the_reader_of_the_output_has_gone(tmp_path):
+    body = (
+        "for i in range(50_000): print('line', i)\n"
+        f"Path({str(tmp_path / 'made')!r}).write_text('whole')"
+    )
+    process = start(body, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == "line 0\n"
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+    assert (tmp_path / "made").read_text() == "whole"
+
+
+def test_output_on_a_full_disk_is_an_error():
+    with Path("/dev/full").open("w") as full:
+        process = start("print('x'); sys.stdout.flush()", stdout=full, stderr=subprocess.PIPE)
+        [line] = lines_of(process)
+    assert process.returncode == BAD_INPUT
+    assert line.startswith("error: storage: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ("open('/etc/passwd/x')", 2, "/etc/passwd/x: Not a directory"),
+        ("open('/tmp/' + 'n' * 300)", 2, "File name too long"),
+        ("open('/nowhere/x')", 2, "/nowhere/x: No such file or directory"),
+        ("raise SystemExit('done by your file')", 2, "ended this one: done by your file"),
+        ("raise MemoryError", 3, "memory: there is not enough of it"),
+        ("raise KeyboardInterrupt", 3, "interrupted; what is finished is kept"),
+        ("import sqlite3; sqlite3.connect(':memory:').execute('x')", 3, "database of the studies"),
+    ],
+)
+def test_an_error_is_one_line_and_a_status(body, status, text):
+    process = start(body, stderr=subprocess.PIPE)
+    [line] = lines_of(process)
+    assert process.returncode == status
+    assert line.startswith("error: ")
+    assert text in line
+
+
+def test_a_file_above_the_limit_of_the_system_is_one_line(tmp_path):
+    body = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        f"Path({str(tmp_path / 'big')!r}).write_bytes(b'x' * 100)"
+    )
+    process = start(body, stderr=subprocess.PIPE)
+    assert lines_of(process) == [
+        "error: the system refused: File too large; what is finished is kept"
+    ]
+    assert process.returncode == INCOMPLETE
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["def f(): return f()\nf()", "10.0 ** 400", "{}['k']", "raise ValueError('a\\nb\\x1b[2J')"],
+)
+def test_an_unexpected_error_keeps_its_traceback_in_a_file(body, tmp_path):
+    process = start(body, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)})
+    [line] = lines_of(process)
+    assert process.returncode == INCOMPLETE
+    assert "\x1b" not in line
+    [path] = re.findall(r"the traceback is in (\S+)$", line)
+    assert Path(path).parent == tmp_path
+    assert "Traceback (most recent call last)" in Path(path).read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_is_an_interruption(number):
+    body = "print('ready', flush=True); time.sleep(60)"
+    process = start(body, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert lines_of(process) == ["error: interrupted; what is finished is kept"]
+    assert process.returncode == INCOMPLETE
+
+
+def test_an_ignored_hangup_stays_ignored():
+    process = start(
+        "print('ready', flush=True); sys.stdin.readline()",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # as nohup does
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    process.communicate("go on\n", timeout=60)
+    assert process.returncode == 0
+
+
+def test_signal_handlers_are_as_before_afterwards():
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)]
+    assert run_command(lambda words: len(words), ["a", "b", "c"]) == 3
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_a_message_has_no_control_characters(capsys):
+    def command(words):
+        raise DadnetError("subject: got \x1b[31mred\u202e\n and more")
+
+    assert run_command(command, []) == BAD_INPUT
+    assert capsys.readouterr().err == "error: subject: got ?[31mred? and more\n"
