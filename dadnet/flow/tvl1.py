@@ -21,8 +21,7 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 
 _SMALLEST = 16  # pixels: no level of the pyramid is smaller
-_CUBIC = -0.75  # of OpenCV's interpolation, whose positions are multiples of 1/32 pixel
-_STEPS = 32
+_CUBIC = -0.75  # of the bicubic interpolation of OpenCV
 _CHECK_EVERY = 5  # iterations between two looks at whether every pair has converged
 
 
@@ -202,7 +201,6 @@ def _warp(images: Tensor, flow: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
-    x, y = torch.round(x * _STEPS) / _STEPS, torch.round(y * _STEPS) / _STEPS
     left, top = x.floor(), y.floor()
     across, down = _cubic(x - left), _cubic(y - top)
     left, top = left.long() - 1, top.long() - 1
