@@ -150,9 +150,9 @@ def test_a_message_has_no_control_characters(capsys):
 
 
 def test_a_call_from_python_gets_a_full_disk_and_an_exit_as_errors_of_one_line():
-    with pytest.raises(StorageError, match=r"storage: No space left .*runs/x.*is kept"):
-        with as_dadnet_errors():
-            raise OSError(errno.ENOSPC, "No space left on device", "runs/x")
+    kept = r"storage: No space left .*runs/x.*is kept"
+    with pytest.raises(StorageError, match=kept), as_dadnet_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x")
     with pytest.raises(DadnetError, match="a called program ended this one: 3"), as_dadnet_errors():
         sys.exit(3)
     with pytest.raises(ZeroDivisionError), as_dadnet_errors():
