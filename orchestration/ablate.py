@@ -145,6 +145,8 @@ def _print_plan(
         f"{total - left} done, {left} to run",
         markup=False,
     )
+    for line in base.lines[1:]:
+        console.print(line, markup=False)
     if not flags.dry_run:
         return
     for name, plan in plans:

@@ -23,9 +23,9 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.keywords import signature, with_switches, words_of
 from dadnet.base.location import Location
 from dadnet.base.notebook_code import function_word
-from dadnet.flow.arrays import store_arrays
 from orchestration import run_loso
 from orchestration import tune as search_command
+from orchestration.flows.arrays import store_arrays
 from orchestration.folds import flags as run_flags
 from orchestration.search import flags as search_flags
 from results.result import Result, SearchResult

@@ -203,7 +203,8 @@ def _print_plan(plan: Plan, console: Console) -> None:
         f"experiment {experiment.digest}: {experiment.method}, {experiment.dataset}, "
         f"{experiment.protocol}, {experiment.class_set}, selection {experiment.selection}",
         f"{len(data)} clips ({counts})" + (f"; the class set drops {dropped}" if dropped else ""),
-        plan.audit,
+        *([f"no certain unit: {', '.join(data.uncertain)}"] if data.uncertain else []),
+        *plan.lines,
     ]
     for line in lines:
         console.print(line, markup=False)

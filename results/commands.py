@@ -12,9 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
+from dadnet.labels.own_labels import read_translation
 from results import flags
 from results.exchange import submission
-from results.exchange.imported import ForeignTable, import_table
+from results.exchange.imported import ForeignTable, import_file
 from results.exchange.predictions import megc_log, prediction_csv
 from results.exchange.trackers import MLflow, TensorBoard, Tracker, feed
 from results.leaderboard import leaklab
@@ -80,14 +81,19 @@ def import_predictions(arguments: flags.ImportFlags) -> int:
         class_set=arguments.class_set,
         selection=arguments.selection,
         classes=classes,
+        format=arguments.format,
+        labels=read_translation(arguments.labels),
     )
     ledger = Ledger(arguments.ledger)
-    experiment = import_table(table, ledger)
+    imported = import_file(table, ledger)
+    experiment = imported.experiment
     num_clips = sum(fold.num_test_clips for fold in experiment.folds)
     print(
         f"{experiment.method}: {num_clips} clips of {len(experiment.folds)} subjects "
         f"are in {ledger.folder(experiment)}"
     )
+    for note in imported.notes:
+        print(f"note: {note}")
     return DONE
 
 

@@ -100,9 +100,16 @@ def _source_rule(
 def _name_or_source(word: str, names: Sequence[str]) -> str | OwnCode:
     if word in names:
         return word
-    if ":" not in word:
-        raise DadnetError(f"expected {', '.join([*names, ''])}{FORM}, got {word!r}")
-    return read_code(word)
+    try:
+        if ":" not in word:
+            raise DadnetError(f"expected {', '.join([*names, ''])}{FORM}, got {word!r}")
+        return read_code(word)
+    except DadnetError as error:
+        raise _SourceRefusedError(word, str(error)) from error
+
+
+class _SourceRefusedError(Exception):
+    """A source cannot be read. It is no ValueError, which tyro would print in a narrow box."""
 
 
 @_REGISTRY.primitive_rule
@@ -165,10 +172,19 @@ def parse(
                 registry=_REGISTRY,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
+    except _SourceRefusedError as refused:
+        word, message = refused.args
+        raise DadnetError(f"{_flag_before(word, argv)}: {message}") from refused
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise DadnetError(_text_of_tyro_box(errors.getvalue())) from None
+
+
+def _flag_before(word: str, argv: Sequence[str]) -> str:
+    """The name of the flag that has this value."""
+    words = [part for given in argv for part in given.split("=", 1)]
+    return words[words.index(word) - 1].removeprefix("--")
 
 
 def _text_of_tyro_box(box: str) -> str:

@@ -137,7 +137,8 @@ def source_errors(code: OwnCode) -> Iterator[None]:
         text = " ".join(str(error).split())[:300]
         kind = type(error).__name__
         if isinstance(error, ModuleNotFoundError) and error.name:
-            kind, text = "it needs a package that is not installed here", error.name
+            kind = "it needs a package that is not installed here"
+            text = error.name.removeprefix(f"{_Loader(code).name}.")
         raise DadnetError(
             f"{_where(code, error)}: {kind}" + (f": {text}" if text else "")
         ) from error

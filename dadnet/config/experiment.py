@@ -31,7 +31,8 @@ class DataConfig:
     """Name of the dataset that the flow store holds."""
     class_set: str = "3class"
     """Map from emotions to classes, such as 3class, 4class, 5class or 7class, or a set of labels of
-    which a clip has any number: action-units, action-units-12, 5class-multi."""
+    which a clip has any number: action-units, action-units-12, 5class-multi. own: the words of the
+    flow store; FILE.yaml: your own map (docs/own_data.md)."""
     protocol: Literal["loso", "official", "cde", "cross-dataset", "group-kfold"] = "loso"
     """Rule from clips to folds: one subject left out per fold (loso; cde: the same over several
     datasets together), the parts given by the set (official), one dataset left out per fold

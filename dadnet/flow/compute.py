@@ -132,20 +132,20 @@ def check_flow(flow: npt.NDArray[np.floating]) -> Flow:
     return np.ascontiguousarray(flow, dtype=np.float32)
 
 
-def read_flow(path: Path) -> Flow:
-    """The flow in a .npy file, as float32 (2, H, W).
+def check_plausible(flow: Flow) -> Flow:
+    """A flow (2, H, W) in pixels, unchanged.
 
     Raises:
-        DadnetError: if the file cannot be read, or has no flow; see :func:`check_flow`.
+        DadnetError: if a vector is longer than the field, which no motion inside it can be.
     """
-    try:
-        flow = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DadnetError(f"flow file {path.name} cannot be read: {reason}") from error
-    if not isinstance(flow, np.ndarray) or flow.dtype.kind not in "fiu":
-        raise DadnetError(f"flow file {path.name}: expected an array of numbers")
-    return check_flow(flow)
+    _, height, width = flow.shape
+    longest = float(np.hypot(*flow).max())
+    if longest > np.hypot(height, width):
+        raise DadnetError(
+            f"flow moves up to {longest:.0f} pixels in a field of {width} x {height}; expected "
+            "pixels of this field"
+        )
+    return flow
 
 
 def to_half(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:

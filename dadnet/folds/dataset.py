@@ -19,10 +19,13 @@ from torch.utils.data import Dataset
 from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import seed_hash
-from dadnet.flow.compute import read_flow, resize_flow, to_half
+from dadnet.flow.compute import resize_flow, to_half
+from dadnet.flow.files import read_flow
 from dadnet.flow.normalisation import normalise
 from dadnet.flow.store import Flows, FlowStore, flow_digest
-from dadnet.labels.class_sets import get_class_set
+from dadnet.labels.class_sets import get_class_set, set_of_words
+from dadnet.labels.label_sets import LabelSet
+from dadnet.labels.own_labels import OWN_WORDS
 from dadnet.labels.targets import multi_label
 from dadnet.labels.tasks import Task, names_in, task_of
 
@@ -46,6 +49,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         classes: K class or label names in fixed order.
         dropped: number of clips that the class set leaves out, by emotion or reason.
         source: hash of the labels' column, if the digest of the store does not cover it.
+        uncertain: clips that are left out because no label of them is certain, with the text.
         transform: called by ``dataset[i]`` with the flow in pixels, (2, S, S), before it is
             normalised, such as `dadnet.OpticalFlowAugmentation`; the engine has its own.
     """
@@ -56,6 +60,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
     classes: tuple[str, ...]
     dropped: dict[str, int]
     source: str = ""
+    uncertain: tuple[str, ...] = ()
     transform: Callable[[Tensor], Tensor] | None = None
 
     def __init__(
@@ -66,6 +71,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         classes: tuple[str, ...] = (),
         dropped: Mapping[str, int] | None = None,
         source: str = "",
+        uncertain: tuple[str, ...] = (),
         transform: Callable[[Tensor], Tensor] | None = None,
         *,
         class_set: str = "3class",
@@ -74,6 +80,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         given = {
             "clips": clips, "flows": flows, "labels": labels, "classes": classes,
             "dropped": dict(dropped or {}), "source": source,
+            "uncertain": uncertain,
         }  # fmt: skip
         if flows is None and not isinstance(clips, pd.DataFrame):
             given = vars(self.of_files(clips, class_set, input_size))
@@ -121,7 +128,9 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
             DadnetError: if the class set is unknown, an emotion is unknown to it, or no clip is
                 left.
         """
-        sets = {name: get_class_set(class_set, name) for name in set(store.clips["dataset"])}
+        names, own = set(store.clips["dataset"]), class_set == OWN_WORDS
+        words = set_of_words(store.clips["emotion"]) if own else None
+        sets = {name: words or get_class_set(class_set, name) for name in names}
         chosen = next(iter(sets.values()))
         if len({s.classes for s in sets.values()}) > 1:
             raise DadnetError(
@@ -147,6 +156,11 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
             labels=_labels(clips["label"], chosen.classes, chosen.multi_label),
             classes=chosen.classes,
             dropped={str(k): int(v) for k, v in reasons.value_counts().items()},
+            uncertain=tuple(
+                f"{clip_id} {text!r}"
+                for clip_id, text in zip(store.clips["clip_id"], texts, strict=True)
+                if isinstance(chosen, LabelSet) and chosen.uncertain(text)
+            ),
             source="" if chosen.column == "emotion" else _hash_of(store.clips["clip_id"], texts),
         )
 
@@ -201,7 +215,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
 
 def _file_flow(path: Path, size: int) -> Flows:
     try:
-        return to_half(resize_flow(read_flow(path), size))
+        return to_half(resize_flow(read_flow(path).flow, size))
     except DadnetError as error:
         raise DadnetError(f"{path}: {error}") from error
 

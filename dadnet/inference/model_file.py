@@ -153,6 +153,10 @@ class TrainedModel:
         save_weights(path, self.network(), {CARD: card.to_json()})
 
 
+class SourceNotRunError(DadnetError):
+    """A file needs source of its own to be run, which nobody has asked for."""
+
+
 def load_model_file(path: Path, *, run_source: bool = False) -> TrainedModel:
     """Read a file of :meth:`TrainedModel.save` and check it against its card.
 
@@ -164,6 +168,22 @@ def load_model_file(path: Path, *, run_source: bool = False) -> TrainedModel:
         DadnetError: if it is missing or damaged, has no card, or has other weights than its card
             says, or is built by source that may not be run.
     """
+    model = read_model_file(path)
+    try:
+        if (own := model.card.model.model) is not None and not run_source:
+            raise SourceNotRunError(
+                f"its network is built by source in the file ({own}), which would run with your "
+                "rights; read it (predict --card prints it), then give --run-source"
+            )
+        model.network()
+    except DadnetError as error:
+        kind = SourceNotRunError if isinstance(error, SourceNotRunError) else DadnetError
+        raise kind(f"weights: {path} cannot be used: {error}") from error
+    return model
+
+
+def read_model_file(path: Path) -> TrainedModel:
+    """Read a model file without building its network; the errors are those of the file alone."""
     weights, metadata = load_weights(path)
     if CARD not in metadata:
         raise DadnetError(
@@ -173,14 +193,8 @@ def load_model_file(path: Path, *, run_source: bool = False) -> TrainedModel:
         )
     try:
         model = TrainedModel(weights, ModelCard.from_json(metadata[CARD]), str(path))
-        if (own := model.card.model.model) is not None and not run_source:
-            raise DadnetError(
-                f"its network is built by source in the file ({own}), which would run with your "
-                "rights; read it (in the ledger it is under source/), then give --run-source"
-            )
         if weights_digest(weights) != model.card.weights_digest:
             raise DadnetError("the weights are not those of the card")
-        model.network()
         if not all(bool(value.isfinite().all()) for value in weights.values()):
             raise DadnetError("the weights hold values that are not finite")
     except DadnetError as error:

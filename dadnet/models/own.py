@@ -57,9 +57,15 @@ class OwnNetwork(nn.Module):
         num_classes: Number of classes K.
         draws: Its seed is that of the initial weights; None takes a fixed one.
 
+    Attributes:
+        dropout: 0, and dropped: none; masks are not drawn outside, as those of a baseline are.
+
     Raises:
         DadnetError: If the source cannot be run, or returns no module.
     """
+
+    dropout = 0.0
+    dropped: tuple[tuple[int, ...], ...] = ()
 
     def __init__(
         self, config: ModelConfig, num_classes: int, draws: torch.Generator | None = None
@@ -214,7 +220,9 @@ def check_own_model(config: ModelConfig, num_classes: int) -> None:
             together, again = (network.eval()(clips).logits for _ in range(2))
             alone = torch.cat([network(clip[None]).logits for clip in clips])
     if not (trained.isfinite().all() and together.isfinite().all()):
-        raise DadnetError(f"{code}: expected finite logits for clips of noise, got NaN or infinity")
+        raise DadnetError(
+            f"{code}: expected finite logits, got NaN or infinity, for clips of noise"
+        )
     scale = max(1.0, float(together.abs().max()))
     for other, reason in (
         (again, "the same output for the same clips, got two"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
+from dadnet.base.own_code import OwnCode
 from dadnet.base.seeding import generator, global_draws, seed_hash
 from dadnet.config.baselines import BASELINES, FITTED_BASELINES
 from dadnet.config.experiment import ExperimentConfig, ModelConfig
@@ -17,6 +18,7 @@ from dadnet.flow.normalisation import normalise
 from dadnet.folds.view import FoldView
 from dadnet.models import LossParts, classification_loss
 from dadnet.models.own import OwnNetwork
+from dadnet.models.precision import matrix_units
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.one_fold import OneFold
 from dadnet.training.teacher import Teacher
@@ -32,32 +34,45 @@ def why_one_by_one(model: ModelConfig, num_classes: int, device: str) -> str:
     Two copies of the network are tried as one program, and compared with the network itself.
     """
     if not model.own_alone:
-        return "it is trained beside a teacher"
+        return f"{model.model} has a teacher beside it"
     network = OwnNetwork(model, num_classes, generator("own model")).to(device).train()
     if not all(weight.requires_grad for weight in network.parameters()):
-        return "some of its weights are frozen"
+        return f"some weights of {model.model} are frozen"
     from dadnet.training.vmapped_stack import VmappedStack  # it loads scikit-learn
 
     clips = network.noise().to(device)
     try:
-        with global_draws(0, torch.device(device)):
+        with global_draws(0, torch.device(device)), matrix_units("float32"):
             stack = VmappedStack([deepcopy(network) for _ in range(2)]).train()
             together = stack(torch.stack([clips, clips]))
             together.sum().backward()  # type: ignore[no-untyped-call]
             if any(weight.grad is None for weight in stack.parameters.values()):
-                return "some of its weights have no gradient"
+                return f"some weights of {model.model} have no gradient"
             alike = torch.allclose(together[0], network(clips).logits, rtol=1e-3, atol=1e-4)
             stack.eval().classify(torch.stack([clips, clips]))
     except Exception as error:  # whatever vmap cannot do with the modules of others
-        return " ".join(f"{type(error).__name__}: {error}".split())[:160]
-    return "" if alike else "torch.vmap gives other outputs"
+        return " ".join(f"{model.model}, {type(error).__name__}: {error}".split())[:160]
+    return "" if alike else f"{model.model} has other outputs by torch.vmap"
 
 
-def how_stacked(model: ModelConfig, num_classes: int, device: str) -> str:
-    """One line: whether a stack of a user's network is one program, and if not, why."""
-    if reason := why_one_by_one(model, num_classes, device):
-        return f"{model.model}: folds of a stack are trained one after the other ({reason})"
-    return f"{model.model}: folds of a stack are trained as one program (torch.vmap)"
+def _why_apart(config: ExperimentConfig, num_classes: int, device: str) -> str:
+    """Why a user's source keeps folds apart; "" if it does not."""
+    if isinstance(config.optim.augmentation, OwnCode):
+        return f"the augmentation {config.optim.augmentation} takes the clips of one fold"
+    return "" if config.model.model is None else why_one_by_one(config.model, num_classes, device)
+
+
+def how_stacked(config: ExperimentConfig, num_classes: int, device: str) -> str:
+    """One line: whether a stack with source of a user is one program, and if not, why.
+
+    It is "" without such source.
+    """
+    own = config.model.model
+    if reason := _why_apart(config, num_classes, device):
+        return f"folds of a stack are trained one after the other: {reason}"
+    return (
+        "" if own is None else f"folds of a stack are trained as one program: {own} by torch.vmap"
+    )
 
 
 class FittedFold(OneFold):
@@ -102,10 +117,8 @@ def new_stack(folds: Sequence[OneFold]) -> FoldStack | None:
     model = folds[0].config.model
     if len(folds) == 1 or model.model_type in FITTED_BASELINES:
         return None
-    if model.model is not None:
-        first = folds[0]
-        if why_one_by_one(model, first.view.num_classes, str(first.device)):
-            return None
+    if _why_apart(folds[0].config, folds[0].view.num_classes, str(folds[0].device)):
+        return None
     if model.own_alone or model.model_type in BASELINES:
         from dadnet.training.vmapped_stack import VmappedFoldStack  # it loads scikit-learn
 

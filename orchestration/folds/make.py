@@ -59,8 +59,9 @@ def with_measured_stack(
         ).dealt(min(at_most, len(names)))
         report(str(choice))
         size = choice.size
-    if size > 1 and plan.config.model.model is not None:
-        report(how_stacked(plan.config.model, len(plan.dataset.classes), options.device))
+    classes = len(plan.dataset.classes)
+    if size > 1 and (line := how_stacked(plan.config, classes, options.device)):
+        report(line)
     return replace(options, stack=size)
 
 

@@ -213,10 +213,11 @@ class SearchRun(ABC):
             f"{experiment.protocol}, {experiment.class_set}, {len(self.plan.dataset)} clips, "
             f"{len(self.plan.folds)} folds"
         )
-        self.say(self.plan.audit)
-        if flags.stack > 1 and self.plan.config.model.model is not None:
-            model, classes = self.plan.config.model, len(self.plan.dataset.classes)
-            self.say(how_stacked(model, classes, "cpu"))
+        for line in self.plan.lines:
+            self.say(line)
+        classes = len(self.plan.dataset.classes)
+        if flags.stack > 1 and (line := how_stacked(self.plan.config, classes, "cpu")):
+            self.say(line)
 
     @abstractmethod
     def run(self) -> Findings | None:

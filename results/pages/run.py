@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dadnet.base.errors import DadnetError
+from results.leaderboard.comparable import mixed_versions
 from results.leaderboard.rows import Row
 from results.leaderboard.tallies import read_tallies
 from results.ledger.events import read_events
@@ -32,7 +33,14 @@ def row_of(ledger: Ledger, experiment: Experiment) -> Row:
     """Return the experiment as a row outside any leaderboard."""
     (tallies,) = read_tallies(ledger, [experiment])
     studies = StudyLedger(ledger.local_root).of(experiment)
-    return Row(experiment, tallies.num_done, tallies.summary, tallies.counts, studies=studies)
+    return Row(
+        experiment,
+        tallies.num_done,
+        tallies.summary,
+        tallies.counts,
+        studies=studies,
+        notes=mixed_versions(tallies.versions),
+    )
 
 
 def run_page_name(experiment: Experiment) -> str:
@@ -123,7 +131,7 @@ def checked_difference(one: Row, other: Row) -> Difference:
     """Return the difference of two rows.
 
     Raises:
-        DadnetError: if one is incomplete, or they did not score the same clips.
+        DadnetError: if one is incomplete, or they did not score the same clips with one truth.
     """
     first, second = one.experiment, other.experiment
     for row in (one, other):
@@ -156,6 +164,8 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
     ]
     if clips[0].keys() != clips[1].keys():
         raise DadnetError("expected two rows over the same clips, got: other clip names")
+    if other := sum(clip.label != clips[1][name].label for name, clip in clips[0].items()):
+        raise DadnetError(f"expected two rows with the same truth, got: another one for {other}")
     pairs = ((clips[0][name], clips[1][name]) for name in sorted(clips[0]))
     changed = [(a, b) for a, b in pairs if a.prediction != b.prediction]
     names, values = _swings(rows[0], rows[1])

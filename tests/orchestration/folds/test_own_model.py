@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from dadnet import export, predict
-from orchestration import robustness, run_loso
+from orchestration import ablate, explain, robustness, run_loso
 from results.__main__ import main as results_main
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.ledger import Ledger
 from results.pages.reproduce import reproduce
-from tests.build.own import NET, STAGED, own_words, write_source
-from tests.build.runs import ledger_content, wait_until
+from tests.build.own import NET, STAGED, WRONG, own_words, write_source
+from tests.build.runs import ledger_content, run_words, wait_until
 from tests.build.source import ROOT
 
 AUGMENT = """
@@ -81,9 +81,7 @@ def test_a_stack_of_several_is_one_program_and_says_so(site, own, tmp_path, caps
     assert run_loso.main(own_words(site, tmp_path / "a", own)) == 0
     capsys.readouterr()
     assert run_loso.main(own_words(site, tmp_path / "b", own, "--stack", "3")) == 0
-    assert (
-        "net.py:small_net: folds of a stack are trained as one program" in capsys.readouterr().out
-    )
+    assert "as one program: net.py:small_net by torch.vmap" in capsys.readouterr().out
     alone, stacked = ledger_content(tmp_path / "a"), ledger_content(tmp_path / "b")
     for name, record in stacked.items():
         for one, other in zip(record["predictions"], alone[name]["predictions"], strict=True):
@@ -96,7 +94,7 @@ def test_one_that_draws_is_trained_one_by_one_in_a_stack_with_the_same_numbers(
     words = own_words(site, tmp_path / "runs", own, "--model-args", "dropout=0.3", "--stack", "3")
     assert run_loso.main(words) == 0
     said = capsys.readouterr().out
-    assert "one after the other (RuntimeError: vmap: called random operation" in said
+    assert "one after the other: net.py:small_net, RuntimeError: vmap: called random" in said
     assert ledger_content(tmp_path / "runs") == ledger_content(finished)
 
 
@@ -121,6 +119,8 @@ def test_predict_and_export_run_the_source_only_if_asked(finished, site, tmp_pat
     folder = finished / "synthetic" / the_experiment(finished).digest
     [weights, *_] = sorted((folder / "weights").iterdir())
     asked = ["--weights", str(folder), "--input", str(site / "flows")]
+    assert predict.main([*asked, "--card"]) == 0
+    assert "def small_net" in capsys.readouterr().out
     assert predict.main(asked) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -144,6 +144,34 @@ def test_robustness_runs_the_source_only_if_asked(finished, site, tmp_path, caps
     assert robustness.main(words) == 2
     assert "--run-source" in capsys.readouterr().err
     assert robustness.main([*words, "--run-source"]) == 0
+
+
+def test_explain_and_the_grid_of_our_modules_refuse_a_network_of_ones_own(
+    finished, site, own, tmp_path, capsys
+):
+    words = ["--ledger", str(finished), "--experiment", the_experiment(finished).digest]
+    assert explain.main(words) == 2
+    assert "a network of its own source (net.py:small_net)" in capsys.readouterr().err
+    assert ablate.main([*own_words(site, tmp_path, own), "--grid", "modules"]) == 2
+    assert "grid modules: a network of your own has none" in capsys.readouterr().err
+
+
+def test_it_cannot_be_a_teacher(finished, site, tmp_path, capsys):
+    [weights, *_] = sorted(finished.rglob("weights/*"))
+    words = run_words(site, tmp_path / "runs", "--workers", "0")
+    words[words.index("--macro-weights") + 1] = str(weights)
+    assert run_loso.main(words) == 2
+    assert "holds a network of its own source; expected a MicroFlowNeXt" in capsys.readouterr().err
+
+
+def test_ablate_varies_the_stages_that_its_maps_have(site, tmp_path, capsys):
+    word = f"{write_source(tmp_path, STAGED)}:staged"
+    words = own_words(site, tmp_path / "runs", word, "--model-type", "dad_net", "--dry-run")
+    more = ["--grid", "alignment", "--macro-weights", str(site / "teacher.safetensors")]
+    assert ablate.main([*words, *more, "--site", str(tmp_path / "site")]) == 0
+    said = capsys.readouterr().out
+    assert "4 experiments" in said  # none, stage 2, stage 3, both
+    assert "the student alone" in said
 
 
 def test_a_bundle_is_verified_and_merged_without_running_its_source(site, tmp_path, capsys):
@@ -183,7 +211,9 @@ def test_maps_that_are_missing_are_named_before_anything_is_written(site, tmp_pa
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_augmentation_of_ones_own_is_kept_and_its_draws_are_repeated(site, tmp_path, own):
+def test_an_augmentation_of_ones_own_is_kept_and_its_draws_are_repeated(
+    site, tmp_path, own, capsys
+):
     word = f"{write_source(tmp_path, AUGMENT, 'turn.py')}:shift"
     words = own_words(site, tmp_path / "a", own, "--augmentation", word)
     assert run_loso.main(words) == 0
@@ -191,8 +221,8 @@ def test_an_augmentation_of_ones_own_is_kept_and_its_draws_are_repeated(site, tm
     assert kept.read_text() == AUGMENT
     again = own_words(site, tmp_path / "b", own, "--augmentation", word, "--stack", "2")
     assert run_loso.main(again) == 0
-    one, other = ledger_content(tmp_path / "a"), ledger_content(tmp_path / "b")
-    assert one.keys() == other.keys()
+    assert "the augmentation turn.py:shift takes the clips of one fold" in capsys.readouterr().out
+    assert ledger_content(tmp_path / "a") == ledger_content(tmp_path / "b")
     plain = own_words(site, tmp_path / "c", own, "--augmentation", "none")
     assert run_loso.main(plain) == 0
     assert the_experiment(tmp_path / "a").digest != the_experiment(tmp_path / "c").digest
@@ -205,3 +235,35 @@ def test_the_example_runs(site, tmp_path):
     words = own_words(site, tmp_path / "runs", f"{tmp_path / 'mine.py'}:small_net")
     assert run_loso.main([*words, "--model-args", "width=16"]) == 0
     assert the_experiment(tmp_path / "runs").method == "small_net(width=16)"
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG)
+def test_what_is_wrong_with_a_source_is_one_line_before_anything_is_written(
+    site, tmp_path, capsys, text, expected
+):
+    word = f"{write_source(tmp_path, text)}:build"
+    assert run_loso.main(own_words(site, tmp_path / "runs", word)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert expected in error
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--model", "no/such/file.py:net"], "error: model: no/such/file.py: No such file or dir"),
+        (["--model", "no_such_package.net:build"], "error: model: no module no_such_package.net"),
+        (["--model", "ststnet"], "error: model: expected FILE.py:function or package.module:fun"),
+        (["--augmentation=mirror"], "error: augmentation: expected none, hflip, standard, refer"),
+        (["--model-args", "width"], "model-args: expected key=value, got 'width'"),
+        (["--model-args", "width=3", "--model", "None"], "model_args: expected none without --mod"),
+        (["--model-type", "ststnet"], "model_type: expected baseline or dad_net with --model"),
+        (["--model-args", "breadth=3"], "got an unexpected keyword argument 'breadth'"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(site, own, tmp_path, capsys, more, expected):
+    assert run_loso.main([*own_words(site, tmp_path / "runs", own), *more]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert expected in error

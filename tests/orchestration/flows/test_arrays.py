@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dadnet.base.errors import DadnetError
-from dadnet.flow.arrays import store_arrays
 from dadnet.flow.store import load_flow_store
+from orchestration.flows.arrays import store_arrays
 
 FLOWS = np.random.default_rng(0).normal(size=(4, 2, 8, 8))
 LABELS = ["happiness", "surprise", "disgust", "happiness"]
