@@ -110,7 +110,8 @@ def _ingest_one(
     if len(waiting) < len(chunks):
         console.print(f"going on: {len(chunks) - len(waiting)} of {len(chunks)} chunks are there")
     started = time.monotonic()
-    _compute(waiting, sum(len(c.rows) for c in waiting), flags.workers, console)
+    workers = 0 if flags.flow_backend == "torch" else flags.workers
+    _compute(waiting, sum(len(c.rows) for c in waiting), workers, console)
     if waiting:
         seconds = time.monotonic() - started
         console.print(f"{sum(len(c.rows) for c in waiting) / seconds:.1f} clips per second")

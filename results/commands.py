@@ -30,6 +30,7 @@ from results.pages import run as pages
 from results.pages.plots import lines
 from results.pages.rendering import render
 from results.pages.site import write_site
+from results.statistics.compare import Comparison
 
 DONE, INCOMPLETE = 0, 3
 
@@ -142,8 +143,7 @@ def compare_page(arguments: flags.CompareFlags) -> int:
     page, gap = pages.render_compare(ledger, first, second)
     path = arguments.out / f"compare-{first.digest}-{second.digest}.html"
     replace_file(path, page)
-    ends = f"95 % interval {gap.interval.text('+')}" if gap.interval.text() else "no interval"
-    print(f"UF1 of {first.method} minus {second.method}: {gap.value:+.3f}, {ends}, p {gap.p:.4f}")
+    print(Comparison.of(first, second, gap))
     print(f"wrote {path}")
     return DONE
 

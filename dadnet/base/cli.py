@@ -27,8 +27,11 @@ T = TypeVar("T")
 
 
 def console() -> Console:
-    """The terminal; lines are not wrapped, so that they can be searched and copied."""
-    return Console(soft_wrap=True, highlight=False)
+    """The terminal; lines are not wrapped, so that they can be searched and copied.
+
+    In a notebook they are plain lines of one output, not a display each.
+    """
+    return Console(soft_wrap=True, highlight=False, force_jupyter=False)
 
 
 _REGISTRY = ConstructorRegistry()

@@ -17,7 +17,7 @@ _FLOW_SUFFIXES = {".npy", ".npz", ".flo"}
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _STORE_CARD = "card.json"
 # Supported parameters of a store; with other ones frames are refused.
-_KNOWN = {"method", "size", "crop", "normalisation", "tvl1", "opencv"}
+_KNOWN = {"method", "size", "crop", "normalisation", "tvl1", "opencv", "against_opencv"}
 _ABSENT: tuple[object, ...] = (None, "none", False, "", [], {})
 
 

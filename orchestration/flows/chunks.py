@@ -15,8 +15,8 @@ import pandas as pd
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
 from dadnet.datasets.index import ClipIndex, Rejected
-from dadnet.flow.clip import FlowOptions, make_clip_flow
-from dadnet.flow.compute import TVL1_PARAMETERS, to_half
+from dadnet.flow.clip import FlowOptions
+from dadnet.flow.compute import TVL1_PARAMETERS, TVL1_TORCH, to_half
 from dadnet.flow.store import (
     FLOW_FILE,
     META_COLUMNS,
@@ -27,6 +27,7 @@ from dadnet.flow.store import (
     write_card,
     write_flow_file,
 )
+from orchestration.flows.batched import AGAINST_OPENCV, clip_maker
 from orchestration.flows.chunk import Chunk
 from orchestration.flows.preview import clip_picture, write_sheet
 
@@ -40,11 +41,12 @@ def make_chunk(chunk: Chunk) -> int:
     cv2.setNumThreads(1)  # the parallelism is over chunks
     # A frame that cannot be decoded is reported once, by us.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    make = clip_maker(chunk)
     flows, rows, rejected, pictures = [], [], [], []
     notes: Counter[str] = Counter()
     for row in chunk.rows:
         try:
-            made = make_clip_flow(row, chunk.options, chunk.landmark_model)
+            made = make(row)
             flow = to_half(made.flow)
         except DadnetError as error:
             rejected.append({"clip_id": row["clip_id"], "reason": str(error)})
@@ -128,8 +130,9 @@ def _card(
         "parameters": {
             **options.to_json(),
             "normalisation": normalisation,
-            "tvl1": TVL1_PARAMETERS if options.method == "tvl1" else None,
+            "tvl1": TVL1_PARAMETERS if options.method.startswith("tvl1") else None,
             "opencv": cv2.__version__,
+            **({"against_opencv": AGAINST_OPENCV} if options.method == TVL1_TORCH else {}),
         },
         "datasets": sorted(set(clips["dataset"])),
         "counts": {

@@ -4,7 +4,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console, Group
@@ -23,6 +23,8 @@ from orchestration.search.settings import StudySettings, check_space
 from orchestration.search.study import Study
 from orchestration.search.trial import FoldService
 from orchestration.search.trials import search_here
+from results.ledger.records import Experiment
+from results.ledger.studies import StudyRecord
 from search_spaces.load import load_space
 
 PlanFolds = tuple[Plan, Sequence[str]]
@@ -152,6 +154,19 @@ def cost_lines(
     return lines
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a finished search has left in the ledger.
+
+    Attributes:
+        studies: one, or one per outer group.
+        experiments: what was scored: the winner with each seed, or the nested estimate.
+    """
+
+    studies: tuple[StudyRecord, ...]
+    experiments: tuple[Experiment, ...]
+
+
 class SearchRun(ABC):
     """A search from the flags to the scores."""
 
@@ -205,8 +220,8 @@ class SearchRun(ABC):
             self.say(line)
 
     @abstractmethod
-    def run(self) -> bool:
-        """Search, train and score; returns whether everything is done."""
+    def run(self) -> Findings | None:
+        """Search, train and score; None if the search is not finished."""
 
     @abstractmethod
     def trainings(self) -> tuple[Sequence[PlanFolds], Sequence[PlanFolds]]:

@@ -127,14 +127,14 @@ def _explanation(
     return show(explanation, rows, experiment.classes)
 
 
-def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
-    """Return the page that compares two experiments, and their difference.
+def checked_difference(one: Row, other: Row) -> Difference:
+    """Return the difference of two rows.
 
     Raises:
         DadnetError: if one is incomplete, or they did not score the same clips with one truth.
     """
-    rows = [row_of(ledger, experiment) for experiment in (first, second)]
-    for row in rows:
+    first, second = one.experiment, other.experiment
+    for row in (one, other):
         if not row.complete:
             raise DadnetError(
                 f"expected two complete experiments, got: {row.experiment.digest} with "
@@ -147,7 +147,17 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
             "expected two of one kind, got: one class of each clip and several labels "
             f"({first.class_set} and {second.class_set})"
         )
-    compared = difference(rows[0].counts, rows[1].counts)
+    return difference(one.counts, other.counts)
+
+
+def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
+    """Return the page that compares two experiments, and their difference.
+
+    Raises:
+        DadnetError: if one is incomplete, or they did not score the same clips.
+    """
+    rows = [row_of(ledger, experiment) for experiment in (first, second)]
+    compared = checked_difference(*rows)
     clips = [
         {clip.clip_id: clip for record in ledger.records(e) for clip in record.predictions}
         for e in (first, second)
