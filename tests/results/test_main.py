@@ -115,7 +115,7 @@ def test_flags_are_frozen(capsys):
         "compare": "--ledger --out",
         "leaklab": "--ledger --labels --k --repeats --out",
         "import": "--method --dataset --protocol --class-set --selection --classes --format "
-        "--ledger",
+        "--labels --ledger",
         "pack": "--ledger --out",
         "verify": "--rerun --seed",
         "merge": "--ledger",
