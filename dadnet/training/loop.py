@@ -90,6 +90,9 @@ def train_folds(
 
         folds = list(running)
         if stack is None or stack.folds != folds:
+            for fold in folds:
+                fold.leave_stack()
+            stack = None  # its memory is free before the next one is made
             stack = new_stack(folds)
         if stack is None:
             for fold in folds:
@@ -100,9 +103,13 @@ def train_folds(
             probabilities = stack.val_probabilities()
 
         stopping = stop()
-        for (fold, checkpoint), of_val in zip(running.items(), probabilities, strict=True):
+        for fold, of_val in zip(running, probabilities, strict=True):
             fold.validate(of_val)
-            fold.select()
+        if stack is not None:
+            stack.select()
+        for fold, checkpoint in running.items():
+            if stack is None:
+                fold.select()
             if checkpoint is not None and (stopping or fold.epoch % checkpoint_every == 0):
                 checkpoint.save(fold.state())
             if on_epoch is not None:

@@ -1,10 +1,12 @@
 """One fold in training: its data, its network and optimiser, its best epoch."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +19,24 @@ from dadnet.folds.view import CURVES, FoldView, TrainedFold
 from dadnet.inference.score import Probabilities, score
 from dadnet.labels.metrics import uar as uar_of
 from dadnet.labels.metrics import uf1 as uf1_of
-from dadnet.models import DADNet, LossParts, classification_loss, dad_net_loss, draw_directions
+from dadnet.models import (
+    DADNet,
+    LossParts,
+    MicroFlowNeXt,
+    classification_loss,
+    dad_net_loss,
+    draw_directions,
+)
 from dadnet.models.precision import check_precision, half_products, matrix_units
 from dadnet.training.augment import POLICIES
 from dadnet.training.build import build_model
 from dadnet.training.teacher import Teacher
 from dadnet.training.teacher_maps import TeacherMaps
+
+if TYPE_CHECKING:
+    from dadnet.models.baselines import BaselineNetwork
+
+FUSED = ("cpu", "cuda")  # devices with a fused kernel of AdamW
 
 
 class Batch(NamedTuple):
@@ -70,23 +84,60 @@ class OneFold:
         check_precision(config.optim.precision, device)
         self.config, self.view, self.device = config, view, device
         draws = generator("init", config.seed, view.name)
-        self.model = build_model(config, view.num_classes, teacher, draws)
-        self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad],
+        self._model = build_model(config, view.num_classes, teacher, draws)
+        self._model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._optimiser = torch.optim.AdamW(
+            [p for p in self._model.parameters() if p.requires_grad],
             lr=config.optim.lr,
             weight_decay=config.optim.weight_decay,
-            fused=True,
+            fused=device.type in FUSED or None,
         )
+        # Where the newest and the best weights are, if they are in a stack.
+        self._newest: Callable[[], None] | None = None
+        self._chosen: Callable[[], dict[str, Tensor]] | None = None
         self.augment = POLICIES[config.optim.augmentation]
         self.statistics = self._statistics()
         self.teacher_maps = self._teacher_maps(teacher)
         self.epoch = 0
         self.step = 0
-        self.best = _Best()
-        self.curves: dict[str, list[float]] = {name: [] for name in (*CURVES, *self._stages())}
+        self._best = _Best()
+        self.curves: dict[str, list[float]] = {name: [] for name in (*CURVES, *self.stage_curves)}
 
-    def _stages(self) -> list[str]:
+    @property
+    def model(self) -> MicroFlowNeXt | DADNet | BaselineNetwork:
+        """The network, with the newest weights."""
+        self._fetch()
+        return self._model
+
+    @property
+    def optimiser(self) -> torch.optim.AdamW:
+        """The optimiser, in its newest state."""
+        self._fetch()
+        return self._optimiser
+
+    @property
+    def best(self) -> _Best:
+        """The best epoch so far, with its weights."""
+        if self._chosen is not None:
+            self._best.weights, self._chosen = self._chosen(), None
+        return self._best
+
+    def trained_by(self, hand_back: Callable[[], None]) -> None:
+        """Note that a stack has trained the fold; it hands the weights back when one asks."""
+        self._newest = hand_back
+
+    def leave_stack(self) -> None:
+        """Take over what a stack holds of the fold."""
+        self._fetch()
+        _ = self.best
+
+    def _fetch(self) -> None:
+        if self._newest is not None:
+            hand_back, self._newest = self._newest, None
+            hand_back()
+
+    @property
+    def stage_curves(self) -> list[str]:
         """Names of the curves of the aligned stages."""
         stages = self.config.loss.alignment_stages if self.config.aligned else ()
         return [f"alignment_stage_{stage}" for stage in stages]
@@ -118,7 +169,7 @@ class OneFold:
     def finished(self) -> bool:
         """Whether the schedule has ended or patience has run out."""
         optim = self.config.optim
-        waited = self.epoch - self.best.raised_at
+        waited = self.epoch - self._best.raised_at
         return self.epoch >= self.config.num_epochs or (
             0 < optim.patience <= waited and self.epoch > 0
         )
@@ -147,7 +198,7 @@ class OneFold:
 
     def end_epoch(self, losses: Mapping[str, float]) -> None:
         """Append the mean losses of the epoch, by the name of their curve."""
-        for name in ("train_loss", "alignment", *self._stages()):
+        for name in ("train_loss", "alignment", *self.stage_curves):
             self.curves[name].append(losses[name])
         self.curves["learning_rate"].append(self.rate)
         self.epoch += 1
@@ -202,16 +253,18 @@ class OneFold:
         loss = self.config.loss
         if loss.alignment not in SLICED:
             return {}
+        dims = {s: n[0] if loss.gswd_form == "tokens" else n.numel() for s, n in sizes.items()}
+        number, seed = loss.num_projections, self.config.seed
         return {
-            stage: _directions(
-                self.config.seed,
-                self.step,
-                stage,
-                loss.num_projections,
-                size[0] if loss.gswd_form == "tokens" else size.numel(),
-            ).to(self.device)
-            for stage, size in sizes.items()
+            stage: directions_at(seed, self.step, stage, number, dim).to(self.device)
+            for stage, dim in dims.items()
         }
+
+    @property
+    def directed_stages(self) -> tuple[int, ...]:
+        """The aligned stages whose alignment draws directions."""
+        sliced = self.config.aligned and self.config.loss.alignment in SLICED
+        return self.config.loss.alignment_stages if sliced else ()
 
     def val_probabilities(self) -> Probabilities:
         """Probabilities of the val clips, shape (m, K)."""
@@ -231,18 +284,24 @@ class OneFold:
         for name, value in (("val_uf1", uf1), ("val_uar", uar), ("val_log_loss", log_loss)):
             self.curves[name].append(float(value))
 
-    def select(self) -> None:
-        """Keep the weights of this epoch if it is the best so far."""
+    def select(self, chosen: Callable[[], dict[str, Tensor]] | None = None) -> bool:
+        """Keep the weights of this epoch if it is the best so far, and return whether it is.
+
+        A stack keeps them itself, and `chosen` returns them later.
+        """
         uf1, uar, log_loss = (self.curves[n][-1] for n in ("val_uf1", "val_uar", "val_log_loss"))
         key = (uf1, uar, -log_loss)
         if not len(self.view.val):
             # Selection `last` takes the weights of the last epoch, which the network has.
-            self.best = _Best(epoch=self.epoch)
-        elif key > self.best.key:
-            weights = {k: v.detach().clone() for k, v in self._trained_state().items()}
-            raised = key[:2] > self.best.key[:2]
-            raised_at = self.epoch if raised else self.best.raised_at
-            self.best = _Best(key, self.epoch, raised_at, weights)
+            self._best = _Best(epoch=self.epoch)
+            return False
+        if not key > self._best.key:
+            return False
+        raised_at = self.epoch if key[:2] > self._best.key[:2] else self._best.raised_at
+        self._best, self._chosen = _Best(key, self.epoch, raised_at), chosen
+        if chosen is None:
+            self._best.weights = {k: v.detach().clone() for k, v in self._trained_state().items()}
+        return True
 
     def _trained_state(self) -> dict[str, Tensor]:
         """The weights without those of the frozen teacher, which has a file of its own."""
@@ -269,7 +328,7 @@ class OneFold:
         self.load_weights(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.best = _Best(**state["best"])
+        self._best, self._chosen = _Best(**state["best"]), None
         self.curves = {name: list(state["curves"][name]) for name in self.curves}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -301,5 +360,6 @@ def by_curve(loss: LossParts) -> dict[str, Tensor]:
 
 
 @lru_cache(maxsize=64)  # the folds of a stack use the same ones
-def _directions(seed: int, step: int, stage: int, number: int, size: int) -> Tensor:
+def directions_at(seed: int, step: int, stage: int, number: int, size: int) -> Tensor:
+    """The directions of a step, (L, D), on the host."""
     return draw_directions(number, size, generator=generator("directions", seed, step, stage))

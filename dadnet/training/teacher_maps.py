@@ -65,6 +65,10 @@ class TeacherMaps:
         cached = self._computed()
         return {stage: cached[stage][index].permute(0, 3, 1, 2) for stage in self.stages}
 
+    def table(self, stage: int) -> Tensor:
+        """The maps of a stage of all clips, then of all mirror images, (2 N, H, W, C)."""
+        return self._computed()[stage]
+
     def _computed(self) -> dict[int, Tensor]:
         """The cache by stage, with these stages; folds of a stack may align different ones."""
         cached = _cache(self.teacher, self.data, self.device, self.precision)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -58,7 +59,7 @@ class AligningFolds:
         anywhere = [slot for slot, aligned in enumerate(stages) if aligned]
 
         def index(numbers: list[int], every: int) -> Tensor | None:
-            return None if numbers == [*range(every)] else torch.tensor(numbers, device=device)
+            return None if numbers == [*range(every)] else index_of(tuple(numbers), device)
 
         by_stage = {}
         for stage in sorted({stage for aligned in stages for stage in aligned}):
@@ -69,6 +70,12 @@ class AligningFolds:
                 index([anywhere.index(slot) for slot in slots], len(anywhere)),
             )
         return cls(index(anywhere, len(chosen)), by_stage)
+
+
+@lru_cache(maxsize=1024)  # a step must not wait for a copy to the device
+def index_of(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    """These numbers as an index on the device, made once."""
+    return torch.tensor(numbers, dtype=torch.int64).to(device)
 
 
 def pick(values: Tensor, index: Tensor | None) -> Tensor:

@@ -28,6 +28,7 @@ from dadnet.models.dad_net import FeatureAdapter
 from dadnet.models.loss import StackedOutput
 from dadnet.training.stack import layers
 from dadnet.training.stack.aligned import AligningFolds, adapt, pick, pick_maps, run_teacher
+from dadnet.training.stack.inputs import Left
 from dadnet.training.stack.layers import Weights
 from dadnet.training.stack.layout import FoldLayout, adapter_stage, check_alike, stack_tensors
 from dadnet.training.stack.student import student_logits, student_maps
@@ -58,9 +59,16 @@ class Stack:
     def __len__(self) -> int:
         return len(self.layouts)
 
-    def fold_state(self, k: int) -> dict[str, Tensor]:
-        """Copies of the weights and buffers of fold k, under the names of its single network."""
-        tensors = {**self.parameters, **self.buffers}
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights and buffers, by their names in the stack."""
+        return {**self.parameters, **self.buffers}
+
+    def fold_state(self, k: int, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Copies of the weights and buffers of fold k, under the names of its single network.
+
+        `tensors` are others than those of now, under the names of the stack.
+        """
+        tensors = self.tensors() if tensors is None else tensors
         names = self.layouts[k].names
         return {single: tensors[name].detach()[k].clone() for single, name in names.items()}
 
@@ -109,6 +117,17 @@ class StackedDADNet(Stack):
     def student(self) -> MicroFlowNeXt:
         """The student of a single fold, for its settings."""
         return self.single.student if isinstance(self.single, DADNet) else self.single
+
+    @property
+    def left(self) -> Left:
+        """The stochastic depth."""
+        return Left(rates=self.student.drop_rates)
+
+    @property
+    def shapes(self) -> dict[int, tuple[int, int, int]]:
+        """Stage: channels, rows and columns of its maps."""
+        side = self.student.input_size // 4
+        return {i: (dim, side >> i, side >> i) for i, dim in enumerate(self.student.dims)}
 
     def draw_keep(self, sizes: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
         """Draw the stochastic depth of every fold, with the numbers of a single training.
