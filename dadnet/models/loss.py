@@ -242,7 +242,7 @@ def fold_losses(
 def clip_weights(valid: Tensor, dtype: torch.dtype) -> Tensor:
     """Weight of each clip in the mean of its fold: 1 / count where valid, else 0; shape (K, B)."""
     mask = valid.to(dtype)
-    return mask / mask.sum(1, keepdim=True)
+    return mask / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def _with_alignment(

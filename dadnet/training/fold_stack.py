@@ -21,6 +21,7 @@ from dadnet.training.one_fold import OneFold, by_curve
 from dadnet.training.stack.adamw import StackedAdamW
 from dadnet.training.stack.aligned import index_of, pick
 from dadnet.training.stack.batch import Batcher, CachedMaps
+from dadnet.training.stack.flat_adamw import FlatAdamW
 from dadnet.training.stack.inputs import Drawer, StepInputs
 from dadnet.training.stack.network import StackedDADNet
 
@@ -40,6 +41,8 @@ class FoldStack:
         DadnetError: if the folds differ in one of these.
     """
 
+    pads = True  # whether batches of unequal size can be one
+
     def __init__(self, folds: Sequence[OneFold]) -> None:
         self.folds, self.device = list(folds), folds[0].device
         for fold in folds:
@@ -55,12 +58,9 @@ class FoldStack:
         )
         self.curves = ["train_loss", "alignment"]
         self.curves += sorted({name for fold in folds for name in fold.stage_curves})
-        self.optimiser = StackedAdamW(
-            self.stack.parameters,
-            [fold.config.optim.lr for fold in folds],
-            [fold.config.optim.weight_decay for fold in folds],
-            layouts=self.stack.layouts,
-        )
+        # Whether every step runs all folds at one shape; those without clips do not change.
+        self.masked = self.pads and self.stack.flat is not None
+        self.optimiser = self._optimiser()
         for k, fold in enumerate(folds):
             self.optimiser.load_fold_state(k, fold.optimiser.state_dict())
         self.batcher, self.maps = Batcher.of(folds), CachedMaps.of(folds)
@@ -72,6 +72,14 @@ class FoldStack:
     def _stack_networks(self) -> Any:
         """The networks of all folds as one; subclasses stack other networks."""
         return StackedDADNet([fold.model for fold in self.folds])  # type: ignore[misc]
+
+    def _optimiser(self) -> Any:
+        optims = [fold.config.optim for fold in self.folds]
+        rates = [optim.lr for optim in optims], [optim.weight_decay for optim in optims]
+        layouts = self.stack.layouts
+        if self.stack.flat is not None:
+            return FlatAdamW(self.stack.flat, self.stack.parameters, *rates, layouts=layouts)
+        return StackedAdamW(self.stack.parameters, *rates, layouts=layouts)
 
     def train_epoch(self) -> None:
         """One pass of every fold over its own fit clips."""
@@ -121,34 +129,39 @@ class FoldStack:
         Returns:
             The losses of these folds.
         """
-        chosen = [k for k, size in enumerate(sizes) if size]
+        chosen = range(len(self)) if self.masked else [k for k, size in enumerate(sizes) if size]
         some = None if len(chosen) == len(self) else index_of(tuple(chosen), self.device)
+        own = inputs if self.masked else inputs.of(some, max(sizes))
         with matrix_units(self.precision):
             self.stack.zero_grad()
-            loss = self._losses(inputs.of(some, max(sizes)), [sizes[k] for k in chosen], chosen)
-            loss.total.sum().backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step(chosen)
+            loss = self._losses(own, chosen, [sizes[k] for k in chosen])
+            self._update(loss.total.sum(), inputs, chosen)
         return loss
 
-    def _losses(self, inputs: StepInputs, sizes: Sequence[int], chosen: Sequence[int]) -> LossParts:
-        """Losses of the chosen folds, each on its own clips."""
+    def _update(self, loss: Tensor, inputs: StepInputs, chosen: Sequence[int]) -> None:
+        if self.stack.flat is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step(chosen)
+            return
+        names, weights = zip(*self.stack.parameters.items(), strict=True)
+        found = torch.autograd.grad(loss, weights, allow_unused=True)
+        gradients = dict(zip(names, found, strict=True))
+        self.optimiser.step(gradients, inputs.rates, inputs.valid.any(1))
+
+    def _losses(self, inputs: StepInputs, chosen: Sequence[int], sizes: Sequence[int]) -> LossParts:
+        """Losses of the chosen folds, each on its own clips; inputs are of these folds."""
         some = None if len(chosen) == len(self) else index_of(tuple(chosen), self.device)
-        valid = inputs.valid if len(set(sizes)) > 1 else None
+        valid = inputs.valid if self.masked or len(set(sizes)) > 1 else None
         maps = None if self.maps is None else self.maps(inputs, chosen)
         flow = self.batcher.clips(inputs.rows, inputs.warp, chosen)
         with half_products(self.precision, self.device):
             output = self.stack(flow, inputs.keep, valid=valid, folds=some, teacher_maps=maps)
-        directions = {
-            s: pick(inputs.directions[s], output.slots[s])
-            for s in output.slots
-            if s in inputs.directions
-        }
         return fold_losses(
             output,
             inputs.labels,
             pick(self.alignment_weight, some),
             label_smoothing=pick(self.label_smoothing, some),
-            directions=directions,
+            directions={s: pick(d, output.slots.get(s)) for s, d in inputs.directions.items()},
             form=self.form,
             alignment=self.alignment,
             valid=valid,

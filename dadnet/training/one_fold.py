@@ -36,6 +36,7 @@ from dadnet.training.teacher_maps import TeacherMaps
 if TYPE_CHECKING:
     from dadnet.models.baselines import BaselineNetwork
 
+
 FUSED = ("cpu", "cuda")  # devices with a fused kernel of AdamW
 
 
@@ -85,6 +86,8 @@ class OneFold:
         self.config, self.view, self.device = config, view, device
         draws = generator("init", config.seed, view.name)
         self._model = build_model(config, view.num_classes, teacher, draws)
+        if isinstance(self._model, DADNet) and teacher is not None:
+            self._model.teacher = _resident_teacher(teacher, device)
         self._model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimiser = torch.optim.AdamW(
             [p for p in self._model.parameters() if p.requires_grad],
@@ -357,6 +360,14 @@ def by_curve(loss: LossParts) -> dict[str, Tensor]:
     named = {"train_loss": loss.total, "alignment": loss.alignment}
     named |= {f"alignment_stage_{stage}": value for stage, value in loss.per_stage.items()}
     return {name: value.detach().double() for name, value in named.items()}
+
+
+@lru_cache(maxsize=2)
+def _resident_teacher(teacher: Teacher, device: torch.device) -> MicroFlowNeXt:
+    """The frozen network on the device, once for all folds."""
+    with torch.random.fork_rng(devices=[]):  # torch's own initialisation uses the global one
+        network = teacher.network().requires_grad_(False).eval().to(device)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 @lru_cache(maxsize=64)  # the folds of a stack use the same ones

@@ -110,11 +110,12 @@ class VmappedFoldStack(FoldStack):
     """Folds of a baseline that are trained together."""
 
     stack: VmappedStack
+    pads = False
 
     def _stack_networks(self) -> VmappedStack:
         return VmappedStack([fold.model for fold in self.folds])  # type: ignore[misc]
 
-    def _losses(self, inputs: StepInputs, sizes: Sequence[int], chosen: Sequence[int]) -> LossParts:
+    def _losses(self, inputs: StepInputs, chosen: Sequence[int], sizes: Sequence[int]) -> LossParts:
         by_size: dict[int, list[int]] = {}  # batch size: slots of the folds in this step
         for slot, size in enumerate(sizes):
             by_size.setdefault(size, []).append(slot)

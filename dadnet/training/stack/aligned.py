@@ -20,7 +20,7 @@ from torch import Tensor
 from dadnet.models import DADNet, MicroFlowNeXt
 from dadnet.models.dad_net import FeatureAdapter
 from dadnet.training.stack import layers
-from dadnet.training.stack.layers import Weights
+from dadnet.training.stack.layers import Real, Weights
 from dadnet.training.stack.layout import FoldLayout
 
 _CACHED_PIXELS = 32 * 32 * 32  # of all clips in one call of the teacher
@@ -115,14 +115,14 @@ def run_teacher(
 
 
 def adapt(
-    maps: Tensor, adapter: FeatureAdapter, weights: Weights, training: bool, valid: Tensor | None
+    maps: Tensor, adapter: FeatureAdapter, weights: Weights, training: bool, real: Real | None
 ) -> Tensor:
     """`FeatureAdapter` of every fold that aligns a stage; running statistics are updated.
 
     Maps (K_i, B, C_i of the teacher, H_i, W_i) to the C_i of the student. `adapter` is that of a
-    single model, for its settings; `valid` (K_i, B) says which clips there are, None is all.
+    single model, for its settings; `real` says which clips there are, None is all.
     """
     points = layers.patch_convolution(maps, adapter.conv, weights.below("conv"))
     stacked = layers.stack_maps(points)
-    adapted = layers.batch_norm(stacked, adapter.norm, weights.below("norm"), training, valid)
+    adapted = layers.batch_norm(stacked, adapter.norm, weights.below("norm"), training, real)
     return layers.fold_maps(adapted, len(maps))

@@ -28,8 +28,9 @@ from dadnet.models.dad_net import FeatureAdapter
 from dadnet.models.loss import StackedOutput
 from dadnet.training.stack import layers
 from dadnet.training.stack.aligned import AligningFolds, adapt, pick, pick_maps, run_teacher
+from dadnet.training.stack.flat_adamw import flattened
 from dadnet.training.stack.inputs import Left
-from dadnet.training.stack.layers import Weights
+from dadnet.training.stack.layers import Real, Weights
 from dadnet.training.stack.layout import FoldLayout, adapter_stage, check_alike, stack_tensors
 from dadnet.training.stack.student import student_logits, student_maps
 
@@ -45,6 +46,7 @@ class Stack:
             which are copies.
         buffers: the same for the running statistics of BatchNorm.
         layouts: which stages each fold aligns, and its names in the stack.
+        flat: on an accelerator, the weights in one tensor; see `flat_adamw`.
         training: the mode, as of a single network.
     """
 
@@ -52,6 +54,9 @@ class Stack:
         self.layouts = list(layouts)
         self.parameters = stack_tensors([dict(m.named_parameters()) for m in models], layouts)
         self.buffers = stack_tensors([dict(m.named_buffers()) for m in models], layouts)
+        self.flat: Tensor | None = None
+        if next(iter(self.parameters.values())).device.type != "cpu":
+            self.flat, self.parameters = flattened(self.parameters)
         for parameter in self.parameters.values():
             parameter.requires_grad_()
         self.training = models[0].training
@@ -168,7 +173,8 @@ class StackedDADNet(Stack):
         """
         self._check(x, keep, folds)
         weights = self._weights(folds)
-        maps, theta = student_maps(self.student, x, weights, self.training, keep, valid)
+        real = None if valid is None else Real.of(valid, x.dtype)
+        maps, theta = student_maps(self.student, x, weights, self.training, keep, real)
         logits, pooled = student_logits(self.student, maps[-1], weights)
         self._keep_buffers(weights.values, folds)
         aligning = self._all
@@ -177,7 +183,7 @@ class StackedDADNet(Stack):
         if teacher_maps is None:
             teacher_maps = run_teacher(self.single, x, aligning)
         students = {s: layers.fold_maps(maps[s], len(x)) for s in aligning.stages}
-        aligned, adapted = self._features(students, aligning, valid, teacher_maps)
+        aligned, adapted = self._features(students, aligning, real, teacher_maps)
         slots = {stage: which.slots for stage, which in aligning.stages.items()}
         return StackedOutput(logits, aligned, adapted, pooled, theta, slots)
 
@@ -225,7 +231,7 @@ class StackedDADNet(Stack):
         self,
         maps: Mapping[int, Tensor],
         aligning: AligningFolds,
-        valid: Tensor | None,
+        real: Real | None,
         teacher_maps: Mapping[int, Tensor],
     ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """Maps of the aligned stages of students and teacher, each (K_i, B, C, H, W)."""
@@ -239,7 +245,7 @@ class StackedDADNet(Stack):
             teachers[stage] = teacher_maps[stage]
             if (adapter := self._adapters.get(stage)) is not None:
                 weights = self._weights(which.folds, stage)
-                real = None if valid is None else pick(valid, which.slots)
-                teachers[stage] = adapt(teachers[stage], adapter, weights, self.training, real)
+                own = None if real is None else real.pick(which.slots)
+                teachers[stage] = adapt(teachers[stage], adapter, weights, self.training, own)
                 self._keep_buffers(weights.values, which.folds)
         return students, teachers
