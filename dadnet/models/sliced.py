@@ -28,6 +28,7 @@ class GaussianSliced(torch.autograd.Function):
         directions: Tensor,
         moments: bool,
     ) -> Tensor:
+        """Points (K, N, D), weights (K, N) and directions (K, L, D) to distances (K,)."""
         across, share = directions.mT, weights[:, :, None]  # (K, D, L), (K, N, 1)
         means, spreads, kept, centres = [], [], [], []
         for points in (student, teacher):
@@ -52,6 +53,7 @@ class GaussianSliced(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of student, teacher and directions."""
         share, directions, shift, spread, ours, theirs, *kept = ctx.saved_tensors
         centres = kept[2:]
         each = (grad * (2 / directions.shape[1]))[:, None]

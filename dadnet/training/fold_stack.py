@@ -22,6 +22,7 @@ from dadnet.training.stack.adamw import StackedAdamW
 from dadnet.training.stack.aligned import index_of, pick
 from dadnet.training.stack.batch import Batcher, CachedMaps
 from dadnet.training.stack.flat_adamw import FlatAdamW
+from dadnet.training.stack.graph import Capture, CapturedStep
 from dadnet.training.stack.inputs import Drawer, StepInputs
 from dadnet.training.stack.network import StackedDADNet
 
@@ -36,6 +37,7 @@ class FoldStack:
         folds: folds in training; their networks and optimisers are read here, and updated when
             somebody asks for them. Their experiments have one architecture and one alignment, with
             its number of projections and its form; everything else may differ.
+        capture: makes one CUDA graph of a step; None: steps are eager.
 
     Raises:
         DadnetError: if the folds differ in one of these.
@@ -43,8 +45,9 @@ class FoldStack:
 
     pads = True  # whether batches of unequal size can be one
 
-    def __init__(self, folds: Sequence[OneFold]) -> None:
-        self.folds, self.device = list(folds), folds[0].device
+    def __init__(self, folds: Sequence[OneFold], capture: Capture | None = None) -> None:
+        self.folds, self.device, self.capture = list(folds), folds[0].device, capture
+        self._captured: CapturedStep | None = None
         for fold in folds:
             fold.leave_stack()
             fold.model.train()
@@ -59,11 +62,15 @@ class FoldStack:
         self.curves = ["train_loss", "alignment"]
         self.curves += sorted({name for fold in folds for name in fold.stage_curves})
         # Whether every step runs all folds at one shape; those without clips do not change.
+        if capture is not None or self.device.type != "cpu":
+            self.stack.lie_flat()
         self.masked = self.pads and self.stack.flat is not None
         self.optimiser = self._optimiser()
         for k, fold in enumerate(folds):
             self.optimiser.load_fold_state(k, fold.optimiser.state_dict())
         self.batcher, self.maps = Batcher.of(folds), CachedMaps.of(folds)
+        shape = len(self.curves), len(self)
+        self._sums = torch.zeros(shape, dtype=torch.float64, device=self.device)
         self.drawer = Drawer(folds, self.stack.shapes, self.stack.left, self.device)
         vals = [fold.view.val for fold in folds]
         self._val_rows = pad_sequence(vals, batch_first=True).to(self.device)
@@ -85,24 +92,47 @@ class FoldStack:
         """One pass of every fold over its own fit clips."""
         self.stack.train()
         self.optimiser.lr[:] = [fold.rate for fold in self.folds]
-        # Losses stay on the device until the end: a copy would wait for its work.
-        sums = torch.zeros(len(self.curves), len(self), dtype=torch.float64, device=self.device)
+        self._sums.zero_()
         for epoch in self.drawer.epochs():
             for i, sizes in enumerate(epoch.sizes):
-                inputs = epoch.step(i)
-                sums += self._by_curve(self.step(inputs, sizes), sizes) * inputs.valid.sum(1)
+                self.run(epoch.step(i), sizes)
             for k, fold in enumerate(self.folds):
                 fold.step += sum(sizes[k] > 0 for sizes in epoch.sizes)
-        for k, (fold, of_fold) in enumerate(zip(self.folds, sums.t().tolist(), strict=True)):
+        for k, (fold, of_fold) in enumerate(zip(self.folds, self._sums.t().tolist(), strict=True)):
             size = len(fold.view.fit)
             fold.end_epoch({n: v / size for n, v in zip(self.curves, of_fold, strict=True)})
             fold.trained_by(partial(self._hand_back, k))
 
+    def draw_and_run(self, rows: Sequence[Tensor]) -> None:
+        """Draw the inputs of a step of all folds, on these rows, and make it; see `run`."""
+        epoch = self.drawer.draw([[of_fold] for of_fold in rows])
+        self.run(epoch.step(0), epoch.sizes[0])
+
+    def run(self, inputs: StepInputs, sizes: Sequence[int]) -> None:
+        """A step whose losses are added up on the device; one CUDA graph where that is possible."""
+        if self.masked and self.capture is not None and not self.capture.refused:
+            if self._captured is None:
+                self._captured = self.capture(partial(self._run, sizes=sizes), inputs, self._state)
+            if self._captured is not None:
+                self._captured(inputs)
+                return
+        self._run(inputs, sizes)
+
+    def _run(self, inputs: StepInputs, sizes: Sequence[int]) -> None:
+        # Losses stay on the device until the epoch's end: a copy would wait for its work.
+        self._sums += self._by_curve(self.step(inputs, sizes), sizes) * inputs.valid.sum(1)
+
+    def _state(self) -> list[Tensor]:
+        """Everything that a step changes in place."""
+        optimiser = self.optimiser.tensors() if self.masked else []
+        return [*optimiser, *self.stack.buffers.values(), self._sums]
+
     def _by_curve(self, loss: LossParts, sizes: Sequence[int]) -> Tensor:
         """The losses of a step by curve and fold, 0 for those without a batch; float64."""
         named = by_curve(loss)
-        zeros = torch.zeros_like(named["train_loss"])
-        values = torch.stack([named.get(name, zeros) for name in self.curves])
+        if lacking := set(self.curves) - named.keys():
+            named |= dict.fromkeys(lacking, torch.zeros_like(named["train_loss"]))
+        values = torch.stack([named[name] for name in self.curves]).double()
         if values.shape[1] == len(sizes):
             return values
         some = index_of(tuple(k for k, size in enumerate(sizes) if size), self.device)
@@ -155,7 +185,9 @@ class FoldStack:
         maps = None if self.maps is None else self.maps(inputs, chosen)
         flow = self.batcher.clips(inputs.rows, inputs.warp, chosen)
         with half_products(self.precision, self.device):
-            output = self.stack(flow, inputs.keep, valid=valid, folds=some, teacher_maps=maps)
+            output = self.stack(
+                flow, inputs.keep, valid=inputs.valid, folds=some, teacher_maps=maps
+            )
         return fold_losses(
             output,
             inputs.labels,

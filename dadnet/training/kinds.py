@@ -15,6 +15,7 @@ from dadnet.folds.view import FoldView
 from dadnet.models import LossParts, classification_loss
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.one_fold import OneFold
+from dadnet.training.stack.graph import Capture
 from dadnet.training.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -54,17 +55,21 @@ def new_fold(
     return kind(config, view, teacher, device)
 
 
-def new_stack(folds: Sequence[OneFold]) -> FoldStack | None:
+def new_stack(folds: Sequence[OneFold], capture: Capture | None = None) -> FoldStack | None:
     """Folds to be trained as one program; None: one after the other, since they share nothing.
+
+    `capture` makes one CUDA graph of a step; None: steps are eager.
 
     Raises:
         DadnetError: if they cannot be one stack.
     """
     kind = folds[0].config.model.model_type
-    if len(folds) == 1 or kind in FITTED_BASELINES:
+    if kind in FITTED_BASELINES:
+        return None
+    if len(folds) == 1 and (folds[0].device.type == "cpu" or kind in BASELINE_NAMES):
         return None
     if kind in BASELINE_NAMES:
         from dadnet.training.vmapped_stack import VmappedFoldStack  # it loads scikit-learn
 
         return VmappedFoldStack(folds)
-    return FoldStack(folds)
+    return FoldStack(folds, capture)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from dadnet.folds.view import CURVES, FoldView, TrainedFold
 from dadnet.inference.score import Probabilities, score
 from dadnet.labels.metrics import uar as uar_of
 from dadnet.labels.metrics import uf1 as uf1_of
+from dadnet.labels.tasks import Numbers
 from dadnet.models import (
     DADNet,
     LossParts,
@@ -182,10 +183,10 @@ class OneFold:
         self.model.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, Any] = {}
         for rows in self.batches():
             for name, value in by_curve(self.training_step(rows)).items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value * len(rows)
+                sums[name] = sums.get(name, 0.0) + value.double() * len(rows)
         self.end_epoch({name: float(total) / len(self.view.fit) for name, total in sums.items()})
 
     @property
@@ -276,11 +277,16 @@ class OneFold:
             return np.empty((0, view.num_classes))
         return score(self.model, view.flows[view.val], self.statistics, task=view.task)
 
+    @cached_property
+    def val_labels(self) -> Numbers:
+        """The labels of the val clips, on the host."""
+        return self.view.labels[self.view.val].cpu().numpy()
+
     def validate(self, probabilities: Probabilities) -> None:
         """Append the metrics of the val clips, from probabilities (m, K); NaN where m is 0."""
         uf1 = uar = log_loss = math.nan
         if len(probabilities):
-            labels, task = self.view.labels[self.view.val].cpu().numpy(), self.view.task
+            labels, task = self.val_labels, self.view.task
             counts = task.counts(labels, task.decide(probabilities), self.view.num_classes)
             uf1, uar = uf1_of(counts), uar_of(counts)
             log_loss = task.log_loss(probabilities, labels)
@@ -356,10 +362,10 @@ class OneFold:
 
 
 def by_curve(loss: LossParts) -> dict[str, Tensor]:
-    """The losses of a step by the name of their curve, float64, on their device."""
+    """The losses of a step by the name of their curve, on their device."""
     named = {"train_loss": loss.total, "alignment": loss.alignment}
     named |= {f"alignment_stage_{stage}": value for stage, value in loss.per_stage.items()}
-    return {name: value.detach().double() for name, value in named.items()}
+    return {name: value.detach() for name, value in named.items()}
 
 
 @lru_cache(maxsize=2)

@@ -83,6 +83,7 @@ class FlatAdamW:
         self._means, self._squares = (_views(x, parameters) for x in (self._mean, self._square))
         self._steps = torch.zeros(len(flat), dtype=flat.dtype, device=flat.device)
         self._margin = _margin(flat)
+        self.gradient = torch.zeros_like(flat[:, :0])  # of the newest step, (K, P)
         self._used = self._used_numbers()
 
     def _used_numbers(self) -> Tensor | None:
@@ -108,7 +109,7 @@ class FlatAdamW:
         found = [gradients[name] for name in self.parameters]
         none = zip(found, self.parameters.values(), strict=True)
         rows = [torch.zeros_like(p) if g is None else g for g, p in none]
-        gradient = _side_by_side(rows, self._margin)
+        gradient = self.gradient = _side_by_side(rows, self._margin)
         here = active.to(self.flat)
         self._steps += here
         # A fold that has made no step yet is not active, and must not divide by 0.
@@ -118,9 +119,13 @@ class FlatAdamW:
         here = here[:, None] if self._used is None else here[:, None] * self._used
         self.flat.mul_(1 - here * (lr * self._decay)[:, None])
         self._mean.lerp_(gradient, here * (1 - first))
-        self._square.lerp_(gradient.square_(), here * (1 - second))
+        self._square.lerp_(gradient * gradient, here * (1 - second))
         below = self._square.sqrt().add_((root * self.eps)[:, None])
         self.flat.addcdiv_(self._mean * (here * -size[:, None]), below)
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that a step changes."""
+        return [self.flat, self._mean, self._square, self._steps]
 
     def fold_state(self, k: int) -> dict[str, Any]:
         """The state of fold k as `torch.optim.AdamW(...).state_dict()` of a single fold."""

@@ -52,6 +52,23 @@ class StepInputs(NamedTuple):
     rates: Tensor  # learning rates, (K,)
     directions: dict[int, Tensor]  # aligned stage: (K, L, D)
 
+    def tensors(self) -> list[Tensor]:
+        """All of them, in a fixed order."""
+        found = [self.rows, self.labels, self.valid, *self.warp, *self.masks, self.rates]
+        kept = [] if self.keep is None else [self.keep]
+        return [*found, *kept, *self.directions.values()]
+
+    def clone(self) -> StepInputs:
+        """The same numbers in tensors of their own."""
+        keep = None if self.keep is None else self.keep.clone()
+        warp = WarpParameters(*(part.clone() for part in self.warp))
+        rows, labels, valid, rates = (
+            x.clone() for x in (self.rows, self.labels, self.valid, self.rates)
+        )
+        masks = tuple(mask.clone() for mask in self.masks)
+        directions = {stage: x.clone() for stage, x in self.directions.items()}
+        return StepInputs(rows, labels, valid, warp, keep, masks, rates, directions)
+
     def of(self, folds: Tensor | None, clips: int) -> StepInputs:
         """Those of some folds, index int64 (None: all), cut to this number of clips."""
 
@@ -129,9 +146,12 @@ class Drawer:
     shapes: Shapes
     left: Left
     device: torch.device
+    clips: int = field(init=False)  # of the longest batch; inputs have one shape in all epochs
     _labels: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
+        fits = [(len(fold.view.fit), fold.config.optim.batch_size) for fold in self.folds]
+        self.clips = max(math.ceil(n / math.ceil(n / size)) for n, size in fits)
         self._labels = [fold.view.labels.cpu() for fold in self.folds]
 
     def epochs(self) -> Iterator[Epoch]:
@@ -149,7 +169,8 @@ class Drawer:
         """
         steps, folds = max(map(len, batches)), len(batches)
         sizes = [[len(b[t]) if t < len(b) else 0 for b in batches] for t in range(steps)]
-        rows = torch.zeros(steps, folds, max(map(max, sizes)), dtype=torch.int64)
+        width = max(self.clips, *map(max, sizes))
+        rows = torch.zeros(steps, folds, width, dtype=torch.int64)
         valid = torch.arange(rows.shape[2]) < torch.tensor(sizes)[:, :, None]
         labels = self._labels[0].new_zeros(*rows.shape, *self._labels[0].shape[1:])
         for k, of_fold in enumerate(batches):
@@ -157,15 +178,22 @@ class Drawer:
             rows[:, k][valid[:, k]] = order
             labels[:, k][valid[:, k]] = self._labels[k][order]
         rates = torch.tensor([fold.rate for fold in self.folds]).expand(steps, -1)
-        numbers = {"valid": valid, "rates": rates, **self._warp(sizes, valid), **self._keep(sizes)}
+        numbers = {
+            "valid": valid,
+            "rates": rates,
+            **self._warp(sizes, valid),
+            **self._keep(sizes, width),
+        }
         indices = {"rows": rows}
         (numbers if labels.is_floating_point() else indices)["labels"] = labels
         directions, indices["directions"], same = self._directions(sizes)
+        floats = _uploaded([*numbers.values(), *directions.values()], torch.float32, self.device)
+        integers = _uploaded(list(indices.values()), torch.int64, self.device)
         return Epoch(
             sizes,
-            _uploaded(numbers, torch.float32, self.device),
-            _uploaded(indices, torch.int64, self.device),
-            {stage: _to(table, self.device) for stage, table in directions.items()},
+            dict(zip(numbers, floats, strict=False)),
+            dict(zip(indices, integers, strict=True)),
+            dict(zip(directions, floats[len(numbers) :], strict=True)),
             same,
         )
 
@@ -196,14 +224,14 @@ class Drawer:
             "flip": parts.flip & valid,
         }
 
-    def _keep(self, sizes: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    def _keep(self, sizes: Sequence[Sequence[int]], clips: int) -> dict[str, Tensor]:
         """Factors of what is left out, 0 in the padding; none where nothing ever is.
 
         Stochastic depth is (T, K, J, B), the dropout masks are (T, K, B, ...).
         """
         rates = torch.tensor(self.left.rates)
         shape = (len(sizes), len(sizes[0]))
-        clips, source = max(map(max, sizes)), torch.Generator()
+        source = torch.Generator()
         keep = torch.full((*shape, len(rates), clips), -1.0)
         masks = [torch.full((*shape, clips, *of_clip), -1.0) for of_clip in self.left.shapes]
         if not rates.any() and not masks:
@@ -267,21 +295,9 @@ def _batches(sizes: Sequence[Sequence[int]]) -> Iterator[tuple[int, int, int]]:
                 yield t, k, size
 
 
-def _uploaded(
-    parts: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
-) -> dict[str, Tensor]:
-    """Tensors (T, ...) as views of one tensor (T, N) on the device, by one copy."""
-    steps = len(next(iter(parts.values())))
-    flat = torch.cat([part.reshape(steps, -1).to(dtype) for part in parts.values()], dim=1)
-    there = torch.split(_to(flat, device), [part[0].numel() for part in parts.values()], dim=1)
-    return {
-        name: values.view(part.shape)
-        for (name, part), values in zip(parts.items(), there, strict=True)
-    }
-
-
-def _to(x: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device, which a GPU makes beside its work."""
-    if device.type != "cuda":
-        return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)
+def _uploaded(parts: Sequence[Tensor], dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """These tensors on the device, by one copy, which a GPU makes beside its work."""
+    flat = torch.cat([part.to(dtype).flatten() for part in parts])
+    there = flat.pin_memory() if device.type == "cuda" else flat
+    pieces = torch.split(there.to(device, non_blocking=True), [part.numel() for part in parts])
+    return [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]

@@ -46,7 +46,7 @@ class Stack:
             which are copies.
         buffers: the same for the running statistics of BatchNorm.
         layouts: which stages each fold aligns, and its names in the stack.
-        flat: on an accelerator, the weights in one tensor; see `flat_adamw`.
+        flat: after `lie_flat`, the weights in one tensor; see `flat_adamw`.
         training: the mode, as of a single network.
     """
 
@@ -55,14 +55,18 @@ class Stack:
         self.parameters = stack_tensors([dict(m.named_parameters()) for m in models], layouts)
         self.buffers = stack_tensors([dict(m.named_buffers()) for m in models], layouts)
         self.flat: Tensor | None = None
-        if next(iter(self.parameters.values())).device.type != "cpu":
-            self.flat, self.parameters = flattened(self.parameters)
         for parameter in self.parameters.values():
             parameter.requires_grad_()
         self.training = models[0].training
 
     def __len__(self) -> int:
         return len(self.layouts)
+
+    def lie_flat(self) -> None:
+        """Put all weights into one tensor, of which `parameters` are then views."""
+        self.flat, self.parameters = flattened(self.parameters)
+        for parameter in self.parameters.values():
+            parameter.requires_grad_()
 
     def tensors(self) -> dict[str, Tensor]:
         """All weights and buffers, by their names in the stack."""
