@@ -17,7 +17,7 @@ from dadnet.models import LossParts
 from dadnet.models.alignment import Form
 from dadnet.models.loss import fold_losses
 from dadnet.models.precision import half_products, matrix_units
-from dadnet.training.one_fold import OneFold, by_curve
+from dadnet.training.one_fold import OneFold
 from dadnet.training.stack.adamw import StackedAdamW
 from dadnet.training.stack.aligned import index_of, pick
 from dadnet.training.stack.batch import Batcher, CachedMaps
@@ -129,7 +129,7 @@ class FoldStack:
 
     def _by_curve(self, loss: LossParts, sizes: Sequence[int]) -> Tensor:
         """The losses of a step by curve and fold, 0 for those without a batch; float64."""
-        named = by_curve(loss)
+        named = loss.by_curve()
         if lacking := set(self.curves) - named.keys():
             named |= dict.fromkeys(lacking, torch.zeros_like(named["train_loss"]))
         values = torch.stack([named[name] for name in self.curves]).double()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,18 +19,13 @@ from dadnet.inference.score import Probabilities, score
 from dadnet.labels.metrics import uar as uar_of
 from dadnet.labels.metrics import uf1 as uf1_of
 from dadnet.labels.tasks import Numbers
-from dadnet.models import (
-    DADNet,
-    LossParts,
-    MicroFlowNeXt,
-    classification_loss,
-    dad_net_loss,
-    draw_directions,
-)
+from dadnet.models import DADNet, LossParts, MicroFlowNeXt, classification_loss, dad_net_loss
+from dadnet.models.loss import directions_at
 from dadnet.models.precision import check_precision, half_products, matrix_units
 from dadnet.training.augment import POLICIES
 from dadnet.training.build import build_model
-from dadnet.training.teacher import Teacher
+from dadnet.training.checkpoint import Best
+from dadnet.training.teacher import Teacher, resident_network
 from dadnet.training.teacher_maps import TeacherMaps
 
 if TYPE_CHECKING:
@@ -39,14 +33,6 @@ if TYPE_CHECKING:
 
 
 FUSED = ("cpu", "cuda")  # devices with a fused kernel of AdamW
-
-
-class Batch(NamedTuple):
-    """The inputs of a step."""
-
-    flows: Tensor  # augmented and normalised, (B, 2, S, S)
-    labels: Tensor  # (B,), or (B, K) of several labels
-    teacher_maps: dict[int, Tensor] | None  # of `DADNet.run_teacher`, where they are cached
 
 
 def learning_rate(config: OptimConfig, epoch: int) -> float:
@@ -59,18 +45,6 @@ def learning_rate(config: OptimConfig, epoch: int) -> float:
     done = (epoch - config.warmup_epochs) / max(1, config.epochs - config.warmup_epochs)
     floor = config.lr_floor
     return config.lr * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-@dataclass
-class _Best:
-    """The best epoch so far: `val` UF1, then UAR, then the smaller log-loss."""
-
-    key: tuple[float, float, float] = (-math.inf, -math.inf, -math.inf)
-    epoch: int = 0
-    # The epoch that last raised UF1 or UAR. Patience counts from it, since the log-loss can go on
-    # falling by tiny amounts.
-    raised_at: int = 0
-    weights: dict[str, Tensor] = field(default_factory=dict)
 
 
 class OneFold:
@@ -88,7 +62,7 @@ class OneFold:
         draws = generator("init", config.seed, view.name)
         self._model = build_model(config, view.num_classes, teacher, draws)
         if isinstance(self._model, DADNet) and teacher is not None:
-            self._model.teacher = _resident_teacher(teacher, device)
+            self._model.teacher = resident_network(teacher, device)
         self._model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimiser = torch.optim.AdamW(
             [p for p in self._model.parameters() if p.requires_grad],
@@ -100,11 +74,16 @@ class OneFold:
         self._newest: Callable[[], None] | None = None
         self._chosen: Callable[[], dict[str, Tensor]] | None = None
         self.augment = POLICIES[config.optim.augmentation]
-        self.statistics = self._statistics()
-        self.teacher_maps = self._teacher_maps(teacher)
+        self.statistics = None if config.data.normalisation == "clip" else view.statistics()
+        self.teacher_maps: TeacherMaps | None = None
+        # Otherwise the input of the teacher differs between folds, or between steps.
+        same = self.statistics is None and self.augment.only_mirrors
+        model = self._model
+        if same and teacher is not None and isinstance(model, DADNet) and model.aligned:
+            self.teacher_maps = TeacherMaps.kept(teacher, model, view, device, config)
         self.epoch = 0
         self.step = 0
-        self._best = _Best()
+        self._best = Best()
         self.curves: dict[str, list[float]] = {name: [] for name in (*CURVES, *self.stage_curves)}
 
     @property
@@ -120,7 +99,7 @@ class OneFold:
         return self._optimiser
 
     @property
-    def best(self) -> _Best:
+    def best(self) -> Best:
         """The best epoch so far, with its weights."""
         if self._chosen is not None:
             self._best.weights, self._chosen = self._chosen(), None
@@ -146,29 +125,6 @@ class OneFold:
         stages = self.config.loss.alignment_stages if self.config.aligned else ()
         return [f"alignment_stage_{stage}" for stage in stages]
 
-    def _statistics(self) -> tuple[Tensor, Tensor] | None:
-        if self.config.data.normalisation == "clip":
-            return None
-        fit = self.view.flows[self.view.fit].double()
-        std, mean = torch.std_mean(fit, dim=(0, 2, 3), correction=0)
-        return mean.float(), std.float()
-
-    def _teacher_maps(self, teacher: Teacher | None) -> TeacherMaps | None:
-        if teacher is None or not isinstance(self.model, DADNet) or not self.model.aligned:
-            return None
-        if self.statistics is not None or not self.augment.only_mirrors:
-            return None  # the input of the teacher differs between folds, or between steps
-        maps = TeacherMaps(
-            teacher.digest,
-            self.view.flows_digest,
-            self.model.alignment_stages,
-            str(self.device),
-            self.model,
-            self.view.flows,
-            self.config.optim.precision,
-        )
-        return maps if maps.fit_into_memory() else None
-
     @property
     def finished(self) -> bool:
         """Whether the schedule has ended or patience has run out."""
@@ -185,7 +141,7 @@ class OneFold:
             group["lr"] = self.rate
         sums: dict[str, Any] = {}
         for rows in self.batches():
-            for name, value in by_curve(self.training_step(rows)).items():
+            for name, value in self.training_step(rows).by_curve().items():
                 sums[name] = sums.get(name, 0.0) + value.double() * len(rows)
         self.end_epoch({name: float(total) / len(self.view.fit) for name, total in sums.items()})
 
@@ -207,29 +163,23 @@ class OneFold:
         self.curves["learning_rate"].append(self.rate)
         self.epoch += 1
 
-    def batch(self, rows: Tensor) -> Batch:
-        """The inputs of this step, of these rows."""
-        draws = generator("augment", self.config.seed, self.view.name, self.step)
-        drawn = self.augment.draw(len(rows), draws)
-        flows = self.augment.apply(self.view.flows[rows].float(), drawn)
-        maps = self.teacher_maps.of(rows, drawn.flip) if self.teacher_maps is not None else None
-        return Batch(normalise(flows, self.statistics), self.view.labels[rows], maps)
-
-    def drop_path_draws(self) -> torch.Generator:
-        """Random source of the stochastic depth of this step."""
-        return generator("drop-path", self.config.seed, self.view.name, self.step)
-
     def training_step(self, rows: Tensor) -> LossParts:
         """One optimiser step on these rows, a pure function of (weights, step)."""
         with matrix_units(self.config.optim.precision):
             return self._training_step(rows)
 
     def _training_step(self, rows: Tensor) -> LossParts:
-        flows, labels, maps = self.batch(rows)
         config, dual = self.config.loss, isinstance(self.model, DADNet)
+        drawn = self.augment.draw(
+            len(rows), generator("augment", self.config.seed, self.view.name, self.step)
+        )
+        flows = self.augment.apply(self.view.flows[rows].float(), drawn)
+        flows, labels = normalise(flows, self.statistics), self.view.labels[rows]
+        maps = self.teacher_maps.of(rows, drawn.flip) if self.teacher_maps is not None else None
         with half_products(self.config.optim.precision, self.device):
             cached = {"teacher_maps": maps} if dual else {}
-            output = self.model(flows, self.drop_path_draws(), **cached)
+            draws = generator("drop-path", self.config.seed, self.view.name, self.step)
+            output = self.model(flows, draws, **cached)
         if dual:
             sizes = {s: f.shape[1:] for s, f in output.student_features.items()}
             loss = dad_net_loss(
@@ -255,13 +205,16 @@ class OneFold:
         They are equal for all folds at the same step. An alignment that is not sliced has none.
         """
         loss = self.config.loss
-        if loss.alignment not in SLICED:
-            return {}
-        dims = {s: n[0] if loss.gswd_form == "tokens" else n.numel() for s, n in sizes.items()}
-        number, seed = loss.num_projections, self.config.seed
         return {
-            stage: directions_at(seed, self.step, stage, number, dim).to(self.device)
-            for stage, dim in dims.items()
+            stage: directions_at(
+                self.config.seed,
+                self.step,
+                stage,
+                loss.num_projections,
+                size[0] if loss.gswd_form == "tokens" else size.numel(),
+            ).to(self.device)
+            for stage, size in sizes.items()
+            if loss.alignment in SLICED
         }
 
     @property
@@ -302,12 +255,12 @@ class OneFold:
         key = (uf1, uar, -log_loss)
         if not len(self.view.val):
             # Selection `last` takes the weights of the last epoch, which the network has.
-            self._best = _Best(epoch=self.epoch)
+            self._best = Best(epoch=self.epoch)
             return False
         if not key > self._best.key:
             return False
         raised_at = self.epoch if key[:2] > self._best.key[:2] else self._best.raised_at
-        self._best, self._chosen = _Best(key, self.epoch, raised_at), chosen
+        self._best, self._chosen = Best(key, self.epoch, raised_at), chosen
         if chosen is None:
             self._best.weights = {k: v.detach().clone() for k, v in self._trained_state().items()}
         return True
@@ -337,7 +290,7 @@ class OneFold:
         self.load_weights(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self._best, self._chosen = _Best(**state["best"]), None
+        self._best, self._chosen = Best(**state["best"]), None
         self.curves = {name: list(state["curves"][name]) for name in self.curves}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -359,24 +312,3 @@ class OneFold:
             self.epoch,
             {name: tuple(values) for name, values in self.curves.items()},
         )
-
-
-def by_curve(loss: LossParts) -> dict[str, Tensor]:
-    """The losses of a step by the name of their curve, on their device."""
-    named = {"train_loss": loss.total, "alignment": loss.alignment}
-    named |= {f"alignment_stage_{stage}": value for stage, value in loss.per_stage.items()}
-    return {name: value.detach() for name, value in named.items()}
-
-
-@lru_cache(maxsize=2)
-def _resident_teacher(teacher: Teacher, device: torch.device) -> MicroFlowNeXt:
-    """The frozen network on the device, once for all folds."""
-    with torch.random.fork_rng(devices=[]):  # torch's own initialisation uses the global one
-        network = teacher.network().requires_grad_(False).eval().to(device)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-@lru_cache(maxsize=64)  # the folds of a stack use the same ones
-def directions_at(seed: int, step: int, stage: int, number: int, size: int) -> Tensor:
-    """The directions of a step, (L, D), on the host."""
-    return draw_directions(number, size, generator=generator("directions", seed, step, stage))

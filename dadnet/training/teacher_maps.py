@@ -16,11 +16,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from dadnet.config.experiment import Precision
+from dadnet.config.experiment import ExperimentConfig, Precision
 from dadnet.flow.normalisation import normalise
+from dadnet.folds.view import FoldView
 from dadnet.models import DADNet
 from dadnet.models.precision import half_products, matrix_units
 from dadnet.training.augment import mirror_flow
+from dadnet.training.teacher import Teacher
 
 # Bytes of the maps of the stages of one fold. Each stage has half the numbers of the stage before,
 # so the cache of a teacher holds at most twice this.
@@ -49,6 +51,27 @@ class TeacherMaps:
     network: DADNet = field(compare=False, repr=False)
     flows: Tensor = field(compare=False, repr=False)
     precision: Precision = "float32"
+
+    @classmethod
+    def kept(
+        cls,
+        teacher: Teacher,
+        network: DADNet,
+        view: FoldView,
+        device: torch.device,
+        config: ExperimentConfig,
+    ) -> TeacherMaps | None:
+        """The maps of a fold's clips; None where they do not fit into memory."""
+        maps = cls(
+            teacher.digest,
+            view.flows_digest,
+            network.alignment_stages,
+            str(device),
+            network,
+            view.flows,
+            config.optim.precision,
+        )
+        return maps if maps.fit_into_memory() else None
 
     def fit_into_memory(self) -> bool:
         """Whether the cache may hold them; decided by their number alone."""

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from dadnet.base.seeding import seed_hash
+from dadnet.models.loss import directions_at
 from dadnet.training.augment import WarpParameters
-from dadnet.training.one_fold import OneFold, directions_at
+from dadnet.training.one_fold import OneFold
 
 _AT_MOST_BYTES = 128 * 2**20  # of the directions that lie on the device at once
 Shapes = Mapping[int, tuple[int, int, int]]  # stage: channels, rows, columns
