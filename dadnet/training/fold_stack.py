@@ -1,7 +1,8 @@
 """Folds in training as one program: their epochs run in lockstep, one optimiser step for all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from dadnet.training.stack.aligned import index_of, pick
 from dadnet.training.stack.batch import Batcher, CachedMaps
 from dadnet.training.stack.flat_adamw import FlatAdamW
 from dadnet.training.stack.graph import Capture, CapturedStep
-from dadnet.training.stack.inputs import Drawer, StepInputs
+from dadnet.training.stack.inputs import Drawer, Epoch, StepInputs
 from dadnet.training.stack.network import StackedDADNet
 
 
@@ -48,6 +49,7 @@ class FoldStack:
     def __init__(self, folds: Sequence[OneFold], capture: Capture | None = None) -> None:
         self.folds, self.device, self.capture = list(folds), folds[0].device, capture
         self._captured: CapturedStep | None = None
+        self._drawn: Iterator[Epoch] | None = None  # the epoch to come, if it is drawn
         for fold in folds:
             fold.leave_stack()
             fold.model.train()
@@ -93,14 +95,21 @@ class FoldStack:
         self.stack.train()
         self.optimiser.lr[:] = [fold.rate for fold in self.folds]
         self._sums.zero_()
-        for epoch in self.drawer.epochs():
+        parts, self._drawn = self._drawn or self.drawer.epochs(), None
+        for epoch in parts:
             for i, sizes in enumerate(epoch.sizes):
                 self.run(epoch.step(i), sizes)
             for k, fold in enumerate(self.folds):
                 fold.step += sum(sizes[k] > 0 for sizes in epoch.sizes)
+        for fold in self.folds:
+            fold.end_epoch()
+        if self.masked:
+            # The host draws the next epoch while the device works on this one.
+            following = self.drawer.epochs()
+            self._drawn = chain([next(following)], following)
         for k, (fold, of_fold) in enumerate(zip(self.folds, self._sums.t().tolist(), strict=True)):
             size = len(fold.view.fit)
-            fold.end_epoch({n: v / size for n, v in zip(self.curves, of_fold, strict=True)})
+            fold.append_losses({n: v / size for n, v in zip(self.curves, of_fold, strict=True)})
             fold.trained_by(partial(self._hand_back, k))
 
     def draw_and_run(self, rows: Sequence[Tensor]) -> None:

@@ -143,7 +143,9 @@ class OneFold:
         for rows in self.batches():
             for name, value in self.training_step(rows).by_curve().items():
                 sums[name] = sums.get(name, 0.0) + value.double() * len(rows)
-        self.end_epoch({name: float(total) / len(self.view.fit) for name, total in sums.items()})
+        self.end_epoch()
+        fit = len(self.view.fit)
+        self.append_losses({name: float(total) / fit for name, total in sums.items()})
 
     @property
     def rate(self) -> float:
@@ -156,12 +158,15 @@ class OneFold:
         order = self.view.fit[torch.randperm(len(self.view.fit), generator=shuffle)]
         return order.tensor_split(math.ceil(len(order) / self.config.optim.batch_size))
 
-    def end_epoch(self, losses: Mapping[str, float]) -> None:
-        """Append the mean losses of the epoch, by the name of their curve."""
-        for name in ("train_loss", "alignment", *self.stage_curves):
-            self.curves[name].append(losses[name])
+    def end_epoch(self) -> None:
+        """Go on to the next epoch."""
         self.curves["learning_rate"].append(self.rate)
         self.epoch += 1
+
+    def append_losses(self, losses: Mapping[str, float]) -> None:
+        """Append the mean losses of the epoch that has ended, by the name of their curve."""
+        for name in ("train_loss", "alignment", *self.stage_curves):
+            self.curves[name].append(losses[name])
 
     def training_step(self, rows: Tensor) -> LossParts:
         """One optimiser step on these rows, a pure function of (weights, step)."""

@@ -199,12 +199,12 @@ class Drawer:
         )
 
     def _steps_at_once(self, steps: int) -> int:
-        numbers = sum(
-            math.prod(self._size(stage, fold)) * 4
-            for fold in self.folds
-            for stage in fold.directed_stages
-        )
-        return max(1, min(steps, _AT_MOST_BYTES // max(1, numbers)))
+        """As many steps as have directions that fit; folds at one step number share theirs."""
+        directed = [fold for fold in self.folds if fold.directed_stages]
+        at = {(fold.config.seed, fold.step) for fold in directed}
+        stages = {stage: fold for fold in directed for stage in fold.directed_stages}
+        numbers = sum(math.prod(self._size(stage, fold)) for stage, fold in stages.items())
+        return max(1, min(steps, _AT_MOST_BYTES // max(1, 4 * numbers * len(at))))
 
     def _warp(self, sizes: Sequence[Sequence[int]], valid: Tensor) -> dict[str, Tensor]:
         """Angle, scale and flip of every clip, (T, K, B)."""

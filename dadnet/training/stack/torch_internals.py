@@ -2,7 +2,7 @@
 
 A stack steps every fold with its own learning rate and weight decay. The public
 `torch.optim.adamw.adamw(fused=True)` calls the same kernels, but groups all tensors by device and
-dtype at every call. Checked with torch 2.13; the signature is that of torch 2.11 too; `tests/dadnet/training/stack/test_torch_internals.py`
+dtype at every call. Checked with torch 2.13; `tests/dadnet/training/stack/test_torch_internals.py`
 fails if arguments or results change.
 """
 
