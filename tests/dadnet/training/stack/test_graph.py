@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from dadnet.config.experiment import OptimConfig
+from dadnet.training.fold_stack import FoldStack
 from dadnet.training.loop import FoldTask, train_folds
+from dadnet.training.one_fold import OneFold
 from dadnet.training.stack.graph import Capture
 from tests.build.graphs import RecordingGraphs
 from tests.build.models import CPU, config, make_teacher, views
@@ -100,3 +102,25 @@ def test_a_slower_captured_step_is_not_used_unless_it_is_asked_for(dataset, monk
             if forced
             else ["graph: steps are not captured: it takes 2000.00 ms, an eager step 1000.00 ms"]
         )
+
+
+def test_a_fold_without_a_batch_makes_no_step_and_the_others_step_as_without_it(dataset):
+    made, teacher = short(warmup_epochs=0), make_teacher()
+    stacks = [
+        FoldStack([OneFold(made, view, teacher, CPU) for view in views(dataset, made)[:2]], capture)
+        for capture in (eager(), None)
+    ]
+    for stack in stacks:
+        rows, others = (fold.view.fit[:6] for fold in stack.folds)
+        stack.stack.train()
+        stack.training_step([0, 1], [rows, others])
+        before = stack.stack.fold_state(1)
+        stack.training_step([0], [rows])
+        after = stack.stack.fold_state(1)
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        states = [stack.optimiser.fold_state(k)["state"] for k in (0, 1)]
+        assert [float(state[0]["step"]) for state in states] == [2, 1]
+    masked, chosen = (stack.optimiser.fold_state(0)["state"] for stack in stacks)
+    assert masked.keys() == chosen.keys()
+    for i in masked:
+        torch.testing.assert_close(masked[i]["exp_avg"], chosen[i]["exp_avg"], rtol=1e-3, atol=1e-5)
