@@ -20,7 +20,7 @@ from benchmarks.common import report
 from benchmarks.loso import span
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
-from orchestration.synthetic_inputs import input_steps, run_steps
+from orchestration.flows.synthetic_inputs import input_steps, run_steps
 
 _DRY = re.compile(r"about (\d+):(\d+) on \d+ workers, start-up not counted: (\d+) folds")
 _ETA = re.compile(r"done \((\d+)/(\d+), ETA (?:(\d+):)?(\d+):(\d+)")

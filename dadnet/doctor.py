@@ -24,6 +24,7 @@ from dadnet.datasets.official.layout import Options
 from dadnet.datasets.official.registry import LAYOUTS, read_dataset
 from dadnet.flow.compute import decode_image
 from dadnet.labels.class_sets import class_sets_of, get_class_set
+from dadnet.labels.label_sets import LabelSet
 from dadnet.labels.tasks import names_in
 
 _RELEASE = "another release of the set"
@@ -174,6 +175,11 @@ def _class_set(
     if len(usable) < len(records):
         what = column.replace("_", " ").removesuffix("s")
         found += f" ({_number(len(records) - len(usable), 'clip')} of unknown {what})"
+    if isinstance(chosen, LabelSet):
+        unsure = [f"{r['clip_id']} {r[column]!r}" for r in usable if chosen.uncertain(r[column])]
+        if unsure:
+            found += f" ({_number(len(unsure), 'clip')} without a certain unit: "
+            found += f"{', '.join(unsure)})"
     if expected is None:
         # Without counts in the literature, a class set that lacks clips here is not reported; a
         # label set with rare labels is.

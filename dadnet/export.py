@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from dadnet.base import cli
 from dadnet.base.disk import replacing
 from dadnet.base.errors import DadnetError
-from dadnet.config.experiment import BASELINE_NAMES
+from dadnet.config.baselines import BASELINES
 from dadnet.flow.normalisation import normalise
 from dadnet.inference.model_file import CARD, TrainedModel, load_model_file
 from dadnet.labels.targets import to_probabilities
@@ -51,6 +51,9 @@ class ExportFlags:
     """File to write: .onnx, or .pt2 for torch-export."""
     format: Literal["onnx", "torch-export"] = "onnx"
     """ONNX for onnxruntime and others, or torch's exported program."""
+
+    run_source: bool = False
+    """Run the source that the weights of a user's own network hold, with your rights."""
 
     def __post_init__(self) -> None:
         if self.out.suffix != (suffix := SUFFIXES[self.format]):
@@ -85,8 +88,8 @@ def export(flags: ExportFlags) -> int:
         DadnetError: if the weights cannot be used, a package is missing, or the exported program
             differs from the network; nothing is written then.
     """
-    model = load_model_file(flags.weights)
-    if (kind := model.card.model.model_type) in BASELINE_NAMES:
+    model = load_model_file(flags.weights, run_source=flags.run_source)
+    if (kind := model.card.model.model_type) in BASELINES:
         raise DadnetError(
             f"weights: {flags.weights} holds a {kind}; expected a MicroFlowNeXt: other methods "
             "are for comparison and are not exported"
@@ -94,7 +97,15 @@ def export(flags: ExportFlags) -> int:
     if flags.out.exists():
         raise DadnetError(f"out: {flags.out} exists already; choose another name")
     with replacing(flags.out, flags.out.suffix) as temporary:
-        program = _WRITERS[flags.format](model, temporary)
+        try:
+            program = _WRITERS[flags.format](model, temporary)
+        except DadnetError:
+            raise
+        except Exception as error:
+            if (own := model.card.model.model) is None:
+                raise
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise DadnetError(f"export: {own} cannot be exported as it is: {text}") from error
         worst = check_program(program, model)
     print(
         f"{flags.out}: {flags.format}, flows in pixels (B, 2, {model.card.model.input_size}, "

@@ -16,7 +16,7 @@ from typing import Any
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.inference.inputs import Inputs, read_inputs
-from dadnet.inference.model_file import ModelCard, TrainedModel, load_model_file
+from dadnet.inference.model_file import ModelCard, TrainedModel, load_model_file, read_model_file
 from dadnet.inference.predictor import Prediction, Predictor, find_weights
 
 
@@ -36,6 +36,8 @@ class PredictFlags:
     """Print the cards of the weights as JSON, and stop."""
     device: str = "cpu"
     """torch's name of the device."""
+    run_source: bool = False
+    """Run the source that the weights of a user's own network hold, with your rights."""
 
     def __post_init__(self) -> None:
         if not self.weights:
@@ -50,11 +52,13 @@ def predict(flags: PredictFlags) -> int:
     Raises:
         DadnetError: if weights or input cannot be used; nothing is printed then.
     """
-    models = [load_model_file(file) for path in flags.weights for file in find_weights(path)]
+    files = [file for path in flags.weights for file in find_weights(path)]
     if flags.card:
+        models = [read_model_file(file) for file in files]
         described = [{"file": model.name, **json.loads(model.card.to_json())} for model in models]
         print(json.dumps(described, indent=1, ensure_ascii=False))
         return cli.DONE
+    models = [load_model_file(file, run_source=flags.run_source) for file in files]
     predictor = Predictor(models, flags.device)
     cards = [model.card for model in models]
     flow, size = _flow_parameters(models), cards[0].model.input_size

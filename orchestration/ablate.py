@@ -19,8 +19,8 @@ from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file, stored
 from dadnet.config.experiment import DataConfig, ExperimentConfig
-from dadnet.config.presets import PRESETS, get_preset
-from orchestration.folds.flags import RunFlags, parse_with_preset
+from dadnet.config.presets import PRESETS
+from orchestration.folds.flags import RunFlags, parse_with_preset, preset_of
 from orchestration.folds.plan import Inputs, Plan, load_inputs, plan_of
 from orchestration.run_loso import check_device, cost_here, find_inputs, make_missing
 from results.ledger.ledger import Ledger
@@ -70,7 +70,7 @@ def _defaults(given: AblateFlags) -> AblateFlags:
     if name in _DFME:
         data = replace(data, dataset="dfme", class_set=_DFME[name], protocol="official")
         name = "reference-v2"
-    return replace(AblateFlags(), experiment=get_preset(name, data))
+    return replace(AblateFlags(), experiment=preset_of(name, data, given.experiment.model))
 
 
 def run(flags: AblateFlags, console: Console) -> int:
@@ -145,6 +145,8 @@ def _print_plan(
         f"{total - left} done, {left} to run",
         markup=False,
     )
+    for line in base.lines[1:]:
+        console.print(line, markup=False)
     if not flags.dry_run:
         return
     for name, plan in plans:
@@ -192,6 +194,11 @@ def make_grid(base: ExperimentConfig, grids: tuple[str, ...]) -> tuple[Variant, 
 
 def _modules(base: ExperimentConfig) -> list[Variant]:
     """Every choice of spatial transformer, channel attention and head attention, all first."""
+    if base.model.model is not None:
+        raise DadnetError(
+            "grid modules: a network of your own has none of these modules; expected --grid "
+            "alignment or weight, with --model-type dad_net"
+        )
     head = base.model.head if base.model.head != "linear" else "tokens"
     variants = []
     for switches in product((True, False), repeat=3):
@@ -209,7 +216,9 @@ def _alignment(base: ExperimentConfig) -> list[Variant]:
     """The student alone, then every choice of aligned stages, few first."""
     _check_aligned(base, "alignment")
     alone = replace(base, model=replace(base.model, model_type="baseline"))
-    subsets = [s for number in range(1, 5) for s in combinations(STAGES, number)]
+    # A network of the user's may have maps of these stages alone.
+    stages_there = STAGES if base.model.model is None else base.loss.alignment_stages
+    subsets = [s for number in range(1, 5) for s in combinations(stages_there, number)]
     return [
         Variant("alignment: none, the student alone", alone),
         *(

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import results.__main__
 from dadnet.base import cli
-from orchestration import run_loso
-from orchestration.synthetic_inputs import Step, input_steps, run_steps, teacher_path
+from orchestration.flows.synthetic_inputs import Step, input_steps, run_steps, teacher_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +45,13 @@ def steps(flags: DemoFlags) -> list[Step]:
         _loso(out, "LOSO of the dual stream", dual),
         _loso(out, "LOSO of the student alone", ["--model-type", "baseline", *epochs]),
         *(baselines if flags.baselines else []),
-        Step("leaderboard", "results", results.__main__.main, words),
+        Step("leaderboard", "results", words),
     ]
 
 
 def _loso(out: Path, title: str, words: list[str]) -> Step:
     common = ["--flows", str(out / "flows/synthetic"), "--ledger", str(out / "runs")]
-    return Step(title, "orchestration.run_loso", run_loso.main, [*common, *words])
+    return Step(title, "orchestration.run_loso", [*common, *words])
 
 
 def run(flags: DemoFlags) -> int:

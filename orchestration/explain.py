@@ -34,6 +34,7 @@ from orchestration.folds.rescore import Scoring, check_clean, load_fold, load_sc
 from results.ledger.explanation import Explanation, put_explanation
 from results.ledger.ledger import Ledger
 from results.ledger.records import FoldRecord
+from results.ledger.sources import sources_of
 from results.pages.run import render_run, row_of, run_page_name
 
 NUM_RANKS = 33
@@ -71,6 +72,11 @@ def run(flags: ExplainFlags, console: Console) -> int:
     """
     ledger = Ledger(flags.ledger)
     experiment = ledger.find(flags.experiment)
+    if named := sources_of(experiment.config).get("model"):
+        raise DadnetError(
+            f"experiment: expected a MicroFlowNeXt, whose parts are known; {experiment.digest} is "
+            f"a network of its own source ({named})"
+        )
     flows = flags.flows or default_flows(experiment.dataset)
     scoring = load_scoring(flags.ledger, experiment, flows)
     names = [record.fold for record in scoring.records]

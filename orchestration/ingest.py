@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from dadnet.base.digests import content_digest, file_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import is_remote
 from dadnet.datasets.index import ClipIndex, Rejected
+from dadnet.datasets.subjects import COMPOSITES
 from dadnet.flow.clip import FlowOptions
 from dadnet.flow.faces import load_landmarker
-from dadnet.flow.request import IngestFlags, read_index, with_points
+from dadnet.flow.request import IngestFlags, flow_options, read_index, with_points
 from dadnet.flow.store import CARD, publish_store, read_card
 from orchestration.flows.chunk import Chunk
 from orchestration.flows.chunks import finish_store, make_chunk
@@ -38,7 +39,7 @@ CHUNK_CLIPS = 8
 
 
 def ingest(flags: IngestFlags, console: Console) -> int:
-    """Make the store, or continue it, or report that it is complete.
+    """Make the stores, or continue them, or report that they are complete.
 
     Returns:
         Exit status 0.
@@ -46,17 +47,52 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     Raises:
         DadnetError: if the input cannot be used or too many clips are rejected.
     """
-    if flags.out is not None and is_remote(flags.out):
-        local = Path("flows") / flags.out.name
-        status = ingest(replace(flags, out=local), console)
-        new = publish_store(local, flags.out)
-        console.print(f"{local} {'was copied to' if new else 'is also in'} {flags.out}")
-        return status
-    index = with_points(read_index(flags), flags.landmarks)
-    dataset = flags.dataset or str(index.clips["dataset"].iloc[0])
-    store = flags.out or Path("flows") / dataset
-    options = FlowOptions(flags.flow, flags.size, flags.crop or None, _align(flags))
-    request = request_digest(index, options, flags.flow_normalisation)
+    index = read_index(flags)
+    options = flow_options(flags, index.clips, _align(flags))
+    datasets = index.by_dataset().items()
+    parts = {name: with_points(part, flags.landmarks) for name, part in datasets}
+    name = flags.dataset or "+".join(parts)
+    if flags.archive is not None and flags.dataset is None:
+        name = next((known for known, sets in COMPOSITES.items() if sets == tuple(parts)), name)
+    out = flags.out or Path("flows") / name
+    local = Path("flows") / out.name if is_remote(out) else Path(str(out))
+    if not (local / CARD).exists():  # before hours of work
+        _check_rejected([r for p in parts.values() for r in p.rejected], flags.max_rejected)
+    earlier: tuple[Rejected, ...] = ()
+    for dataset, part in parts.items():
+        several = len(parts) > 1
+        store = local / dataset if several else local
+        composite = name if several else ""
+        earlier += _ingest_one(flags, part, store, options, console, composite, earlier)
+        if is_remote(out):
+            target = out / dataset if several else out
+            new = publish_store(store, target)
+            console.print(f"{store} {'was copied to' if new else 'is also in'} {target}")
+    if len(parts) > 1:
+        flows = ",".join(f"{out / dataset}" for dataset in parts) if is_remote(out) else out
+        console.print(
+            f"{len(parts)} datasets: run them together by --dataset {name} --protocol cde "
+            f"--flows {flows}",
+            markup=False,
+        )
+    return cli.DONE
+
+
+def _ingest_one(
+    flags: IngestFlags,
+    index: ClipIndex,
+    store: Path,
+    options: FlowOptions,
+    console: Console,
+    composite: str,
+    earlier: Sequence[Rejected],
+) -> tuple[Rejected, ...]:
+    """Make the store of one dataset, which may be a part of a composite.
+
+    Returns:
+        The rejected clips; `earlier` has those of the other datasets.
+    """
+    request = request_digest(index, options, flags.normalisation)
     partial = store / ".partial" / request
     model = flags.landmark_model.absolute() if flags.landmark_model else None
     chunks = [
@@ -64,23 +100,23 @@ def ingest(flags: IngestFlags, console: Console) -> int:
         for chunk in make_chunks(index.clips, partial, options)
     ]
     if (store / CARD).exists():
-        status = _already_there(store, request, console)
+        _already_there(store, request, console)
         if flags.preview and not (store / PREVIEW).exists():
             preview_store(store, chunks, console)
-        return status
-    _check_rejected(index.rejected, flags.max_rejected)  # before hours of work
+        return index.rejected
     partial.mkdir(parents=True, exist_ok=True)
     waiting = [chunk for chunk in chunks if not chunk.finished]
     waiting.sort(key=lambda chunk: -len(chunk.rows))  # the longest first: no core ends late
     if len(waiting) < len(chunks):
         console.print(f"going on: {len(chunks) - len(waiting)} of {len(chunks)} chunks are there")
     started = time.monotonic()
-    _compute(waiting, sum(len(c.rows) for c in waiting), flags.workers, console)
+    workers = 0 if flags.flow_backend == "torch" else flags.workers
+    _compute(waiting, sum(len(c.rows) for c in waiting), workers, console)
     if waiting:
         seconds = time.monotonic() - started
         console.print(f"{sum(len(c.rows) for c in waiting) / seconds:.1f} clips per second")
     rejected = (*index.rejected, *(r for chunk in chunks for r in chunk.rejected()))
-    _check_rejected(rejected, flags.max_rejected)
+    _check_rejected((*earlier, *rejected), flags.max_rejected)
     if flags.preview:
         publish_sheets(store, chunks, rejected, console)
     card = finish_store(
@@ -89,12 +125,13 @@ def ingest(flags: IngestFlags, console: Console) -> int:
         rejected,
         options,
         index=index,
-        normalisation=flags.flow_normalisation,
+        normalisation=flags.normalisation,
         request=request,
+        composite=composite,
     )
     shutil.rmtree(store / ".partial")
     _report(card, store, console)
-    return cli.DONE
+    return rejected
 
 
 def _align(flags: IngestFlags) -> str:
@@ -111,7 +148,7 @@ def request_digest(index: ClipIndex, options: FlowOptions, normalisation: str) -
     """Digest of what is requested: clips, labels and parameters, but no paths."""
     left_out = ["onset_path", "apex_path", "flow_path", "points"]
     clips = index.clips.drop(columns=left_out, errors="ignore").astype(str).to_numpy().tolist()
-    request = {"clips": clips, "options": asdict(options), "normalisation": normalisation}
+    request = {"clips": clips, "options": options.to_json(), "normalisation": normalisation}
     return content_digest(json.dumps(request, sort_keys=True))
 
 
@@ -168,7 +205,7 @@ def _check_rejected(rejected: Sequence[Rejected], allowed: int) -> None:
     )
 
 
-def _already_there(store: Path, request: str, console: Console) -> int:
+def _already_there(store: Path, request: str, console: Console) -> None:
     card = read_card(store)
     if card.get("request") != request:
         raise DadnetError(
@@ -176,7 +213,6 @@ def _already_there(store: Path, request: str, console: Console) -> int:
             "expected a new folder, or remove it first"
         )
     console.print(f"{store} is complete: {card['counts']['clips']} clips, digest {card['digest']}")
-    return cli.DONE
 
 
 def _report(card: dict[str, Any], store: Path, console: Console) -> None:

@@ -56,6 +56,8 @@ class RobustnessFlags:
     """Where to score; a device other than cpu needs workers 0."""
     dry_run: bool = False
     """Print what would be scored, and stop."""
+    run_source: bool = False
+    """Run the source of a user's own network that the ledger holds, with your rights."""
 
     def __post_init__(self) -> None:
         if not self.experiment:
@@ -85,7 +87,9 @@ def run(flags: RobustnessFlags, console: Console) -> int:
     for experiment in experiments:
         flows = flags.flows or default_flows(experiment.dataset)
         root = flags.ledger.absolute()
-        scoring = load_scoring(root, experiment, flows, flags.device, flags.root)
+        scoring = load_scoring(
+            root, experiment, flows, flags.device, flags.root, run_source=flags.run_source
+        )
         page.clean_counts(experiment, scoring.records)  # refused before hours of work
         missing = missing_work(scoring, corruptions)
         left = sum(len(part) for _, part in missing)

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,13 +41,52 @@ from orchestration.reporting.leave import leave
 from orchestration.reporting.progress import Progress
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.ledger import Ledger
+from results.ledger.records import Experiment
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has left behind.
+
+    Attributes:
+        status: exit status: 0 if every fold is in the ledger or only the plan was wanted, else 3.
+        experiment: what was planned; None if the run was interrupted before the plan was made.
+        missing: names of the folds without a record.
+        interrupted: whether the user stopped it.
+    """
+
+    status: int
+    experiment: Experiment | None = None
+    missing: tuple[str, ...] = ()
+    interrupted: bool = False
 
 
 def run(flags: RunFlags, console: Console) -> int:
-    """Run an experiment's missing folds.
+    """Run an experiment's missing folds and print its leaderboard.
 
     Returns:
         Exit status: 0 if every fold is in the ledger, else 3.
+
+    Raises:
+        DadnetError: if the input cannot be used.
+    """
+    outcome = run_experiment(flags, console)
+    if outcome.experiment is None or flags.dry_run:
+        return outcome.status
+    experiment, missing = outcome.experiment, outcome.missing
+    table = text_table(leaderboard(Ledger(flags.ledger), dataset=experiment.dataset))
+    console.print(table, markup=False)
+    if missing:
+        console.print(
+            f"incomplete: {len(missing)} of {len(experiment.folds)} folds are missing; give the "
+            "same command again to run them",
+            markup=False,
+        )
+    return outcome.status
+
+
+def run_experiment(flags: RunFlags, console: Console) -> Outcome:
+    """Run an experiment's missing folds, without its leaderboard.
 
     Raises:
         DadnetError: if the input cannot be used.
@@ -57,7 +96,7 @@ def run(flags: RunFlags, console: Console) -> int:
         plan = _plan(flags, load_inputs(flags.experiment, flows, macro_weights))
     except KeyboardInterrupt:
         console.print("interrupted; nothing was begun")
-        return cli.INCOMPLETE
+        return Outcome(cli.INCOMPLETE, interrupted=True)
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
     if flags.fresh and not flags.dry_run:
@@ -74,24 +113,16 @@ def run(flags: RunFlags, console: Console) -> int:
         if missing:
             cost, workers = cost_here(flags, plan, missing, console)
             console.print(cost.line(workers))
-        return cli.DONE
+        return Outcome(cli.DONE, experiment, ledger.missing(experiment))
     if missing:
         check_device(flags)
     ledger.open(experiment)
     _warn_of_missing_weights(flags, plan, ledger.missing(experiment), console)
+    interrupted = False
     if missing:
-        make_missing(flags, plan, missing, console)
+        interrupted = not make_missing(flags, plan, missing, console)
         missing = ledger.missing(experiment)
-    table = text_table(leaderboard(ledger, dataset=experiment.dataset))
-    console.print(table, markup=False)
-    if missing:
-        console.print(
-            f"incomplete: {len(missing)} of {len(plan.folds)} folds are missing; give the same "
-            "command again to run them",
-            markup=False,
-        )
-        return cli.INCOMPLETE
-    return cli.DONE
+    return Outcome(cli.INCOMPLETE if missing else cli.DONE, experiment, missing, interrupted)
 
 
 def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
@@ -157,7 +188,7 @@ def find_inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | N
     dataset, model = flags.experiment.data.dataset, flags.experiment.model
     if flags.flows is not None or dataset != "synthetic":
         return flags.flows or default_flows(dataset), flags.macro_weights
-    from orchestration.synthetic_inputs import input_steps, run_steps, teacher_path  # OpenCV
+    from orchestration.flows.synthetic_inputs import input_steps, run_steps, teacher_path  # OpenCV
 
     out = Path("demo")
     if run_steps(input_steps(out), console) != cli.DONE:
@@ -174,7 +205,8 @@ def _print_plan(plan: Plan, console: Console) -> None:
         f"experiment {experiment.digest}: {experiment.method}, {experiment.dataset}, "
         f"{experiment.protocol}, {experiment.class_set}, selection {experiment.selection}",
         f"{len(data)} clips ({counts})" + (f"; the class set drops {dropped}" if dropped else ""),
-        plan.audit,
+        *([f"no certain unit: {', '.join(data.uncertain)}"] if data.uncertain else []),
+        *plan.lines,
     ]
     for line in lines:
         console.print(line, markup=False)
@@ -200,8 +232,8 @@ def _warn_of_missing_weights(
         )
 
 
-def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> None:
-    """Make folds of a plan, in this process or on Ray; Ctrl-C stops it."""
+def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> bool:
+    """Make folds of a plan, in this process or on Ray; False if Ctrl-C stopped it."""
     options = WorkOptions(
         absolute(flags.ledger),
         flags.checkpoint_every,
@@ -232,6 +264,8 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
                     run_group(plan, missing, options, progress.show, stop, workers, gpus)
         except (KeyboardInterrupt, StoppedError):
             console.print("interrupted; finished folds and checkpoints are kept")
+            return False
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,9 +26,9 @@ from dadnet.config.experiment import (
     LossConfig,
     ModelConfig,
     OptimConfig,
-    Size,
     experiment_digest,
 )
+from dadnet.config.model import Size
 from dadnet.flow.store import FlowStore, load_flow_store
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.protocols import Fold, carve_val
@@ -110,6 +110,9 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
     if flags.out.suffix != ".safetensors":
         raise DadnetError(f"out: expected a name that ends in .safetensors, got {flags.out}")
     store, config = _store(flags), _config(flags)
+    height, width = store.flows.shape[2:]
+    if {height, width} != {size := flags.input_size}:
+        console.print(f"flows of {width} x {height} pixels are resized to {size} x {size}")
     dataset = MicroExpressionDataset.from_store(store, flags.class_set, flags.input_size)
     if dataset.task.multi_label:
         raise DadnetError(

@@ -7,6 +7,7 @@ done, 2 bad input, 3 not finished.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.console import Console
 from dadnet.base import cli
 from orchestration.folds.plan import load_inputs
 from orchestration.reporting.leave import leave
+from orchestration.search.driver import Findings
 from orchestration.search.flags import TuneFlags, parse_flags
 from orchestration.search.searches import NestedSearch, PlainSearch
 from orchestration.search.storage import storage_url
@@ -23,11 +25,48 @@ from results.ledger.ledger import Ledger
 from results.pages.site import write_site
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a search has ended.
+
+    Attributes:
+        findings: what is in the ledger; None if the search is not finished, or only planned.
+        stopped: why it is not finished, where an error says so.
+        interrupted: whether the user stopped it.
+    """
+
+    findings: Findings | None = None
+    stopped: str = ""
+    interrupted: bool = False
+
+
 def run(flags: TuneFlags, console: Console) -> int:
-    """Search and score.
+    """Search and score, then write the pages.
 
     Returns:
         Exit status: 0 if the winner is in the ledger, else 3.
+
+    Raises:
+        DadnetError: if the input cannot be used.
+    """
+    outcome = search(flags, console)
+    if flags.dry_run:
+        return cli.DONE
+    if outcome.stopped:
+        console.print(f"stopped: {outcome.stopped}", markup=False)
+    if outcome.findings is None:
+        console.print("not finished; give the same command again to continue", markup=False)
+        return cli.INCOMPLETE
+    ledger = Ledger(flags.ledger)
+    table = text_table(leaderboard(ledger, flags.base.data.dataset))
+    console.print(table, markup=False)
+    pages = write_site(leaderboard(ledger), flags.site)
+    console.print(f"wrote {pages[0]} and {len(pages) - 1} more", markup=False)
+    return cli.DONE
+
+
+def search(flags: TuneFlags, console: Console) -> Outcome:
+    """Search and score, without leaderboard and pages; a dry run only prints the cost.
 
     Raises:
         DadnetError: if the input cannot be used.
@@ -37,26 +76,17 @@ def run(flags: TuneFlags, console: Console) -> int:
     flows = flags.flows or Path("flows") / config.data.dataset
     inputs = load_inputs(config, str(flows), flags.macro_weights)
     search_class = NestedSearch if flags.level == "nested" else PlainSearch
-    search = search_class(flags, inputs, console)
-    search.describe()
+    made = search_class(flags, inputs, console)
+    made.describe()
     if flags.dry_run:
-        search.print_cost()
-        return cli.DONE
+        made.print_cost()
+        return Outcome()
     try:
-        done = search.run()
+        return Outcome(made.run())
     except KeyboardInterrupt:
-        done = False
+        return Outcome(interrupted=True)
     except (ServiceLostError, TrialFailedError) as error:
-        console.print(f"stopped: {error}", markup=False)
-        done = False
-    if not done:
-        console.print("not finished; give the same command again to continue", markup=False)
-        return cli.INCOMPLETE
-    ledger = Ledger(flags.ledger)
-    console.print(text_table(leaderboard(ledger, config.data.dataset)), markup=False)
-    pages = write_site(leaderboard(ledger), flags.site)
-    console.print(f"wrote {pages[0]} and {len(pages) - 1} more", markup=False)
-    return cli.DONE
+        return Outcome(stopped=str(error))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,9 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
+from dadnet.labels.own_labels import read_translation
 from results import flags
 from results.exchange import submission
-from results.exchange.imported import ForeignTable, import_table
+from results.exchange.imported import ForeignTable, import_file
 from results.exchange.predictions import megc_log, prediction_csv
 from results.exchange.trackers import MLflow, TensorBoard, Tracker, feed
 from results.leaderboard import leaklab
@@ -24,10 +25,12 @@ from results.leaderboard.stamp import write_site_stamp
 from results.leaderboard.text import text_table
 from results.ledger.ledger import Ledger, LedgerWarning
 from results.ledger.mirror import readable
+from results.ledger.sources import source_note
 from results.pages import run as pages
 from results.pages.plots import lines
 from results.pages.rendering import render
 from results.pages.site import write_site
+from results.statistics.compare import Comparison
 
 DONE, INCOMPLETE = 0, 3
 
@@ -78,14 +81,19 @@ def import_predictions(arguments: flags.ImportFlags) -> int:
         class_set=arguments.class_set,
         selection=arguments.selection,
         classes=classes,
+        format=arguments.format,
+        labels=read_translation(arguments.labels),
     )
     ledger = Ledger(arguments.ledger)
-    experiment = import_table(table, ledger)
+    imported = import_file(table, ledger)
+    experiment = imported.experiment
     num_clips = sum(fold.num_test_clips for fold in experiment.folds)
     print(
         f"{experiment.method}: {num_clips} clips of {len(experiment.folds)} subjects "
         f"are in {ledger.folder(experiment)}"
     )
+    for note in imported.notes:
+        print(f"note: {note}")
     return DONE
 
 
@@ -135,8 +143,7 @@ def compare_page(arguments: flags.CompareFlags) -> int:
     page, gap = pages.render_compare(ledger, first, second)
     path = arguments.out / f"compare-{first.digest}-{second.digest}.html"
     replace_file(path, page)
-    ends = f"95 % interval {gap.interval.text('+')}" if gap.interval.text() else "no interval"
-    print(f"UF1 of {first.method} minus {second.method}: {gap.value:+.3f}, {ends}, p {gap.p:.4f}")
+    print(Comparison.of(first, second, gap))
     print(f"wrote {path}")
     return DONE
 
@@ -214,6 +221,8 @@ def verify_bundle(arguments: flags.VerifyFlags) -> int:
             f"{item.experiment.digest} {item.experiment.method}: {len(item.records)} folds, "
             f"UF1 {0.0 if uf1 is None else uf1:.4f}; {'; '.join(sorted(audits))}"
         )
+        if note := source_note(item.experiment.config):
+            print(f"{item.experiment.digest}: {note}")
     if arguments.rerun:
         item = packed[arguments.seed % len(packed)]
         fold = submission.rerun(item, arguments.rerun, arguments.seed)

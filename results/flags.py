@@ -91,7 +91,8 @@ class ImportFlags(_LedgerFlags):
     """Import the per-clip predictions of another program."""
 
     file: tyro.conf.Positional[Path]
-    """CSV: [dataset,]subject,clip,label,prediction."""
+    """Table [dataset,]subject,clip,label,prediction[,prob_CLASS...]; a log of the Micro-Expressions
+    Grand Challenge; or the printed lists of STSTNet and its followers."""
     method: str
     """Name of the row on the leaderboard."""
     dataset: str
@@ -103,7 +104,11 @@ class ImportFlags(_LedgerFlags):
         str, tyro.conf.arg(help=f"How the epoch was selected: one of {', '.join(SELECTIONS)}.")
     ] = "unknown"
     classes: str | None = None
-    """Class names in order, with commas between."""
+    """Class names in order, with commas between; numbers in the file count in this order from 0."""
+    labels: tuple[str, ...] = ()
+    """What the words or numbers of the classes mean: 0=negative,1=positive,2=surprise."""
+    format: Literal["auto", "csv", "megc-log", "list-log"] = "auto"
+    """What the file is; auto looks at its content."""
 
     def __post_init__(self) -> None:
         _check_choice("protocol", self.protocol, PROTOCOLS)

@@ -30,7 +30,9 @@ ParamsOf = Callable[[ExperimentConfig], dict[str, Any]]
 
 SECTIONS = ("model", "loss", "optim")
 # Fixed by the teacher, and by the flows that a study loads once.
-FIXED = ("model.model_type", "model.macro_size", "model.input_size")
+FIXED = ("model.model_type", "model.macro_size", "model.input_size", "model.model")
+# Before the name of an argument of a user's own network (`--model`).
+ARGUMENTS = "model.args."
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def searchable() -> tuple[str, ...]:
         for section in SECTIONS
         for field in dataclasses.fields(getattr(config, section))
     ]
-    return tuple(sorted(set(names) - set(FIXED)))
+    return tuple(sorted(set(names) - {*FIXED, "model.model_args"}))
 
 
 def apply_values(base: ExperimentConfig, values: Values) -> ExperimentConfig:
@@ -98,16 +100,29 @@ def apply_values(base: ExperimentConfig, values: Values) -> ExperimentConfig:
     Raises:
         DadnetError: if a name is not one of `searchable`, or a value is out of its range.
     """
-    if unknown := sorted(set(values) - set(searchable())):
+    known = searchable()
+    if unknown := sorted(n for n in values if n not in known and not n.startswith(ARGUMENTS)):
         raise DadnetError(
-            f"space: expected fields out of {', '.join(searchable())}; got {', '.join(unknown)}"
+            f"space: expected fields out of {', '.join(known)}, or {ARGUMENTS}NAME; got "
+            f"{', '.join(unknown)}"
         )
     config = base
+    arguments = {
+        name.removeprefix(ARGUMENTS): value
+        for name, value in values.items()
+        if name.startswith(ARGUMENTS)
+    }
+    if arguments:
+        model = config.model
+        if model.model is None:
+            raise DadnetError(f"space: expected --model with {ARGUMENTS}{next(iter(arguments))}")
+        model = replace(model, model_args={**model.model_args, **arguments})
+        config = replace(config, model=model)
     for section in SECTIONS:
         changes = {
             name.partition(".")[2]: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
-            if name.startswith(f"{section}.")
+            if name.startswith(f"{section}.") and not name.startswith(ARGUMENTS)
         }
         if changes:
             config = replace(config, **{section: replace(getattr(config, section), **changes)})

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, TextIO, cast
 
 from dadnet.base.disk import FULL
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, StorageError
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 
@@ -63,6 +63,23 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
         _to_nowhere(1)
     print(f"error: {one_line(text)}", file=sys.stderr)
     return status
+
+
+@contextmanager
+def as_dadnet_errors() -> Iterator[None]:
+    """For calls from Python: what a command reports as bad input is a `DadnetError` with its text.
+
+    Raises:
+        DadnetError: in the place of errors of disks and of SystemExit.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (known := _os_verdict(error)) is None:
+            raise
+        raise StorageError(one_line(known[1])) from error
+    except SystemExit as stop:
+        raise DadnetError(f"a called program ended this one: {stop.code}") from stop
 
 
 def one_line(text: str) -> str:

@@ -1,9 +1,11 @@
 """Common parts of the commands: flags from dataclasses, one line per error, exit codes."""
 
+import ast
 import contextlib
 import io
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -18,14 +20,18 @@ from dadnet.base.boundary import INCOMPLETE as INCOMPLETE
 from dadnet.base.boundary import run_command as run_command
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location
+from dadnet.base.own_code import FORM, OwnCode, read_code
 from dadnet.base.remote import RemotePath
 
 T = TypeVar("T")
 
 
 def console() -> Console:
-    """The terminal; lines are not wrapped, so that they can be searched and copied."""
-    return Console(soft_wrap=True, highlight=False)
+    """The terminal; lines are not wrapped, so that they can be searched and copied.
+
+    In a notebook they are plain lines of one output, not a display each.
+    """
+    return Console(soft_wrap=True, highlight=False, force_jupyter=False)
 
 
 _REGISTRY = ConstructorRegistry()
@@ -70,6 +76,68 @@ def _location_rule(
     )
 
 
+@_REGISTRY.primitive_rule
+def _source_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[Any] | None:
+    """A function in a user's source, beside names that may be chosen instead."""
+    kinds = get_args(type_info.type)
+    if OwnCode not in kinds:
+        return None
+    names = [name for kind in kinds for name in get_args(kind)]
+    optional = type(None) in kinds
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="|".join([*names, "FILE.py:FUNCTION"]),
+        instance_from_str=lambda args: (
+            None if optional and args[0] == "None" else _name_or_source(args[0], names)
+        ),
+        is_instance=lambda value: value is None or value in names or isinstance(value, OwnCode),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _name_or_source(word: str, names: Sequence[str]) -> str | OwnCode:
+    if word in names:
+        return word
+    try:
+        if ":" not in word:
+            raise DadnetError(f"expected {', '.join([*names, ''])}{FORM}, got {word!r}")
+        return read_code(word)
+    except DadnetError as error:
+        raise _SourceRefusedError(word, str(error)) from error
+
+
+class _SourceRefusedError(Exception):
+    """A source cannot be read. It is no ValueError, which tyro would print in a narrow box."""
+
+
+@_REGISTRY.primitive_rule
+def _arguments_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[dict[str, Any]] | None:
+    """Arguments as `width=16 name=relu`; a value is a number, a list, true, false, null or text."""
+    if get_origin(type_info.type) is not Mapping:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[KEY=VALUE ...]",
+        instance_from_str=lambda args: dict(map(_argument, args)),
+        is_instance=lambda value: isinstance(value, Mapping),
+        str_from_instance=lambda value: [f"{k}={json.dumps(v)}" for k, v in value.items()],
+    )
+
+
+def _argument(word: str) -> tuple[str, Any]:
+    name, equals, text = word.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"expected key=value, got {word!r}")
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return name, read(text)
+    return name, text
+
+
 def _path(text: str) -> Path:
     if "://" in text:
         raise ValueError(f"expected a path on this machine, got {text}")
@@ -104,10 +172,19 @@ def parse(
                 registry=_REGISTRY,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
+    except _SourceRefusedError as refused:
+        word, message = refused.args
+        raise DadnetError(f"{_flag_before(word, argv)}: {message}") from refused
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise DadnetError(_text_of_tyro_box(errors.getvalue())) from None
+
+
+def _flag_before(word: str, argv: Sequence[str]) -> str:
+    """The name of the flag that has this value."""
+    words = [part for given in argv for part in given.split("=", 1)]
+    return words[words.index(word) - 1].removeprefix("--")
 
 
 def _text_of_tyro_box(box: str) -> str:

@@ -1,6 +1,8 @@
 """Seeds: every random draw comes from a generator seeded by its purpose, never by a counter."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,3 +25,31 @@ def generator(purpose: str, *parts: str | int) -> "torch.Generator":
     import torch
 
     return torch.Generator().manual_seed(seed_hash(purpose, *parts))
+
+
+@contextmanager
+def global_draws(seed: int, device: "torch.device | None" = None) -> Iterator[None]:
+    """Seed the global generators of torch, NumPy and Python for a while; then they are as before.
+
+    For code of others, which draws from them.
+
+    Args:
+        seed: a seed of :func:`seed_hash`.
+        device: a GPU whose generator is seeded too.
+    """
+    import random
+
+    import numpy as np
+    import torch
+
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002 (they draw from it)
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002

@@ -8,49 +8,19 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
 from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
+from dadnet.base.own_code import OwnCode
+from dadnet.config.baselines import BASELINES, FITTED_BASELINES
+from dadnet.config.checks import check_choices, require
+from dadnet.config.model import ModelConfig as ModelConfig
 
-Size = Literal["ultralight", "nano", "micro", "tiny", "small", "base"]
-ModelType = Literal[
-    "dad_net", "baseline", "ststnet", "off-apexnet", "rcn-a", "dual-inception", "resnet20",
-    "htnet-like", "mdmo-svm", "lbp-svm", "majority", "prior-draw",
-]  # fmt: skip
-# Names on the leaderboard of the compared methods; see `dadnet.models.baselines`.
-BASELINE_NAMES: Mapping[ModelType, str] = {
-    "ststnet": "STSTNet",
-    "off-apexnet": "OFF-ApexNet",
-    "rcn-a": "RCN-A",
-    "dual-inception": "Dual-Inception",
-    "resnet20": "ResNet-20",
-    "htnet-like": "HTNet-like",
-    "mdmo-svm": "MDMO-like + linear SVM",
-    "lbp-svm": "LBP of flow + linear SVM",
-    "majority": "majority class",
-    "prior-draw": "draw by class shares",
-}
-# Those that scikit-learn fits in one step.
-FITTED_BASELINES: tuple[ModelType, ...] = ("mdmo-svm", "lbp-svm", "majority", "prior-draw")
 Policy = Literal["none", "hflip", "standard", "reference-v1"]
 Alignment = Literal["gswd", "sliced-wasserstein", "mmd", "l2", "kl", "pkt", "crd", "coral", "none"]
 SLICED = ("gswd", "sliced-wasserstein")  # only these have projections and a form
 Precision = Literal["float32", "tf32", "bf16"]
-
-
-def _require(config: Any, name: str, valid: bool, expected: str) -> None:
-    if not valid:
-        raise DadnetError(f"{name}: expected {expected}, got {getattr(config, name)!r}")
-
-
-def _check_choices(config: Any) -> None:
-    """Raise if a field annotated with ``Literal`` holds a value outside it."""
-    for name, hint in get_type_hints(type(config)).items():
-        if get_origin(hint) is Literal:
-            choices = get_args(hint)
-            expected = f"one of {', '.join(map(str, choices))}"
-            _require(config, name, getattr(config, name) in choices, expected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +31,8 @@ class DataConfig:
     """Name of the dataset that the flow store holds."""
     class_set: str = "3class"
     """Map from emotions to classes, such as 3class, 4class, 5class or 7class, or a set of labels of
-    which a clip has any number: action-units, action-units-12, 5class-multi."""
+    which a clip has any number: action-units, action-units-12, 5class-multi. own: the words of the
+    flow store; FILE.yaml: your own map (docs/own_data.md)."""
     protocol: Literal["loso", "official", "cde", "cross-dataset", "group-kfold"] = "loso"
     """Rule from clips to folds: one subject left out per fold (loso; cde: the same over several
     datasets together), the parts given by the set (official), one dataset left out per fold
@@ -79,47 +50,11 @@ class DataConfig:
     """Permute the labels over the clips: a control, whose score must be at chance."""
 
     def __post_init__(self) -> None:
-        _check_choices(self)
-        _require(self, "dataset", bool(self.dataset), "a name")
-        _require(self, "num_folds", self.num_folds >= 2, "2 or more")
+        check_choices(self)
+        require(self, "dataset", bool(self.dataset), "a name")
+        require(self, "num_folds", self.num_folds >= 2, "2 or more")
         fraction = 0.05 <= self.val_fraction <= 0.5
-        _require(self, "val_fraction", fraction, "a share from 0.05 to 0.5")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The network. `baseline` is the student alone."""
-
-    model_type: ModelType = "dad_net"
-    """Dual stream with a frozen teacher, the student alone (baseline), or another method, which
-    uses only input_size of the other fields, and of the loss only label_smoothing."""
-    micro_size: Size = "micro"
-    """Size of the trainable student."""
-    macro_size: Size = "ultralight"
-    """Size of the frozen teacher."""
-    input_size: int = 224
-    """Side of the flow field in pixels, at least 32 (28 for most other methods); stored flows of
-    another size are resized."""
-    flow_correction: Literal["inverse", "similarity"] = "inverse"
-    """How the spatial transformer corrects the vectors it resamples."""
-    head: Literal["tokens", "pooled", "linear"] = "tokens"
-    """Attention over positions, the reference's head at batch size one, or none."""
-    stn: bool = True
-    """Spatial transformer in front of the student."""
-    channel_attention: bool = True
-    """Peak-enhanced channel attention between the stages."""
-    drop_path: float = 0.0
-    """Stochastic depth at the last block; grows linearly from 0. The reference uses none."""
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
-        least, name = 32, "at least 32 (the stages halve 4, 2, 2, 2)"
-        if self.model_type in BASELINE_NAMES:
-            least, name = 28, "at least 28"
-        _require(self, "input_size", self.input_size >= least, name)
-        divides = self.model_type != "htnet-like" or self.input_size % 8 == 0
-        _require(self, "input_size", divides, "a multiple of 8 for htnet-like")
-        _require(self, "drop_path", 0 <= self.drop_path < 1, "0 <= p < 1")
+        require(self, "val_fraction", fraction, "a share from 0.05 to 0.5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,13 +77,13 @@ class LossConfig:
     """Label smoothing of the cross-entropy; of labels, over the two values of each."""
 
     def __post_init__(self) -> None:
-        _check_choices(self)
+        check_choices(self)
         stages = tuple(sorted(set(self.alignment_stages)))
         rising = stages == self.alignment_stages and set(stages) <= {0, 1, 2, 3}
-        _require(self, "alignment_stages", rising, "rising stages out of 0,1,2,3")
-        _require(self, "alignment_weight", self.alignment_weight >= 0, "0 or more")
-        _require(self, "num_projections", self.num_projections >= 1, "1 or more")
-        _require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "0 <= s < 1")
+        require(self, "alignment_stages", rising, "rising stages out of 0,1,2,3")
+        require(self, "alignment_weight", self.alignment_weight >= 0, "0 or more")
+        require(self, "num_projections", self.num_projections >= 1, "1 or more")
+        require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "0 <= s < 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,21 +104,27 @@ class OptimConfig:
     """AdamW's decoupled weight decay."""
     patience: int = 0
     """Stop after so many epochs without a better `val` score; 0: never."""
-    augmentation: Policy = "none"
-    """Augmentation policy; vectors turn with the field."""
+    augmentation: Policy | OwnCode = "none"
+    """Augmentation policy; vectors turn with the field. Or a function of your own,
+    FILE.py:function, from flows in pixels (B, 2, H, W) and a generator to such flows; the file
+    runs with your rights, here and on every worker. See docs/own_model.md."""
     precision: Precision = "float32"
     """How a training step multiplies: float32, tf32 (GPUs only) or bf16; scores are float32."""
 
     def __post_init__(self) -> None:
-        _check_choices(self)
+        check_choices(self)
+        if not isinstance(self.augmentation, OwnCode):
+            known = get_args(Policy)
+            expected = f"one of {', '.join(known)} or FILE.py:function"
+            require(self, "augmentation", self.augmentation in known, expected)
         for name in ("epochs", "batch_size"):
-            _require(self, name, getattr(self, name) >= 1, "1 or more")
-        _require(self, "lr", self.lr > 0, "more than 0")
-        _require(self, "lr_floor", 0 <= self.lr_floor <= 1, "0 to 1")
+            require(self, name, getattr(self, name) >= 1, "1 or more")
+        require(self, "lr", self.lr > 0, "more than 0")
+        require(self, "lr_floor", 0 <= self.lr_floor <= 1, "0 to 1")
         warms_up = 0 <= self.warmup_epochs < self.epochs
-        _require(self, "warmup_epochs", warms_up, f"0 to below epochs ({self.epochs})")
+        require(self, "warmup_epochs", warms_up, f"0 to below epochs ({self.epochs})")
         for name in ("weight_decay", "patience"):
-            _require(self, name, getattr(self, name) >= 0, ">= 0")
+            require(self, name, getattr(self, name) >= 0, ">= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +139,7 @@ class ExperimentConfig:
     """Seed of every draw."""
 
     def __post_init__(self) -> None:
-        _require(self, "seed", self.seed >= 0, "0 or more")
+        require(self, "seed", self.seed >= 0, "0 or more")
         if self.data.selection == "last" and self.optim.patience:
             raise DadnetError(
                 "patience: expected 0 with selection 'last', which looks at no validation part"
@@ -228,6 +169,7 @@ class ExperimentConfig:
         config: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         if self.loss.alignment == "gswd":
             del config["loss"]["alignment"]
+        config["model"] = self.model.to_json()
         return config
 
     @classmethod
@@ -247,14 +189,20 @@ class ExperimentConfig:
             _reject_unknown(name, values, {f.name for f in dataclasses.fields(part)})
             if "alignment_stages" in values:
                 values["alignment_stages"] = tuple(values["alignment_stages"])
-            built[name] = part(**values)
+            if isinstance(own := values.get("augmentation"), Mapping):
+                values["augmentation"] = OwnCode.from_json(own)
+            built[name] = ModelConfig.from_json(values) if name == "model" else part(**values)
         return cls(**built)
 
     def method(self) -> str:
         """The name of a row on the leaderboard."""
-        name = BASELINE_NAMES.get(self.model.model_type, f"MicroFlowNeXt ({self.model.micro_size})")
-        if self.model.model_type == "dad_net":
-            name = f"DAD-Net ({self.model.micro_size}/{self.model.macro_size})"
+        model = self.model
+        student = model.student_name
+        name = student if model.own_alone else f"MicroFlowNeXt ({student})"
+        if model.model_type in BASELINES:
+            name = BASELINES[model.model_type].title
+        elif model.model_type == "dad_net":
+            name = f"DAD-Net ({student}/{model.macro_size})"
             if self.loss.alignment != "gswd":
                 name += f", alignment {self.loss.alignment}"
         return name + (", labels shuffled" if self.data.shuffle_labels else "")
@@ -281,6 +229,11 @@ def experiment_digest(
         teacher_digest: hash of the teacher's weights, None without a teacher.
     """
     used = config.to_json()
+    if (own := config.model.model) is not None:
+        names = ("model_type", "macro_size", "input_size", "model_args")
+        used["model"] = {name: used["model"][name] for name in names} | {"model": own.digest}
+    if isinstance(config.optim.augmentation, OwnCode):
+        used["optim"]["augmentation"] = config.optim.augmentation.digest
     if config.model.model_type != "dad_net":
         del used["model"]["macro_size"]
         used["loss"] = {"label_smoothing": config.loss.label_smoothing}
@@ -289,7 +242,7 @@ def experiment_digest(
         used["loss"] = {"alignment": "none", "label_smoothing": config.loss.label_smoothing}
     elif config.loss.alignment not in SLICED:
         del used["loss"]["num_projections"], used["loss"]["gswd_form"]
-    if config.model.model_type in BASELINE_NAMES:
+    if config.model.model_type in BASELINES:
         used["model"] = {
             "model_type": config.model.model_type,
             "input_size": config.model.input_size,

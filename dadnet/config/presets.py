@@ -5,17 +5,16 @@ from dataclasses import replace
 from functools import partial
 
 from dadnet.base.errors import DadnetError
+from dadnet.config.baselines import FITTED_BASELINES, ModelType
 from dadnet.config.experiment import (
-    FITTED_BASELINES,
     DataConfig,
     ExperimentConfig,
     LossConfig,
     ModelConfig,
-    ModelType,
     OptimConfig,
     Policy,
-    Size,
 )
+from dadnet.config.model import Size
 
 
 def _adam(*, epochs: int, batch_size: int, lr: float) -> OptimConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 from dadnet.base.errors import DadnetError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4")
 # The subfolders of a folder with more than these are subjects or clips, without annotations.
 MANY_FOLDERS = 24
 
@@ -27,6 +28,13 @@ def frame_number(path: Path) -> int | None:
     # ASCII only: \d matches the digits of every script, some of which int() rejects.
     numbers = re.findall(r"[0-9]{1,18}", path.stem)
     return int(numbers[-1]) if numbers else None
+
+
+def series(path: Path) -> tuple[Path, str]:
+    """What the frames of one video have in common: the folder, and the name around the number."""
+    name = path.stem.lower()
+    match = re.search(r"[0-9]{1,18}(?=[^0-9]*$)", name)
+    return path.parent, f"{name[: match.start()]}#{name[match.end() :]}" if match else name
 
 
 class FrameFolders:
@@ -97,6 +105,25 @@ class FrameFolders:
         if len(names) > 1:
             raise DadnetError(f"several files are frame {number} in {folder}: {', '.join(names)}")
         return folder / names[0]
+
+    def series(self, path: Path) -> dict[int, Path]:
+        """The frames of the video that a frame belongs to, by number, in order.
+
+        Other videos may have their frames in the same folder, under other names.
+
+        Raises:
+            DadnetError: if two of these files have one number.
+        """
+        found: dict[int, Path] = {}
+        for number, names in sorted(self.frames(path.parent).items()):
+            same = [n for n in names if series(path.parent / n) == series(path)]
+            if len(same) > 1:
+                raise DadnetError(
+                    f"several files are frame {number} in {path.parent}: {', '.join(same)}"
+                )
+            if same:
+                found[number] = path.parent / same[0]
+        return found
 
     def _listing(self, folder: Path) -> tuple[list[str], dict[str, Path]]:
         if folder not in self._listings:

@@ -1,6 +1,6 @@
 """Counts of each dataset in the literature, with sources; the doctor compares with them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -82,7 +82,7 @@ LITERATURE: Mapping[str, Known] = {
     ),
     "samm": Known(
         rows={159: "SAMM_Micro_FACS_Codes_v2"},
-        subjects=32,
+        subjects=29,  # 32 took part
         emotions={
             "anger": 57, "other": 26, "happiness": 26, "surprise": 15, "contempt": 12,
             "disgust": 9, "fear": 8, "sadness": 6,
@@ -151,3 +151,36 @@ LITERATURE: Mapping[str, Known] = {
         },
     ),
 }  # fmt: skip
+
+# The composite of the Micro-Expressions Grand Challenge 2019: 145 + 164 + 133 clips.
+_COMPOSITES: Mapping[str, tuple[ClassCounts, ...]] = {
+    "megc2019": (ClassCounts(_three(250, 109, 83), _MEGC, 68),)
+}
+
+
+def known_class_counts(dataset: str, classes: Iterable[str]) -> tuple[ClassCounts, ...]:
+    """The literature's counts of a dataset or composite, in class sets of these classes."""
+    known = LITERATURE.get(dataset)
+    sets = _COMPOSITES.get(dataset, tuple(known.class_sets.values()) if known else ())
+    wanted = set(classes)
+    return tuple(counts for counts in sets if set(counts.counts) == wanted)
+
+
+def difference_from_literature(dataset: str, counts: Mapping[str, int]) -> str | None:
+    """Compare the clips of each class with the literature.
+
+    Returns:
+        None if the dataset or its classes are not known, "" if the counts are those of one of its
+        class sets, otherwise one line with both.
+    """
+    known = known_class_counts(dataset, counts)
+    if not known:
+        return None
+    if any(dict(one.counts) == dict(counts) for one in known):
+        return ""
+    first = known[0]
+    ours, theirs = ("/".join(str(c[name]) for name in counts) for c in (counts, first.counts))
+    return (
+        f"class counts {ours} ({', '.join(counts)}) differ from the literature's {theirs} "
+        f"({first.source})"
+    )

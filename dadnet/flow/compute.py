@@ -4,7 +4,7 @@ A flow is ``(2, H, W)`` float32: u to the right, v down, in pixels over the clip
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,9 @@ FlowMethod = Callable[[Image, Image], Flow]
 
 _HALF_MAX = float(np.finfo(np.float16).max)
 
+# TV-L1 in torch (`dadnet.flow.tvl1`): the name of a method of its own, since the flows differ by
+# rounding from those of OpenCV.
+TVL1_TORCH = "tvl1-torch"
 # TV-L1 (Zach, Pock, Bischof 2007) in OpenCV; these are OpenCV's defaults, explicit here so that a
 # change of the library cannot change our numbers silently. The flow v minimises
 # lambda * |I1(x + v) - I0(x)| + |grad v|  (both summed over the pixels).
@@ -43,6 +46,30 @@ def _tvl1(onset: Image, apex: Image) -> Flow:
     return np.asarray(method.calc(onset, apex, None), dtype=np.float32)
 
 
+def _tvl1_torch(onset: Image, apex: Image) -> Flow:
+    return np.asarray(tvl1_of_pairs([(onset, apex)])[0].transpose(1, 2, 0))
+
+
+def tvl1_of_pairs(pairs: Sequence[tuple[Image, Image]]) -> Flow:
+    """TV-L1 of many pairs of frames of one size at once, in torch, on the GPU if there is one.
+
+    Args:
+        pairs: onset and apex, grey, each of shape (H, W), uint8.
+
+    Returns:
+        Flows (N, 2, H, W) in pixels; not looked at, see :func:`check_flow`.
+    """
+    import torch  # only when needed: the other methods do without it
+
+    from dadnet.flow.tvl1 import tvl1
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    onset, apex = (
+        torch.from_numpy(np.stack(frames)).to(device) for frames in zip(*pairs, strict=True)
+    )
+    return tvl1(onset, apex, TVL1_PARAMETERS).cpu().numpy()
+
+
 def _dis(onset: Image, apex: Image) -> Flow:
     method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
     return np.asarray(method.calc(onset, apex, None), dtype=np.float32)
@@ -53,7 +80,9 @@ def _farneback(onset: Image, apex: Image) -> Flow:
     return np.asarray(flow, dtype=np.float32)
 
 
-FLOW_METHODS: dict[str, FlowMethod] = {"tvl1": _tvl1, "dis": _dis, "farneback": _farneback}
+FLOW_METHODS: dict[str, FlowMethod] = {
+    "tvl1": _tvl1, "dis": _dis, "farneback": _farneback, TVL1_TORCH: _tvl1_torch,
+}  # fmt: skip
 
 
 def compute_flow(onset: Image, apex: Image, method: str = "tvl1") -> Flow:
@@ -62,7 +91,7 @@ def compute_flow(onset: Image, apex: Image, method: str = "tvl1") -> Flow:
     Args:
         onset: grey frame, shape (H, W), uint8.
         apex: grey frame of the same shape.
-        method: ``tvl1``, ``dis`` or ``farneback``.
+        method: ``tvl1``, ``dis``, ``farneback`` or ``tvl1-torch``.
 
     Returns:
         Flow of shape (2, H, W) in pixels.
@@ -73,12 +102,17 @@ def compute_flow(onset: Image, apex: Image, method: str = "tvl1") -> Flow:
     """
     if method not in FLOW_METHODS:
         raise DadnetError(f"flow: expected one of {', '.join(FLOW_METHODS)}, got {method!r}")
+    check_frames(onset, apex)
+    flow = np.ascontiguousarray(FLOW_METHODS[method](onset, apex).transpose(2, 0, 1))
+    return check_flow(flow)
+
+
+def check_frames(onset: Image, apex: Image) -> None:
+    """Refuse two frames that have no flow, as :func:`compute_flow` says."""
     if onset.shape != apex.shape:
         raise DadnetError(f"frames differ in size: onset {onset.shape}, apex {apex.shape}")
     if np.array_equal(onset, apex):
         raise DadnetError("onset and apex frames are equal: they carry no expression")
-    flow = np.ascontiguousarray(FLOW_METHODS[method](onset, apex).transpose(2, 0, 1))
-    return check_flow(flow)
 
 
 def check_flow(flow: npt.NDArray[np.floating]) -> Flow:
@@ -98,20 +132,20 @@ def check_flow(flow: npt.NDArray[np.floating]) -> Flow:
     return np.ascontiguousarray(flow, dtype=np.float32)
 
 
-def read_flow(path: Path) -> Flow:
-    """The flow in a .npy file, as float32 (2, H, W).
+def check_plausible(flow: Flow) -> Flow:
+    """A flow (2, H, W) in pixels, unchanged.
 
     Raises:
-        DadnetError: if the file cannot be read, or has no flow; see :func:`check_flow`.
+        DadnetError: if a vector is longer than the field, which no motion inside it can be.
     """
-    try:
-        flow = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DadnetError(f"flow file {path.name} cannot be read: {reason}") from error
-    if not isinstance(flow, np.ndarray) or flow.dtype.kind not in "fiu":
-        raise DadnetError(f"flow file {path.name}: expected an array of numbers")
-    return check_flow(flow)
+    _, height, width = flow.shape
+    longest = float(np.hypot(*flow).max())
+    if longest > np.hypot(height, width):
+        raise DadnetError(
+            f"flow moves up to {longest:.0f} pixels in a field of {width} x {height}; expected "
+            "pixels of this field"
+        )
+    return flow
 
 
 def to_half(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]:

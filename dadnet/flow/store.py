@@ -266,7 +266,11 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
     every = [store.card["parameters"] for store in stores]
     common = {k: v for k, v in every[0].items() if all(p.get(k) == v for p in every)}
     parameters = {**common, "normalisation": normalisation}
-    card = {"digest": digest, "parameters": parameters, "joined": digests}
+    card: dict[str, Any] = {"digest": digest, "parameters": parameters, "joined": digests}
+    # The name that they were ingested under together.
+    composites = {store.card.get("composite") for store in stores}
+    if len(composites) == 1 and None not in composites:
+        card["composite"] = composites.pop()
     return FlowStore(card, clips, np.concatenate(arrays))
 
 

@@ -3,8 +3,10 @@
 import json
 import warnings
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,21 +19,27 @@ from torch.utils.data import Dataset
 from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import seed_hash
-from dadnet.flow.compute import resize_flow
+from dadnet.flow.compute import resize_flow, to_half
+from dadnet.flow.files import read_flow
 from dadnet.flow.normalisation import normalise
-from dadnet.flow.store import Flows, FlowStore
-from dadnet.labels.class_sets import get_class_set
+from dadnet.flow.store import Flows, FlowStore, flow_digest
+from dadnet.labels.class_sets import get_class_set, set_of_words
+from dadnet.labels.label_sets import LabelSet
+from dadnet.labels.own_labels import OWN_WORDS
 from dadnet.labels.targets import multi_label
 from dadnet.labels.tasks import Task, names_in, task_of
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
     """All clips of a class set, resident in memory.
 
     ``dataset[i]`` is the normalised flow of clip i, shape (2, S, S) float32, and its class index
     (with several labels: 0 or 1 of each), so that an ordinary ``DataLoader`` works with it. The
     training engine reads `flows` and `labels`.
+
+    ``MicroExpressionDataset(file_paths, transform=...)`` reads the files of the public project,
+    ``CLASS/NAME_SUBJECT_NUMBER.npy`` (see `of_files`).
 
     Attributes:
         clips: one row per clip: clip_id, subject, part, label (as text, see
@@ -41,6 +49,9 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         classes: K class or label names in fixed order.
         dropped: number of clips that the class set leaves out, by emotion or reason.
         source: hash of the labels' column, if the digest of the store does not cover it.
+        uncertain: clips that are left out because no label of them is certain, with the text.
+        transform: called by ``dataset[i]`` with the flow in pixels, (2, S, S), before it is
+            normalised, such as `dadnet.OpticalFlowAugmentation`; the engine has its own.
     """
 
     clips: pd.DataFrame
@@ -49,6 +60,57 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
     classes: tuple[str, ...]
     dropped: dict[str, int]
     source: str = ""
+    uncertain: tuple[str, ...] = ()
+    transform: Callable[[Tensor], Tensor] | None = None
+
+    def __init__(
+        self,
+        clips: pd.DataFrame | Sequence[str | Path],
+        flows: Tensor | None = None,
+        labels: Tensor | None = None,
+        classes: tuple[str, ...] = (),
+        dropped: Mapping[str, int] | None = None,
+        source: str = "",
+        uncertain: tuple[str, ...] = (),
+        transform: Callable[[Tensor], Tensor] | None = None,
+        *,
+        class_set: str = "3class",
+        input_size: int = 224,
+    ) -> None:
+        given = {
+            "clips": clips, "flows": flows, "labels": labels, "classes": classes,
+            "dropped": dict(dropped or {}), "source": source,
+            "uncertain": uncertain,
+        }  # fmt: skip
+        if flows is None and not isinstance(clips, pd.DataFrame):
+            given = vars(self.of_files(clips, class_set, input_size))
+        for name, value in {**given, "transform": transform}.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of_files(
+        cls, paths: Sequence[str | Path], class_set: str = "3class", input_size: int = 224
+    ) -> "MicroExpressionDataset":
+        """Read flows of the public project's layout: ``CLASS/NAME_SUBJECT_NUMBER.npy``.
+
+        The folder is the class or the emotion; the subject stands between the first and the last
+        "_" of the name. Flows are resized, where the public project cuts or pads them.
+
+        Args:
+            paths: .npy files of shape (2, H, W) or (H, W, 2), pixels.
+            class_set: name of the class set.
+            input_size: side S in pixels.
+
+        Raises:
+            DadnetError: if a file cannot be read, or a folder is no emotion of the class set.
+        """
+        if not paths:
+            raise DadnetError("file_paths: expected at least one .npy file, got none")
+        stored = np.stack([_file_flow(Path(path), input_size) for path in paths])
+        digests = [flow_digest(flow) for flow in stored]
+        rows = [_file_row(Path(path)) for path in paths]
+        clips = pd.DataFrame(rows).assign(dataset="files", part="", flow_digest=digests)
+        return cls.from_store(FlowStore({}, clips, stored), class_set, input_size)
 
     @classmethod
     def from_store(
@@ -66,7 +128,9 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
             DadnetError: if the class set is unknown, an emotion is unknown to it, or no clip is
                 left.
         """
-        sets = {name: get_class_set(class_set, name) for name in set(store.clips["dataset"])}
+        names, own = set(store.clips["dataset"]), class_set == OWN_WORDS
+        words = set_of_words(store.clips["emotion"]) if own else None
+        sets = {name: words or get_class_set(class_set, name) for name in names}
         chosen = next(iter(sets.values()))
         if len({s.classes for s in sets.values()}) > 1:
             raise DadnetError(
@@ -92,6 +156,11 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
             labels=_labels(clips["label"], chosen.classes, chosen.multi_label),
             classes=chosen.classes,
             dropped={str(k): int(v) for k, v in reasons.value_counts().items()},
+            uncertain=tuple(
+                f"{clip_id} {text!r}"
+                for clip_id, text in zip(store.clips["clip_id"], texts, strict=True)
+                if isinstance(chosen, LabelSet) and chosen.uncertain(text)
+            ),
             source="" if chosen.column == "emotion" else _hash_of(store.clips["clip_id"], texts),
         )
 
@@ -126,7 +195,10 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         self.__dict__.update({**state, "flows": flows})
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
-        flow = normalise(self.flows[index : index + 1].float())
+        flow = self.flows[index : index + 1].float()
+        if self.transform is not None:
+            flow = self.transform(flow[0])[None]
+        flow = normalise(flow)
         label = self.labels[index]
         return flow[0], label if label.ndim else int(label)
 
@@ -139,6 +211,20 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         """Number of clips per class or label, in class order."""
         counts = Counter(name for text in self.clips["label"] for name in names_in(text))
         return {name: counts[name] for name in self.classes}
+
+
+def _file_flow(path: Path, size: int) -> Flows:
+    try:
+        return to_half(resize_flow(read_flow(path).flow, size))
+    except DadnetError as error:
+        raise DadnetError(f"{path}: {error}") from error
+
+
+def _file_row(path: Path) -> dict[str, str]:
+    """Clip, subject and emotion of a flow file of the public project."""
+    parts, emotion = path.stem.split("_"), path.parent.name.lower()
+    subject = f"files/{'_'.join(parts[1:-1]) or path.stem}"
+    return {"clip_id": f"{subject}/{emotion}/{path.stem}", "subject": subject, "emotion": emotion}
 
 
 def _labels(texts: pd.Series, classes: tuple[str, ...], several: bool) -> Tensor:

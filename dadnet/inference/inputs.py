@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
 from dadnet.flow import compute
+from dadnet.flow.files import read_flow
 
+_FLOW_SUFFIXES = {".npy", ".npz", ".flo"}
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _STORE_CARD = "card.json"
 # Supported parameters of a store; with other ones frames are refused.
-_KNOWN = {"method", "size", "crop", "normalisation", "tvl1", "opencv"}
+_KNOWN = {"method", "size", "crop", "normalisation", "tvl1", "opencv", "against_opencv"}
 _ABSENT: tuple[object, ...] = (None, "none", False, "", [], {})
 
 
@@ -46,7 +48,8 @@ def read_inputs(paths: Sequence[Path], flow: Mapping[str, Any], input_size: int)
     """Read the paths of the command line.
 
     Args:
-        paths: one or more .npy files, the onset and the apex frame, a folder, or a flow store.
+        paths: one or more files of flows (.npy, .npz, .flo), the onset and the apex frame, a
+            folder, or a flow store.
         flow: parameters of the flows, from the model's card; empty: unknown.
         input_size: side of the flow of frames if the card has none.
 
@@ -61,7 +64,7 @@ def read_inputs(paths: Sequence[Path], flow: Mapping[str, Any], input_size: int)
             return _from_store(paths[0])
         return _from_folder(paths[0], flow, input_size)
     suffixes = {path.suffix.lower() for path in paths}
-    if suffixes == {".npy"}:
+    if suffixes <= _FLOW_SUFFIXES:
         return Inputs(tuple(_from_array(path, str(path)) for path in paths))
     if len(paths) == 2 and suffixes <= set(FRAME_SUFFIXES):
         clip = _from_frames(paths[0], paths[1], str(paths[1]), flow, input_size)
@@ -81,10 +84,10 @@ def _from_store(path: Path) -> Inputs:
 
 
 def _from_folder(folder: Path, flow: Mapping[str, Any], input_size: int) -> Inputs:
-    """Every .npy below the folder, and every pair of onset and apex frames."""
+    """Every flow file below the folder, and every pair of onset and apex frames."""
     files = [f for f in sorted(folder.rglob("*")) if f.is_file() and not f.name.startswith(".")]
-    clips = [_from_array(f, str(f.relative_to(folder))) for f in files if f.suffix == ".npy"]
-    used = {f for f in files if f.suffix == ".npy"}
+    arrays = [f for f in files if f.suffix in _FLOW_SUFFIXES]
+    clips, used = [_from_array(f, str(f.relative_to(folder))) for f in arrays], set(arrays)
     warnings: tuple[str, ...] = ()
     for onset, apex in _pairs(files):
         name = str(onset.parent.relative_to(folder))
@@ -121,7 +124,7 @@ def _pairs(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 def _from_array(path: Path, name: str) -> InputClip:
     try:
-        flow = compute.read_flow(path)
+        flow = read_flow(path).flow
         compute.to_half(flow)  # to report values beyond half precision with their file
     except DadnetError as error:
         raise DadnetError(f"input: {path}: {error}") from error

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
-from dadnet.config.experiment import BASELINE_NAMES, ModelConfig
+from dadnet.config.baselines import BASELINES
+from dadnet.config.experiment import ModelConfig
 from dadnet.models import MicroFlowNeXt, load_weights, save_weights, weights_digest
+from dadnet.models.own import OwnNetwork
 
 if TYPE_CHECKING:
     from dadnet.models.baselines import BaselineNetwork
@@ -84,6 +86,7 @@ class ModelCard:
     def to_json(self) -> str:
         """The card as JSON; newer fields are left out at their default."""
         card = {"schema": SCHEMA, **asdict(self)}
+        card["model"] = self.model.to_json()
         if not self.multi_label:
             del card["multi_label"]
         return json.dumps(card, sort_keys=True, ensure_ascii=False)
@@ -108,7 +111,7 @@ class ModelCard:
             if card["statistics"] is not None:
                 (a, b), (c, d) = card["statistics"]
                 card["statistics"] = ((float(a), float(b)), (float(c), float(d)))
-            return cls(**{**card, "model": ModelConfig(**card["model"])})
+            return cls(**{**card, "model": ModelConfig.from_json(card["model"])})
         except DadnetError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -123,13 +126,14 @@ class TrainedModel:
     card: ModelCard
     name: str = ""
 
-    def network(self) -> MicroFlowNeXt | BaselineNetwork:
+    def network(self) -> MicroFlowNeXt | BaselineNetwork | OwnNetwork:
         """The network with its weights, in evaluation mode, on the CPU.
 
         Raises:
             DadnetError: if the weights do not fit the architecture of the card.
         """
-        with torch.device("meta"):  # no memory or random draws for weights that are replaced
+        # No memory or random draws for weights that are replaced; a user's code may need both.
+        with torch.device("cpu" if self.card.model.model is not None else "meta"):
             network = build_network(self.card.model, len(self.card.classes), None)
         expected = network.state_dict()
         _check_shapes(self.weights, expected)
@@ -149,13 +153,37 @@ class TrainedModel:
         save_weights(path, self.network(), {CARD: card.to_json()})
 
 
-def load_model_file(path: Path) -> TrainedModel:
+class SourceNotRunError(DadnetError):
+    """A file needs source of its own to be run, which nobody has asked for."""
+
+
+def load_model_file(path: Path, *, run_source: bool = False) -> TrainedModel:
     """Read a file of :meth:`TrainedModel.save` and check it against its card.
+
+    Args:
+        path: the file.
+        run_source: whether source of a user's own network in the card may be run.
 
     Raises:
         DadnetError: if it is missing or damaged, has no card, or has other weights than its card
-            says.
+            says, or is built by source that may not be run.
     """
+    model = read_model_file(path)
+    try:
+        if (own := model.card.model.model) is not None and not run_source:
+            raise SourceNotRunError(
+                f"its network is built by source in the file ({own}), which would run with your "
+                "rights; read it (predict --card prints it), then give --run-source"
+            )
+        model.network()
+    except DadnetError as error:
+        kind = SourceNotRunError if isinstance(error, SourceNotRunError) else DadnetError
+        raise kind(f"weights: {path} cannot be used: {error}") from error
+    return model
+
+
+def read_model_file(path: Path) -> TrainedModel:
+    """Read a model file without building its network; the errors are those of the file alone."""
     weights, metadata = load_weights(path)
     if CARD not in metadata:
         raise DadnetError(
@@ -167,7 +195,6 @@ def load_model_file(path: Path) -> TrainedModel:
         model = TrainedModel(weights, ModelCard.from_json(metadata[CARD]), str(path))
         if weights_digest(weights) != model.card.weights_digest:
             raise DadnetError("the weights are not those of the card")
-        model.network()
         if not all(bool(value.isfinite().all()) for value in weights.values()):
             raise DadnetError("the weights hold values that are not finite")
     except DadnetError as error:
@@ -177,7 +204,7 @@ def load_model_file(path: Path) -> TrainedModel:
 
 def build_network(
     model: ModelConfig, num_classes: int, draws: torch.Generator | None
-) -> MicroFlowNeXt | BaselineNetwork:
+) -> MicroFlowNeXt | BaselineNetwork | OwnNetwork:
     """The single network of a configuration, in `micro_size`; of a dual one, the student.
 
     `draws` is the generator of the initial weights; None: torch's default.
@@ -185,7 +212,9 @@ def build_network(
     Raises:
         DadnetError: if the input size does not fit.
     """
-    if model.model_type in BASELINE_NAMES:
+    if model.model is not None:
+        return OwnNetwork(model, num_classes, draws)
+    if model.model_type in BASELINES:
         from dadnet.models.baselines import build_baseline  # it loads scikit-learn
 
         return build_baseline(model.model_type, num_classes, model.input_size, draws)

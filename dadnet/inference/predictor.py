@@ -169,7 +169,9 @@ def prepare(flow: Field, stored: int, input_size: int) -> npt.NDArray[np.float16
     return to_half(resize_flow(to_half(field), input_size))
 
 
-def load_model(weights: str | Path | Sequence[str | Path], *, device: str = "cpu") -> Predictor:
+def load_model(
+    weights: str | Path | Sequence[str | Path], *, device: str = "cpu", run_source: bool = False
+) -> Predictor:
     """Load a trained model, or several as an ensemble.
 
     >>> model = load_model("runs/casme2/0123456789abcdef/weights/casme2%2Fsub01.safetensors")
@@ -181,13 +183,14 @@ def load_model(weights: str | Path | Sequence[str | Path], *, device: str = "cpu
         weights: one or several model files, or the folder of an experiment in the ledger with kept
             weights; all of them are averaged.
         device: torch's name of the device.
+        run_source: whether source of a user's own network in the files may be run.
 
     Raises:
         DadnetError: if a file cannot be used, or the classes differ.
     """
     paths = [weights] if isinstance(weights, str | Path) else list(weights)
     files = [file for path in paths for file in find_weights(Path(path))]
-    return Predictor([load_model_file(file) for file in files], device)
+    return Predictor([load_model_file(file, run_source=run_source) for file in files], device)
 
 
 def find_weights(path: Path) -> list[Path]:

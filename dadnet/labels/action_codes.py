@@ -6,6 +6,12 @@ import re
 _SEPARATORS = re.compile("\\s*[+,;/\uff0c\u3001]\\s*|\\s+")
 _UNIT = re.compile(r"(?:AU)?([LRTBAU]*)(?:AU)?([0-9]{1,2})([A-E]?)", re.IGNORECASE)
 _STATIC = re.compile(r"\(k\)", re.IGNORECASE)
+# Codes of FACS that are no action units: descriptors (AD38) and movements of the head (M58).
+_DESCRIPTOR = re.compile(r"(?:AD|M)[0-9]{1,2}[A-E]?", re.IGNORECASE)
+# One of several letters: a level (10A/B) or a side (A/L12).
+_LEVELS = re.compile(r"(?<=[0-9])([A-E])\s*/\s*[A-E](?![0-9A-Z])", re.IGNORECASE)
+_SIDES = re.compile(r"(?<![0-9A-Z])[LRTBAU]\s*/\s*(?=[LRTBAU][0-9])", re.IGNORECASE)
+_ALTERNATIVES = re.compile(r"\(([^()]*\|[^()]*)\)")
 
 
 def clean_units(text: str) -> str:
@@ -15,18 +21,27 @@ def clean_units(text: str) -> str:
     expression and are left out; alternatives (``12 or 14``) are joined by "|". Other text is
     returned unchanged.
     """
-    words = re.sub(r"\s*\bor\b\s*", "|", text.strip(), flags=re.IGNORECASE)
-    words = re.sub(r"\s+\(", "(", words)
-    words = re.sub(r"\bAU\s+", "AU", words, flags=re.IGNORECASE)
     units: list[str] = []
-    for word in _SEPARATORS.split(words):
-        if not word or _STATIC.search(word):
-            continue
+    for word in _words(text):
         options = [_unit(option) for option in word.split("|") if option]
         if not options or not all(options):
             return text.strip()
         units.append("|".join(options))
     return "+".join(units)
+
+
+def is_list_of_units(text: str) -> bool:
+    """Whether every word of a cell is a unit, or alternatives of units."""
+    words = [word for word in clean_units(text).split("+") if word]
+    return all(_UNIT.fullmatch(option) for word in words for option in word.split("|"))
+
+
+def _words(text: str) -> list[str]:
+    """The words between separators; alternatives are one word, joined by "|"."""
+    words = re.sub(r"\s*\bor\b\s*", "|", text.strip(), flags=re.IGNORECASE)
+    words = re.sub(r"\s+\(", "(", words)
+    words = re.sub(r"\bAU\s+", "AU", words, flags=re.IGNORECASE)
+    return [w for w in _SEPARATORS.split(words) if w and not _STATIC.search(w)]
 
 
 def _unit(word: str) -> str:
@@ -37,18 +52,26 @@ def _unit(word: str) -> str:
     return f"{side}{int(match[2])}{match[3].upper()}"
 
 
-def coded_units(text: str) -> tuple[frozenset[int], frozenset[int]] | None:
-    """Numbers of the units of a cell, and of its alternatives (``12|14``), of which one moved.
+def coded_units(text: str) -> tuple[frozenset[int], frozenset[int]]:
+    """Numbers of the units of a cell that moved, and of those that may have moved.
 
-    Sides and levels are ignored. Both sets are empty if nothing was coded; the result is None if
-    the text is not a list of units.
+    Sides and levels are ignored, and so are descriptors (``AD38``, ``M58``) and remarks (``soft
+    focus``). A unit may have moved if it is one of several (``12 or 14``), or has a question mark
+    or a remark beside it (``4?``, ``ref(24)``). Both sets are empty if no unit was coded.
     """
+    text = re.sub(r"\b([0-9]{1,2})\.0\b", r"\1", text)  # a spreadsheet's 12.0
+    text = _SIDES.sub("", _LEVELS.sub(r"\1", text))
+    text = re.sub(r"\s*\bor\b\s*", "|", text.strip(), flags=re.IGNORECASE)
+    text = _ALTERNATIVES.sub(lambda m: re.sub(r"\s*\|\s*", "|", m[1]).strip(), text)
     sure: set[int] = set()
     unsure: set[int] = set()
-    for word in filter(None, clean_units(text).split("+")):
-        matches = [_UNIT.fullmatch(option) for option in word.split("|")]
-        numbers = {int(match[2]) for match in matches if match is not None}
-        if not all(matches):
-            return None
-        (sure if len(numbers) == 1 else unsure).update(numbers)
+    for word in _words(text):
+        options = [option for option in word.split("|") if option]
+        matches = [_UNIT.fullmatch(option) for option in options]
+        if options and all(matches):
+            numbers = {int(match[2]) for match in matches if match is not None}
+            (sure if len(numbers) == 1 else unsure).update(numbers)
+        elif not _DESCRIPTOR.fullmatch(word):
+            rest = re.sub(r"(?:AD|M)[0-9]+", "", word, flags=re.IGNORECASE)
+            unsure.update(int(n) for n in re.findall(r"(?<![0-9])[0-9]{1,2}(?![0-9])", rest))
     return frozenset(sure), frozenset(unsure - sure)

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dadnet.base.errors import DadnetError
 from dadnet.labels.label_sets import LabelSet, label_sets_of
+from dadnet.labels.own_labels import OWN_WORDS, own_class_set, words_of
+from dadnet.labels.tasks import NO_LABEL
 
 ANY = "any"
 
@@ -36,6 +38,8 @@ class ClassSet:
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise DadnetError(f"class set {self.name}: expected two or more different classes")
+        if NO_LABEL in self.classes:
+            raise DadnetError(f"class set {self.name}: a class may not be {NO_LABEL}")
         if set(self.mapping.values()) != set(self.classes):
             raise DadnetError(f"class set {self.name}: the mapping does not give the classes")
         if both := sorted(self.dropped & set(self.mapping)):
@@ -50,7 +54,10 @@ class ClassSet:
         if not self.unknown([emotion]):
             return None if clip_id in self.left_out else self.mapping.get(emotion)
         known = ", ".join(sorted({*self.mapping, *self.dropped}))
-        raise DadnetError(f"class set {self.name}: unknown emotion {emotion!r}; it knows {known}")
+        raise DadnetError(
+            f"class set {self.name}: unknown emotion {emotion!r}; it knows {known}; --class-set "
+            f"{OWN_WORDS} takes the words of the flow store, FILE.yaml your own classes"
+        )
 
     def why_dropped(self, emotion: str) -> str:
         """The reason under which a clip that is left out is counted."""
@@ -97,7 +104,8 @@ def _same(names: str) -> dict[str, str]:
 # The text of the Micro-Expressions Grand Challenge 2019: five emotions and repression are negative.
 _ANY_3CLASS = _Entry(_three(_NEGATIVE), _OTHERS)
 # Of CASME II only disgust and repression are negative there (footnote of the same text).
-_CASME2_3CLASS = _Entry(_three("disgust repression"), "others sadness fear")
+_CASME2_NEGATIVE = "negative disgust repression"
+_CASME2_3CLASS = _Entry(_three(_CASME2_NEGATIVE), "others sadness fear")
 # Absent from the challenge's own list of labels, which has 145 clips of CASME II where the
 # released table gives 147.
 _NOT_IN_MEGC = {
@@ -112,7 +120,7 @@ CLASS_SETS: Mapping[str, Mapping[str, _Entry]] = {
         "casme2": _CASME2_3CLASS,  # 147 clips
         # Repression and others are classes of their own in 4DME.
         "fourdme": _Entry(_three("negative"), "repression others"),
-        "dfme": _Entry(_three("disgust fear sadness anger contempt"), "others"),
+        "dfme": _Entry(_three("negative disgust fear sadness anger contempt"), "others"),
         ANY: _ANY_3CLASS,
     },
     # The composite of the Micro-Expressions Grand Challenge 2019: 145, 133 and 164 clips.
@@ -122,9 +130,9 @@ CLASS_SETS: Mapping[str, Mapping[str, _Entry]] = {
         "smic": _ANY_3CLASS,
     },
     # CASME II with sadness and fear among the negative: 156 clips.
-    "3class-156": {"casme2": _Entry(_three("disgust repression sadness fear"), "others")},
+    "3class-156": {"casme2": _Entry(_three(f"{_CASME2_NEGATIVE} sadness fear"), "others")},
     "4class": {
-        "casme2": _Entry({**_three("disgust repression"), "others": "others"}, "sadness fear"),
+        "casme2": _Entry({**_three(_CASME2_NEGATIVE), "others": "others"}, "sadness fear"),
         # The four most frequent emotions except fear, as in the public DAD-Net v2.
         "dfme": _Entry(
             {name: _BASIC[name] for name in ("disgust", "surprise", "sadness", "happiness")},
@@ -159,7 +167,7 @@ def get_class_set(name: str, dataset: str) -> ClassSet | LabelSet:
 
     Args:
         name: such as ``3class`` (negative, positive, surprise), ``3class-megc``, ``7class`` or
-            ``action-units``.
+            ``action-units``, or a set of the user's own, see `dadnet.labels.own_labels`.
         dataset: name of the dataset, as in the index.
 
     Raises:
@@ -168,13 +176,32 @@ def get_class_set(name: str, dataset: str) -> ClassSet | LabelSet:
     for labels in label_sets_of(dataset):
         if labels.name == name:
             return labels
+    if (own := own_class_set(name)) is not None:
+        return _own(own)
     entry = _entry(name, dataset)
     if entry is None:
         available = ", ".join(class_sets_of(dataset))
-        raise DadnetError(f"no class set {name!r} for dataset {dataset!r}; available: {available}")
+        raise DadnetError(
+            f"no class set {name!r} for dataset {dataset!r}; available: {available}, {OWN_WORDS} "
+            "(the words of the flow store), or a FILE.yaml"
+        )
     mapping = {e: label for label, words in entry.emotions.items() for e in words.split()}
     dropped = frozenset(entry.dropped.split())
     return ClassSet(name, tuple(entry.emotions), mapping, dropped, dict(entry.left_out))
+
+
+def _own(own: Mapping[str, Any]) -> ClassSet:
+    if own["name"] in (*CLASS_SETS, OWN_WORDS, "action-units", "action-units-12", "5class-multi"):
+        raise DadnetError(f"class set: {own['name']} is the name of another one; expected your own")
+    mapping = {word: label for label, words in own["classes"] for word in words}
+    classes = tuple(label for label, _ in own["classes"])
+    return ClassSet(own["name"], classes, mapping, frozenset(own["dropped"]))
+
+
+def set_of_words(emotions: Iterable[str]) -> ClassSet:
+    """The class set whose classes are the words of a flow store, sorted."""
+    words = words_of(emotions)
+    return ClassSet(OWN_WORDS, tuple(words), words, frozenset())
 
 
 def class_sets_of(dataset: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Labels are the emotions of a clip (4DME), or its action units. Side and level of
 ``L4``, ``4`` and ``4B`` are AU4, since scores count which units move (MEB, tvaranka/meb; "Data
 Leakage and Evaluation Issues in Micro-Expression Analysis", Varanka et al. 2023). As there, a clip
 with no unit of the set is a clip without a label. A clip with a blank cell was not coded and is
-dropped.
+dropped, and so is one without a certain unit (``?``).
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dadnet.base.errors import DadnetError
-from dadnet.labels.action_codes import coded_units
+from dadnet.labels.action_codes import coded_units, is_list_of_units
 from dadnet.labels.tasks import NO_LABEL, text_of
 
 Column = Literal["emotion", "action_units"]
@@ -49,7 +49,7 @@ class LabelSet:
         if read is None:
             raise DadnetError(f"class set {self.name}: {clip_id or 'a clip'}: unknown {text!r}")
         sure, unsure = read
-        if not sure | unsure or unsure & set(self.classes):
+        if not sure | unsure or unsure & set(self.classes) or self.uncertain(text):
             return None
         return text_of(tuple(name for name in self.classes if name in sure))
 
@@ -59,17 +59,22 @@ class LabelSet:
 
     def why_dropped(self, text: str) -> str:
         """The reason for leaving out a clip with this text."""
-        return f"alternatives {text}" if text.strip() else "no unit coded"
+        if not text.strip():
+            return "no unit coded"
+        return "no certain unit" if self.uncertain(text) else f"alternatives {text}"
+
+    def uncertain(self, text: str) -> bool:
+        """Whether a clip was coded, but no unit of it is certain: ``?``, ``ref(24)``."""
+        if self.column == "emotion" or not text.strip():
+            return False
+        return not coded_units(text)[0] and not is_list_of_units(text)
 
     def _read(self, text: str) -> tuple[set[str], set[str]] | None:
         """The labels of a clip, and its uncertain labels; None if the text is unknown."""
         if self.column == "emotion":
             emotions = set(text.split("+"))
             return (emotions, set()) if emotions <= set(self.classes) else None
-        units = coded_units(text)
-        if units is None:
-            return None
-        sure, unsure = ({f"AU{number}" for number in numbers} for numbers in units)
+        sure, unsure = ({f"AU{number}" for number in numbers} for numbers in coded_units(text))
         return sure, unsure
 
 

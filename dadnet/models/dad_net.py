@@ -17,6 +17,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import LossConfig
 from dadnet.models.blocks import FlowCorrection
 from dadnet.models.microflownext import NUM_STAGES, Head, MicroFlowNeXt, ModelOutput
+from dadnet.models.own import OwnNetwork
 from dadnet.models.precision import full
 from dadnet.models.public_checkpoints import infer_architecture, load_reference_state
 from dadnet.models.weights import load_weights
@@ -69,7 +70,7 @@ class DADNet(nn.Module):
 
     def __init__(
         self,
-        student: MicroFlowNeXt,
+        student: MicroFlowNeXt | OwnNetwork,
         teacher: MicroFlowNeXt,
         alignment_stages: Stages = LossConfig.alignment_stages,
         alignment_weight: float = LossConfig.alignment_weight,
@@ -88,6 +89,8 @@ class DADNet(nn.Module):
         self.num_projections = num_projections
         self.student = student
         self.teacher = teacher.requires_grad_(False).eval()
+        if isinstance(student, OwnNetwork):
+            student.require_stages(self.alignment_stages)
         # In the reference's order: one adapter per aligned stage of unequal width, rising.
         self.adapted_stages = tuple(
             s for s in self.alignment_stages if student.dims[s] != teacher.dims[s]

@@ -7,7 +7,7 @@ The parameter names are those of the first public DAD-Net, so that its checkpoin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Literal, NamedTuple, get_args
 
@@ -41,7 +41,8 @@ class ModelOutput(NamedTuple):
     """Output of MicroFlowNeXt for a batch of clips."""
 
     logits: Tensor  # (B, K)
-    features: tuple[Tensor, ...]  # the four stage maps, (B, C_i, H_i, W_i)
+    # The four stage maps, (B, C_i, H_i, W_i); of a user's network those it has, by stage.
+    features: tuple[Tensor, ...] | Mapping[int, Tensor]
     pooled: Tensor  # (B, D), output of the final LayerNorm
     theta: Tensor | None  # (B, 2, 3) affine matrices; None without the spatial transformer
 

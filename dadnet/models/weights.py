@@ -72,7 +72,8 @@ def save_weights(
         model = model.state_dict()
     if clash := sorted(set(described) & set(metadata)):
         raise DadnetError(f"expected metadata without the keys of describe(), got {clash}")
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.items()}
+    # Clones: the format refuses tied weights, which share their memory.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.items()}
     replace_file(path, safetensors.torch.save(tensors, {**described, **metadata}))
 
 

@@ -7,15 +7,18 @@ takes the x axis towards the y axis: clockwise as one sees the image.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.own_code import OwnCode
+from dadnet.config.experiment import Policy
+from dadnet.flow.own_augmentation import OwnAugmentation
 
 
 class WarpParameters(NamedTuple):
@@ -30,7 +33,9 @@ class WarpParameters(NamedTuple):
 class OpticalFlowAugmentation:
     """Random flips, rotations and zooms of raw flows, one draw per clip.
 
-    Call it with flows in pixels, before they are z-scored: `augment(flow, generator)`.
+    Call it with flows in pixels, before they are z-scored: `augment(flow, generator)`. The names of
+    the public project (`horizontal_flip_prob`, `rotation_range`, `scale_range`) are taken too; as
+    there, rotation and zoom are then left out by a coin each.
 
     Attributes:
         hflip: Probability of a mirror image.
@@ -48,8 +53,20 @@ class OpticalFlowAugmentation:
     scale: tuple[float, float] = (0.9, 1.1)
     probability: float = 1.0
     each_by_coin: bool = False
+    horizontal_flip_prob: InitVar[float | None] = None
+    rotation_range: InitVar[float | None] = None
+    scale_range: InitVar[tuple[float, float] | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(
+        self,
+        horizontal_flip_prob: float | None,
+        rotation_range: float | None,
+        scale_range: tuple[float, float] | None,
+    ) -> None:
+        public = {"hflip": horizontal_flip_prob, "rotation": rotation_range, "scale": scale_range}
+        if given := {name: value for name, value in public.items() if value is not None}:
+            for name, value in {**given, "each_by_coin": True}.items():
+                object.__setattr__(self, name, value)
         for name in ("hflip", "probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DadnetError(f"expected {name} from 0 to 1, got {getattr(self, name)}")
@@ -59,17 +76,20 @@ class OpticalFlowAugmentation:
         if not 0 < low <= high:
             raise DadnetError(f"expected scale=(low, high) with 0 < low <= high, got {self.scale}")
 
-    def __call__(self, flow: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment a batch.
+    def __call__(self, flow: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Augment a batch, or one clip.
 
         Args:
-            flow: Flows in pixels, shape (B, 2, H, W).
-            generator: Source of the draws (a CPU generator gives the same on every device).
+            flow: Flows in pixels, shape (B, 2, H, W) or (2, H, W).
+            generator: Source of the draws (a CPU generator gives the same on every device); None:
+                torch's own.
 
         Returns:
             Flows of the same shape; clips that were drawn unchanged are bit for bit the input.
         """
-        return self.apply(flow, self.draw(len(flow), generator))
+        if flow.ndim == 3:
+            return self(flow[None], generator)[0]
+        return self.apply(flow, self.draw(len(flow), generator or torch.default_generator))
 
     @property
     def only_mirrors(self) -> bool:
@@ -119,6 +139,25 @@ POLICIES: Mapping[str, OpticalFlowAugmentation] = {
         hflip=0.0, rotation=5.0, scale=(0.95, 1.05), probability=0.5, each_by_coin=True
     ),
 }
+
+
+class Augmentation(Protocol):
+    """What a fold in training needs: parameters are drawn first, then applied."""
+
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether a clip can only become itself or its mirror image."""
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Any:
+        """Parameters of a batch."""
+
+    def apply(self, flow: Tensor, parameters: Any) -> Tensor:
+        """Apply them to flows in pixels, shape (B, 2, H, W)."""
+
+
+def augmentation_of(policy: Policy | OwnCode) -> Augmentation:
+    """The augmentation of a policy, or of a user's source."""
+    return OwnAugmentation(policy) if isinstance(policy, OwnCode) else POLICIES[policy]
 
 
 def warp_flow(flow: Tensor, angle: Tensor, scale: Tensor, flip: Tensor) -> Tensor:

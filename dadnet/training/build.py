@@ -10,6 +10,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.inference.model_file import build_network
 from dadnet.models import DADNet, MicroFlowNeXt
+from dadnet.models.own import OwnNetwork
 from dadnet.training.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @torch.random.fork_rng(devices=[])  # torch's own initialisation uses the global generator
 def build_model(
     config: ExperimentConfig, num_classes: int, teacher: Teacher | None, draws: torch.Generator
-) -> MicroFlowNeXt | DADNet | BaselineNetwork:
+) -> MicroFlowNeXt | DADNet | BaselineNetwork | OwnNetwork:
     """The network of an experiment; the teacher is the frozen stream of a `dad_net`.
 
     Raises:
@@ -28,7 +29,7 @@ def build_model(
     student = build_network(config.model, num_classes, draws)
     if config.model.model_type != "dad_net":
         return student
-    assert isinstance(student, MicroFlowNeXt)
+    assert isinstance(student, MicroFlowNeXt | OwnNetwork)
     if teacher is None:
         raise DadnetError(
             "model dad_net: expected a teacher (--macro-weights FILE), got none; "

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from dadnet.base.seeding import seed_hash
-from dadnet.config.experiment import BASELINE_NAMES, FITTED_BASELINES, ExperimentConfig
+from dadnet.base.own_code import OwnCode
+from dadnet.base.seeding import generator, global_draws, seed_hash
+from dadnet.config.baselines import BASELINES, FITTED_BASELINES
+from dadnet.config.experiment import ExperimentConfig, ModelConfig
 from dadnet.flow.normalisation import normalise
 from dadnet.folds.view import FoldView
 from dadnet.models import LossParts, classification_loss
+from dadnet.models.own import OwnNetwork
+from dadnet.models.precision import matrix_units
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.one_fold import OneFold
 from dadnet.training.stack.graph import Capture
@@ -20,6 +26,54 @@ from dadnet.training.teacher import Teacher
 
 if TYPE_CHECKING:
     from dadnet.models.baselines import FittedBaseline  # at run time it would load scikit-learn
+
+
+@lru_cache(maxsize=64)
+def why_one_by_one(model: ModelConfig, num_classes: int, device: str) -> str:
+    """Why folds of a user's network are not one program; "" if they are.
+
+    Two copies of the network are tried as one program, and compared with the network itself.
+    """
+    if not model.own_alone:
+        return f"{model.model} has a teacher beside it"
+    network = OwnNetwork(model, num_classes, generator("own model")).to(device).train()
+    if not all(weight.requires_grad for weight in network.parameters()):
+        return f"some weights of {model.model} are frozen"
+    from dadnet.training.vmapped_stack import VmappedStack  # it loads scikit-learn
+
+    clips = network.noise().to(device)
+    try:
+        with global_draws(0, torch.device(device)), matrix_units("float32"):
+            stack = VmappedStack([deepcopy(network) for _ in range(2)]).train()
+            together = stack(torch.stack([clips, clips]))
+            together.sum().backward()  # type: ignore[no-untyped-call]
+            if any(weight.grad is None for weight in stack.parameters.values()):
+                return f"some weights of {model.model} have no gradient"
+            alike = torch.allclose(together[0], network(clips).logits, rtol=1e-3, atol=1e-4)
+            stack.eval().classify(torch.stack([clips, clips]))
+    except Exception as error:  # whatever vmap cannot do with the modules of others
+        return " ".join(f"{model.model}, {type(error).__name__}: {error}".split())[:160]
+    return "" if alike else f"{model.model} has other outputs by torch.vmap"
+
+
+def _why_apart(config: ExperimentConfig, num_classes: int, device: str) -> str:
+    """Why a user's source keeps folds apart; "" if it does not."""
+    if isinstance(config.optim.augmentation, OwnCode):
+        return f"the augmentation {config.optim.augmentation} takes the clips of one fold"
+    return "" if config.model.model is None else why_one_by_one(config.model, num_classes, device)
+
+
+def how_stacked(config: ExperimentConfig, num_classes: int, device: str) -> str:
+    """One line: whether a stack with source of a user is one program, and if not, why.
+
+    It is "" without such source.
+    """
+    own = config.model.model
+    if reason := _why_apart(config, num_classes, device):
+        return f"folds of a stack are trained one after the other: {reason}"
+    return (
+        "" if own is None else f"folds of a stack are trained as one program: {own} by torch.vmap"
+    )
 
 
 class FittedFold(OneFold):
@@ -63,12 +117,13 @@ def new_stack(folds: Sequence[OneFold], capture: Capture | None = None) -> FoldS
     Raises:
         DadnetError: if they cannot be one stack.
     """
-    kind = folds[0].config.model.model_type
-    if kind in FITTED_BASELINES:
+    model = folds[0].config.model
+    alone = folds[0].device.type == "cpu" or model.own_alone or model.model_type in BASELINES
+    if model.model_type in FITTED_BASELINES or (len(folds) == 1 and alone):
         return None
-    if len(folds) == 1 and (folds[0].device.type == "cpu" or kind in BASELINE_NAMES):
+    if _why_apart(folds[0].config, folds[0].view.num_classes, str(folds[0].device)):
         return None
-    if kind in BASELINE_NAMES:
+    if model.own_alone or model.model_type in BASELINES:
         from dadnet.training.vmapped_stack import VmappedFoldStack  # it loads scikit-learn
 
         return VmappedFoldStack(folds)

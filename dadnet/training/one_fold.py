@@ -22,7 +22,7 @@ from dadnet.labels.tasks import Numbers
 from dadnet.models import DADNet, LossParts, MicroFlowNeXt, classification_loss, dad_net_loss
 from dadnet.models.loss import directions_at
 from dadnet.models.precision import check_precision, half_products, matrix_units
-from dadnet.training.augment import POLICIES
+from dadnet.training.augment import augmentation_of
 from dadnet.training.build import build_model
 from dadnet.training.checkpoint import Best
 from dadnet.training.teacher import Teacher, resident_network
@@ -30,6 +30,7 @@ from dadnet.training.teacher_maps import TeacherMaps
 
 if TYPE_CHECKING:
     from dadnet.models.baselines import BaselineNetwork
+    from dadnet.models.own import OwnNetwork
 
 
 FUSED = ("cpu", "cuda")  # devices with a fused kernel of AdamW
@@ -73,7 +74,7 @@ class OneFold:
         # Where the newest and the best weights are, if they are in a stack.
         self._newest: Callable[[], None] | None = None
         self._chosen: Callable[[], dict[str, Tensor]] | None = None
-        self.augment = POLICIES[config.optim.augmentation]
+        self.augment = augmentation_of(config.optim.augmentation)
         self.statistics = None if config.data.normalisation == "clip" else view.statistics()
         self.teacher_maps: TeacherMaps | None = None
         # Otherwise the input of the teacher differs between folds, or between steps.
@@ -87,7 +88,7 @@ class OneFold:
         self.curves: dict[str, list[float]] = {name: [] for name in (*CURVES, *self.stage_curves)}
 
     @property
-    def model(self) -> MicroFlowNeXt | DADNet | BaselineNetwork:
+    def model(self) -> MicroFlowNeXt | DADNet | BaselineNetwork | OwnNetwork:
         """The network, with the newest weights."""
         self._fetch()
         return self._model

@@ -8,7 +8,8 @@ from functools import partial
 
 import torch
 
-from dadnet.config.experiment import FITTED_BASELINES, ExperimentConfig
+from dadnet.config.baselines import FITTED_BASELINES
+from dadnet.config.experiment import ExperimentConfig
 from dadnet.folds.view import FoldView
 from dadnet.training.kinds import new_fold, new_stack
 from dadnet.training.stack.graph import GraphMode, capture_for

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ModelConfig
-from dadnet.inference.model_file import ModelCard, TrainedModel, build_network, load_model_file
+from dadnet.inference.model_file import (
+    ModelCard,
+    SourceNotRunError,
+    TrainedModel,
+    build_network,
+    load_model_file,
+)
 from dadnet.models import MicroFlowNeXt, weights_digest
 
 # Fields that the card of its model file has under the same name.
@@ -76,6 +82,10 @@ class Teacher:
         """
         try:
             loaded = load_model_file(path)
+        except SourceNotRunError as error:
+            raise DadnetError(
+                f"macro weights: {path} holds a network of its own source; expected a MicroFlowNeXt"
+            ) from error
         except DadnetError as error:
             raise DadnetError(f"macro weights: {error}") from error
         card = loaded.card

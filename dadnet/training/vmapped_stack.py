@@ -19,6 +19,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.labels.targets import clip_losses
 from dadnet.models import LossParts
 from dadnet.models.baselines import BaselineNetwork
+from dadnet.models.own import OwnNetwork
 from dadnet.models.precision import full, half_products
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.stack.aligned import index_of, pick
@@ -38,7 +39,7 @@ class VmappedStack(Stack):
         DadnetError: If there is none, or they differ.
     """
 
-    def __init__(self, models: Sequence[BaselineNetwork]) -> None:
+    def __init__(self, models: Sequence[BaselineNetwork | OwnNetwork]) -> None:
         described = [model.describe() for model in models]
         if not models or any(other != described[0] for other in described):
             raise DadnetError(f"expected folds alike in a stack, got {described}")

@@ -1,6 +1,7 @@
 """One chunk of clips: the unit of work of the ingest."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,19 @@ class Chunk:
             if self.rejected():
                 return False
             read_flow_file(self.path)
-        except (DadnetError, ValueError, TypeError):
+        except (DadnetError, ValueError, TypeError, KeyError):
             self.done_path.unlink()  # torn by a crash of the machine: it is simply made again
             return False
         return not self.preview or self.sheet_path.exists()
 
     def rejected(self) -> list[Rejected]:
         """Clips of a finished chunk that could not be used."""
-        return [Rejected(**r) for r in json.loads(self.done_path.read_text(encoding="utf-8"))]
+        return [Rejected(**row) for row in self._done()["rejected"]]
+
+    def notes(self) -> Counter[str]:
+        """What the card has to say of how files were read, with numbers of clips."""
+        return Counter(self._done()["notes"])
+
+    def _done(self) -> dict[str, Any]:
+        done: dict[str, Any] = json.loads(self.done_path.read_text(encoding="utf-8"))
+        return done

@@ -1,6 +1,7 @@
 """Flow of one chunk of clips, the unit of work of the ingest, and the joining of chunks."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -14,8 +15,8 @@ import pandas as pd
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
 from dadnet.datasets.index import ClipIndex, Rejected
-from dadnet.flow.clip import FlowOptions, make_clip_flow
-from dadnet.flow.compute import TVL1_PARAMETERS, to_half
+from dadnet.flow.clip import FlowOptions
+from dadnet.flow.compute import TVL1_PARAMETERS, TVL1_TORCH, to_half
 from dadnet.flow.store import (
     FLOW_FILE,
     META_COLUMNS,
@@ -26,6 +27,7 @@ from dadnet.flow.store import (
     write_card,
     write_flow_file,
 )
+from orchestration.flows.batched import AGAINST_OPENCV, clip_maker
 from orchestration.flows.chunk import Chunk
 from orchestration.flows.preview import clip_picture, write_sheet
 
@@ -39,14 +41,17 @@ def make_chunk(chunk: Chunk) -> int:
     cv2.setNumThreads(1)  # the parallelism is over chunks
     # A frame that cannot be decoded is reported once, by us.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    make = clip_maker(chunk)
     flows, rows, rejected, pictures = [], [], [], []
+    notes: Counter[str] = Counter()
     for row in chunk.rows:
         try:
-            made = make_clip_flow(row, chunk.options, chunk.landmark_model)
+            made = make(row)
             flow = to_half(made.flow)
         except DadnetError as error:
             rejected.append({"clip_id": row["clip_id"], "reason": str(error)})
             continue
+        notes.update(made.notes)
         flows.append(flow)
         rows.append({**row, "apex": made.apex, "flow_digest": flow_digest(flow)})
         if chunk.preview:
@@ -58,7 +63,7 @@ def make_chunk(chunk: Chunk) -> int:
         write_flow_file(chunk.path, [flow_table(clips, np.stack(flows))])
     if pictures:
         write_sheet(chunk.sheet_path, pictures)
-    replace_file(chunk.done_path, json.dumps(rejected))
+    replace_file(chunk.done_path, json.dumps({"rejected": rejected, "notes": notes}))
     return len(chunk.rows)
 
 
@@ -71,6 +76,7 @@ def finish_store(
     index: ClipIndex,
     normalisation: str,
     request: str,
+    composite: str = "",
 ) -> dict[str, Any]:
     """Join the chunks into one file, one row group per subject, then write the card.
 
@@ -82,6 +88,7 @@ def finish_store(
         index: what was read of the dataset; its files, corrections and notes go into the card.
         normalisation: what precomputed flows were normalised on.
         request: digest of what was asked for.
+        composite: name of the datasets together that this one was made with, or "".
 
     Returns:
         The card.
@@ -101,8 +108,13 @@ def finish_store(
 
     write_flow_file(store / FLOW_FILE, tables())
     clips = pd.concat(written, ignore_index=True)
+    counted: Counter[str] = sum((chunk.notes() for chunk in chunks), Counter())
+    notes = [f"{n} clip{'s' * (n != 1)}: {note}" for note, n in sorted(counted.items())]
     card = _card(clips, index, options, normalisation)
+    card["source"]["notes"] += notes
     card |= {"request": request, "rejected": [asdict(r) for r in rejected]}
+    if composite:
+        card["composite"] = composite
     write_card(store, card)
     return card
 
@@ -116,10 +128,11 @@ def _card(
         "files": [FLOW_FILE],
         "columns": [*META_COLUMNS, "flow"],
         "parameters": {
-            **asdict(options),
+            **options.to_json(),
             "normalisation": normalisation,
-            "tvl1": TVL1_PARAMETERS if options.method == "tvl1" else None,
+            "tvl1": TVL1_PARAMETERS if options.method.startswith("tvl1") else None,
             "opencv": cv2.__version__,
+            **({"against_opencv": AGAINST_OPENCV} if options.method == TVL1_TORCH else {}),
         },
         "datasets": sorted(set(clips["dataset"])),
         "counts": {

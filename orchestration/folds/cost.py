@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from dadnet.config.experiment import FITTED_BASELINES, ExperimentConfig
+from dadnet.config.baselines import FITTED_BASELINES
+from dadnet.config.experiment import ExperimentConfig
 from dadnet.folds.view import FoldView
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.kinds import new_fold

@@ -10,8 +10,9 @@ import tyro
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
-from dadnet.config.experiment import DataConfig, ExperimentConfig
+from dadnet.config.experiment import DataConfig, ExperimentConfig, ModelConfig
 from dadnet.config.presets import get_preset
+from dadnet.labels.own_labels import class_set_text
 
 T = TypeVar("T")
 
@@ -28,8 +29,7 @@ class RunFlags:
     """Folder of finished folds, or s3://bucket/folder."""
     preset: str = "smoke"
     """Recipe that gives the defaults: smoke, reference-v1, reference-v2, or that of a method's
-    paper: ststnet, off-apexnet, rcn-a, dual-inception, resnet20, htnet-like, mdmo-svm, lbp-svm,
-    majority, prior-draw."""
+    paper, under a name of --model-type."""
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     workers: int | None = None
@@ -89,7 +89,31 @@ def parse_flags(argv: Sequence[str], description: str | None = None) -> RunFlags
 def _defaults(given: RunFlags) -> RunFlags:
     data = given.experiment.data
     data = DataConfig(dataset=data.dataset, class_set=data.class_set, selection=data.selection)
-    return replace(RunFlags(), experiment=get_preset(given.preset, data))
+    return replace(RunFlags(), experiment=preset_of(given.preset, data, given.experiment.model))
+
+
+def preset_of(name: str, data: DataConfig, given: ModelConfig) -> ExperimentConfig:
+    """The preset of that name; with a network of the user's, it is alone unless asked otherwise."""
+    preset = get_preset(name, data)
+    if given.model is None:
+        return preset
+    model = replace(preset.model, model_type="baseline", model=given.model)
+    return replace(preset, model=model)
+
+
+def _with_class_set(argv: Sequence[str]) -> list[str]:
+    """The words with the content of a file of classes in the place of its name.
+
+    The content is a part of the experiment, and the file need not be on every machine.
+    """
+    words = [word.replace("_", "-", 1) if word.startswith("--class_set") else word for word in argv]
+    for k, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag == "--class-set" and equals:
+            words[k] = f"{flag}={class_set_text(value)}"
+        elif flag == "--class-set" and k + 1 < len(words):
+            words[k + 1] = class_set_text(words[k + 1])
+    return words
 
 
 def parse_with_preset(
@@ -108,6 +132,7 @@ def parse_with_preset(
     Raises:
         DadnetError: if the words do not fit.
     """
+    argv = _with_class_set(argv)
     text, given = description or "", flags()
     if not {"--help", "-h"} & set(argv):
         given = cli.parse(flags, argv, prog=prog, description=text)

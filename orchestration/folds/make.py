@@ -20,6 +20,7 @@ import torch
 
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
+from dadnet.training.kinds import how_stacked
 from dadnet.training.loop import FoldTask, train_folds
 from dadnet.training.stack.graph import capture_for
 from dadnet.training.stack_size import choose_stack_size, is_out_of_memory
@@ -64,6 +65,9 @@ def with_measured_stack(
         ).dealt(min(at_most, len(names)))
         report(str(choice))
         size = choice.size
+    classes = len(plan.dataset.classes)
+    if size > 1 and (line := how_stacked(plan.config, classes, options.device)):
+        report(line)
     return replace(options, stack=size)
 
 

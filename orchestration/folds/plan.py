@@ -11,16 +11,21 @@ import torch
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
+from dadnet.base.location import is_remote, location
+from dadnet.base.own_code import OwnCode
+from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig, experiment_digest
-from dadnet.flow.store import FlowStore, join_stores, load_flow_store
+from dadnet.datasets.subjects import COMPOSITES
+from dadnet.flow.own_augmentation import check_own_augmentation
+from dadnet.flow.store import CARD, FlowStore, join_stores, load_flow_store
 from dadnet.folds.audit import audit
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.protocols import Fold, make_folds
+from dadnet.labels.own_labels import title_of
+from dadnet.models.own import check_own_model
+from dadnet.training.build import build_model
 from dadnet.training.teacher import Teacher
 from results.ledger.records import Experiment, PlannedFold
-
-# Names of composites and their datasets, sorted; other composites are joined by "+".
-COMPOSITES = {"megc2019": ("casme2", "samm", "smic")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +40,7 @@ class Plan:
         experiment: identity and planned folds, as the ledger stores them.
         audit: the audit's line.
         flow: parameters of the flow store, for the cards of kept weights.
+        resized: sizes of stored flows that are not the network's, such as ``28 x 28``.
     """
 
     config: ExperimentConfig
@@ -44,6 +50,14 @@ class Plan:
     experiment: Experiment
     audit: str
     flow: Mapping[str, Any] = field(default_factory=dict)
+    resized: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What a user must know before the training: the audit, and whether flows are resized."""
+        size = self.config.model.input_size
+        resized = f"flows of {', '.join(self.resized)} pixels are resized to {size} x {size}"
+        return (self.audit, resized) if self.resized else (self.audit,)
 
     def fold(self, name: str) -> Fold:
         """The fold of that name."""
@@ -64,12 +78,14 @@ class Inputs:
             labels come from another source.
         flow: parameters of the flow store, its normalisation among them.
         teacher: the frozen stream, None for a baseline.
+        resized: as in `Plan`.
     """
 
     dataset: MicroExpressionDataset
     data_digest: str
     flow: Mapping[str, Any]
     teacher: Teacher | None
+    resized: tuple[str, ...] = ()
 
     def digest(self, config: ExperimentConfig) -> str:
         """Digest of the experiment with this configuration on these inputs."""
@@ -101,19 +117,20 @@ def load_inputs(config: ExperimentConfig, flows: str | Path, macro_weights: Path
     Raises:
         DadnetError: if the store, the teacher or the combination cannot be used.
     """
-    store = _load_stores(flows, config.model.input_size)
-    _check_dataset(config.data.dataset, set(store.clips["dataset"]), flows)
+    size = config.model.input_size
+    store, resized = _load_stores(flows, size)
+    _check_dataset(config.data.dataset, store, flows)
     dataset = MicroExpressionDataset.from_store(
         store,
         config.data.class_set,
-        config.model.input_size,
+        size,
         shuffle_seed=config.seed if config.data.shuffle_labels else None,
     )
     teacher = _teacher(config, macro_weights)
     digest = store.digest
     if dataset.source:
         digest = digest16({"data": digest, "labels": dataset.source})
-    return Inputs(dataset, digest, store.card["parameters"], teacher)
+    return Inputs(dataset, digest, store.card["parameters"], teacher, resized)
 
 
 def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
@@ -124,6 +141,7 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
             f"model_type: prior-draw draws one class of a clip, {config.data.class_set} has "
             "several labels; expected majority or another model"
         )
+    check_own_code(config, len(dataset.classes), teacher)
     folds = make_folds(dataset.clips, config.data, config.seed)
     line = audit(
         dataset.clips,
@@ -138,7 +156,7 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
         method=config.method(),
         dataset=config.data.dataset,
         protocol=config.data.protocol,
-        class_set=config.data.class_set,
+        class_set=title_of(config.data.class_set),
         classes=dataset.classes,
         selection=config.data.selection,
         seed=config.seed,
@@ -148,27 +166,55 @@ def plan_of(config: ExperimentConfig, inputs: Inputs) -> Plan:
         folds=tuple(PlannedFold(f.name, f.test, len(dataset.rows(f.test))) for f in folds),
         multi_label=dataset.task.multi_label,
     )
-    return Plan(config, dataset, folds, teacher, experiment, line, inputs.flow)
+    return Plan(config, dataset, folds, teacher, experiment, line, inputs.flow, inputs.resized)
+
+
+def check_own_code(config: ExperimentConfig, num_classes: int, teacher: Teacher | None) -> None:
+    """Try what the user has brought, before anything is written.
+
+    Raises:
+        DadnetError: if the source cannot be run, or its result cannot be used.
+    """
+    if config.model.model is not None:
+        check_own_model(config.model, num_classes)
+        build_model(config, num_classes, teacher, generator("own model"))
+    if isinstance(config.optim.augmentation, OwnCode):
+        check_own_augmentation(config.optim.augmentation, config.model.input_size)
 
 
 def default_flows(dataset: str) -> Path:
-    """Default path of the flows of a dataset or of a known composite."""
+    """Default path of the flows of a dataset or of a known composite.
+
+    A composite that was ingested under its name is one folder, with a flow store per dataset.
+    """
+    if dataset in COMPOSITES and (Path("flows") / dataset).is_dir():
+        return Path("flows") / dataset
     names = COMPOSITES.get(dataset, (dataset,))
     return Path(",".join(str(Path("flows") / name) for name in names))
 
 
-def _load_stores(flows: str | Path, size: int) -> FlowStore:
-    """One store, or several with commas between."""
+def _load_stores(flows: str | Path, size: int) -> tuple[FlowStore, tuple[str, ...]]:
+    """One store, several with commas between, or a folder of several.
+
+    Returns:
+        The store, and the stored sizes that are not `size`, as text.
+    """
     if "," not in str(flows) or Path(flows).exists():
-        return load_flow_store(flows)
-    names = [name for name in str(flows).split(",") if name]
-    return join_stores([load_flow_store(name) for name in names], size)
+        parts = [] if is_remote(location(flows)) else sorted(Path(flows).glob(f"*/{CARD}"))
+        whole = not parts or (Path(flows) / CARD).exists()
+        names = [str(flows)] if whole else [str(part.parent) for part in parts]
+    else:
+        names = [name for name in str(flows).split(",") if name]
+    stores = [load_flow_store(name) for name in names]
+    shapes = {store.flows.shape[2:] for store in stores} - {(size, size)}
+    resized = tuple(f"{width} x {height}" for height, width in sorted(shapes))
+    return join_stores(stores, size), resized
 
 
-def _check_dataset(name: str, stored: set[str], flows: str | Path) -> None:
-    datasets = tuple(sorted(stored))
+def _check_dataset(name: str, store: FlowStore, flows: str | Path) -> None:
+    datasets = tuple(sorted(set(store.clips["dataset"])))
     known = {composite for composite, sets in COMPOSITES.items() if sets == datasets}
-    allowed = {"+".join(datasets), *known}
+    allowed = {"+".join(datasets), *known, *filter(None, [store.card.get("composite")])}
     if name not in allowed:
         raise DadnetError(
             f"dataset: expected {' or '.join(sorted(allowed))}, which is what {flows} holds, "
@@ -194,6 +240,8 @@ def with_config(plan: Plan, config: ExperimentConfig) -> Plan:
         raise DadnetError("a trial may vary neither data, input_size nor seed")
     if plan.teacher is not None:
         plan.teacher.check(config.model)
+    if config.model.model_args != base.model.model_args:
+        check_own_code(config, len(plan.dataset.classes), plan.teacher)
     old = plan.experiment
     experiment = old.replace(
         digest=experiment_digest(config, old.data_digest, old.teacher_digest),

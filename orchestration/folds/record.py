@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
-from dadnet.config.experiment import FITTED_BASELINES
+from dadnet.config.baselines import FITTED_BASELINES
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.hidden_labels import hide_labels
 from dadnet.folds.protocols import Fold

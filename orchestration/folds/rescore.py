@@ -45,6 +45,7 @@ class Scoring:
         ledger: root of the ledger.
         device: torch's name of the device.
         frames: for corruptions that act on them.
+        run_source: whether the source of a user's own network may be run.
     """
 
     experiment: Experiment
@@ -53,6 +54,7 @@ class Scoring:
     ledger: Path
     device: str = "cpu"
     frames: ClipFrames | None = None
+    run_source: bool = False
 
     def record(self, fold: str) -> FoldRecord:
         """The record of a fold."""
@@ -65,6 +67,8 @@ def load_scoring(
     flows: Path,
     device: str = "cpu",
     frames_root: Path | None = None,
+    *,
+    run_source: bool = False,
 ) -> Scoring:
     """Load an experiment's clips, and check that all its folds and weights exist.
 
@@ -74,6 +78,7 @@ def load_scoring(
         flows: folder of the flow store, or several with commas between.
         device: where to score.
         frames_root: folder of the dataset in its official layout, for corruptions of frames.
+        run_source: whether the source of a user's own network may be run.
 
     Raises:
         DadnetError: if a fold or its weights are missing, or flows or frames differ.
@@ -104,7 +109,7 @@ def load_scoring(
     frames = None
     if frames_root is not None:
         frames = find_frames(frames_root, flows, experiment.dataset, inputs.flow)
-    return Scoring(experiment, records, inputs.dataset, root, device, frames)
+    return Scoring(experiment, records, inputs.dataset, root, device, frames, run_source)
 
 
 def find_frames(root: Path, flows: Path, dataset: str, parameters: Mapping[str, Any]) -> ClipFrames:
@@ -138,7 +143,7 @@ def load_fold(scoring: Scoring, record: FoldRecord) -> TrainedModel:
         DadnetError: if they are not those that the record was scored with.
     """
     path = on_disk(Ledger(scoring.ledger).weights_path(scoring.experiment, record.fold))
-    model = load_model_file(path)
+    model = load_model_file(path, run_source=scoring.run_source)
     expected = record.host.get("weights_digest")
     if model.card.weights_digest != expected:
         raise DadnetError(

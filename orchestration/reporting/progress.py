@@ -17,6 +17,7 @@ from rich.text import Text
 
 from dadnet.base.location import Location
 from orchestration.reporting.events import EventWriter
+from orchestration.reporting.notebook import NotebookLive, in_notebook
 
 NEWS_S = 10.0  # between two `epochs` events
 # What the terminal shows of an event; `last` is the last line of a traceback.
@@ -74,12 +75,18 @@ class Progress:
         self._events = EventWriter(events)
         self._working: float | None = None  # since the first fold began: Ray has started by then
         self._news_at = clock()
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        notebook = in_notebook() and not console.quiet
+        self._is_live = console.is_terminal or notebook
+        self._live: Live | NotebookLive = (
+            NotebookLive(clock)
+            if notebook
+            else Live(console=console, refresh_per_second=4, transient=True)
+        )
 
     def __enter__(self) -> "Progress":
         process = {"hostname": socket.gethostname(), "pid": os.getpid()}
         self.log({"event": "run", "title": self.title, "epochs": self.epochs, **process})
-        if self.console.is_terminal:
+        if self._is_live:
             self._live.start()
         return self
 
@@ -98,7 +105,7 @@ class Progress:
         if self.clock() - self._news_at >= NEWS_S:
             self._news_at = self.clock()
             self.log(_news(snapshot))
-        if self.console.is_terminal:
+        if self._is_live:
             self._live.update(self._table(snapshot), refresh=True)
 
     def log(self, event: Mapping[str, Any]) -> None:
@@ -111,7 +118,7 @@ class Progress:
         if (line := _LINES.get(kind)) is not None:
             last = str(event.get("why", "")).strip().rpartition("\n")[2]
             self.console.print(line.format(**event, last=last), markup=False)
-        elif kind == "finished" and not self.console.is_terminal:
+        elif kind == "finished" and not self._is_live:
             counts = snapshot["counts"]
             val_uf1 = event.get("info", {}).get("val_uf1", math.nan)
             score = f", last val UF1 {val_uf1:.3f}" if math.isfinite(val_uf1) else ""

@@ -4,7 +4,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console, Group
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dadnet.base.location import absolute
+from dadnet.training.kinds import how_stacked
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, plan_of
@@ -22,6 +23,8 @@ from orchestration.search.settings import StudySettings, check_space
 from orchestration.search.study import Study
 from orchestration.search.trial import FoldService
 from orchestration.search.trials import search_here
+from results.ledger.records import Experiment
+from results.ledger.studies import StudyRecord
 from search_spaces.load import load_space
 
 PlanFolds = tuple[Plan, Sequence[str]]
@@ -151,6 +154,19 @@ def cost_lines(
     return lines
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a finished search has left in the ledger.
+
+    Attributes:
+        studies: one, or one per outer group.
+        experiments: what was scored: the winner with each seed, or the nested estimate.
+    """
+
+    studies: tuple[StudyRecord, ...]
+    experiments: tuple[Experiment, ...]
+
+
 class SearchRun(ABC):
     """A search from the flags to the scores."""
 
@@ -197,11 +213,15 @@ class SearchRun(ABC):
             f"{experiment.protocol}, {experiment.class_set}, {len(self.plan.dataset)} clips, "
             f"{len(self.plan.folds)} folds"
         )
-        self.say(self.plan.audit)
+        for line in self.plan.lines:
+            self.say(line)
+        classes = len(self.plan.dataset.classes)
+        if flags.stack > 1 and (line := how_stacked(self.plan.config, classes, "cpu")):
+            self.say(line)
 
     @abstractmethod
-    def run(self) -> bool:
-        """Search, train and score; returns whether everything is done."""
+    def run(self) -> Findings | None:
+        """Search, train and score; None if the search is not finished."""
 
     @abstractmethod
     def trainings(self) -> tuple[Sequence[PlanFolds], Sequence[PlanFolds]]:

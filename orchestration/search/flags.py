@@ -10,8 +10,7 @@ import tyro
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.experiment import DataConfig, ExperimentConfig
-from dadnet.config.presets import get_preset
-from orchestration.folds.flags import parse_with_preset
+from orchestration.folds.flags import parse_with_preset, preset_of
 from orchestration.search.settings import Pruning, SecondObjective
 
 T = TypeVar("T")
@@ -154,7 +153,9 @@ def parse_flags(argv: Sequence[str], description: str | None) -> TuneFlags:
 def _defaults(given: TuneFlags) -> TuneFlags:
     data = given.experiment.data
     data = SearchDataConfig(dataset=data.dataset, class_set=data.class_set)
-    preset = get_preset(given.preset, _of_type(DataConfig, data, selection="inner"))
+    preset = preset_of(
+        given.preset, _of_type(DataConfig, data, selection="inner"), given.experiment.model
+    )
     # DFME's challenge has an official split only; every other set is LOSO.
     data = replace(data, protocol="official" if data.dataset == "dfme" else "loso")
     return replace(TuneFlags(), experiment=_of_type(SearchExperiment, preset, data=data))

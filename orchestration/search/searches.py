@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import seed_hash
 from orchestration.folds.plan import Inputs, Plan, plan_of
-from orchestration.search.driver import PlanFolds, SearchRun, SearchWorkers, StudyProgress
+from orchestration.search.driver import Findings, PlanFolds, SearchRun, SearchWorkers, StudyProgress
 from orchestration.search.flags import TuneFlags
 from orchestration.search.study import Study
 from orchestration.search.winner import (
@@ -51,19 +51,20 @@ class PlainSearch(SearchRun):
         # Only a control permutes labels, by the seed; its clips are those of the first seed.
         return plan_of(replace(self.flags.base, seed=seed), self.inputs)
 
-    def run(self) -> bool:
-        """Search, train and score; returns whether everything is done."""
+    def run(self) -> Findings | None:
+        """Search, train and score; None if the search is not finished."""
         progress = StudyProgress(self.flags, self.console)
         with progress:
             study = self.study(self.plan, progress)
             study.open()
             try:
                 winners = self._search(study, progress)
-                if winners is not None:
-                    self._score(study, winners)
+                if winners is None:
+                    return None
+                experiments = tuple(winner.plan.experiment for winner in winners)
+                return Findings((self._score(study, winners),), experiments)
             finally:
                 study.close()
-        return winners is not None
 
     def _search(self, study: Study, progress: StudyProgress) -> list[WinnerFolds] | None:
         """Run the trials and train the winner; None if the study is not finished."""
@@ -81,7 +82,7 @@ class PlainSearch(SearchRun):
         finally:
             workers.close()
 
-    def _score(self, study: Study, winners: list[WinnerFolds]) -> None:
+    def _score(self, study: Study, winners: list[WinnerFolds]) -> StudyRecord:
         ledger = self.flags.ledger
         for winner in winners:
             score_winner(winner.plan, ledger, study.digest)
@@ -108,6 +109,7 @@ class PlainSearch(SearchRun):
                 "Its test UF1 is not nested either: every subject's labels had a part in the "
                 "choice (--selection nested)"
             )
+        return record
 
 
 def _over_seeds(scores: Sequence[Mapping[str, float]], name: str) -> str:
@@ -146,8 +148,8 @@ class NestedSearch(SearchRun):
         studies = [(plan, self.study(plan, group=name).folds) for name, _, plan in self._outer()]
         return studies, [(self.plan, [fold.name for fold in self.plan.folds])]
 
-    def run(self) -> bool:
-        """Search, train and score; returns whether everything is done."""
+    def run(self) -> Findings | None:
+        """Search, train and score; None if the search is not finished."""
         ledger, planned = self.flags.ledger, self.plan.experiment
         records: list[StudyRecord] = []
         winners: list[WinnerFolds] = []
@@ -162,7 +164,7 @@ class NestedSearch(SearchRun):
                     study.open()
                     try:
                         if not workers.search(study):
-                            return False
+                            return None
                         # The winner is trained on other subjects, so these weights are useless.
                         study.release_weights()
                         values = study.winner_values()
@@ -182,10 +184,11 @@ class NestedSearch(SearchRun):
             finally:
                 workers.close()
         score_nested(experiment, winner_of, ledger)
-        for record in records:
-            StudyLedger(ledger).put(record.replace(scored=(experiment.digest,)))
+        studies = tuple(record.replace(scored=(experiment.digest,)) for record in records)
+        for study_record in studies:
+            StudyLedger(ledger).put(study_record)
         self._say_estimates(records, pooled_test_uf1(experiment, ledger))
-        return True
+        return Findings(studies, (experiment,))
 
     def _search_settings(self) -> dict[str, object]:
         """The settings of the studies, for the nested experiment's configuration."""

@@ -127,7 +127,8 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
             warnings.warn(
                 "Ray gave this worker a GPU but torch sees none; it trains on the CPU", stacklevel=1
             )
-        if options.stack == "auto":
+        # A number is only reported: whether folds of a user's network are one program.
+        if options.stack == "auto" or (rank == 0 and options.stack > 1 and config["names"]):
             options = with_measured_stack(
                 plans.of(""), config["names"], options, config["folds_per_worker"], queue.report
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class Column:
         shown: part of the tables that people read; the others are in CSV and JSON only.
         help: one line for the heading's title.
         of_labels: its heading where clips have several labels, if it is another one there.
+        optional: left out where no row has a value.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Column:
     shown: bool = True
     help: str = ""
     of_labels: str = ""
+    optional: bool = False
 
     def heading(self, multi_label: bool) -> str:
         """Return the heading in a table of one class, or of several labels, for each clip."""
@@ -241,4 +243,21 @@ COLUMNS: tuple[Column, ...] = (
         lambda row: " ".join(study.digest for study in row.studies) or None,
         shown=False,
     ),
+    _plain(
+        "note",
+        "Note",
+        lambda row: row.note,
+        optional=True,
+        help="Why the row is not ranked with the others, and what else to know of it",
+    ),
 )
+
+
+def columns_for(rows: Iterable[Row]) -> tuple[Column, ...]:
+    """Return the columns of a table with these rows."""
+    members = list(rows)
+    return tuple(
+        column
+        for column in COLUMNS
+        if not column.optional or any(column.value(row) is not None for row in members)
+    )

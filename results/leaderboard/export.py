@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from results.leaderboard.columns import COLUMNS, rounded, uf1_name
+from results.leaderboard.columns import columns_for, rounded, uf1_name
 from results.leaderboard.published import Reported
 from results.leaderboard.rows import Group, Leaderboard, Row, SeedRows
 
@@ -38,9 +38,10 @@ def to_csv(leaderboard: Leaderboard) -> str:
     """Return one line per row, with every column of the registry; empty where unknown."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(column.key for column in COLUMNS)
+    columns = columns_for(leaderboard.rows)
+    writer.writerow(column.key for column in columns)
     for row in leaderboard.rows:
-        values = (column.value(row) for column in COLUMNS)
+        values = (column.value(row) for column in columns)
         writer.writerow("" if value is None else value for value in values)
     return text.getvalue()
 
@@ -83,7 +84,7 @@ def _row(row: Row) -> dict[str, Any]:
         subjects = dict(zip(row.counts.subjects, pairs.tolist(), strict=True))
     else:
         subjects = {tally.subject: [tally.right, tally.total] for tally in row.tallies}
-    columns = {column.key: column.value(row) for column in COLUMNS}
+    columns = {column.key: column.value(row) for column in columns_for([row])}
     details: dict[str, Any] = {"confusion": None, "class_f1": None}
     if row.summary is not None:
         class_f1 = map(rounded, row.summary.class_f1)
@@ -119,7 +120,7 @@ def _reported(item: Reported) -> dict[str, Any]:
 
 
 def _markdown_group(group: Group) -> str:
-    shown = [column for column in COLUMNS if column.shown]
+    shown = [column for column in columns_for(group.rows) if column.shown]
     heading = f"## {_escaped(group.title)}\n"
     titles = [_escaped(column.heading(group.multi_label)) for column in shown]
     rules = ["---:" if column.numeric else "---" for column in shown]
@@ -140,7 +141,7 @@ def to_latex(leaderboard: Leaderboard) -> str:
 
 
 def _latex_group(group: Group) -> str:
-    shown = [column for column in COLUMNS if column.shown]
+    shown = [column for column in columns_for(group.rows) if column.shown]
     lines = [
         r"\begin{table}",
         rf"\caption{{{_latex(group.title)}. {uf1_name(group.multi_label)} pooled over all "

@@ -1,7 +1,7 @@
 """The leaderboard: one group per dataset, protocol and class set, one row per experiment.
 
 Composites and official splits have a further group for each of their parts. Only complete
-experiments are ranked, and only against the same dataset, protocol and classes.
+experiments are ranked, and only against the same dataset, protocol, classes, clips and truth.
 Rows whose selection looked at the test subjects (`oracle`) are shown and never ranked.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
+from results.leaderboard.comparable import mixed_versions, with_notes
 from results.leaderboard.published import beside
 from results.leaderboard.rows import MOST_ROWS, Group, Leaderboard, Row, SeedRows
 from results.leaderboard.tallies import Tallies, read_tallies
@@ -103,14 +104,23 @@ def _rows(
 ) -> Iterator[Row]:
     """Yield the experiment's row and, once it is complete, one per subset of its predictions."""
     won = tuple(study for study in studies if experiment.digest in study.scored)
-    whole = Row(experiment, tallies.num_done, tallies.summary, tallies.counts, studies=won)
+    whole = Row(
+        experiment,
+        tallies.num_done,
+        tallies.summary,
+        tallies.counts,
+        studies=won,
+        truth=tallies.truth,
+        notes=mixed_versions(tallies.versions),
+    )
     yield whole
     for name, subset in tallies.subsets.items():
-        yield replace(whole, subset=name, summary=subset.summary, counts=subset.counts)
+        figures = replace(whole, summary=subset.summary, counts=subset.counts)
+        yield replace(figures, subset=name, truth=subset.truth)
 
 
 def _group(key: _Key, members: list[Row]) -> Group:
-    rows = _with_twins(_ranked(members))
+    rows = _with_twins(_ranked(with_notes(members)))
     ranked = [row for row in rows if row.status == "ranked"]
     ours = [(row.experiment.method, row.experiment.digest, row.counts) for row in ranked]
     dataset, protocol, _, classes, subset, multi_label = key
@@ -124,7 +134,7 @@ def _group(key: _Key, members: list[Row]) -> Group:
 
 
 def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Return ranked rows by UF1, then test-peeking ones, then incomplete ones.
+    """Return ranked rows by UF1, then those over other clips, test-peeking and incomplete ones.
 
     Rows with equal UF1 share a rank.
     """
@@ -159,7 +169,7 @@ def _with_twins(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Return the rows, each complete test-peeking one with its honest twin where there is one."""
     honest: dict[str, Row] = {}
     for row in rows:  # best first; inner before last, where both are there
-        if row.status == "ranked":
+        if row.status in ("ranked", "not-comparable"):
             twin = _identity(row.experiment, but=("selection",))
             known = honest.get(twin)
             if known is None or (
@@ -220,7 +230,7 @@ def _without(config: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def _order(row: Row) -> tuple[int, float, float, str, int, str]:
-    order = ("ranked", "test-peeking", "incomplete").index(row.status)
+    order = ("ranked", "not-comparable", "test-peeking", "incomplete").index(row.status)
     experiment = row.experiment
     seed = -1 if experiment.seed is None else experiment.seed
     uar = row.summary.uar.value if row.summary else None

@@ -10,7 +10,7 @@ from results.leaderboard.published import Reported
 from results.ledger.records import Experiment
 from results.ledger.studies import StudyRecord
 from results.statistics.compare import OverSeeds
-from results.statistics.counts import Counts
+from results.statistics.counts import Counts, Truth
 from results.statistics.summary import Summary
 
 # Rows of a group that are tested against the best and shown on a page; the others are in the
@@ -42,7 +42,10 @@ class Row:
         subset: the dataset of a composite, or the part of an official split, that these figures
             are of; "" for all test clips.
         studies: searches whose winner this is.
-        rank: from 1 in the group; None for incomplete and for test-peeking rows.
+        truth: of the scored clips, once all folds are finished.
+        apart: why the row is over other clips than the others, and so not ranked with them.
+        notes: what a reader has to know of the row besides.
+        rank: from 1 in the group; None for rows whose status is not ``ranked``.
         ranks: 95 % interval of the rank; tie: letter of the tie group; p_best: Holm-corrected p
             against the best row. None where there is none.
         twin: digest of the honest row that a test-peeking one equals but for the selection, and
@@ -55,6 +58,9 @@ class Row:
     counts: Counts = field(compare=False, repr=False)
     subset: str = ""
     studies: tuple[StudyRecord, ...] = ()
+    truth: Truth = field(default_factory=dict, compare=False, repr=False)
+    apart: str = ""
+    notes: tuple[str, ...] = ()
     rank: int | None = None
     ranks: tuple[int, int] | None = None
     tie: str | None = None
@@ -93,10 +99,18 @@ class Row:
 
     @property
     def status(self) -> str:
-        """``ranked``, ``test-peeking`` or ``incomplete``."""
+        """``ranked``, ``not-comparable``, ``test-peeking`` or ``incomplete``."""
         if not self.complete:
             return "incomplete"
-        return "test-peeking" if self.peeking else "ranked"
+        if self.peeking:
+            return "test-peeking"
+        return "not-comparable" if self.apart else "ranked"
+
+    @property
+    def note(self) -> str | None:
+        """Why the row stands apart, and other remarks, in one line; None without any."""
+        parts = (f"not ranked with the others, {self.apart}" if self.apart else "", *self.notes)
+        return "; ".join(filter(None, parts)) or None
 
     @property
     def num_clips(self) -> int:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from results.ledger.ledger import Ledger, LedgerWarning
-from results.ledger.quick import read_clips
-from results.ledger.records import Experiment
-from results.statistics.counts import Counts, count, count_subsets
+from results.ledger.quick import read_clips, versions_of
+from results.ledger.records import Experiment, Prediction
+from results.statistics.counts import Counts, Truth, by_subset, count
 from results.statistics.summary import Summary, summarise_many
 
 # Fewer folds than this are read by this process alone.
@@ -30,6 +32,8 @@ class Tallies:
         num_done: finished folds.
         counts: of their clips.
         summary: the pooled figures; None as long as a fold is missing.
+        truth: of these clips.
+        versions: JSON of the packages' versions -> folds that they made.
         subsets: name -> its tallies, where the protocol has several; none until all folds are
             finished.
     """
@@ -37,6 +41,8 @@ class Tallies:
     num_done: int
     counts: Counts
     summary: Summary | None
+    truth: Truth = field(default_factory=dict)
+    versions: Mapping[bytes, int] = field(default_factory=dict)
     subsets: Mapping[str, Tallies] = field(default_factory=dict)
 
 
@@ -50,40 +56,69 @@ def read_tallies(
     return list(_in_processes(ledger, experiments, processes))
 
 
-def _read_one(ledger: Ledger, experiment: Experiment) -> tuple[int, Counts, dict[str, Counts]]:
-    """Return the number of finished folds, the counts of their clips, and those of each subset."""
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What was read of one experiment."""
+
+    num_done: int
+    counts: Counts
+    truth: Truth
+    versions: Counter[bytes]
+    subsets: Mapping[str, tuple[Counts, Truth]]
+
+
+# Experiments on the same clips share one mapping: content -> mapping.
+_Known = dict[frozenset[tuple[str, Any]], Truth]
+
+
+def _read_one(ledger: Ledger, experiment: Experiment, known: _Known) -> _Read:
     quickly = read_clips(experiment, ledger.read_all(experiment))
     if quickly is not None:
-        num_done, clips = quickly
+        num_done, clips, versions = quickly
     else:  # This path warns, and moves a record aside if it is damaged.
         records = ledger.records(experiment)
         num_done, clips = len(records), [row for record in records for row in record.predictions]
+        versions = Counter(map(versions_of, records))
     counts = count(clips, experiment.classes)
     if num_done < len(experiment.folds):
-        return num_done, counts, {}
-    subsets = count_subsets(experiment.protocol, clips, experiment.classes, counts.subjects)
-    return num_done, counts, subsets
+        return _Read(num_done, counts, {}, versions, {})
+    subsets = {
+        name: (count(rows, experiment.classes), _truth(rows, known))
+        for name, rows in by_subset(experiment.protocol, clips, counts.subjects).items()
+    }
+    return _Read(num_done, counts, _truth(clips, known), versions, subsets)
+
+
+def _truth(clips: Sequence[Prediction], known: _Known) -> Truth:
+    truth = {clip.clip_id: clip.label for clip in clips}
+    return known.setdefault(frozenset(truth.items()), truth)
 
 
 def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Tallies]:
-    read = [_read_one(ledger, experiment) for experiment in experiments]
-    complete = [len(e.folds) == done for e, (done, _, _) in zip(experiments, read, strict=True)]
+    known: _Known = {}
+    read = [_read_one(ledger, experiment, known) for experiment in experiments]
+    complete = [len(e.folds) == r.num_done for e, r in zip(experiments, read, strict=True)]
     wanted = [
         counts
-        for whole, (_, pooled, subsets) in zip(complete, read, strict=True)
+        for whole, one in zip(complete, read, strict=True)
         if whole
-        for counts in (pooled, *subsets.values())
+        for counts in (one.counts, *(counts for counts, _ in one.subsets.values()))
     ]
     # Taken again in the same order: of the whole, then of its subsets.
     summaries = iter(summarise_many(wanted))
     return [
         Tallies(
-            num_done,
-            counts,
+            one.num_done,
+            one.counts,
             next(summaries) if whole else None,
-            {name: Tallies(num_done, subset, next(summaries)) for name, subset in subsets.items()},
+            one.truth,
+            one.versions,
+            {
+                name: Tallies(one.num_done, counts, next(summaries), truth)
+                for name, (counts, truth) in one.subsets.items()
+            },
         )
-        for whole, (num_done, counts, subsets) in zip(complete, read, strict=True)
+        for whole, one in zip(complete, read, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ from results.leaderboard.columns import COLUMNS, Column
 from results.leaderboard.rows import MOST_ROWS, Group, Leaderboard, Row
 
 # The others are left to the pages: with them no line fits a terminal.
-_LEFT_OUT = ("data", "ranks", "num_subjects")
+_LEFT_OUT = ("data", "ranks", "num_subjects", "note")
 
 
 def text_table(leaderboard: Leaderboard, width: int = 120, most: int = MOST_ROWS) -> str:
@@ -28,6 +28,9 @@ def text_table(leaderboard: Leaderboard, width: int = 120, most: int = MOST_ROWS
     lines: list[RenderableType] = []
     for group in leaderboard.groups:
         lines.append(_table(group, most))
+        # Text, not str: a name such as "[red]" is a name and no markup.
+        noted = [row for row in group.rows[:most] if row.note]
+        lines += [Text(f"{row.experiment.method}: {row.note}") for row in noted]
         if len(group.rows) > most:
             lines.append(f"and {len(group.rows) - most} more rows, in CSV and JSON")
     return printed(lines, width)

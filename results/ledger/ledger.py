@@ -8,6 +8,7 @@
                               events.jsonl             (of the training side)
                               events/<run>.jsonl       (the same on object storage)
                               claims/                  (which run makes which fold)
+                              source/                  (a user's own network, as text)
                               quarantine/              (damaged files, kept for a look)
 
 The folder may lie on object storage (`dadnet.base.remote`): a record is then one conditional put.
@@ -24,6 +25,7 @@ from dadnet.base.location import Location, location, on_disk, stored, write_once
 from results.ledger.files import LedgerWarning, bytes_of, file_name, read_quickly, read_whole
 from results.ledger.quick import read_experiment
 from results.ledger.records import Experiment, FoldRecord, PlannedFold
+from results.ledger.sources import write_sources
 
 __all__ = ["Ledger", "LedgerWarning", "bytes_of", "check_record", "file_name", "write_once"]
 
@@ -51,6 +53,7 @@ class Ledger:
         """
         path = self.folder(experiment) / "experiment.json"
         text = experiment.to_json() + "\n"
+        write_sources(experiment.config, path.parent)
         while not write_once(path, text):
             existing = self._read_experiment(path)
             if existing is None:  # it was damaged and has been moved aside: write again

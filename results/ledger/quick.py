@@ -9,7 +9,8 @@ unexpected falls back to `FoldRecord.from_json`, which explains the error.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import GenericAlias
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from dadnet.base.digests import canonical_json
 from results.ledger.records import Experiment, FoldRecord, PlannedFold, Prediction
 from results.ledger.sealed import SCHEMA, unchecked
 
@@ -69,7 +71,7 @@ def _planned(text: bytes) -> tuple[PlannedFold, ...]:
 
 def read_clips(
     experiment: Experiment, files: Iterable[tuple[PlannedFold, bytes | None]]
-) -> tuple[int, list[Prediction]] | None:
+) -> tuple[int, list[Prediction], Counter[bytes]] | None:
     """Return the scored clips of an experiment's finished folds, if every file is plainly right.
 
     Args:
@@ -77,12 +79,14 @@ def read_clips(
         files: the planned folds with the bytes of their records; None where there is none.
 
     Returns:
-        The number of finished folds, and their clips, which have the fields of `Prediction` but
-        not its methods; None where `FoldRecord.from_json` must judge.
+        The number of finished folds; their clips, which have the fields of `Prediction` but not its
+        methods; and how many folds have which versions (JSON of the host's). None where
+        `FoldRecord.from_json` must judge.
     """
     fold_of: dict[str, int] = {}  # test subject -> number of its fold
     clips: list[Prediction] = []
     expected: list[int] = []
+    versions: Counter[bytes] = Counter()
     num_done = 0
     for number, (fold, data) in enumerate(files):
         if data is None:
@@ -98,10 +102,17 @@ def read_clips(
         fold_of.update(dict.fromkeys(fold.test_subjects, number))
         clips += record.predictions
         expected += [number] * fold.num_test_clips
+        versions[bytes(record.host.get("versions", b""))] += 1
         num_done += 1
     subjects_fit = [fold_of.get(clip.subject) for clip in clips] == expected
     fit = subjects_fit and _clips_fit(clips, experiment.classes, experiment.multi_label)
-    return (num_done, clips) if fit else None
+    return (num_done, clips, versions) if fit else None
+
+
+def versions_of(record: FoldRecord) -> bytes:
+    """Return the versions of a record's host as its JSON text has them; empty without."""
+    versions = record.host.get("versions")
+    return canonical_json(versions).encode() if isinstance(versions, Mapping) else b""
 
 
 def _record_fits(record: FoldRecord, experiment: Experiment, fold: PlannedFold) -> bool:

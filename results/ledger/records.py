@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.own_code import OwnCode
 from dadnet.labels.tasks import Names, Task, task_of
 from results.ledger.sealed import (
     SCHEMA,
@@ -24,6 +25,7 @@ from results.ledger.sealed import (
     check_names,
     finite,
 )
+from results.ledger.sources import is_source
 
 SELECTIONS = ("inner", "last", "nested", "oracle", "unknown")
 PROTOCOLS = ("loso", "official", "cde", "cross-dataset", "group-kfold")
@@ -218,7 +220,9 @@ def comparable(record: FoldRecord) -> dict[str, Any]:
 
 def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     for name, value in sorted(config.items()):
-        if isinstance(value, Mapping):
+        if is_source(value):
+            yield f"{before}{name}", str(OwnCode.from_json(value))
+        elif isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", str(value)

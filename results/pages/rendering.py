@@ -114,7 +114,7 @@ def _environment() -> Environment:
         value=_value,
     )
     environment.globals.update(
-        columns=[column for column in columns.COLUMNS if column.shown],
+        columns=[c for c in columns.COLUMNS if c.shown and not c.optional],
         most_rows=MOST_ROWS,
         most_details=MOST_DETAILS,
         unknown=columns.UNKNOWN,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import Any
 
 from results.ledger.records import Experiment, FoldRecord
+from results.ledger.sources import source_path, sources_of
 from results.ledger.studies import base_config
 
 
@@ -37,11 +39,23 @@ def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
         config["data"] = {n: v for n, v in config["data"].items() if n != "selection"}
     if experiment.teacher_digest is not None:
         words.append("--macro-weights teacher.safetensors")
+    config = _with_source_paths(config, f"runs/{experiment.dataset}/{experiment.digest}")
     for part in sorted(config):
         fields = config[part]
         values = fields if isinstance(fields, Mapping) else {part: fields}
         words += [_flag(name, value) for name, value in sorted(values.items())]
     return " \\\n  ".join(word for word in words if word)
+
+
+def _with_source_paths(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A config that names a user's own source by its files in the ledger."""
+    named: dict[str, Any] = {
+        name: dict(part) if isinstance(part, Mapping) else part for name, part in config.items()
+    }
+    for flag, code in sources_of(config).items():
+        section = "model" if flag == "model" else "optim"
+        named[section][flag] = f"{folder}/{source_path(flag, code)}"
+    return named
 
 
 # Switches that are on unless they are turned off.
@@ -54,6 +68,9 @@ def _flag(name: str, value: object) -> str:
         if value == (name in _ON):
             return ""
         return f"--{flag}" if value else f"--no-{flag}"
+    if isinstance(value, Mapping):
+        words = [quote(f"{key}={json.dumps(part)}") for key, part in sorted(value.items())]
+        return " ".join([f"--{flag}", *words])
     if isinstance(value, list):
         value = ",".join(map(str, value))
     return f"--{flag} {quote(str(value))}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dadnet.base.errors import DadnetError
+from results.leaderboard.comparable import mixed_versions
 from results.leaderboard.rows import Row
 from results.leaderboard.tallies import read_tallies
 from results.ledger.events import read_events
@@ -32,7 +33,14 @@ def row_of(ledger: Ledger, experiment: Experiment) -> Row:
     """Return the experiment as a row outside any leaderboard."""
     (tallies,) = read_tallies(ledger, [experiment])
     studies = StudyLedger(ledger.local_root).of(experiment)
-    return Row(experiment, tallies.num_done, tallies.summary, tallies.counts, studies=studies)
+    return Row(
+        experiment,
+        tallies.num_done,
+        tallies.summary,
+        tallies.counts,
+        studies=studies,
+        notes=mixed_versions(tallies.versions),
+    )
 
 
 def run_page_name(experiment: Experiment) -> str:
@@ -119,14 +127,14 @@ def _explanation(
     return show(explanation, rows, experiment.classes)
 
 
-def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
-    """Return the page that compares two experiments, and their difference.
+def checked_difference(one: Row, other: Row) -> Difference:
+    """Return the difference of two rows.
 
     Raises:
-        DadnetError: if one is incomplete, or they did not score the same clips.
+        DadnetError: if one is incomplete, or they did not score the same clips with one truth.
     """
-    rows = [row_of(ledger, experiment) for experiment in (first, second)]
-    for row in rows:
+    first, second = one.experiment, other.experiment
+    for row in (one, other):
         if not row.complete:
             raise DadnetError(
                 f"expected two complete experiments, got: {row.experiment.digest} with "
@@ -139,13 +147,25 @@ def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tup
             "expected two of one kind, got: one class of each clip and several labels "
             f"({first.class_set} and {second.class_set})"
         )
-    compared = difference(rows[0].counts, rows[1].counts)
+    return difference(one.counts, other.counts)
+
+
+def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
+    """Return the page that compares two experiments, and their difference.
+
+    Raises:
+        DadnetError: if one is incomplete, or they did not score the same clips.
+    """
+    rows = [row_of(ledger, experiment) for experiment in (first, second)]
+    compared = checked_difference(*rows)
     clips = [
         {clip.clip_id: clip for record in ledger.records(e) for clip in record.predictions}
         for e in (first, second)
     ]
     if clips[0].keys() != clips[1].keys():
         raise DadnetError("expected two rows over the same clips, got: other clip names")
+    if other := sum(clip.label != clips[1][name].label for name, clip in clips[0].items()):
+        raise DadnetError(f"expected two rows with the same truth, got: another one for {other}")
     pairs = ((clips[0][name], clips[1][name]) for name in sorted(clips[0]))
     changed = [(a, b) for a, b in pairs if a.prediction != b.prediction]
     names, values = _swings(rows[0], rows[1])

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.labels.metrics import f1
+from results.ledger.records import Experiment
 from results.statistics.counts import Counts
 from results.statistics.resampling import (
     AnyFloats,
@@ -55,6 +56,38 @@ class Difference:
     interval: Interval
     p: float
     spread: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The pooled UF1 of one experiment minus that of another, over the same clips.
+
+    Attributes:
+        first, second: names of the two methods.
+        value: the difference; interval: its 95 % interval over subjects, None where there is none.
+        p: two-sided, of the paired permutation that swaps whole subjects.
+    """
+
+    first: str
+    second: str
+    value: float
+    interval: tuple[float, float] | None
+    p: float
+
+    @classmethod
+    def of(cls, first: Experiment, second: Experiment, gap: Difference) -> Comparison:
+        """The difference of two experiments."""
+        ends = gap.interval.low, gap.interval.high
+        interval = None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+        return cls(first.method, second.method, gap.value, interval, gap.p)
+
+    def __str__(self) -> str:
+        ends = "no interval"
+        if self.interval is not None:
+            ends = f"95 % interval {self.interval[0]:+.3f} to {self.interval[1]:+.3f}"
+        return f"UF1 of {self.first} minus {self.second}: {self.value:+.3f}, {ends}, p {self.p:.4f}"
+
+    __repr__ = __str__
 
 
 def difference(first: Counts, second: Counts) -> Difference:

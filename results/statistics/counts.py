@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
+from dadnet.labels.tasks import Names
 from results.ledger.records import Prediction
 from results.ledger.val_side import IntArray
 
@@ -24,6 +25,8 @@ NUM_BINS = 15
 _FLOOR = float(np.finfo(np.float32).eps)
 
 FloatArray = npt.NDArray[np.float64]
+# Clip id -> class name, or names of labels.
+Truth = Mapping[str, Names]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,26 +168,23 @@ def subset_of(protocol: str, clip: Prediction) -> str:
     return clip.part if protocol == "official" else ""
 
 
-def count_subsets(
-    protocol: str, rows: Sequence[Prediction], classes: Sequence[str], subjects: Sequence[str]
-) -> dict[str, Counts]:
-    """Return the counts of each subset, sorted by name; nothing where there are not several.
+def by_subset(
+    protocol: str, rows: Sequence[Prediction], subjects: Sequence[str]
+) -> dict[str, list[Prediction]]:
+    """Return the clips of each subset, sorted by name; nothing where there are not several.
 
     The folds are pooled first: the models behind a subset's figures were trained on all subsets.
 
     Args:
         protocol: of the experiment.
         rows: all its scored clips.
-        classes: (K,) class names.
         subjects: of the clips, each once.
     """
     if protocol not in ("cde", "cross-dataset", "official"):
         return {}
     if protocol != "official" and len({name.partition("/")[0] for name in subjects}) < 2:
         return {}
-    by_subset: dict[str, list[Prediction]] = {}
+    subsets: dict[str, list[Prediction]] = {}
     for row in rows:
-        by_subset.setdefault(subset_of(protocol, row), []).append(row)
-    if len(by_subset) < 2:
-        return {}
-    return {name: count(by_subset[name], classes) for name in sorted(by_subset)}
+        subsets.setdefault(subset_of(protocol, row), []).append(row)
+    return {name: subsets[name] for name in sorted(subsets)} if len(subsets) > 1 else {}

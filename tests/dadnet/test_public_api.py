@@ -1,5 +1,8 @@
 """The names that users of the public DAD-Net know, called as they know them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -61,8 +64,55 @@ def test_a_trained_model_is_loaded_and_asked(tmp_path):
     assert prediction.confidence == max(prediction.probabilities.values())
 
 
+def test_data_and_augmentation_are_made_as_the_public_readme_shows(tmp_path):
+    noise = np.random.default_rng(0)
+    for name in ("positive/ME_s01_1", "negative/ME_s01_2", "Surprise/ME_s_02_1"):
+        (tmp_path / name).parent.mkdir()
+        np.save(tmp_path / f"{name}.npy", noise.normal(size=(2, 40, 40)).astype(np.float32))
+    file_paths = sorted(tmp_path.rglob("*.npy"), key=lambda path: path.parent.name.lower())
+    transform = dadnet.OpticalFlowAugmentation(
+        horizontal_flip_prob=1.0, rotation_range=0.0, scale_range=(1.0, 1.0)
+    )
+    dataset = dadnet.MicroExpressionDataset(file_paths, transform=transform)
+    plain = dadnet.MicroExpressionDataset(file_paths)
+    assert len(dataset) == 3
+    assert list(dataset.clips["subject"]) == ["files/s01", "files/s01", "files/s_02"]
+    flow, label = dataset[2]
+    assert flow.shape == (2, 224, 224)
+    assert dataset.classes[label] == "surprise"
+    assert flow.mean().abs() < 1e-3  # normalised after the transform
+    torch.testing.assert_close(flow[0], -plain[2][0][0].flip(-1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(flow[1], plain[2][0][1].flip(-1), atol=1e-3, rtol=0)
+    small = dadnet.MicroExpressionDataset(file_paths, class_set="4class", input_size=32)
+    assert small[0][0].shape == (2, 32, 32)
+    assert len(small.classes) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unheard/a_b_1.npy", "unknown emotion 'unheard'"),
+        ("unheard/zeros.npy", "zeros.npy: flow is zero everywhere"),
+        ("positive/gone.npy", "gone.npy cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_an_error_and_no_clip_of_zeros(tmp_path, name, message):
+    (tmp_path / "unheard").mkdir()
+    np.save(tmp_path / "unheard/a_b_1.npy", np.ones((2, 40, 40)))
+    np.save(tmp_path / "unheard/zeros.npy", np.zeros((2, 40, 40)))
+    with pytest.raises(DadnetError, match=message):
+        dadnet.MicroExpressionDataset([tmp_path / name])
+
+
+def test_the_names_are_completed_and_importing_them_is_cheap():
+    assert set(dadnet.__all__) <= set(dir(dadnet))
+    code = "import sys, dadnet; dir(dadnet); print({'torch', 'numpy', 'pandas'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_every_public_name_exists():
-    for name in dadnet._MODULES:
+    for name in dadnet.__all__:
         assert callable(getattr(dadnet, name))
     with pytest.raises(AttributeError, match="it has"):
         _ = dadnet.get_everything

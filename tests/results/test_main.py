@@ -114,7 +114,8 @@ def test_flags_are_frozen(capsys):
         "run": "--ledger --out --flows",
         "compare": "--ledger --out",
         "leaklab": "--ledger --labels --k --repeats --out",
-        "import": "--method --dataset --protocol --class-set --selection --classes --ledger",
+        "import": "--method --dataset --protocol --class-set --selection --classes --format "
+        "--ledger",
         "pack": "--ledger --out",
         "verify": "--rerun --seed",
         "merge": "--ledger",

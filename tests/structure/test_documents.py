@@ -16,7 +16,7 @@ DOCUMENTS = sorted(
         *(ROOT / ".github").glob("*.md"),
     ]
 )
-FOLDERS = (*PACKAGES, "benchmarks", "cluster", "docs", "tests")
+FOLDERS = (*PACKAGES, "benchmarks", "cluster", "docs", "examples", "tests")
 CODE = re.compile(r"```.*?```|`[^`\n]+`|^ {4}\S[^\n]*", re.DOTALL | re.MULTILINE)
 PATH = re.compile(rf"(?<![\w./:-])(?:{'|'.join(FOLDERS)})(?:/[\w.-]+)+/?")
 MODULE = re.compile(rf"(?<![\w./-])(?:{'|'.join((*PACKAGES, 'benchmarks'))})(?:\.[A-Za-z_]\w*)+")

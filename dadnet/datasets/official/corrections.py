@@ -45,33 +45,40 @@ def correct(
 
     Returns:
         The rows, with the old text of a changed cell under ``first_`` and its name; the changes by
-        row number; a note about the corrections that did not match.
+        row number; notes about the corrections that were not applied, with the reason.
     """
     mended = list(rows)
     changes: dict[int, str] = {}
-    unmatched = 0
+    other_release = not_needed = unmatched = 0
     for number in sorted({c.row for c in corrections}):
         of_row = [c for c in corrections if c.row == number]
         if any(c.table_rows != len(rows) for c in of_row):
-            unmatched += len(of_row)
+            other_release += len(of_row)
             continue
         before, cells = rows[number], {k: v for c in of_row for k, v in c.cells.items()}
         was = {f"first_{name}": before[name] for name in cells}
         after = before.with_cells({**was, **cells})
-        if _in_order(before) or not _in_order(after):
+        if _in_order(before):
+            not_needed += len(of_row)
+            continue
+        if not _in_order(after):
             unmatched += len(of_row)
             continue
         mended[number] = after
         text = ", ".join(f"{k} {before[k] or 'blank'} -> {v}" for k, v in cells.items())
         changes[number] = f"{before.location}: {text} (source: {of_row[0].source})"
-    notes: tuple[str, ...] = ()
-    if unmatched:
-        made_for = ", ".join(map(str, sorted({c.table_rows for c in corrections})))
-        notes = (
-            f"{unmatched} of {len(corrections)} known corrections do not match and were not "
-            f"applied; they are for a table of {made_for} rows, this one has {len(rows)}",
-        )
-    return tuple(mended), changes, notes
+    made_for = ", ".join(map(str, sorted({c.table_rows for c in corrections})))
+    of = f"of {len(corrections)} known corrections"
+    notes = [
+        f"{other_release} {of} do not match and were not applied; they are for a table of "
+        f"{made_for} rows, this one has {len(rows)}"
+    ] * bool(other_release)
+    notes += [
+        f"{unmatched} {of} do not match and were not applied: they do not repair their row, which "
+        "differs from that of the known release"
+    ] * bool(unmatched)
+    notes += [f"{not_needed} {of} are not needed: these rows are right"] * bool(not_needed)
+    return tuple(mended), changes, tuple(notes)
 
 
 def _in_order(row: TableRow) -> bool:

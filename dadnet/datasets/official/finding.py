@@ -8,7 +8,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import MANY_FOLDERS, FrameFolders
 from dadnet.datasets.official.layout import Layout, Options, Source
 
-_TABLE_SUFFIXES = (".xls", ".xlsx")
+_TABLE_SUFFIXES = (".csv", ".xls", ".xlsx")
 
 
 def find_annotation(layout: Layout, root: Path) -> Path:

@@ -4,15 +4,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from dadnet.base.errors import DadnetError
+from dadnet.datasets.apex import ApexRule
 from dadnet.datasets.frames import FrameFolders
 from dadnet.datasets.index import FRAME_COLUMNS
 from dadnet.datasets.official.corrections import Correction
 from dadnet.datasets.official.tables import Columns, TableRow, integer
 
-ApexRule = Literal["drop", "midpoint", "flow-peak"]
 _BLANK = ("", "/", "-", "n/a", "nan", "null", "none")
 
 
@@ -21,16 +21,19 @@ class Options:
     """Options of the user.
 
     Attributes:
-        apex: rule where the apex is not annotated: ``drop`` rejects the clip, ``midpoint`` takes
-            the frame in the middle of onset and offset, ``flow-peak`` leaves the choice to the
-            ingest, which takes the frame with the largest motion (apex -1, no apex path).
+        apex: rule where the apex is not annotated: ``drop`` rejects the clip,
+            ``midpoint`` takes the frame in the middle of onset and offset, ``flow-peak`` leaves the
+            choice to the ingest, which takes the frame with the largest motion (apex -1, no path).
         frames: folder of the frames, relative to the root; ``auto`` searches the known names.
         annotation: the annotation file; by default the only one below the root.
+        replace_apex: apply the rule to an annotated apex that is out of order, too. The counts of
+            the literature are without such clips.
     """
 
     apex: ApexRule = "drop"
     frames: str = "auto"
     annotation: Path | None = None
+    replace_apex: bool = False
 
     def __post_init__(self) -> None:
         if self.apex not in get_args(ApexRule):

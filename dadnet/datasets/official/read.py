@@ -4,15 +4,15 @@ A dataset's module describes it by a `Layout`; everything else is here: the anno
 correction, onset and apex on disk, and a reason for every row that is left out.
 """
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.index import ClipIndex, Rejected, build_index
+from dadnet.datasets.apex import SEARCHED, check_apex, choose_apex
+from dadnet.datasets.index import ClipIndex, Notes, Rejected, build_index
 from dadnet.datasets.official.corrections import correct
 from dadnet.datasets.official.finding import find_annotation, find_source, relative
-from dadnet.datasets.official.layout import ApexRule, Clip, Layout, LeftOut, Options, Rows, Source
+from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, Source
 from dadnet.datasets.official.tables import read_table
 from dadnet.labels.action_codes import clean_units
 
@@ -37,13 +37,13 @@ def read_official(layout: Layout, root: Path, options: Options) -> ClipIndex:
     source = find_source(layout, root, options)
     rows: list[Row] = []
     rejected: list[Rejected] = []
-    notes: Counter[str] = Counter()
+    notes = Notes()
     for row in table.rows:
         clip_id = f"{name}/?/{row.location}"
         try:
             clip = layout.clip(row)
             clip_id = clip.id(name)
-            rows.append(_index_row(clip, clip_id, name, options.apex, source, notes))
+            rows.append(_index_row(clip, clip_id, name, options, source, notes))
         except DadnetError as error:
             rejected.append(Rejected(clip_id, str(error), expected=isinstance(error, LeftOut)))
     index = build_index(rows, rejected, official=True)
@@ -52,7 +52,7 @@ def read_official(layout: Layout, root: Path, options: Options) -> ClipIndex:
         index.rejected,
         files=table.files,
         corrections=tuple(table.changes.values()),
-        notes=(*table.notes, *(f"{n} clip{'s' * (n != 1)}: {note}" for note, n in notes.items())),
+        notes=(*table.notes, *notes.lines()),
     )
 
 
@@ -64,7 +64,7 @@ def table_rows(layout: Layout, root: Path, options: Options) -> Rows:
 
 
 def _index_row(
-    clip: Clip, clip_id: str, dataset: str, rule: ApexRule, source: Source, notes: Counter[str]
+    clip: Clip, clip_id: str, dataset: str, options: Options, source: Source, notes: Notes
 ) -> Row:
     if not clip.emotion:
         raise DadnetError("emotion is blank")
@@ -73,7 +73,10 @@ def _index_row(
     onset, offset = clip.onset, clip.offset
     if onset is None or offset is None:
         raise DadnetError(f"{'onset' if onset is None else 'offset'} is blank")
-    apex = _apex(clip.apex, onset, offset, folder, rule, source, notes)
+    frames = source.folders.frames(folder)
+    if clip.apex is not None and not options.replace_apex:
+        check_apex(clip.apex, onset, offset)
+    apex = choose_apex(clip.apex, onset, offset, frames, options.apex, notes, clip_id)
     return {
         "clip_id": clip_id,
         "dataset": dataset,
@@ -86,7 +89,7 @@ def _index_row(
         "action_units": clean_units(clip.action_units),
         "part": clip.part,
         "onset_path": str(source.folders.find(folder, onset)),
-        "apex_path": "" if apex == -1 else str(source.folders.find(folder, apex)),
+        "apex_path": "" if apex == SEARCHED else str(source.folders.find(folder, apex)),
         "flow_path": "",
     }
 
@@ -107,7 +110,7 @@ def _folder(clip: Clip, source: Source) -> Path:
     raise DadnetError(f"no folder of frames: {tried} in {relative(source.frames, source.root)}")
 
 
-def _within(clip: Clip, folder: Path, source: Source, notes: Counter[str]) -> Clip:
+def _within(clip: Clip, folder: Path, source: Source, notes: Notes) -> Clip:
     """The clip with onset and offset, in the frame numbers of its folder.
 
     A folder of one clip may number its frames anew; then the annotation's numbers are relative to
@@ -120,7 +123,7 @@ def _within(clip: Clip, folder: Path, source: Source, notes: Counter[str]) -> Cl
         return clip
     if clip.onset is None or clip.offset is None:
         ends = [name for name in ("onset", "offset") if getattr(clip, name) is None]
-        notes[f"{' and '.join(ends)} not given: the folder's first and last frame"] += 1
+        notes.add(f"{' and '.join(ends)} not given: the folder's first and last frame")
         return replace(
             clip,
             onset=numbers[0] if clip.onset is None else clip.onset,
@@ -129,42 +132,10 @@ def _within(clip: Clip, folder: Path, source: Source, notes: Counter[str]) -> Cl
     if clip.onset in numbers or len(numbers) != clip.offset - clip.onset + 1:
         return clip
     shift = numbers[0] - clip.onset
-    notes["the folder counts its frames anew: onset and apex are taken by their place"] += 1
+    notes.add("the folder counts its frames anew: onset and apex are taken by their place")
     return replace(
         clip,
         onset=clip.onset + shift,
         apex=None if clip.apex is None else clip.apex + shift,
         offset=clip.offset + shift,
     )
-
-
-def _apex(
-    apex: int | None,
-    onset: int,
-    offset: int,
-    folder: Path,
-    rule: ApexRule,
-    source: Source,
-    notes: Counter[str],
-) -> int:
-    if apex is not None:
-        if not onset < apex <= offset:
-            raise DadnetError(
-                f"the apex {apex} is not after the onset {onset} and up to the offset {offset}"
-            )
-        return apex
-    if offset <= onset:
-        raise DadnetError(f"the offset {offset} is not after the onset {onset}")
-    if rule == "drop":
-        raise DadnetError(
-            "the apex is unknown; --apex midpoint would take the middle, --apex flow-peak the "
-            "frame that moved most"
-        )
-    between = [n for n in source.folders.frames(folder) if onset < n <= offset]
-    if not between:
-        raise DadnetError(f"no frame after the onset {onset} and up to the offset {offset}")
-    notes[f"the apex is not annotated: {rule}"] += 1
-    if rule == "flow-peak":
-        return -1
-    middle = (onset + offset) // 2
-    return min(between, key=lambda n: (abs(n - middle), n))

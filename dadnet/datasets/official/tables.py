@@ -1,25 +1,20 @@
-"""Annotation tables: .xlsx and .xls as the datasets' authors wrote them, read as text.
+"""Annotation tables (.xlsx, .xls, CSV) as the datasets' authors wrote them, read as text.
 
 The official files differ in the rows above the header, in blank columns, in the relevant sheet and
 in the spelling of headers. Here such a file becomes rows of text under this package's column names.
 """
 
-import io
 import re
-import warnings
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from dadnet.base.errors import DadnetError
+from dadnet.datasets.sheets import Sheet, read_sheets
 
-# By the first bytes of a file: many .xls files in circulation are .xlsx files.
-_ENGINES = {b"PK\x03\x04": "openpyxl", b"\xd0\xcf\x11\xe0": "xlrd"}
 # SAMM has the deepest header, in row 14.
-_HEADER_ROWS = 40
+HEADER_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -80,18 +75,19 @@ def read_table(path: Path, columns: Columns) -> tuple[TableRow, ...]:
     Raises:
         DadnetError: if the file cannot be read, or a required column is missing or doubled.
     """
-    sheets = _sheets(path)
-    order = sorted(sheets, key=lambda name: plain(name) not in columns.sheets)  # stable
+    # The sort is stable.
+    sheets = sorted(read_sheets(path), key=lambda sheet: plain(sheet.name) not in columns.sheets)
     nearest: tuple[int, list[str]] = (-1, [])
-    for name in order:
-        frame = sheets[name]
-        for position in range(min(len(frame), _HEADER_ROWS)):
-            cells = [text(cell) for cell in frame.iloc[position]]
-            headers = [_our_name(cell, columns) for cell in cells]
+    for sheet in sheets:
+        for position, line in enumerate(sheet.lines):
+            if line.number > HEADER_ROWS:
+                break
+            headers = [_our_name(cell, columns) for cell in line.cells]
             matches = len(set(columns.required) & set(headers))
             if matches == len(columns.required):
-                return _rows(path, frame, position, headers)
-            nearest = max(nearest, (matches, [cell for cell in cells if cell]), key=lambda n: n[0])
+                return _rows(path, sheet, position, headers)
+            cells = [cell for cell in line.cells if cell]
+            nearest = max(nearest, (matches, cells), key=lambda n: n[0])
     known = {_our_name(cell, columns) for cell in nearest[1]}
     missing = ", ".join(name for name in columns.required if name not in known)
     seen = ", ".join(nearest[1][:12]) if nearest[0] > 0 else "none"
@@ -103,18 +99,9 @@ def plain(header: str) -> str:
     return re.sub(r"[\s_]+", "", header).lower()
 
 
-def text(cell: object) -> str:
-    """A cell as text: "" where blank, "46" for 46 and 46.0."""
-    if cell is None or cell != cell:  # NaN differs from itself
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return " ".join(str(cell).split())
-
-
 def integer(value: str) -> int | None:
-    """The whole number in a cell such as 46, 46.0 or "046"; else None."""
-    match = re.fullmatch(r"([0-9]{1,12})(?:\.0+)?", value)
+    """The whole number in a cell such as 46, 46.0, "046" or "46,0"; else None."""
+    match = re.fullmatch(r"([0-9]{1,12})(?:[.,]0+)?", unicodedata.normalize("NFKC", value))
     return int(match[1]) if match else None
 
 
@@ -122,47 +109,17 @@ def _our_name(cell: str, columns: Columns) -> str:
     return next((ours for ours, seen in columns.names.items() if plain(cell) in seen), "")
 
 
-def _sheets(path: Path) -> dict[str, pd.DataFrame]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DadnetError(f"{path} cannot be read: {error.strerror}") from error
-    engine = _ENGINES.get(data[:4])
-    if engine is None:
-        raise DadnetError(
-            f"{path} cannot be read as .xlsx or .xls: it is neither (an empty or damaged file, or "
-            "text); save it again from a spreadsheet program"
-        )
-    options: dict[str, Any] = {
-        "sheet_name": None,  # all of them
-        "header": None,
-        "dtype": object,
-        "keep_default_na": False,
-        "engine": engine,
-        # xlrd prints warnings.
-        "engine_kwargs": {"logfile": io.StringIO()} if engine == "xlrd" else {},
-    }
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # openpyxl warns of unsupported styles
-            sheets: dict[str, pd.DataFrame] = pd.read_excel(io.BytesIO(data), **options)
-            return sheets
-    except Exception as error:  # these parsers raise nearly anything on damaged files
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DadnetError(f"{path} cannot be read as .xlsx or .xls: {first[:200]}") from error
-
-
-def _rows(
-    path: Path, frame: pd.DataFrame, position: int, headers: list[str]
-) -> tuple[TableRow, ...]:
+def _rows(path: Path, sheet: Sheet, position: int, headers: list[str]) -> tuple[TableRow, ...]:
+    if sheet.error:
+        raise DadnetError(f"{path}: not a table in CSV: {sheet.error}")
     if repeated := sorted({h for h in headers if h and headers.count(h) > 1}):
         raise DadnetError(f"{path}: more than one column for {', '.join(repeated)}")
     rows: list[TableRow] = []
-    below: Iterable[tuple[Any, ...]] = frame.iloc[position + 1 :].itertuples(index=False, name=None)
-    for line, cells in enumerate(below, start=position + 2):
-        named = {h: text(cell) for h, cell in zip(headers, cells, strict=True) if h}
+    for line in sheet.lines[position + 1 :]:
+        cells = (*line.cells, *[""] * len(headers))  # a line of text may be short
+        named = {h: " ".join(cell.split()) for h, cell in zip(headers, cells, strict=False) if h}
         if any(named.values()):
-            rows.append(TableRow(f"row {line}", len(rows), named))
+            rows.append(TableRow(f"{sheet.unit} {line.number}", len(rows), named))
     if not rows:
         raise DadnetError(f"{path}: the table has no rows")
     return tuple(rows)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dadnet.base.seeding import seed_hash
 from dadnet.labels.targets import multi_label
+from dadnet.models.baselines.handcrafted import LBP_SIZE, MDMO_SIZE, lbp_features, mdmo_features
 from dadnet.models.baselines.network import BaselineNetwork, Masks
 
 _BATCH = 64  # clips whose features are made at once
@@ -98,6 +99,16 @@ class LinearMachine(FittedBaseline):
             (self.head.bias, intercepts),
         ):
             weight.copy_(torch.from_numpy(np.asarray(value)))
+
+
+def mdmo_machine(num_classes: int, input_size: int) -> LinearMachine:
+    """A linear machine on `mdmo_features`."""
+    return LinearMachine(num_classes, input_size, mdmo_features, MDMO_SIZE)
+
+
+def lbp_machine(num_classes: int, input_size: int) -> LinearMachine:
+    """A linear machine on `lbp_features`."""
+    return LinearMachine(num_classes, input_size, lbp_features, LBP_SIZE)
 
 
 class Dummy(FittedBaseline):

@@ -15,7 +15,7 @@ from dadnet.flow.normalisation import normalise
 from dadnet.training.augment import WarpParameters, mirror_flow, warp_flow
 from dadnet.training.one_fold import OneFold
 from dadnet.training.stack.aligned import index_of, pick
-from dadnet.training.stack.inputs import StepInputs
+from dadnet.training.stack.inputs import StepInputs, policy_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Batcher:
             own = mean, std
         if 0 < len(known) < len(folds):
             by_clip = torch.tensor([s is None for s in found]).to(folds[0].device)
-        policies = [fold.augment for fold in folds]
+        policies = [policy_of(fold) for fold in folds]
         mirrors = all(policy.only_mirrors for policy in policies)
         still = mirrors and all(policy.hflip == 0 for policy in policies)
         return cls([fold.view.flows for fold in folds], own, by_clip, None if still else mirrors)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dadnet.base.seeding import seed_hash
 from dadnet.models.loss import directions_at
-from dadnet.training.augment import WarpParameters
+from dadnet.training.augment import OpticalFlowAugmentation, WarpParameters
 from dadnet.training.one_fold import OneFold
 
 _AT_MOST_BYTES = 128 * 2**20  # of the directions that lie on the device at once
@@ -216,7 +216,7 @@ class Drawer:
                 seed_hash("augment", fold.config.seed, fold.view.name, fold.step + t)
             )
             torch.rand(size, 6, generator=source, dtype=torch.float64, out=draws[t, k, :size])
-        of_folds = [fold.augment.of_draws(draws[:, k]) for k, fold in enumerate(self.folds)]
+        of_folds = [policy_of(fold).of_draws(draws[:, k]) for k, fold in enumerate(self.folds)]
         parts = WarpParameters(*(torch.stack(part, dim=1) for part in zip(*of_folds, strict=True)))
         # Where there is no clip, nothing is turned.
         return {
@@ -286,6 +286,12 @@ class Drawer:
         """Number and dimension of the directions of a stage."""
         loss, shape = fold.config.loss, self.shapes[stage]
         return loss.num_projections, shape[0] if loss.gswd_form == "tokens" else math.prod(shape)
+
+
+def policy_of(fold: OneFold) -> OpticalFlowAugmentation:
+    """The augmentation of a fold in a stack, which is never a user's own (`kinds`)."""
+    assert isinstance(fold.augment, OpticalFlowAugmentation)
+    return fold.augment
 
 
 def _batches(sizes: Sequence[Sequence[int]]) -> Iterator[tuple[int, int, int]]:

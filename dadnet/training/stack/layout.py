@@ -112,6 +112,7 @@ def stack_tensors(
 def _architecture(model: DADNet | MicroFlowNeXt) -> dict[str, str]:
     """Everything that folds must have in common, except the weights of the teacher."""
     student = model.student if isinstance(model, DADNet) else model
+    assert isinstance(student, MicroFlowNeXt)
     weight = student.head.weight
     described = {
         "kind": type(model).__name__,

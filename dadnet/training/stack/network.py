@@ -125,7 +125,9 @@ class StackedDADNet(Stack):
     @property
     def student(self) -> MicroFlowNeXt:
         """The student of a single fold, for its settings."""
-        return self.single.student if isinstance(self.single, DADNet) else self.single
+        student = self.single.student if isinstance(self.single, DADNet) else self.single
+        assert isinstance(student, MicroFlowNeXt)
+        return student
 
     @property
     def left(self) -> Left:

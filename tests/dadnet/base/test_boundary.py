@@ -1,5 +1,6 @@
 """Every end of a command, in processes of its own with real streams and signals."""
 
+import errno
 import os
 import re
 import signal
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dadnet.base.boundary import BAD_INPUT, INCOMPLETE, run_command
-from dadnet.base.errors import DadnetError
+from dadnet.base.boundary import BAD_INPUT, INCOMPLETE, as_dadnet_errors, run_command
+from dadnet.base.errors import DadnetError, StorageError
 
 COMMAND = """
 import sys, time
@@ -146,3 +147,13 @@ def test_a_message_has_no_control_characters(capsys):
 
     assert run_command(command, []) == BAD_INPUT
     assert capsys.readouterr().err == "error: subject: got ?[31mred? and more\n"
+
+
+def test_a_call_from_python_gets_a_full_disk_and_an_exit_as_errors_of_one_line():
+    kept = r"storage: No space left .*runs/x.*is kept"
+    with pytest.raises(StorageError, match=kept), as_dadnet_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x")
+    with pytest.raises(DadnetError, match="a called program ended this one: 3"), as_dadnet_errors():
+        sys.exit(3)
+    with pytest.raises(ZeroDivisionError), as_dadnet_errors():
+        raise ZeroDivisionError

@@ -21,14 +21,24 @@ from dadnet.labels.label_sets import LabelSet
         ("12 or 14, 12", (12,), (14,)),
         ("L12|R12", (12,), ()),
         ("0", (0,), ()),
+        # As real tables have them: descriptors, levels, sides, remarks, alternatives, doubts.
+        ("4+AD38", (4,), ()),
+        ("4+M58", (4,), ()),
+        ("23+AD31", (23,), ()),
+        ("10A/B", (10,), ()),
+        ("A/L12", (12,), ()),
+        ("R14+17+soft focus", (14, 17), ()),
+        ("(R6 or R12)+R15", (15,), (6, 12)),
+        ("ref(24)+12A", (12,), (24,)),
+        ("4?+7", (7,), (4,)),
+        ("12.0", (12,), ()),
+        ("12/14", (12, 14), ()),
+        ("?", (), ()),
+        ("brow lowered", (), ()),
     ],
 )
 def test_sides_and_levels_of_a_unit_do_not_count(text, sure, unsure):
     assert coded_units(text) == (frozenset(sure), frozenset(unsure))
-
-
-def test_text_that_is_no_list_of_units_is_none():
-    assert coded_units("brow lowered") is None
 
 
 def test_a_clip_without_a_unit_of_the_set_has_no_label_and_one_that_was_not_coded_is_dropped():
@@ -48,11 +58,18 @@ def test_alternatives_drop_a_clip_only_where_they_are_of_the_set():
     assert chosen.label("14|24+4") == "AU4"
 
 
-def test_text_that_cannot_be_understood_names_the_clip():
+@pytest.mark.parametrize("text", ["?", "eyes?", "ref(24)", "AD38", "4?"])
+def test_a_clip_without_a_certain_unit_is_dropped_with_that_reason(text: str):
     chosen = get_class_set("action-units", "samm")
-    assert chosen.unknown(["4", "eyes?"]) == {"eyes?"}
-    with pytest.raises(DadnetError, match=r"action-units: samm/006/x: unknown 'eyes\?'"):
-        chosen.label("eyes?", "samm/006/x")
+    assert chosen.unknown(["4", text]) == set()
+    assert chosen.label(text, "samm/006/x") is None
+    assert chosen.why_dropped(text) == "no certain unit"
+
+
+def test_a_doubt_drops_a_clip_only_where_it_is_of_the_set():
+    chosen = get_class_set("action-units", "samm")
+    assert chosen.label("7+ref(24)") == "AU7"
+    assert chosen.label("7+ref(12)") is None
 
 
 def test_a_clip_of_4dme_may_have_several_emotions():

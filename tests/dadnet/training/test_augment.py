@@ -177,6 +177,26 @@ class TestAugmentation:
         assert 1.49 < float(scale.max()) <= 1.5
         assert float(flip.double().mean()) == pytest.approx(0.25, abs=0.01)
 
+    def test_names_of_the_public_project_are_taken_with_its_coins(self) -> None:
+        public = OpticalFlowAugmentation(
+            horizontal_flip_prob=0.5, rotation_range=10.0, scale_range=(0.9, 1.1)
+        )
+        assert public == POLICIES["reference-v1"]
+        turned = OpticalFlowAugmentation(rotation_range=3.0)
+        assert (turned.rotation, turned.hflip, turned.each_by_coin) == (3.0, 0.5, True)
+        assert not OpticalFlowAugmentation().each_by_coin
+        with pytest.raises(DadnetError, match="expected hflip from 0 to 1, got 2"):
+            OpticalFlowAugmentation(horizontal_flip_prob=2)
+
+    def test_one_clip_without_a_generator_is_drawn_by_torch(self) -> None:
+        augment, clip = OpticalFlowAugmentation(), flows(1)[0]
+        torch.manual_seed(3)
+        first = augment(clip)
+        torch.manual_seed(3)
+        assert torch.equal(first, augment(clip))
+        assert first.shape == clip.shape
+        assert not torch.equal(first, augment(clip))
+
     def test_standard_turns_and_zooms_each_by_coin_in_half_of_the_clips(self) -> None:
         angle, scale, flip = POLICIES["standard"].draw(20_000, seeded())
         turned, zoomed = angle != 0, scale != 1

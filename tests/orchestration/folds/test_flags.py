@@ -16,6 +16,7 @@ FLAGS = """
     keep_features only resume fresh dry_run
     dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
+    model model_args
     alignment alignment_weight alignment_stages num_projections gswd_form label_smoothing
     epochs batch_size lr lr_floor warmup_epochs weight_decay patience augmentation precision
     seed

@@ -27,6 +27,7 @@ FLAGS = """
     dry_run price site
     dataset class_set protocol selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
+    model model_args
     alignment alignment_weight alignment_stages num_projections gswd_form label_smoothing
     epochs batch_size lr lr_floor warmup_epochs weight_decay patience augmentation
     seed

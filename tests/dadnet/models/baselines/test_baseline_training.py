@@ -8,8 +8,8 @@ import torch
 from scipy.stats import binom
 
 from dadnet.base.seeding import generator
+from dadnet.config.baselines import BASELINES, FITTED_BASELINES
 from dadnet.config.experiment import (
-    FITTED_BASELINES,
     DataConfig,
     ExperimentConfig,
     LossConfig,
@@ -23,7 +23,7 @@ from dadnet.folds.view import FoldView
 from dadnet.inference.score import score
 from dadnet.labels.metrics import confusion, uf1
 from dadnet.labels.tasks import SINGLE_LABEL
-from dadnet.models.baselines import BASELINES, build_baseline
+from dadnet.models.baselines import build_baseline
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.stack_size import choose_stack_size
 from dadnet.training.vmapped_stack import VmappedStack
@@ -215,7 +215,7 @@ def test_two_classes_have_two_decision_values(store):
     """scikit-learn has one machine for two classes."""
     dataset = dataset_of(store)
     rows = torch.nonzero(dataset.labels < 2)[:, 0]
-    machine = BASELINES["mdmo-svm"](2, SIZE)
+    machine = build_baseline("mdmo-svm", 2, SIZE)
     machine.fit(dataset.flows[rows].float(), dataset.labels[rows], 1)
     said = machine(dataset.flows[rows].float()).logits.argmax(1)
     assert (said == dataset.labels[rows]).float().mean() > 0.9

@@ -1,6 +1,7 @@
 """Baselines: their size, their inputs, their features."""
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,9 +10,8 @@ import torch
 from dadnet import export
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import generator
+from dadnet.config.baselines import BASELINES, FITTED_BASELINES, ModelType
 from dadnet.config.experiment import (
-    BASELINE_NAMES,
-    FITTED_BASELINES,
     DataConfig,
     ExperimentConfig,
     LossConfig,
@@ -22,7 +22,7 @@ from dadnet.config.experiment import (
 from dadnet.config.presets import get_preset
 from dadnet.inference.model_file import ModelCard, TrainedModel, load_model_file
 from dadnet.models import count_parameters
-from dadnet.models.baselines import BASELINES, build_baseline
+from dadnet.models.baselines import FittedBaseline, build_baseline
 from dadnet.models.baselines.handcrafted import (
     LBP_SIZE,
     MDMO_SIZE,
@@ -45,8 +45,13 @@ def flows(count=3, size=SIZE, seed=0):
     return torch.randn(count, 2, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_config_knows_these_and_no_other():
-    assert list(BASELINES) == list(BASELINE_NAMES)
+def test_the_table_has_every_model_type_but_our_own_two():
+    assert list(BASELINES) == [n for n in get_args(ModelType) if n not in ("dad_net", "baseline")]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_row_of_the_table_names_a_function_that_builds_a_network(name):
+    assert isinstance(build(name), FittedBaseline) == BASELINES[name].fitted
 
 
 @pytest.mark.parametrize(
@@ -153,14 +158,14 @@ def test_what_a_rival_does_not_use_is_not_in_its_digest():
     assert digest("ststnet") != digest("ststnet", optim=OptimConfig(lr=1.0))
     assert digest("majority") == digest("majority", optim=OptimConfig(lr=1.0, precision="bf16"))
     assert digest("majority") != digest("majority", model={"input_size": 64})
-    assert len({digest(name) for name in BASELINE_NAMES}) == len(BASELINE_NAMES)
+    assert len({digest(name) for name in BASELINES}) == len(BASELINES)
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", BASELINES)
 def test_every_rival_has_a_recipe_and_a_row(name):
     config = get_preset(name, DataConfig(dataset="casme2", selection="last"))
     assert config.model.model_type == name
-    assert config.method() == BASELINE_NAMES[name]
+    assert config.method() == BASELINES[name].title
     assert not config.aligned
     assert ExperimentConfig.from_json(config.to_json()) == config
 

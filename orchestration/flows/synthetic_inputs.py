@@ -6,25 +6,38 @@ result is there.
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
 from dadnet.base import cli
-from dadnet.datasets.synthetic import __main__ as synthetic
-from orchestration import ingest, teacher
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command: its title, its module and `main` function, and its words."""
+    """One command, as `python -m MODULE WORDS` runs it.
+
+    Attributes:
+        title: what it does.
+        module: its name; loaded when the step runs, because the commands stand above this folder.
+        words: its flags.
+    """
 
     title: str
     module: str
-    main: Callable[[Sequence[str]], int]
     words: list[str]
+
+    def run(self) -> int:
+        """Run it in this process; returns its exit status."""
+        spec = find_spec(self.module)
+        is_package = spec is not None and spec.submodule_search_locations is not None
+        command = import_module(f"{self.module}.__main__" if is_package else self.module)
+        status: int = command.main(self.words)
+        return status
 
 
 def input_steps(out: Path, *, subjects: int = 12, clips: int = 110, epochs: int = 20) -> list[Step]:
@@ -43,7 +56,7 @@ def input_steps(out: Path, *, subjects: int = 12, clips: int = 110, epochs: int 
         _draw(out, "synthetic-macro", ["--amplitude", "macro", *macro]),
         _ingest(out, "synthetic"),
         _ingest(out, "synthetic-macro"),
-        Step(title, "orchestration.teacher", teacher.main, words),
+        Step(title, "orchestration.teacher", words),
     ]
 
 
@@ -59,7 +72,7 @@ def run_steps(steps: Sequence[Step], console: Console) -> int:
         console.rule(step.title, align="left")
         command = f"python -m {step.module} {shlex.join(step.words)}"
         console.print(f"$ {command}", markup=False)
-        status = step.main(step.words)
+        status = step.run()
         console.print(f"[dim]{time.monotonic() - started:.0f} s[/dim]")
         if status != cli.DONE:
             return status
@@ -68,11 +81,11 @@ def run_steps(steps: Sequence[Step], console: Console) -> int:
 
 def _draw(out: Path, name: str, words: list[str]) -> Step:
     words = ["--out", str(out / "data" / name), *words]
-    return Step(f"draw the faces of {name}", "dadnet.datasets.synthetic", synthetic.main, words)
+    return Step(f"draw the faces of {name}", "dadnet.datasets.synthetic", words)
 
 
 def _ingest(out: Path, name: str) -> Step:
     # Flow of 112 x 112 is enough for inputs of 56 and four times as fast as at 224.
     words = ["--dataset", name, "--root", str(out / "data" / name), "--size", "112"]
     words += ["--out", str(out / "flows" / name)]
-    return Step(f"optical flow of {name}", "orchestration.ingest", ingest.main, words)
+    return Step(f"optical flow of {name}", "orchestration.ingest", words)
