@@ -148,7 +148,9 @@ def cost_here(
     flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console
 ) -> tuple[Cost, int]:
     """Cost of the missing folds on this machine, and the number of workers."""
-    options = WorkOptions(flags.ledger, flags.checkpoint_every, local_device(), flags.stack)
+    options = WorkOptions(
+        flags.ledger, flags.checkpoint_every, local_device(), flags.stack, graph=flags.graph
+    )
     workers = flags.workers
     if workers is None:
         workers = torch.cuda.device_count() or os.cpu_count()
@@ -237,6 +239,7 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
         flags.checkpoint_every,
         device=local_device() if flags.workers == 0 else "cpu",  # each worker chooses its own
         stack=flags.stack,
+        graph=flags.graph,
         keep_weights=flags.keep_weights,
         keep_features=flags.keep_features,
     )

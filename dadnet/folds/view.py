@@ -49,6 +49,11 @@ class FoldView:
         digest = dataset.flows_digest
         return cls(fold.name, flows, labels.to(device), fit, val, num_classes, digest)
 
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel over the fit clips, each of shape (2,)."""
+        std, mean = torch.std_mean(self.flows[self.fit].double(), dim=(0, 2, 3), correction=0)
+        return mean.float(), std.float()
+
     @property
     def task(self) -> Task:
         """Whether a clip has one class or several labels."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.models.precision import full
+from dadnet.models.sliced import GaussianSliced
 
 Form = Literal["tokens", "flat"]
 Method = Literal["auto", "moments", "projected"]
@@ -25,6 +26,7 @@ KL_TEMPERATURE = 4.0  # Hinton et al., 2015; the public DAD-Net takes it too
 CRD_TEMPERATURE = 0.07  # Tian et al., 2020
 _MMD_LADDER = (0.25, 0.5, 1.0, 2.0, 4.0)  # bandwidths as multiples of the mean squared distance
 _TINY = 1e-12
+_FAR = -1e30  # a score whose exponential is 0; finite, since a fold may have no clip
 
 
 class Objective(NamedTuple):
@@ -52,22 +54,18 @@ def gaussian_sliced(
 ) -> Tensor:
     """The distance of `gswd` of K folds at once, shape (K,); arguments as of `Objective.distance`.
 
-    Without weights all points count equally, by plain means, as in a fold that is trained alone.
-    Weighted sums round differently, and the records of both kinds of folds depend on the rounding.
+    Without weights all points count equally. It can be differentiated once.
     """
-    directions = directions.to(student)
+    folds, number, dim = student.shape
+    directions = directions.to(student).expand(folds, *directions.shape[-2:])
     if method == "auto":
-        _, number, dim = student.shape
-        method = cheaper_method(number, dim, directions.shape[-2])
-    mean, other = _mean(student, weights), _mean(teacher, weights)  # (K, 1, D)
+        method = cheaper_method(number, dim, directions.shape[1])
     if weights is None:
-        shift = (mean - other) @ directions.mT
-    else:
-        shift = mean @ directions.mT - other @ directions.mT
-    spread = _projected_std(student, mean, weights, directions, method) - _projected_std(
-        teacher, other, weights, directions, method
+        weights = student.new_full((folds, number), 1 / number)
+    result: Tensor = GaussianSliced.apply(  # type: ignore[no-untyped-call]
+        student, teacher, weights, directions, method == "moments"
     )
-    return (shift[:, 0].square() + spread.square()).mean(1)
+    return result
 
 
 def cheaper_method(num_points: int, dim: int, num_directions: int) -> Method:
@@ -100,7 +98,7 @@ def sliced_wasserstein(
     sets have equally many points of equal weight, so that sorting gives the optimal plan.
     """
     there = (weights > 0)[:, None]  # (K, 1, N)
-    count = there.sum(2, keepdim=True)
+    count = there.sum(2, keepdim=True).clamp(min=1)  # a fold without a clip has distance 0
     first = torch.arange(weights.shape[1], device=weights.device) < count  # ranks that are points
     ranked = [
         # Paddings go last, and are zeroed before anything is computed with their infinity.
@@ -182,7 +180,7 @@ def crd(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
         adapter in place of their two projections.
     """
     ours, theirs = (_unit(points) for points in (student, teacher))
-    scores = (ours @ theirs.mT / CRD_TEMPERATURE).masked_fill((weights == 0)[:, None], -torch.inf)
+    scores = (ours @ theirs.mT / CRD_TEMPERATURE).masked_fill((weights == 0)[:, None], _FAR)
     matched = scores.log_softmax(2).diagonal(dim1=1, dim2=2)
     return -(matched.where(weights > 0, 0.0) * weights).sum(1)
 
@@ -256,35 +254,10 @@ def alignment_distance(
             f"expected directions of shape (L, {ours.shape[2]}), got {tuple(directions.shape)}"
         )
     if clip_weights is None:
-        if name == "gswd":
-            return gaussian_sliced(ours, theirs, None, directions)
         clip_weights = ours.new_full(clips, 1 / clips[1])
     per_clip = ours.shape[1] // student.shape[1]
     weights = (clip_weights / per_clip).to(ours).repeat_interleave(per_clip, dim=1)
     return objective.distance(ours, theirs, weights, directions)
-
-
-def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean over the points, (K, N, D) to (K, 1, D)."""
-    return values.mean(1, keepdim=True) if weights is None else weights[:, None] @ values
-
-
-def _projected_std(
-    points: Tensor, mean: Tensor, weights: Tensor | None, directions: Tensor, method: Method
-) -> Tensor:
-    """Population standard deviation of points (K, N, D) along each direction, shape (K, L)."""
-    if method == "projected":
-        variance = _mean(((points - mean) @ directions.mT).square(), weights)[:, 0]
-    else:
-        if weights is None:
-            centred = points - mean
-            covariance = centred.mT @ centred / points.shape[1]
-        else:
-            covariance = covariance_of(points, weights)
-        variance = ((directions @ covariance) * directions).sum(2)
-    # Rounding can leave the moments form just below 0, and the root has no gradient at 0.
-    positive = variance > 0
-    return torch.where(positive, variance, 1.0).sqrt() * positive
 
 
 def _unit(points: Tensor) -> Tensor:

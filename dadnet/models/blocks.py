@@ -161,9 +161,9 @@ def correct_flow(flow: Tensor, theta: Tensor, method: FlowCorrection = "inverse"
 
 def _inverse(linear: Tensor) -> Tensor:
     """Inverse of (B, 2, 2) matrices plus 1e-6 I; in closed form: solvers wait for a GPU."""
-    a, d = linear[:, 0, 0] + LINEAR_EPS, linear[:, 1, 1] + LINEAR_EPS
-    b, c = linear[:, 0, 1], linear[:, 1, 0]
-    adjugate = torch.stack([torch.stack([d, -b], dim=1), torch.stack([-c, a], dim=1)], dim=1)
+    a, b, c, d = linear.flatten(1).unbind(1)
+    a, d = a + LINEAR_EPS, d + LINEAR_EPS
+    adjugate = torch.stack([d, -b, -c, a], dim=1).view_as(linear)
     return adjugate / (a * d - b * c)[:, None, None]
 
 

@@ -7,12 +7,14 @@ points, D their dimension, L directions.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.seeding import generator as generator_of
 from dadnet.config.experiment import LossConfig
 from dadnet.labels.targets import clip_losses, mean_loss
 from dadnet.models.alignment import (
@@ -36,6 +38,12 @@ class LossParts(NamedTuple):
     cross_entropy: Tensor
     alignment: Tensor  # mean over the aligned stages, not yet weighted; 0 where there are none
     per_stage: dict[int, Tensor]  # distance of each aligned stage
+
+    def by_curve(self) -> dict[str, Tensor]:
+        """Total and alignment by the name of their curve, without gradient."""
+        named = {"train_loss": self.total, "alignment": self.alignment}
+        named |= {f"alignment_stage_{stage}": value for stage, value in self.per_stage.items()}
+        return {name: value.detach() for name, value in named.items()}
 
 
 class StackedOutput(NamedTuple):
@@ -140,6 +148,12 @@ def draw_directions(
     return unit.to(device=device, dtype=dtype)
 
 
+@lru_cache(maxsize=64)  # the folds of a stack use the same ones
+def directions_at(seed: int, step: int, stage: int, number: int, size: int) -> Tensor:
+    """The directions of a step, (L, D), on the host."""
+    return draw_directions(number, size, generator_of("directions", seed, step, stage))
+
+
 def dad_net_loss(
     output: DADNetOutput,
     labels: Tensor,
@@ -242,7 +256,7 @@ def fold_losses(
 def clip_weights(valid: Tensor, dtype: torch.dtype) -> Tensor:
     """Weight of each clip in the mean of its fold: 1 / count where valid, else 0; shape (K, B)."""
     mask = valid.to(dtype)
-    return mask / mask.sum(1, keepdim=True)
+    return mask / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def _with_alignment(

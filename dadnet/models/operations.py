@@ -40,10 +40,10 @@ class _GradientMagnitude(torch.autograd.Function):
         scaled = grad / magnitude
         along_x, along_y = scaled * gx, scaled.mul_(gy)
         result = torch.zeros_like(gx)
-        result[:, :, :, 1:] += along_x[:, :, :, :-1]
-        result[:, :, :, :-1] -= along_x[:, :, :, 1:]
-        result[:, :, 1:] += along_y[:, :, :-1]
-        result[:, :, :-1] -= along_y[:, :, 1:]
+        result[:, :, :, 1:].add_(along_x[:, :, :, :-1])
+        result[:, :, :, :-1].sub_(along_x[:, :, :, 1:])
+        result[:, :, 1:].add_(along_y[:, :, :-1])
+        result[:, :, :-1].sub_(along_y[:, :, 1:])
         return result
 
 
@@ -67,8 +67,9 @@ def affine_points(theta: Tensor, height: int, width: int) -> Tensor:
     rows, columns = (
         torch.linspace(-1, 1, n, dtype=theta.dtype, device=theta.device) for n in (height, width)
     )
-    down = (theta[:, :, 1, None] * rows + theta[:, :, 2, None]).transpose(1, 2)  # (B, H, 2)
-    right = (theta[:, :, 0, None] * columns).transpose(1, 2)  # (B, W, 2)
+    along_x, along_y, shift = theta[:, None].unbind(3)  # each (B, 1, 2)
+    down = along_y * rows[:, None] + shift  # (B, H, 2)
+    right = along_x * columns[:, None]  # (B, W, 2)
     return down[:, :, None] + right[:, None]
 
 

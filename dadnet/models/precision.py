@@ -10,7 +10,7 @@ cosine 0.65 with the exact gradient, instead of 0.98).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -53,6 +53,8 @@ def matrix_units(precision: Precision) -> Iterator[None]:
 
 def half_products(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """Products and convolutions of a forward pass in bfloat16 where that is the precision."""
+    if precision != "bf16" and not _has_autocast(device.type):
+        return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
@@ -63,12 +65,19 @@ def full(x: Tensor) -> Tensor:
 
 def in_full(device: torch.device) -> AbstractContextManager[None]:
     """A part of a forward pass that stays in float32 inside `half_products`."""
+    if not _has_autocast(device.type):
+        return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 
 def as_products(*operands: Tensor) -> tuple[Tensor, ...]:
     """Operands in the dtype of torch's autocast, for autograd functions of our own."""
     kind = operands[0].device.type
-    if not torch.is_autocast_enabled(kind):
+    if not _has_autocast(kind) or not torch.is_autocast_enabled(kind):
         return operands
     return tuple(operand.to(torch.get_autocast_dtype(kind)) for operand in operands)
+
+
+def _has_autocast(device_type: str) -> bool:
+    """Whether torch knows mixed precision there; `meta`, which has no numbers, has none."""
+    return torch.amp.is_autocast_available(device_type)

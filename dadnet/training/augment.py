@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -107,10 +108,14 @@ class OpticalFlowAugmentation:
         Six numbers are drawn per clip whatever the policy, so two policies with one seed differ in
         nothing but what they do.
         """
-        device = generator.device
-        draws = torch.rand(
-            batch_size, 6, generator=generator, dtype=torch.float64, device=device
-        ).unbind(dim=1)
+        numbers = torch.rand(
+            batch_size, 6, generator=generator, dtype=torch.float64, device=generator.device
+        )
+        return self.of_draws(numbers)
+
+    def of_draws(self, numbers: Tensor) -> WarpParameters:
+        """The parameters by six uniform numbers of each clip, (..., 6) to (...) each."""
+        draws = numbers.unbind(dim=-1)
         changed = draws[0] < self.probability
         turned, zoomed = changed, changed
         if self.each_by_coin:
@@ -191,9 +196,18 @@ def warp_flow(flow: Tensor, angle: Tensor, scale: Tensor, flip: Tensor) -> Tenso
 
 def mirror_flow(flow: Tensor, flip: Tensor) -> Tensor:
     """Mirror those of the flows (B, 2, H, W) where `flip` (B,) is true; u changes its sign."""
-    sign = torch.tensor([-1.0, 1.0], dtype=flow.dtype, device=flow.device).view(1, 2, 1, 1)
     chosen = flip.to(flow.device)[:, None, None, None]
-    return torch.where(chosen, flow.flip(-1) * sign, flow)
+    return torch.where(chosen, flow.flip(-1) * _constant((-1.0, 1.0), flow).view(2, 1, 1), flow)
+
+
+def _constant(numbers: tuple[float, ...], like: Tensor) -> Tensor:
+    return _resident(numbers, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)  # a step must not wait for a copy to the device
+def _resident(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
@@ -205,7 +219,7 @@ def _resample(flow: Tensor, backward: Tensor) -> Tensor:
     """Sample at `backward` times each target position, positions in pixels from the centre."""
     height, width = flow.shape[-2:]
     # affine_grid counts from -1 to 1 between the centres of the outermost pixels.
-    half = torch.tensor([width - 1, height - 1], dtype=flow.dtype, device=flow.device) / 2
+    half = _constant(((width - 1) / 2, (height - 1) / 2), flow)
     normalised = backward * half[None, None, :] / half[None, :, None]
     theta = F.pad(normalised, (0, 1))  # no translation
     grid = F.affine_grid(theta, list(flow.shape), align_corners=True)

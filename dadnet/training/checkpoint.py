@@ -1,14 +1,16 @@
 """The state of a fold in a file; an interrupted training continues with the same numbers."""
 
 import io
+import math
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dadnet.base.errors import StorageError
 from dadnet.base.location import Location, replace_file, stored
@@ -17,6 +19,18 @@ from dadnet.base.location import Location, replace_file, stored
 _DAMAGED = (
     OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError,
 )  # fmt: skip
+
+
+@dataclass
+class Best:
+    """The best epoch so far: `val` UF1, then UAR, then the smaller log-loss."""
+
+    key: tuple[float, float, float] = (-math.inf, -math.inf, -math.inf)
+    epoch: int = 0
+    # The epoch that last raised UF1 or UAR. Patience counts from it, since the log-loss can go on
+    # falling by tiny amounts.
+    raised_at: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

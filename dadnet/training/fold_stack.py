@@ -1,25 +1,30 @@
 """Folds in training as one program: their epochs run in lockstep, one optimiser step for all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import SLICED
-from dadnet.flow.normalisation import normalise
 from dadnet.inference.score import EVAL_BATCH, Probabilities
 from dadnet.labels.targets import to_probabilities
 from dadnet.models import LossParts
 from dadnet.models.alignment import Form
 from dadnet.models.loss import fold_losses
 from dadnet.models.precision import half_products, matrix_units
-from dadnet.training.one_fold import Batch, OneFold, by_curve
+from dadnet.training.one_fold import OneFold
 from dadnet.training.stack.adamw import StackedAdamW
-from dadnet.training.stack.aligned import pick
+from dadnet.training.stack.aligned import index_of, pick
+from dadnet.training.stack.batch import Batcher, CachedMaps
+from dadnet.training.stack.flat_adamw import FlatAdamW
+from dadnet.training.stack.graph import Capture, CapturedStep
+from dadnet.training.stack.inputs import Drawer, Epoch, StepInputs
 from dadnet.training.stack.network import StackedDADNet
 
 
@@ -30,114 +35,221 @@ class FoldStack:
     arithmetic is shared. Results equal those of a single training up to the order of summation.
 
     Args:
-        folds: folds in training; their networks and optimisers are read here and updated after
-            every epoch. Their experiments have one architecture and one alignment, with its number
-            of projections and its form; everything else may differ.
+        folds: folds in training; their networks and optimisers are read here, and updated when
+            somebody asks for them. Their experiments have one architecture and one alignment, with
+            its number of projections and its form; everything else may differ.
+        capture: makes one CUDA graph of a step; None: steps are eager.
 
     Raises:
         DadnetError: if the folds differ in one of these.
     """
 
-    def __init__(self, folds: Sequence[OneFold]) -> None:
-        self.folds = list(folds)
+    pads = True  # whether batches of unequal size can be one
+
+    def __init__(self, folds: Sequence[OneFold], capture: Capture | None = None) -> None:
+        self.folds, self.device, self.capture = list(folds), folds[0].device, capture
+        self._captured: CapturedStep | None = None
+        self._drawn: Iterator[Epoch] | None = None  # the epoch to come, if it is drawn
         for fold in folds:
+            fold.leave_stack()
             fold.model.train()
+        self.precision = folds[0].config.optim.precision
         self.stack = self._stack_networks()
         self.alignment, self.form = _common_alignment(folds)
-        losses, device = [fold.config.loss for fold in folds], folds[0].device
+        losses = [fold.config.loss for fold in folds]
         self.alignment_weight, self.label_smoothing = (
-            torch.tensor([getattr(loss, name) for loss in losses]).to(device)
+            torch.tensor([getattr(loss, name) for loss in losses]).to(self.device)
             for name in ("alignment_weight", "label_smoothing")
         )
-        self.optimiser = StackedAdamW(
-            self.stack.parameters,
-            [fold.config.optim.lr for fold in folds],
-            [fold.config.optim.weight_decay for fold in folds],
-            layouts=self.stack.layouts,
-        )
+        self.curves = ["train_loss", "alignment"]
+        self.curves += sorted({name for fold in folds for name in fold.stage_curves})
+        # Whether every step runs all folds at one shape; those without clips do not change.
+        if capture is not None or self.device.type != "cpu":
+            self.stack.lie_flat()
+        self.masked = self.pads and self.stack.flat is not None
+        self.optimiser = self._optimiser()
         for k, fold in enumerate(folds):
             self.optimiser.load_fold_state(k, fold.optimiser.state_dict())
+        self.batcher, self.maps = Batcher.of(folds), CachedMaps.of(folds)
+        shape = len(self.curves), len(self)
+        self._sums = torch.zeros(shape, dtype=torch.float64, device=self.device)
+        self.drawer = Drawer(folds, self.stack.shapes, self.stack.left, self.device)
+        vals = [fold.view.val for fold in folds]
+        self._val_rows = pad_sequence(vals, batch_first=True).to(self.device)
+        self._chosen: dict[str, Tensor] = {}  # name in the stack: weights of the best epochs
 
     def _stack_networks(self) -> Any:
         """The networks of all folds as one; subclasses stack other networks."""
         return StackedDADNet([fold.model for fold in self.folds])  # type: ignore[misc]
 
+    def _optimiser(self) -> Any:
+        optims = [fold.config.optim for fold in self.folds]
+        rates = [optim.lr for optim in optims], [optim.weight_decay for optim in optims]
+        layouts = self.stack.layouts
+        if self.stack.flat is not None:
+            return FlatAdamW(self.stack.flat, self.stack.parameters, *rates, layouts=layouts)
+        return StackedAdamW(self.stack.parameters, *rates, layouts=layouts)
+
     def train_epoch(self) -> None:
         """One pass of every fold over its own fit clips."""
         self.stack.train()
         self.optimiser.lr[:] = [fold.rate for fold in self.folds]
-        batches = [fold.batches() for fold in self.folds]
-        sums: dict[str, Tensor] = {}
-        for i in range(max(map(len, batches))):
-            # Folds differ in size, so some have a batch fewer in an epoch.
-            chosen = [k for k, of_fold in enumerate(batches) if i < len(of_fold)]
-            rows = [batches[k][i] for k in chosen]
-            for name, value in by_curve(self.training_step(chosen, rows)).items():
-                total = sums.setdefault(name, value.new_zeros(len(self)))
-                total[chosen] += value * value.new_tensor([len(r) for r in rows])
-        losses = {name: total.tolist() for name, total in sums.items()}
-        for k, fold in enumerate(self.folds):
+        self._sums.zero_()
+        parts, self._drawn = self._drawn or self.drawer.epochs(), None
+        for epoch in parts:
+            for i, sizes in enumerate(epoch.sizes):
+                self.run(epoch.step(i), sizes)
+            for k, fold in enumerate(self.folds):
+                fold.step += sum(sizes[k] > 0 for sizes in epoch.sizes)
+        for fold in self.folds:
+            fold.end_epoch()
+        if self.masked:
+            # The host draws the next epoch while the device works on this one.
+            following = self.drawer.epochs()
+            self._drawn = chain([next(following)], following)
+        for k, (fold, of_fold) in enumerate(zip(self.folds, self._sums.t().tolist(), strict=True)):
             size = len(fold.view.fit)
-            fold.end_epoch({name: values[k] / size for name, values in losses.items()})
-            fold.load_weights(self.stack.fold_state(k))
-            fold.optimiser.load_state_dict(self.optimiser.fold_state(k))
+            fold.append_losses({n: v / size for n, v in zip(self.curves, of_fold, strict=True)})
+            fold.trained_by(partial(self._hand_back, k))
 
-    def training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
-        """One optimiser step of some folds, each on its own rows."""
-        with matrix_units(self.folds[0].config.optim.precision):
-            return self._training_step(chosen, rows)
+    def draw_and_run(self, rows: Sequence[Tensor]) -> None:
+        """Draw the inputs of a step of all folds, on these rows, and make it; see `run`."""
+        epoch = self.drawer.draw([[of_fold] for of_fold in rows])
+        self.run(epoch.step(0), epoch.sizes[0])
 
-    def _training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
-        folds = [self.folds[k] for k in chosen]
-        sizes = [len(r) for r in rows]
-        batches = [m.batch(r) for m, r in zip(folds, rows, strict=True)]
-        flow = pad_sequence([batch.flows for batch in batches], batch_first=True)
-        labels = pad_sequence([batch.labels for batch in batches], batch_first=True)
-        valid: Tensor | None = None
-        if len(set(sizes)) > 1:
-            counts = torch.tensor(sizes, device=flow.device)[:, None]
-            valid = torch.arange(flow.shape[1], device=flow.device) < counts
-        some = None if len(chosen) == len(self) else torch.tensor(chosen, device=flow.device)
-        keep: Tensor | None = None
-        if folds[0].config.model.drop_path > 0:
-            keep = self.stack.draw_keep(sizes, [m.drop_path_draws() for m in folds])
-        with half_products(folds[0].config.optim.precision, flow.device):
+    def run(self, inputs: StepInputs, sizes: Sequence[int]) -> None:
+        """A step whose losses are added up on the device; one CUDA graph where that is possible."""
+        if self.masked and self.capture is not None and not self.capture.refused:
+            if self._captured is None:
+                self._captured = self.capture(partial(self._run, sizes=sizes), inputs, self._state)
+            if self._captured is not None:
+                self._captured(inputs)
+                return
+        self._run(inputs, sizes)
+
+    def _run(self, inputs: StepInputs, sizes: Sequence[int]) -> None:
+        # Losses stay on the device until the epoch's end: a copy would wait for its work.
+        self._sums += self._by_curve(self.step(inputs, sizes), sizes) * inputs.valid.sum(1)
+
+    def _state(self) -> list[Tensor]:
+        """Everything that a step changes in place."""
+        optimiser = self.optimiser.tensors() if self.masked else []
+        return [*optimiser, *self.stack.buffers.values(), self._sums]
+
+    def _by_curve(self, loss: LossParts, sizes: Sequence[int]) -> Tensor:
+        """The losses of a step by curve and fold, 0 for those without a batch; float64."""
+        named = loss.by_curve()
+        if lacking := set(self.curves) - named.keys():
+            named |= dict.fromkeys(lacking, torch.zeros_like(named["train_loss"]))
+        values = torch.stack([named[name] for name in self.curves]).double()
+        if values.shape[1] == len(sizes):
+            return values
+        some = index_of(tuple(k for k, size in enumerate(sizes) if size), self.device)
+        return values.new_zeros(len(values), len(sizes)).index_copy(1, some, values)
+
+    def training_step(self, chosen: Sequence[int], rows: Sequence[Tensor]) -> LossParts:
+        """One optimiser step of some folds, each on its own rows; the losses of these folds."""
+        batches: list[list[Tensor]] = [[] for _ in self.folds]
+        for k, of_fold in zip(chosen, rows, strict=True):
+            batches[k] = [of_fold]
+        epoch = self.drawer.draw(batches)
+        loss = self.step(epoch.step(0), epoch.sizes[0])
+        for k in chosen:
+            self.folds[k].step += 1
+        return loss
+
+    def step(self, inputs: StepInputs, sizes: Sequence[int]) -> LossParts:
+        """One optimiser step of the folds that have clips, from inputs on the device.
+
+        Args:
+            inputs: of all folds.
+            sizes: number of clips of each fold; 0: it makes no step.
+
+        Returns:
+            The losses of these folds.
+        """
+        chosen = range(len(self)) if self.masked else [k for k, size in enumerate(sizes) if size]
+        some = None if len(chosen) == len(self) else index_of(tuple(chosen), self.device)
+        own = inputs if self.masked else inputs.of(some, max(sizes))
+        with matrix_units(self.precision):
+            self.stack.zero_grad()
+            loss = self._losses(own, chosen, [sizes[k] for k in chosen])
+            self._update(loss.total.sum(), inputs, chosen)
+        return loss
+
+    def _update(self, loss: Tensor, inputs: StepInputs, chosen: Sequence[int]) -> None:
+        if self.stack.flat is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step(chosen)
+            return
+        names, weights = zip(*self.stack.parameters.items(), strict=True)
+        found = torch.autograd.grad(loss, weights, allow_unused=True)
+        gradients = dict(zip(names, found, strict=True))
+        self.optimiser.step(gradients, inputs.rates, inputs.valid.any(1))
+
+    def _losses(self, inputs: StepInputs, chosen: Sequence[int], sizes: Sequence[int]) -> LossParts:
+        """Losses of the chosen folds, each on its own clips; inputs are of these folds."""
+        some = None if len(chosen) == len(self) else index_of(tuple(chosen), self.device)
+        valid = inputs.valid if self.masked or len(set(sizes)) > 1 else None
+        maps = None if self.maps is None else self.maps(inputs, chosen)
+        flow = self.batcher.clips(inputs.rows, inputs.warp, chosen)
+        with half_products(self.precision, self.device):
             output = self.stack(
-                flow, keep, valid=valid, folds=some, teacher_maps=_padded_maps(folds, batches)
+                flow, inputs.keep, valid=inputs.valid, folds=some, teacher_maps=maps
             )
-        shapes = {stage: f.shape[2:] for stage, f in output.student_features.items()}
-        loss = fold_losses(
+        return fold_losses(
             output,
-            labels,
+            inputs.labels,
             pick(self.alignment_weight, some),
             label_smoothing=pick(self.label_smoothing, some),
-            directions=_directions(folds, shapes),
+            directions={s: pick(d, output.slots.get(s)) for s, d in inputs.directions.items()},
             form=self.form,
             alignment=self.alignment,
             valid=valid,
         )
-        self.stack.zero_grad()
-        loss.total.sum().backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step(chosen)
-        for fold in folds:
-            fold.step += 1
-        return loss
 
     @torch.no_grad()
     def val_probabilities(self) -> list[Probabilities]:
         """Probabilities of the val clips of every fold, computed together."""
+        sizes = [len(fold.view.val) for fold in self.folds]
+        if not any(sizes):
+            return [np.empty((0, fold.view.num_classes)) for fold in self.folds]
         self.stack.eval()
-        if not any(len(fold.view.val) for fold in self.folds):
-            return [fold.val_probabilities() for fold in self.folds]
-        rows = pad_sequence([fold.view.val for fold in self.folds], batch_first=True)
-        parts = []
-        for part in torch.split(rows, max(1, EVAL_BATCH // len(self)), dim=1):
-            clips = zip(self.folds, part, strict=True)
-            flows = [normalise(m.view.flows[r].float(), m.statistics) for m, r in clips]
-            parts.append(self.stack.classify(torch.stack(flows)))
-        logits, task = torch.cat(parts, dim=1).double(), self.folds[0].view.task
-        probabilities = to_probabilities(logits, task).cpu().numpy()
-        return [p[: len(m.view.val)] for p, m in zip(probabilities, self.folds, strict=True)]
+        probabilities = self._val_on_device(self._val_rows).cpu().numpy()
+        return [p[:size] for p, size in zip(probabilities, sizes, strict=True)]
+
+    @torch.no_grad()
+    def _val_on_device(self, rows: Tensor) -> Tensor:
+        """Probabilities of clips (K, M) of every fold, (K, M, C), float64, on the device."""
+        at_once = max(1, EVAL_BATCH // len(self)) if rows.is_cpu else EVAL_BATCH
+        with matrix_units("float32"):
+            parts = [
+                self.stack.classify(self.batcher.clips(part))
+                for part in torch.split(rows, at_once, dim=1)
+            ]
+        return to_probabilities(torch.cat(parts, dim=1).double(), self.folds[0].view.task)
+
+    def select(self) -> None:
+        """Keep the weights of the folds whose epoch is the best so far; they stay on the device."""
+        better = [k for k, f in enumerate(self.folds) if f.select(partial(self._of_chosen, k))]
+        tensors = self.stack.tensors()
+        if len(better) == len(self):
+            self._chosen = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        elif better:
+            some = index_of(tuple(better), self.device)
+            for name, tensor in tensors.items():
+                if name not in self._chosen:
+                    self._chosen[name] = torch.empty_like(tensor, requires_grad=False)
+                self._chosen[name].index_copy_(0, some, tensor.detach().index_select(0, some))
+
+    def _of_chosen(self, k: int) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.stack.fold_state(k, self._chosen)
+        return found
+
+    def _hand_back(self, k: int) -> None:
+        """Bring weights and optimiser of a fold to where they are when it trains alone."""
+        self.folds[k].load_weights(self.stack.fold_state(k))
+        self.folds[k].optimiser.load_state_dict(self.optimiser.fold_state(k))
 
     def __len__(self) -> int:
         return len(self.folds)
@@ -158,36 +270,3 @@ def _common_alignment(folds: Sequence[OneFold]) -> tuple[str, Form]:
             + ", ".join(f"{name} {number} {form}" for name, number, form in sorted(kinds))
         )
     return (losses[0].alignment, losses[0].gswd_form) if losses else ("gswd", "tokens")
-
-
-def _padded_maps(folds: Sequence[OneFold], batches: Sequence[Batch]) -> dict[int, Tensor] | None:
-    """The cached teacher maps by stage, (K_i, B, C, H, W); None unless all that align have them."""
-    maps = [b.teacher_maps for b, m in zip(batches, folds, strict=True) if m.config.aligned]
-    cached = [of_fold for of_fold in maps if of_fold is not None]
-    if not cached or len(cached) < len(maps):
-        return None
-    longest = max(len(batch.labels) for batch in batches)
-    return {
-        stage: _padded([of_fold[stage] for of_fold in cached if stage in of_fold], longest)
-        for stage in sorted({stage for of_fold in cached for stage in of_fold})
-    }
-
-
-def _padded(maps: Sequence[Tensor], clips: int) -> Tensor:
-    padded = pad_sequence(list(maps), batch_first=True)
-    lacking = clips - padded.shape[1]  # where the longest batch is of a fold that aligns nothing
-    return F.pad(padded, (0, 0) * 3 + (0, lacking)) if lacking else padded
-
-
-def _directions(folds: Sequence[OneFold], shapes: Mapping[int, torch.Size]) -> dict[int, Tensor]:
-    """Directions by stage: (L, D) where those that align it are at one step, else (K_i, L, D)."""
-    by_stage: dict[int, list[Tensor]] = {}
-    for fold in folds:
-        if fold.config.aligned:
-            stages = fold.config.loss.alignment_stages
-            for stage, rows in fold.directions({s: shapes[s] for s in stages}).items():
-                by_stage.setdefault(stage, []).append(rows)
-    return {
-        stage: rows[0] if all(other is rows[0] for other in rows) else torch.stack(rows)
-        for stage, rows in by_stage.items()
-    }

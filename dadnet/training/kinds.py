@@ -21,6 +21,7 @@ from dadnet.models.own import OwnNetwork
 from dadnet.models.precision import matrix_units
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.one_fold import OneFold
+from dadnet.training.stack.graph import Capture
 from dadnet.training.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -108,14 +109,17 @@ def new_fold(
     return kind(config, view, teacher, device)
 
 
-def new_stack(folds: Sequence[OneFold]) -> FoldStack | None:
+def new_stack(folds: Sequence[OneFold], capture: Capture | None = None) -> FoldStack | None:
     """Folds to be trained as one program; None: one after the other, since they share nothing.
+
+    `capture` makes one CUDA graph of a step; None: steps are eager.
 
     Raises:
         DadnetError: if they cannot be one stack.
     """
     model = folds[0].config.model
-    if len(folds) == 1 or model.model_type in FITTED_BASELINES:
+    alone = folds[0].device.type == "cpu" or model.own_alone or model.model_type in BASELINES
+    if model.model_type in FITTED_BASELINES or (len(folds) == 1 and alone):
         return None
     if _why_apart(folds[0].config, folds[0].view.num_classes, str(folds[0].device)):
         return None
@@ -123,4 +127,4 @@ def new_stack(folds: Sequence[OneFold]) -> FoldStack | None:
         from dadnet.training.vmapped_stack import VmappedFoldStack  # it loads scikit-learn
 
         return VmappedFoldStack(folds)
-    return FoldStack(folds)
+    return FoldStack(folds, capture)

@@ -17,6 +17,7 @@ from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.kinds import new_fold, new_stack
 from dadnet.training.one_fold import OneFold
+from dadnet.training.stack.graph import Capture
 from dadnet.training.teacher import Teacher
 
 OnFoldEpoch = Callable[[str, int, Mapping[str, float]], None]
@@ -53,6 +54,7 @@ def train_folds(
     checkpoint_every: int = 5,
     on_epoch: OnFoldEpoch | None = None,
     stop: Callable[[], bool] = lambda: False,
+    capture: Capture | None = None,
 ) -> Iterator[TrainedFold]:
     """Train folds as one stack on one device; the next fold takes the slot of a finished one.
 
@@ -65,6 +67,7 @@ def train_folds(
         on_epoch: called with fold, epoch (from 1) and the epoch's metrics.
         stop: called after every epoch; if it returns true, the states of all folds are saved and
             training stops.
+        capture: makes one CUDA graph of a step; None: steps are eager.
 
     Yields:
         The outcome of each fold as soon as the fold is finished.
@@ -90,7 +93,10 @@ def train_folds(
 
         folds = list(running)
         if stack is None or stack.folds != folds:
-            stack = new_stack(folds)
+            for fold in folds:
+                fold.leave_stack()
+            stack = None  # its memory is free before the next one is made
+            stack = new_stack(folds, capture)
         if stack is None:
             for fold in folds:
                 fold.train_epoch()
@@ -100,9 +106,13 @@ def train_folds(
             probabilities = stack.val_probabilities()
 
         stopping = stop()
-        for (fold, checkpoint), of_val in zip(running.items(), probabilities, strict=True):
+        for fold, of_val in zip(running, probabilities, strict=True):
             fold.validate(of_val)
-            fold.select()
+        if stack is not None:
+            stack.select()
+        for fold, checkpoint in running.items():
+            if stack is None:
+                fold.select()
             if checkpoint is not None and (stopping or fold.epoch % checkpoint_every == 0):
                 checkpoint.save(fold.state())
             if on_epoch is not None:

@@ -12,6 +12,7 @@ from dadnet.config.baselines import FITTED_BASELINES
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.folds.view import FoldView
 from dadnet.training.kinds import new_fold, new_stack
+from dadnet.training.stack.graph import GraphMode, capture_for
 from dadnet.training.teacher import Teacher
 
 _TIMED_STEPS = 5
@@ -59,6 +60,7 @@ def choose_stack_size(
     teacher: Teacher | None,
     device: torch.device,
     at_most: int,
+    graph: GraphMode = "auto",
 ) -> StackChoice:
     """Try stacks of 1, 4, 16, ... folds for a few steps; take the fastest per fold.
 
@@ -68,6 +70,7 @@ def choose_stack_size(
         teacher: the frozen teacher, None for a baseline.
         device: device of the training.
         at_most: largest size to try, and the number of folds to train.
+        graph: whether steps are captured, which needs memory too; see `capture_for`.
 
     Returns:
         The choice. If a size runs out of memory, half of it is the last size tried; short trainings
@@ -81,7 +84,7 @@ def choose_stack_size(
     size, best, full = 1, 1, False
     while not seconds or best < size <= affordable:
         try:
-            seconds[size] = _seconds_per_step(config, views[:size], teacher, device) / size
+            seconds[size] = _seconds_per_step(config, views[:size], teacher, device, graph) / size
         except RuntimeError as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
@@ -99,13 +102,14 @@ def first_step(
     views: Sequence[FoldView],
     teacher: Teacher | None,
     device: torch.device,
+    graph: GraphMode = "auto",
 ) -> Callable[[], object]:
     """Return the first training step of these folds as one program that can be repeated."""
     folds = [new_fold(config, view, teacher, device) for view in views]
     rows = [fold.batches()[0] for fold in folds]
-    if (stack := new_stack(folds)) is not None:
+    if (stack := new_stack(folds, capture_for(graph, device))) is not None:
         stack.stack.train()
-        return partial(stack.training_step, list(range(len(folds))), rows)
+        return partial(stack.draw_and_run, rows)
     for fold in folds:
         fold.model.train()
     return lambda: [fold.training_step(r) for fold, r in zip(folds, rows, strict=True)]
@@ -116,8 +120,9 @@ def _seconds_per_step(
     views: Sequence[FoldView],
     teacher: Teacher | None,
     device: torch.device,
+    graph: GraphMode,
 ) -> float:
-    step = first_step(config, views, teacher, device)
+    step = first_step(config, views, teacher, device, graph)
     step()
     times = []
     for _ in range(_TIMED_STEPS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,11 @@ class Teacher:
                 raise DadnetError(
                     f"macro weights: the experiment has {name} {expected}, the teacher {actual}"
                 )
+
+
+@lru_cache(maxsize=2)
+def resident_network(teacher: Teacher, device: torch.device) -> MicroFlowNeXt:
+    """The teacher's frozen network on the device, once for all folds."""
+    with torch.random.fork_rng(devices=[]):  # torch's own initialisation uses the global one
+        network = teacher.network().requires_grad_(False).eval().to(device)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -16,11 +16,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from dadnet.config.experiment import Precision
+from dadnet.config.experiment import ExperimentConfig, Precision
 from dadnet.flow.normalisation import normalise
+from dadnet.folds.view import FoldView
 from dadnet.models import DADNet
 from dadnet.models.precision import half_products, matrix_units
 from dadnet.training.augment import mirror_flow
+from dadnet.training.teacher import Teacher
 
 # Bytes of the maps of the stages of one fold. Each stage has half the numbers of the stage before,
 # so the cache of a teacher holds at most twice this.
@@ -50,6 +52,27 @@ class TeacherMaps:
     flows: Tensor = field(compare=False, repr=False)
     precision: Precision = "float32"
 
+    @classmethod
+    def kept(
+        cls,
+        teacher: Teacher,
+        network: DADNet,
+        view: FoldView,
+        device: torch.device,
+        config: ExperimentConfig,
+    ) -> TeacherMaps | None:
+        """The maps of a fold's clips; None where they do not fit into memory."""
+        maps = cls(
+            teacher.digest,
+            view.flows_digest,
+            network.alignment_stages,
+            str(device),
+            network,
+            view.flows,
+            config.optim.precision,
+        )
+        return maps if maps.fit_into_memory() else None
+
     def fit_into_memory(self) -> bool:
         """Whether the cache may hold them; decided by their number alone."""
         one = self._run(self.flows[:1], mirrored=False)
@@ -64,6 +87,10 @@ class TeacherMaps:
         index = rows.to(self.flows.device) + len(self.flows) * flip.to(self.flows.device).long()
         cached = self._computed()
         return {stage: cached[stage][index].permute(0, 3, 1, 2) for stage in self.stages}
+
+    def table(self, stage: int) -> Tensor:
+        """The maps of a stage of all clips, then of all mirror images, (2 N, H, W, C)."""
+        return self._computed()[stage]
 
     def _computed(self) -> dict[int, Tensor]:
         """The cache by stage, with these stages; folds of a stack may align different ones."""

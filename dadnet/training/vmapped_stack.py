@@ -16,12 +16,14 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from dadnet.base.errors import DadnetError
-from dadnet.labels.targets import mean_loss
+from dadnet.labels.targets import clip_losses
 from dadnet.models import LossParts
 from dadnet.models.baselines import BaselineNetwork
 from dadnet.models.own import OwnNetwork
 from dadnet.models.precision import full, half_products
 from dadnet.training.fold_stack import FoldStack
+from dadnet.training.stack.aligned import index_of, pick
+from dadnet.training.stack.inputs import Left, StepInputs
 from dadnet.training.stack.layout import FoldLayout
 from dadnet.training.stack.network import Stack
 
@@ -90,6 +92,16 @@ class VmappedStack(Stack):
                     self.buffers[name].index_copy_(0, folds, updated)
         return of_folds
 
+    @property
+    def left(self) -> Left:
+        """The dropout."""
+        return Left(share=self.single.dropout, shapes=self.single.dropped)
+
+    @property
+    def shapes(self) -> dict[int, tuple[int, int, int]]:
+        """No stage is aligned."""
+        return {}
+
     def classify(self, x: Tensor) -> Tensor:
         """Logits of all folds, (K, B, 2, S, S) to (K, B, classes); evaluation mode."""
         return self(x)
@@ -99,41 +111,29 @@ class VmappedFoldStack(FoldStack):
     """Folds of a baseline that are trained together."""
 
     stack: VmappedStack
+    pads = False
 
     def _stack_networks(self) -> VmappedStack:
         return VmappedStack([fold.model for fold in self.folds])  # type: ignore[misc]
 
-    def _training_step(self, chosen: list[int], rows: list[Tensor]) -> LossParts:
-        by_size: dict[int, list[int]] = {}  # batch size: indices into chosen
-        for i, fold_rows in enumerate(rows):
-            by_size.setdefault(len(fold_rows), []).append(i)
-        groups = list(by_size.values())
-        parts = [self._losses([chosen[i] for i in at], [rows[i] for i in at]) for at in groups]
-        order = torch.tensor([i for at in groups for i in at]).argsort()
-        losses = torch.cat(parts)
-        self.stack.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step(chosen)
-        for k in chosen:
-            self.folds[k].step += 1
-        losses = losses[order.to(losses.device)]
+    def _losses(self, inputs: StepInputs, chosen: Sequence[int], sizes: Sequence[int]) -> LossParts:
+        by_size: dict[int, list[int]] = {}  # batch size: slots of the folds in this step
+        for slot, size in enumerate(sizes):
+            by_size.setdefault(size, []).append(slot)
+        order = index_of(tuple(slot for slots in by_size.values() for slot in slots), self.device)
+        parts = [self._of_size(inputs, size, slots, chosen) for size, slots in by_size.items()]
+        losses = torch.cat(parts).index_select(0, order.argsort())
         return LossParts(losses, losses, torch.zeros_like(losses), {})
 
-    def _losses(self, chosen: list[int], rows: list[Tensor]) -> Tensor:
-        """Cross-entropy of some folds with equally many rows, shape (k,)."""
-        folds = [self.folds[k] for k in chosen]
-        batches = [m.batch(r) for m, r in zip(folds, rows, strict=True)]
-        flows = torch.stack([batch.flows for batch in batches])
-        masks = [
-            m.model.draw_keep(len(r), m.drop_path_draws())  # type: ignore[operator]
-            for m, r in zip(folds, rows, strict=True)
-        ]
-        keep = [torch.stack(layer).to(flows) for layer in zip(*masks, strict=True)]
-        index = torch.tensor(chosen, device=flows.device)
-        with half_products(folds[0].config.optim.precision, flows.device):
-            logits = self.stack(flows, keep, None if len(chosen) == len(self) else index)
-        losses = [
-            mean_loss(of_fold, batch.labels, m.config.loss.label_smoothing)
-            for of_fold, batch, m in zip(full(logits), batches, folds, strict=True)
-        ]
-        return torch.stack(losses)
+    def _of_size(
+        self, inputs: StepInputs, size: int, slots: Sequence[int], chosen: Sequence[int]
+    ) -> Tensor:
+        """Cross-entropy of the folds in these slots, which have equally many clips, (k,)."""
+        some = None if len(slots) == len(chosen) else index_of(tuple(slots), self.device)
+        inputs, folds = inputs.of(some, size), [chosen[slot] for slot in slots]
+        index = None if len(folds) == len(self) else index_of(tuple(folds), self.device)
+        flows = self.batcher.clips(inputs.rows, inputs.warp, folds)
+        with half_products(self.precision, self.device):
+            logits = self.stack(flows, inputs.masks, index)
+        losses = clip_losses(full(logits), inputs.labels, pick(self.label_smoothing, index))
+        return losses.mean(1)

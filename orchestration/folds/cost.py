@@ -107,7 +107,7 @@ def measure_cost(
     assert options.stack != "auto"
     stack = min(options.stack, -(-len(names) // workers))  # no more than a worker makes
     views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:stack]]
-    step = first_step(plan.config, views, plan.teacher, device)
+    step = first_step(plan.config, views, plan.teacher, device, options.graph)
     fold = new_fold(plan.config, views[0], plan.teacher, device)
     batch = len(fold.batches()[0])
     # A fit is short, and cannot be one of a few clips.

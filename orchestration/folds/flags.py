@@ -40,6 +40,9 @@ class RunFlags:
     1 where the cluster has GPUs, else workers take CPUs; given, they wait for GPUs to come."""
     stack: int | Literal["auto"] = 1
     """Folds that a worker trains at once as one program; auto: what it measures to be fastest."""
+    graph: Literal["auto", "on", "off"] = "auto"
+    """Capture a training step on a GPU as one CUDA graph; auto: where it gives equal numbers and is
+    faster; on: also where it is slower."""
     checkpoint_every: int = 5
     """Epochs between two states of a fold."""
     keep_weights: Literal["best", "none"] = "none"

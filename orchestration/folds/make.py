@@ -22,6 +22,7 @@ from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.kinds import how_stacked
 from dadnet.training.loop import FoldTask, train_folds
+from dadnet.training.stack.graph import capture_for
 from dadnet.training.stack_size import choose_stack_size, is_out_of_memory
 from orchestration.folds.claims import ClaimedQueue
 from orchestration.folds.options import WorkOptions
@@ -55,7 +56,12 @@ def with_measured_stack(
         device = torch.device(options.device)
         views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:at_most]]
         choice = choose_stack_size(
-            plan.config, views, teacher=plan.teacher, device=device, at_most=at_most
+            plan.config,
+            views,
+            teacher=plan.teacher,
+            device=device,
+            at_most=at_most,
+            graph=options.graph,
         ).dealt(min(at_most, len(names)))
         report(str(choice))
         size = choice.size
@@ -159,6 +165,7 @@ def _train(
         checkpoint_every=options.checkpoint_every,
         on_epoch=on_epoch,
         stop=stop,
+        capture=capture_for(options.graph, device),
     )
 
 

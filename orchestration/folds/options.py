@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 
 from dadnet.base.location import Location
+from dadnet.training.stack.graph import GraphMode
 from orchestration.folds.claims import Claims
 
 
@@ -18,6 +19,7 @@ class WorkOptions:
         checkpoint_every: epochs between two states of a fold.
         device: torch's name of the device.
         stack: folds trained at once as one program; auto: what a worker measures to be fastest.
+        graph: whether a step on a GPU is captured as one CUDA graph; auto: where that is faster.
         keep_weights: best: every fold's chosen weights stay beside its record; none: they go.
         keep_features: test: the student's pooled features of a fold's test clips stay beside its
             record, for the map of clips on the run's page.
@@ -34,6 +36,7 @@ class WorkOptions:
     keep_features: Literal["test", "none"] = "test"
     test_side: bool = True
     claims: Claims | None = None
+    graph: GraphMode = "auto"
 
 
 def local_device() -> str:

@@ -95,7 +95,7 @@ def test_the_formula_of_gswd_stands_once():
     def is_square(node: ast.AST) -> bool:
         return isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "square"
 
-    assert files_with(is_formula) == ["dadnet/models/alignment.py"]
+    assert files_with(is_formula) == ["dadnet/models/sliced.py"]
 
 
 def test_cross_entropy_is_computed_in_one_file():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
+from dadnet.training.one_fold import FUSED
 from dadnet.training.stack.layout import FoldLayout
 from dadnet.training.stack.torch_internals import fused_adamw_step
 
@@ -114,18 +115,17 @@ class StackedAdamW:
             for position, tensors in enumerate(self._tensors[k][i] for i in self._fold_rows[k])
             if tensors.step > 0
         }
-        # torch itself lists the settings that its state dict has in this version.
-        single = torch.optim.AdamW(
-            [torch.empty(0, requires_grad=True)],
-            lr=self.lr[k],
-            betas=self.betas,
-            eps=self.eps,
-            weight_decay=self.weight_decay[k],
-            fused=True,  # the kernel of this class, so that a single fold continues with the same
+        settings = settings_of(
+            self.lr[k],
+            self.weight_decay[k],
+            self.betas,
+            self.eps,
+            self._tensors[k][0].weight.device,
         )
-        [group] = single.state_dict()["param_groups"]
-        group["params"] = list(range(len(self._fold_rows[k])))
-        return {"state": state, "param_groups": [group]}
+        return {
+            "state": state,
+            "param_groups": [{**settings, "params": [*range(len(self._fold_rows[k]))]}],
+        }
 
     @torch.no_grad()
     def load_fold_state(self, k: int, state: Mapping[str, Any]) -> None:
@@ -134,16 +134,49 @@ class StackedAdamW:
         Raises:
             DadnetError: If the number of weights, the betas or eps differ.
         """
-        (group,) = state["param_groups"]
-        loaded = (len(group["params"]), tuple(group["betas"]), group["eps"])
-        if loaded != (len(self._fold_rows[k]), self.betas, self.eps):
-            raise DadnetError(
-                f"expected the state of {len(self._fold_rows[k])} weights with betas {self.betas} "
-                f"and eps {self.eps}, got {loaded}"
-            )
+        group = check_group(state, len(self._fold_rows[k]), self.betas, self.eps)
         self.lr[k], self.weight_decay[k] = group["lr"], group["weight_decay"]
         for position, i in enumerate(self._fold_rows[k]):
             saved, tensors = state["state"].get(position, {}), self._tensors[k][i]
             tensors.step.copy_(torch.as_tensor(saved.get("step", 0.0)))
             tensors.mean.copy_(torch.as_tensor(saved.get("exp_avg", 0.0)))
             tensors.square.copy_(torch.as_tensor(saved.get("exp_avg_sq", 0.0)))
+
+
+def stepped_names(layout: FoldLayout, parameters: Iterable[str]) -> set[str]:
+    """Names in the stack of the weights that a fold has and uses."""
+    return (set(layout.names.values()) - layout.unused) & set(parameters)
+
+
+def settings_of(
+    lr: float, weight_decay: float, betas: tuple[float, float], eps: float, device: torch.device
+) -> dict[str, Any]:
+    """The settings of a single fold's optimiser, as torch lists them in this version."""
+    single = torch.optim.AdamW(
+        [torch.empty(0, requires_grad=True)],
+        lr=lr,
+        betas=betas,
+        eps=eps,
+        weight_decay=weight_decay,
+        fused=device.type in FUSED or None,
+    )
+    [group] = single.state_dict()["param_groups"]
+    return dict(group)
+
+
+def check_group(
+    state: Mapping[str, Any], weights: int, betas: tuple[float, float], eps: float
+) -> dict[str, Any]:
+    """The settings in the state of a single optimiser.
+
+    Raises:
+        DadnetError: If the number of weights, the betas or eps differ.
+    """
+    (group,) = state["param_groups"]
+    loaded = (len(group["params"]), tuple(group["betas"]), group["eps"])
+    if loaded != (weights, betas, eps):
+        raise DadnetError(
+            f"expected the state of {weights} weights with betas {betas} and eps {eps}, "
+            f"got {loaded}"
+        )
+    return dict(group)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from dadnet.models import DADNet, MicroFlowNeXt
 from dadnet.models.dad_net import FeatureAdapter
 from dadnet.training.stack import layers
-from dadnet.training.stack.layers import Weights
+from dadnet.training.stack.layers import Real, Weights
 from dadnet.training.stack.layout import FoldLayout
 
 _CACHED_PIXELS = 32 * 32 * 32  # of all clips in one call of the teacher
@@ -58,7 +59,7 @@ class AligningFolds:
         anywhere = [slot for slot, aligned in enumerate(stages) if aligned]
 
         def index(numbers: list[int], every: int) -> Tensor | None:
-            return None if numbers == [*range(every)] else torch.tensor(numbers, device=device)
+            return None if numbers == [*range(every)] else index_of(tuple(numbers), device)
 
         by_stage = {}
         for stage in sorted({stage for aligned in stages for stage in aligned}):
@@ -69,6 +70,12 @@ class AligningFolds:
                 index([anywhere.index(slot) for slot in slots], len(anywhere)),
             )
         return cls(index(anywhere, len(chosen)), by_stage)
+
+
+@lru_cache(maxsize=1024)  # a step must not wait for a copy to the device
+def index_of(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    """These numbers as an index on the device, made once."""
+    return torch.tensor(numbers, dtype=torch.int64).to(device)
 
 
 def pick(values: Tensor, index: Tensor | None) -> Tensor:
@@ -108,14 +115,14 @@ def run_teacher(
 
 
 def adapt(
-    maps: Tensor, adapter: FeatureAdapter, weights: Weights, training: bool, valid: Tensor | None
+    maps: Tensor, adapter: FeatureAdapter, weights: Weights, training: bool, real: Real | None
 ) -> Tensor:
     """`FeatureAdapter` of every fold that aligns a stage; running statistics are updated.
 
     Maps (K_i, B, C_i of the teacher, H_i, W_i) to the C_i of the student. `adapter` is that of a
-    single model, for its settings; `valid` (K_i, B) says which clips there are, None is all.
+    single model, for its settings; `real` says which clips there are, None is all.
     """
     points = layers.patch_convolution(maps, adapter.conv, weights.below("conv"))
     stacked = layers.stack_maps(points)
-    adapted = layers.batch_norm(stacked, adapter.norm, weights.below("norm"), training, valid)
+    adapted = layers.batch_norm(stacked, adapter.norm, weights.below("norm"), training, real)
     return layers.fold_maps(adapted, len(maps))

@@ -28,7 +28,9 @@ from dadnet.models.dad_net import FeatureAdapter
 from dadnet.models.loss import StackedOutput
 from dadnet.training.stack import layers
 from dadnet.training.stack.aligned import AligningFolds, adapt, pick, pick_maps, run_teacher
-from dadnet.training.stack.layers import Weights
+from dadnet.training.stack.flat_adamw import flattened
+from dadnet.training.stack.inputs import Left
+from dadnet.training.stack.layers import Real, Weights
 from dadnet.training.stack.layout import FoldLayout, adapter_stage, check_alike, stack_tensors
 from dadnet.training.stack.student import student_logits, student_maps
 
@@ -44,6 +46,7 @@ class Stack:
             which are copies.
         buffers: the same for the running statistics of BatchNorm.
         layouts: which stages each fold aligns, and its names in the stack.
+        flat: after `lie_flat`, the weights in one tensor; see `flat_adamw`.
         training: the mode, as of a single network.
     """
 
@@ -51,6 +54,7 @@ class Stack:
         self.layouts = list(layouts)
         self.parameters = stack_tensors([dict(m.named_parameters()) for m in models], layouts)
         self.buffers = stack_tensors([dict(m.named_buffers()) for m in models], layouts)
+        self.flat: Tensor | None = None
         for parameter in self.parameters.values():
             parameter.requires_grad_()
         self.training = models[0].training
@@ -58,9 +62,22 @@ class Stack:
     def __len__(self) -> int:
         return len(self.layouts)
 
-    def fold_state(self, k: int) -> dict[str, Tensor]:
-        """Copies of the weights and buffers of fold k, under the names of its single network."""
-        tensors = {**self.parameters, **self.buffers}
+    def lie_flat(self) -> None:
+        """Put all weights into one tensor, of which `parameters` are then views."""
+        self.flat, self.parameters = flattened(self.parameters)
+        for parameter in self.parameters.values():
+            parameter.requires_grad_()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights and buffers, by their names in the stack."""
+        return {**self.parameters, **self.buffers}
+
+    def fold_state(self, k: int, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Copies of the weights and buffers of fold k, under the names of its single network.
+
+        `tensors` are others than those of now, under the names of the stack.
+        """
+        tensors = self.tensors() if tensors is None else tensors
         names = self.layouts[k].names
         return {single: tensors[name].detach()[k].clone() for single, name in names.items()}
 
@@ -112,6 +129,17 @@ class StackedDADNet(Stack):
         assert isinstance(student, MicroFlowNeXt)
         return student
 
+    @property
+    def left(self) -> Left:
+        """The stochastic depth."""
+        return Left(rates=self.student.drop_rates)
+
+    @property
+    def shapes(self) -> dict[int, tuple[int, int, int]]:
+        """Stage: channels, rows and columns of its maps."""
+        side = self.student.input_size // 4
+        return {i: (dim, side >> i, side >> i) for i, dim in enumerate(self.student.dims)}
+
     def draw_keep(self, sizes: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
         """Draw the stochastic depth of every fold, with the numbers of a single training.
 
@@ -151,7 +179,8 @@ class StackedDADNet(Stack):
         """
         self._check(x, keep, folds)
         weights = self._weights(folds)
-        maps, theta = student_maps(self.student, x, weights, self.training, keep, valid)
+        real = None if valid is None else Real.of(valid, x.dtype)
+        maps, theta = student_maps(self.student, x, weights, self.training, keep, real)
         logits, pooled = student_logits(self.student, maps[-1], weights)
         self._keep_buffers(weights.values, folds)
         aligning = self._all
@@ -160,7 +189,7 @@ class StackedDADNet(Stack):
         if teacher_maps is None:
             teacher_maps = run_teacher(self.single, x, aligning)
         students = {s: layers.fold_maps(maps[s], len(x)) for s in aligning.stages}
-        aligned, adapted = self._features(students, aligning, valid, teacher_maps)
+        aligned, adapted = self._features(students, aligning, real, teacher_maps)
         slots = {stage: which.slots for stage, which in aligning.stages.items()}
         return StackedOutput(logits, aligned, adapted, pooled, theta, slots)
 
@@ -208,7 +237,7 @@ class StackedDADNet(Stack):
         self,
         maps: Mapping[int, Tensor],
         aligning: AligningFolds,
-        valid: Tensor | None,
+        real: Real | None,
         teacher_maps: Mapping[int, Tensor],
     ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """Maps of the aligned stages of students and teacher, each (K_i, B, C, H, W)."""
@@ -222,7 +251,7 @@ class StackedDADNet(Stack):
             teachers[stage] = teacher_maps[stage]
             if (adapter := self._adapters.get(stage)) is not None:
                 weights = self._weights(which.folds, stage)
-                real = None if valid is None else pick(valid, which.slots)
-                teachers[stage] = adapt(teachers[stage], adapter, weights, self.training, real)
+                own = None if real is None else real.pick(which.slots)
+                teachers[stage] = adapt(teachers[stage], adapter, weights, self.training, own)
                 self._keep_buffers(weights.values, which.folds)
         return students, teachers

@@ -15,7 +15,7 @@ from dadnet.models.blocks import ChannelAttention, GradientAwareBlock
 from dadnet.models.operations import affine_points
 from dadnet.models.precision import in_full
 from dadnet.training.stack import layers
-from dadnet.training.stack.layers import Weights
+from dadnet.training.stack.layers import Real, Weights
 
 
 def student_maps(
@@ -24,17 +24,17 @@ def student_maps(
     weights: Weights,
     training: bool,
     keep: Tensor | None = None,
-    valid: Tensor | None = None,
+    real: Real | None = None,
 ) -> tuple[list[Tensor], Tensor | None]:
     """Maps of all stages.
 
     Flows (K, B, 2, S, S) to the maps of each stage, (B, K*C_i, H_i, W_i), and theta of the spatial
     transformers, (K, B, 2, 3). `single` is one fold's network, for its settings; `keep` the
-    stochastic depth (K, J, B), None is none; `valid` (K, B) says which clips there are, None is
-    all. Running statistics are updated while training.
+    stochastic depth (K, J, B), None is none; `real` says which clips there are, None is all.
+    Running statistics are updated while training.
     """
     with in_full(x.device):
-        flow, theta = _align_flow(single, x, weights, training, valid)
+        flow, theta = _align_flow(single, x, weights, training, real)
     keeps = single.keep_of_blocks(keep, flow)
     stages: list[Tensor] = []
     for i, (downsample, stage) in enumerate(
@@ -65,7 +65,7 @@ def student_logits(single: MicroFlowNeXt, last: Tensor, weights: Weights) -> tup
 
 
 def _align_flow(
-    single: MicroFlowNeXt, x: Tensor, weights: Weights, training: bool, valid: Tensor | None
+    single: MicroFlowNeXt, x: Tensor, weights: Weights, training: bool, real: Real | None
 ) -> tuple[Tensor, Tensor | None]:
     """The spatial transformers; x and the aligned flow are (K, B, 2, S, S)."""
     if not single.use_stn:
@@ -76,7 +76,7 @@ def _align_flow(
         if isinstance(layer, nn.Conv2d):
             maps = layers.convolution(maps, layer, of_layer)
         elif isinstance(layer, nn.BatchNorm2d):
-            maps = layers.batch_norm(maps, layer, of_layer, training, valid)
+            maps = layers.batch_norm(maps, layer, of_layer, training, real)
         else:
             maps = layer(maps)
     features = layers.fold_maps(maps, len(x)).flatten(2)
