@@ -5,9 +5,9 @@ batch 8, augmentation hflip. In this order:
 
 - gradients of the first step at K = 1, 8 and 64 against float64 on the CPU, resume bit for bit;
 - milliseconds per fold and step: the ordinary loop with a DataLoader, the strongest plain loop
-  (clips on the device, batched augmentation, fused AdamW), a single fold, stacks of 8 to 256;
-  beside the floors, which are the step's arithmetic at the measured matrix rate and its weights'
-  bytes at the measured copy rate;
+  (clips on the device, batched augmentation, fused AdamW), a single fold and stacks of 8 to 256,
+  eager and as one CUDA graph; beside the floors, which are the step's arithmetic at the measured
+  matrix rate and its weights' bytes at the measured copy rate;
 - the composite of 68 folds by `run_loso`, from the command to the last record;
 - the table, last.
 
@@ -35,6 +35,7 @@ from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
 from benchmarks.fold_step import teacher
 from benchmarks.gpu_checks import check_gradients, check_resume, folds_of, numbered, random_view
 from benchmarks.ordinary import OrdinaryFold
+from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import (
     ExperimentConfig,
     LossConfig,
@@ -46,9 +47,12 @@ from dadnet.flow.normalisation import normalise
 from dadnet.models.precision import matrix_units
 from dadnet.training.augment import POLICIES
 from dadnet.training.fold_stack import FoldStack
+from dadnet.training.one_fold import OneFold
+from dadnet.training.stack.graph import Capture
 from dadnet.training.stack_size import is_out_of_memory
 
 BATCH = 8
+GRAPHS = (False, True)
 
 
 @dataclass(frozen=True)
@@ -113,10 +117,19 @@ def ways_of(
     if config.optim.precision == "float32":
         yield "ordinary", 1, lambda: OrdinaryFold(config, *cpu, teacher(size), device).epoch
         yield "strong", 1, lambda: StrongFold(config, *cpu, teacher(size), device).epoch
-    yield "single", 1, lambda: folds_of(config, view, ["f0"], device)[0].train_epoch
-    for k in plan.stacks:
-        made = partial(folds_of, config, view, numbered(k), device)
-        yield f"stack {k}", k, lambda made=made: FoldStack(made()).train_epoch
+    for graph in GRAPHS if device.type == "cuda" else (False,):
+        for k in (1, *plan.stacks) if graph or device.type == "cpu" else (1, plan.stacks[0]):
+            folds = partial(folds_of, config, view, numbered(k), device)
+            yield f"{'captured' if graph else 'eager'} {k}", k, partial(_epoch, folds, graph)
+
+
+def _epoch(folds: Callable[[], list[OneFold]], graph: bool) -> Callable[[], object]:
+    """One epoch of a stack; a step that is not captured where it should be is an error."""
+
+    def refuse(why: str) -> None:
+        raise DadnetError(why)
+
+    return FoldStack(folds(), Capture(refuse, forced=True) if graph else None).train_epoch
 
 
 def time_size(
@@ -133,11 +146,10 @@ def time_size(
                 epoch()
                 timing = measure({name: epoch}, plan.repeats)[name]
                 peak = peak_bytes(epoch, device)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            yield row | {"ms": None, "note": "out of memory"}
-            break
+        except (RuntimeError, DadnetError) as error:
+            memory = is_out_of_memory(error) or "out of memory" in str(error)
+            yield row | {"ms": None, "note": "out of memory" if memory else str(error)[:500]}
+            continue
         finally:
             epoch = None  # its memory goes before the next way is made
             if device.type == "cuda":
@@ -249,12 +261,14 @@ def main() -> int:
 
 def checks(plan: Plan, device: torch.device) -> Iterator[dict[str, Any]]:
     """All checks of the plan."""
-    for precision in plan.precisions:
-        for k in plan.checked:
-            yield check_gradients(config_of(plan.sizes[0], precision), k, device, seed=k)
-    for size in plan.sizes[1:]:
-        yield check_gradients(config_of(size, "float32"), plan.checked[0], device, seed=size)
-    yield check_resume(config_of(plan.sizes[0], "float32"), plan.checked[1], device)
+    graphs = GRAPHS if device.type == "cuda" else (False,)
+    small = plan.sizes[0]
+    for precision, k, graph in itertools.product(plan.precisions, plan.checked, graphs):
+        yield check_gradients(config_of(small, precision), k, device, k, graph)
+    for size, graph in itertools.product(plan.sizes[1:], graphs):
+        yield check_gradients(config_of(size, "float32"), plan.checked[0], device, size, graph)
+    for graph in graphs:
+        yield check_resume(config_of(small, "float32"), plan.checked[1], device, graph)
 
 
 if __name__ == "__main__":

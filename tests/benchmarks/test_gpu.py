@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def test_the_first_gradient_of_a_stack_equals_float64():
-    row = check_gradients(config_of(32, "float32"), 3, CPU, seed=5)
+    row = check_gradients(config_of(32, "float32"), 3, CPU, 5, capture=False)
     assert row["ok"]
     assert 0 < row["error"] < 5e-5
 
@@ -24,16 +24,16 @@ def test_another_draw_of_directions_fails_the_check(monkeypatch):
 
     gpu_checks_draw = gpu_checks.draw_directions
     monkeypatch.setattr(gpu_checks, "draw_directions", turned)
-    assert not check_gradients(config_of(32, "float32"), 1, CPU, seed=5)["ok"]
+    assert not check_gradients(config_of(32, "float32"), 1, CPU, 5, capture=False)["ok"]
 
 
 def test_a_gradient_that_is_not_written_fails_the_check(monkeypatch):
     monkeypatch.setattr(gpu_checks.FoldStack, "train_epoch", lambda self: None)
-    assert not check_gradients(config_of(32, "float32"), 1, CPU, seed=5)["ok"]
+    assert not check_gradients(config_of(32, "float32"), 1, CPU, 5, capture=False)["ok"]
 
 
 def test_a_resumed_stack_has_the_same_bits():
-    assert check_resume(config_of(32, "float32"), 2, CPU)["error"] == 0
+    assert check_resume(config_of(32, "float32"), 2, CPU, capture=False)["error"] == 0
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_the_whole_benchmark_runs_on_a_cpu(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(out.read_text())["rows"]
     ways = {row["way"] for row in rows if "way" in row}
-    assert ways == {"floor", "ordinary", "strong", "single", "stack 2", "stack 4", "composite"}
+    assert ways == {"floor", "ordinary", "strong", "eager 1", "eager 2", "eager 4", "composite"}
     assert all(row["ms"] > 0 for row in rows if "ms" in row)
     [composite] = (row for row in rows if row.get("way") == "composite")
     assert composite["seconds"] > 0
