@@ -131,7 +131,11 @@ def _gradient(fold: OneFold) -> dict[str, Tensor]:
     names = [name for name, p in fold.model.named_parameters() if p.requires_grad]
     moments = fold.state()["optimiser"]["state"]
     factor = 1 - fold.optimiser.defaults["betas"][0]
-    return {name: moments[i]["exp_avg"].double().cpu() / factor for i, name in enumerate(names)}
+    unwritten = {"exp_avg": torch.zeros(())}
+    return {
+        name: moments.get(i, unwritten)["exp_avg"].double().cpu() / factor
+        for i, name in enumerate(names)
+    }
 
 
 def _error(found: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
