@@ -21,8 +21,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from dadnet.base.errors import DadnetError
-
-_EVERYWHERE = ("dadnet", "orchestration", "results", "search_spaces")  # on every worker
+from dadnet.base.own_code import OUR_PACKAGES
 
 
 def function_word(function: Callable[..., Any], folder: Path, *, as_file: bool = False) -> str:
@@ -123,7 +122,7 @@ def _check_installed(name: str) -> None:
     """Refuse a file of the user's own: it would not travel, and its changes would not be seen."""
     top = name.split(".")[0]
     module = sys.modules[top]
-    if top in sys.stdlib_module_names or top in _EVERYWHERE:
+    if top in sys.stdlib_module_names or top in OUR_PACKAGES:
         return
     paths = [module.__file__] if module.__file__ else list(module.__path__)
     roots = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *_site_packages()]

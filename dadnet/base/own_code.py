@@ -21,7 +21,7 @@ from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 
 FORM = "FILE.py:function or package.module:function"
-_OURS = ("dadnet", "orchestration", "results", "search_spaces")  # on every worker
+OUR_PACKAGES = ("dadnet", "orchestration", "results", "search_spaces")  # on every worker
 _PATH = re.compile(r"(\w+/)*[\w\- ]+\.py")
 _MOST_FILES, _MOST_BYTES = 100, 2**20
 
@@ -100,7 +100,7 @@ def read_code(word: str) -> OwnCode:
     else:
         root, file = _find_module(place)
         package = place.split(".")[0]
-        if package in _OURS:  # only this file: all nodes have the others
+        if package in OUR_PACKAGES:  # only this file: all nodes have the others
             root, file, package = root / Path(file).parent, Path(file).name, None
     return OwnCode(file, function, tuple(sorted(_collect(root, file, package).items())))
 
@@ -135,7 +135,11 @@ def _collect(root: Path, first: str, package: str | None) -> dict[str, str]:
             )
         for name in _imported(parse_source(text, str(root / file)), file):
             top = name.split(".")[0]
-            if top in _OURS or top in sys.stdlib_module_names or (package and top != package):
+            if (
+                top in OUR_PACKAGES
+                or top in sys.stdlib_module_names
+                or (package and top != package)
+            ):
                 continue
             waiting += [path for path in module_paths(name) if (root / path).is_file()]
         if package is not None:  # importing a module runs its packages first
