@@ -57,9 +57,10 @@ def test_the_work_goes_on_when_the_reader_of_the_output_has_gone(tmp_path):
     assert (tmp_path / "made").read_text() == "whole"
 
 
-def test_output_on_a_full_disk_is_an_error():
+@pytest.mark.parametrize("body", ["print('x'); sys.stdout.flush()", "print('at the end')"])
+def test_output_on_a_full_disk_is_an_error(body):
     with Path("/dev/full").open("w") as full:
-        process = start("print('x'); sys.stdout.flush()", stdout=full, stderr=subprocess.PIPE)
+        process = start(body, stdout=full, stderr=subprocess.PIPE)
         [line] = lines_of(process)
     assert process.returncode == BAD_INPUT
     assert line.startswith("error: storage: No space left on device")

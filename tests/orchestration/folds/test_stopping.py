@@ -30,6 +30,16 @@ def test_a_second_ctrl_c_ends_at_once():
             signal.raise_signal(signal.SIGINT)
 
 
+def test_a_hangup_that_is_ignored_as_under_nohup_does_not_stop():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_process_that_was_started_with_ctrl_c_ignored_can_be_stopped():
     # As a shell does to what it starts in the background.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
