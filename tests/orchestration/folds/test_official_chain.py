@@ -19,7 +19,7 @@ CHAINS = {
     "casme3c": (12, 1, "loso", 4),
     "fourdme": (12, 1, "loso", 4),
     "dfme": (29, 1, "official", 1),
-    "samm": (21, 1, "loso", 5),
+    "samm": (22, 0, "loso", 6),  # the apex of one clip is useless: its midpoint, as --apex says
     "smic": (12, 2, "loso", 4),
     "smic-videos": (12, 2, "loso", 4),
     "ckplus": (28, 1, "group-kfold", 2),
