@@ -16,7 +16,8 @@ from benchmarks.common import arguments, as_row, measure, report
 from benchmarks.counting import work_of
 from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
 from benchmarks.fold_step import fold, teacher
-from dadnet.config.experiment import ExperimentConfig, LossConfig, ModelConfig, OptimConfig, Size
+from dadnet.config.experiment import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
+from dadnet.config.model import Size
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.one_fold import OneFold
 

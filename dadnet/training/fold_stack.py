@@ -195,7 +195,7 @@ class FoldStack:
         flow = self.batcher.clips(inputs.rows, inputs.warp, chosen)
         with half_products(self.precision, self.device):
             output = self.stack(
-                flow, inputs.keep, valid=inputs.valid, folds=some, teacher_maps=maps
+                flow, inputs.keep, valid=valid, folds=some, teacher_maps=maps
             )
         return fold_losses(
             output,
