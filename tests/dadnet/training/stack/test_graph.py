@@ -1,5 +1,7 @@
 """The life of a captured step: capture, compare, fall back, capture again, finish, join."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -40,13 +42,22 @@ def eager():
     return capture
 
 
+# BatchNorm cancels these: the gradient of such a bias is rounding alone, which Adam makes as large
+# as any other, and the running mean moves with the bias.
+CANCELLED = re.compile(r"localization\.([04]\.bias|[15]\.running_mean)$")
+
+
 def assert_alike(found, wanted):
     """Equal up to rounding, since kernels of a CPU round by where their numbers lie."""
     assert found.keys() == wanted.keys()
     for name, one in found.items():
         assert one.epochs_run == wanted[name].epochs_run
         for curve in ("train_loss", "alignment", "val_log_loss", "learning_rate"):
-            np.testing.assert_allclose(one.curves[curve], wanted[name].curves[curve], rtol=1e-3)
+            np.testing.assert_allclose(one.curves[curve], wanted[name].curves[curve], rtol=1e-5)
+        weights = wanted[name].model.state_dict()
+        for part, value in one.model.state_dict().items():
+            if not CANCELLED.search(part):
+                torch.testing.assert_close(value, weights[part], rtol=1e-5, atol=1e-5)
 
 
 def test_a_captured_step_is_compared_and_then_replayed_for_every_step(dataset):
