@@ -194,9 +194,7 @@ class FoldStack:
         maps = None if self.maps is None else self.maps(inputs, chosen)
         flow = self.batcher.clips(inputs.rows, inputs.warp, chosen)
         with half_products(self.precision, self.device):
-            output = self.stack(
-                flow, inputs.keep, valid=valid, folds=some, teacher_maps=maps
-            )
+            output = self.stack(flow, inputs.keep, valid=valid, folds=some, teacher_maps=maps)
         return fold_losses(
             output,
             inputs.labels,
