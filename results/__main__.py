@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dadnet.base import cli
+from dadnet.base.boundary import one_line
 from dadnet.base.cli import DONE
 from dadnet.base.errors import DadnetError
 from results import flags
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", LedgerWarning)
         status = cli.run_command(_run, argv)
     for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
+        print(f"warning: {one_line(str(warning.message))}", file=sys.stderr)
     return status
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +18,14 @@ from dadnet.base.errors import StorageError
 
 # A disk that is full or cannot be written.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Names that `replacing` and `DiskPath.write_once` give to files that are being written.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\w+")
+_DAY = 86_400  # seconds
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether a text can name a folder anywhere: one name, visible, and not a way out of one."""
+    return bool(text) and text.isprintable() and not re.search(r"^[.\s]|[/\\,]|\s$", text)
 
 
 @contextmanager
@@ -41,6 +51,15 @@ def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what killed writers have left below a folder: temporary files older than a day."""
+    for path in folder.rglob(".*"):
+        with suppress(OSError):  # another process may remove it too
+            stale = _TEMPORARY.fullmatch(path.name) and time.time() - path.lstat().st_mtime > _DAY
+            if stale and not path.is_dir():
+                path.unlink()
 
 
 @dataclass(frozen=True)

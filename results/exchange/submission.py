@@ -21,7 +21,8 @@ from typing import Any
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
 from results.exchange import bundle
-from results.exchange.bundle import Packed, check_bundle
+from results.exchange.bundle import Bundle, Packed, check_bundle
+from results.exchange.signature import sign
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, FoldRecord, comparable
 from results.statistics.summary import count_records, summarise
@@ -29,8 +30,10 @@ from results.statistics.summary import count_records, summarise
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same ledger gives the same bytes
 
 
-def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
-    """Pack complete experiments into a bundle, and check it.
+def pack(
+    ledger: Ledger, experiments: Sequence[Experiment], out: Path, key: Path | None = None
+) -> None:
+    """Pack complete experiments into a bundle, sign it if there is a key, and check it.
 
     Raises:
         DadnetError: if there is nothing to pack, an experiment is incomplete, or a check fails.
@@ -51,18 +54,26 @@ def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
         figures[experiment.digest] = bundle.figures_of(summary, records)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = bundle.Manifest(tuple(sorted(figures)), digests, figures)
-    packed = _zip({bundle.MANIFEST: (manifest.to_json() + "\n").encode(), **files})
+    stated = (manifest.to_json() + "\n").encode()
+    files[bundle.MANIFEST] = stated
+    if key is not None:
+        files[bundle.SIGNATURE] = (sign(stated, key).to_json() + "\n").encode()
+    packed = _zip(files)
     check_bundle(packed)
     replace_file(out, packed)
 
 
-def verify(path: Path) -> tuple[Packed, ...]:
-    """Return the experiments of a bundle, if everything in it holds.
+def verify(path: Path) -> Bundle:
+    """Return what a bundle holds, if everything in it holds.
 
     Raises:
         DadnetError: naming the file and field of the first thing that does not.
     """
     try:
+        if (size := path.stat().st_size) > bundle.LARGEST_BUNDLE:
+            raise DadnetError(
+                f"bundle: expected less than {bundle.LARGEST_BUNDLE} bytes, got {size}"
+            )
         return check_bundle(path.read_bytes())
     except FileNotFoundError as error:
         raise DadnetError(f"expected a bundle, got: no file at {path}") from error
@@ -122,7 +133,7 @@ def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
             theirs = Ledger(source)
             pairs += [(each, theirs.records(each)) for each in theirs.experiments()]
         else:
-            pairs += [(packed.experiment, packed.records) for packed in verify(source)]
+            pairs += [(packed.experiment, packed.records) for packed in verify(source).experiments]
     if not pairs:
         raise DadnetError("expected bundles or ledgers with experiments, got: none")
     known: dict[tuple[str, str, str], dict[str, Any]] = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
@@ -18,6 +20,7 @@ from dadnet.base.location import Location, stored
 STUDIES = ".studies"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
 _READ_AT_ONCE = 2**16
+_FORMULA = ("=", "+", "-", "@")
 
 T = TypeVar("T")
 
@@ -106,3 +109,16 @@ def quarantine(path: Location, folder: Location, damaged: bytes, reason: str) ->
         warnings.warn(
             f"damaged {path} was moved to {target.parent}: {reason}", LedgerWarning, stacklevel=4
         )
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV; a text that a spreadsheet program would run gets an apostrophe.
+
+    Names come from tables and bundles of others. ``=``, ``+``, ``-`` and ``@`` at the beginning
+    of a cell make it a formula there.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow(f"'{c}" if isinstance(c, str) and c[:1] in _FORMULA else c for c in row)
+    return text.getvalue()

@@ -20,8 +20,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from dadnet.base.disk import remove_stale
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, location, on_disk, stored, write_once
+from dadnet.base.location import Location, is_remote, location, on_disk, stored, write_once
 from results.ledger.files import LedgerWarning, bytes_of, file_name, read_quickly, read_whole
 from results.ledger.quick import read_experiment
 from results.ledger.records import Experiment, FoldRecord, PlannedFold
@@ -46,12 +47,14 @@ class Ledger:
         return on_disk(self.root)
 
     def open(self, experiment: Experiment) -> None:
-        """Write the experiment's file if it is absent.
+        """Write the experiment's file if it is absent; remove what killed writers have left.
 
         Raises:
             DadnetError: if another experiment lies there under the same digest.
         """
         path = self.folder(experiment) / "experiment.json"
+        if not is_remote(path):
+            remove_stale(path.parent)
         text = experiment.to_json() + "\n"
         write_sources(experiment.config, path.parent)
         while not write_once(path, text):

@@ -88,3 +88,8 @@ def test_a_full_disk_is_one_line(capsys):
     assert capsys.readouterr().err == (
         "error: storage: No space left on device (runs/a); what is finished is kept\n"
     )
+
+
+def test_a_name_from_a_file_cannot_command_the_terminal(capsys):
+    cli.console().print("clip \x1b[2J\x1b]0;title\x07\u202e of [bold]two[/bold] lines\n中文")
+    assert capsys.readouterr().out == "clip ?[2J?]0;title?? of two lines\n中文\n"
