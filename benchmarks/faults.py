@@ -24,9 +24,10 @@ from benchmarks.common import report
 from benchmarks.disturbed import CLIPS_EACH, SIZE, SUBJECTS, Round, SkippedError, check
 from benchmarks.fault_rounds import PROCESS_FAULTS
 from benchmarks.loso import write_inputs
+from benchmarks.small_faults import SMALL_FAULTS
 from benchmarks.storage_rounds import fail_storage
 
-FAULTS = {**PROCESS_FAULTS, "storage": fail_storage}
+FAULTS = {**PROCESS_FAULTS, "storage": fail_storage, **SMALL_FAULTS}
 
 
 @contextmanager
