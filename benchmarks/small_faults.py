@@ -107,17 +107,10 @@ def flip_bits(this: Round) -> None:
     interrupted(this)
     kinds = (*STATES, "folds")
     kind = kinds[this.number % len(kinds)]
-    found = Path(this.ledger).rglob(f"{kind}/*" if "." not in kind else kind)
-    files = sorted(p for p in found if p.is_file() and p.stat().st_size)
-    this.notes |= {"kind": kind, "files": len(files)}
-    if files:
-        path = this.draw.choice(files)
-        data = bytearray(path.read_bytes())
-        place = this.draw.randrange(len(data))
-        data[place] ^= 1 << this.draw.randrange(8)
-        path.write_bytes(bytes(data))
-        if kind == "folds":
-            this.damaged.add(path.name.removesuffix(".json").replace("%2F", "/"))
+    path = this.flip_bit(f"{kind}/*" if "." not in kind else kind)
+    this.notes |= {"kind": kind, "file": path and path.name}
+    if path is not None and kind == "folds":
+        this.damaged.add(path.name)
     this.lenient = True  # a damaged log or checkpoint may be moved aside, a fold be trained again
     this.finish(0)
 
