@@ -73,7 +73,8 @@ def kill_driver(this: Round) -> None:
 def kill_search(this: Round) -> None:
     """SIGKILL of a search's driver; the same command ends with the undisturbed study."""
     vary(this)
-    this.search = f"--epochs 10 --num-trials 3 --outer-groups 2 --concurrent-trials 1 --site {this.folder}/site"
+    small = "--epochs 10 --num-trials 3 --outer-groups 2 --concurrent-trials 1"
+    this.search = f"{small} --site {this.folder}/site"
     calm = replace(this, ledger="", folder=this.folder / "calm")
     calm.folder.mkdir()
     calm.finish(workers=0)
