@@ -2,9 +2,9 @@
 
 `python -m benchmarks.faults --rounds 5 --faults worker driver storage`. Each round is a
 separate run on real processes, which is disturbed (see `fault_rounds`, `small_faults` and
-`storage_rounds`) and, if it ended, repeated. Its ledger must equal that of an undisturbed run byte for byte, except for
-times, hosts and tries; each fold must have been finished exactly once. Exit status 1 if a round
-failed.
+`storage_rounds`) and, if it ended, repeated. Its ledger must equal that of an undisturbed run byte
+for byte, except for times, hosts and tries; each fold must have been finished exactly once. Exit
+status 1 if a round failed. `--page docs/faults.md` puts the table of the rounds there.
 """
 
 import argparse
