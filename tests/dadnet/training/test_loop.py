@@ -86,6 +86,59 @@ def test_a_resumed_fold_equals_the_uninterrupted_one_bit_for_bit(dataset, tmp_pa
     assert_same(whole, resumed)
 
 
+def _no_optimiser(state):
+    moments = state["optimiser"]["state"]
+    moments[0]["exp_avg"] = moments[1]["exp_avg"]
+
+
+def _short_weights(state):
+    name = next(iter(state["model"]))
+    state["model"][name] = state["model"][name][:1]
+
+
+def _other_best(state):
+    del state["best"]["weights"][next(iter(state["best"]["weights"]))]
+
+
+def _short_curve(state):
+    state["curves"]["val_uf1"] = state["curves"]["val_uf1"][:1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_short_weights, "weights"),
+        (_other_best, "weights"),
+        (_no_optimiser, "optimiser"),
+        (_short_curve, "curves"),
+        (lambda state: state.update(epoch=7), "epoch"),
+        (lambda state: state.pop("step"), "not the state of a fold"),
+        (lambda state: state.update(more=1), "parts"),
+        (lambda state: state.update(model=None), "not the state of a fold"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_set_aside_and_the_fold_made_anew(
+    dataset, tmp_path, change, reason
+):
+    made = config()
+    [whole] = train(dataset, made)
+    file = CheckpointFile(tmp_path / "f.pt", "e" * 16, whole.name)
+
+    def stop(_, epoch, __):
+        if epoch == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(dataset, made, files=[file], every=2, on_epoch=stop)
+    state = file.load()
+    change(state)
+    file.save(state)
+    with pytest.warns(UserWarning, match=rf"f\.pt\.damaged \(.*{reason}") as caught:
+        [again] = train(dataset, made, files=[file], every=10)
+    assert len(caught) == 1
+    assert_same(whole, again)
+
+
 def test_the_global_generator_is_neither_used_nor_moved(dataset):
     teacher = make_teacher()
     torch.manual_seed(1)
