@@ -77,12 +77,26 @@ def run(flags: RunFlags, console: Console) -> int:
     table = text_table(leaderboard(Ledger(flags.ledger), dataset=experiment.dataset))
     console.print(table, markup=False)
     if missing:
-        console.print(
-            f"incomplete: {len(missing)} of {len(experiment.folds)} folds are missing; give the "
-            "same command again to run them",
-            markup=False,
-        )
+        console.print(_incomplete(flags, experiment, missing), markup=False)
     return outcome.status
+
+
+def _incomplete(flags: RunFlags, experiment: Experiment, missing: tuple[str, ...]) -> str:
+    diverged = Ledger(flags.ledger).divergences(experiment)
+    num_folds, num_left = len(experiment.folds), len(missing) - len(diverged)
+    parts = []
+    if num_left:
+        parts.append(
+            f"{num_left} of {num_folds} folds are missing; give the same command again to run them"
+        )
+    if diverged:
+        first = diverged[0]
+        more = f", and {len(diverged) - 1} more" if len(diverged) > 1 else ""
+        parts.append(
+            f"{len(diverged)} of {num_folds} folds diverged ({first.fold} in epoch {first.epoch}"
+            f"{more}); lower --lr, or --retry-diverged tries again"
+        )
+    return f"incomplete: {'; '.join(parts)}"
 
 
 def run_experiment(flags: RunFlags, console: Console) -> Outcome:
@@ -106,6 +120,8 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
                 )
         stored(ledger.folder(experiment)).remove_tree()
+    if flags.retry_diverged and not flags.dry_run:
+        ledger.forget_divergences(experiment)
     missing = _requested(flags, plan, ledger)
     done = len(plan.folds) - len(ledger.missing(experiment))
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
@@ -121,7 +137,7 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
     interrupted = False
     if missing:
         interrupted = not make_missing(flags, plan, missing, console)
-        missing = ledger.missing(experiment)
+    missing = ledger.missing(experiment)
     return Outcome(cli.INCOMPLETE if missing else cli.DONE, experiment, missing, interrupted)
 
 
@@ -161,14 +177,18 @@ def cost_here(
 
 
 def _requested(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
-    """Return the missing folds, or those of them that `--only` names."""
+    """Return the missing folds that have not diverged, or those of them that `--only` names."""
+    diverged = {} if flags.retry_diverged else ledger.divergences(plan.experiment)
+    left_out = {divergence.fold for divergence in diverged}
     missing, names = ledger.missing(plan.experiment), [fold.name for fold in plan.folds]
     if unknown := sorted(set(flags.only) - set(names)):
         raise DadnetError(
             f"only: expected some of the {len(names)} folds {', '.join(names[:8])}"
             f"{', ...' if len(names) > 8 else ''}, got {', '.join(unknown)}"
         )
-    return tuple(name for name in missing if not flags.only or name in flags.only)
+    return tuple(
+        name for name in missing if name not in left_out and (not flags.only or name in flags.only)
+    )
 
 
 def check_device(flags: RunFlags) -> None:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.folds.view import FoldView, TrainedFold
+from dadnet.inference.score import score
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.kinds import new_fold, new_stack
@@ -27,16 +29,25 @@ from dadnet.training.teacher import Teacher
 OnFoldEpoch = Callable[[str, int, Mapping[str, float]], None]
 
 
+# Fit clips that a trained network is tried on.
+_LOOKED_AT = 8
+
+
 class StoppedError(RuntimeError):
     """Training was asked to stop; the state of every fold is in its checkpoint."""
 
 
 class DivergedError(DadnetError):
-    """The loss of a fold is not finite: the same training would end so again."""
+    """The loss of a fold is not finite: the same training would end so again.
+
+    Attributes:
+        fold: its name; epoch: from 1; why: both of them for a message about the fold.
+    """
 
     def __init__(self, fold: str, epoch: int) -> None:
-        super().__init__(f"fold {fold} diverged in epoch {epoch}; lower --lr")
         self.fold, self.epoch = fold, epoch
+        self.why = f"diverged in epoch {epoch}; lower --lr"
+        super().__init__(f"fold {fold} {self.why}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +115,7 @@ def train_folds(
         for fold in [fold for fold in running if fold.finished]:
             del running[fold]
             trained = fold.outcome()
-            if all(bool(weights.isfinite().all()) for weights in trained.model.parameters()):
+            if _is_finite(fold, trained):
                 yield trained
             else:  # its last step was the one that diverged
                 end_diverged(fold, trained.chosen_epoch)
@@ -147,6 +158,13 @@ def train_folds(
                 on_epoch(fold.view.name, fold.epoch, fold.last_metrics())
         if stopping and running:
             raise StoppedError(", ".join(fold.view.name for fold in running))
+
+
+def _is_finite(fold: OneFold, trained: TrainedFold) -> bool:
+    """Whether a trained network gives probabilities: its last step may have broken it."""
+    flows = fold.view.flows[fold.view.fit[:_LOOKED_AT]]
+    scored = score(trained.model, flows, trained.statistics, task=fold.view.task)
+    return bool(np.isfinite(scored).all())
 
 
 def _begin(task: FoldTask, teacher: Teacher | None, device: torch.device) -> OneFold:

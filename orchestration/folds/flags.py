@@ -53,6 +53,8 @@ class RunFlags:
     """Run these folds alone, by name, with commas between; the others stay missing."""
     resume: bool = False
     """Go on from finished folds and checkpoints; this is the default."""
+    retry_diverged: bool = False
+    """Train the folds again that have diverged; else they are left out, since they would again."""
     fresh: bool = False
     """Throw away this experiment's finished folds and checkpoints first."""
     dry_run: bool = False

@@ -14,6 +14,7 @@ import msgspec
 
 from dadnet.datasets.literature import difference_from_literature
 from results.leaderboard.rows import Row
+from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
 from results.statistics.counts import Counts, Truth
 
@@ -63,6 +64,15 @@ def mixed_versions(versions: Mapping[bytes, int]) -> tuple[str, ...]:
         return ()
     more = f"; and {len(mixed) - 2} more packages" if len(mixed) > 2 else ""
     return (f"folds made by different versions: {'; '.join(mixed[:2])}{more}",)
+
+
+def diverged_folds(ledger: Ledger, experiment: Experiment) -> tuple[str, ...]:
+    """Return a note on the folds that have diverged, if there are any."""
+    diverged = ledger.divergences(experiment)
+    if not diverged:
+        return ()
+    first = f"{diverged[0].fold} in epoch {diverged[0].epoch}"
+    return (f"{len(diverged)} diverged ({first}{', ...' if len(diverged) > 1 else ''})",)
 
 
 def _own_first(name: str) -> tuple[bool, str]:

@@ -11,9 +11,10 @@ from dadnet.folds.view import FoldView
 from dadnet.inference.score import score
 from dadnet.labels.tasks import SINGLE_LABEL
 from dadnet.training.checkpoint import CheckpointFile
+from dadnet.training.loop import DivergedError, FoldTask, train_folds
 from dadnet.training.one_fold import learning_rate
 from tests.build.models import CPU, config, make_teacher, views
-from tests.build.training import Interrupted, assert_same, train
+from tests.build.training import Interrupted, assert_close, assert_same, train
 
 
 def test_labels_outside_fit_and_val_are_hidden_from_the_trainer(dataset):
@@ -187,3 +188,52 @@ def test_the_learning_rate_warms_up_and_falls_to_its_floor():
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert rates[7] == pytest.approx(0.55)
     assert rates[12] == pytest.approx(0.1)
+
+
+def broken():
+    """An experiment whose first step breaks the network."""
+    return config(optim=OptimConfig(epochs=6, batch_size=8, lr=1e30, warmup_epochs=0))
+
+
+def test_a_loss_that_is_not_finite_ends_the_fold_with_its_epoch_and_what_to_do(dataset):
+    line = r"^fold synthetic/sub01 diverged in epoch 1; lower --lr$"
+    with pytest.raises(DivergedError, match=line):
+        train(dataset, broken())
+
+
+def test_a_last_step_that_breaks_the_network_is_a_divergence_too(dataset):
+    made = config(
+        optim=OptimConfig(epochs=1, batch_size=1000, lr=1e30, warmup_epochs=0),
+        data=DataConfig(selection="last"),
+    )
+    with pytest.raises(DivergedError, match="diverged in epoch 1"):
+        train(dataset, made)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_the_other_folds_of_a_stack_are_trained_as_without_it(dataset, tmp_path, slots):
+    first, second, third = views(dataset, config())[:3]
+    files = [CheckpointFile(tmp_path / f"{k}.pt", "e" * 16, "any") for k in range(3)]
+    tasks = iter(
+        [
+            FoldTask(config(), first, files[0]),
+            FoldTask(broken(), second, files[1]),
+            FoldTask(config(), third, files[2]),
+        ]
+    )
+    diverged = []
+    trained = train_folds(
+        lambda: next(tasks, None),
+        slots,
+        teacher=make_teacher(),
+        device=CPU,
+        on_divergence=diverged.append,
+        checkpoint_every=1,
+    )
+    outcomes = list(trained)
+    assert [(error.fold, error.epoch) for error in diverged] == [(second.name, 1)]
+    assert not files[1].path.exists()
+    same = assert_same if slots == 1 else assert_close
+    wholes = [train(dataset, config(), stack=[view])[0] for view in (first, third)]
+    for outcome, whole in zip(outcomes, wholes, strict=True):
+        same(outcome, whole)
