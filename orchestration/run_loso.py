@@ -33,12 +33,12 @@ from orchestration.folds.claims import Heartbeat, claims_folder
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.flags import RunFlags, parse_flags
 from orchestration.folds.here import make_folds_here
-from orchestration.folds.make import with_measured_stack
+from orchestration.folds.make import made_by_another, with_measured_stack
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, default_flows, load_inputs, plan_of
 from orchestration.folds.stopping import StopRequest
 from orchestration.reporting.leave import leave
-from orchestration.reporting.progress import Progress
+from orchestration.reporting.progress import Progress, incomplete
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
@@ -77,26 +77,10 @@ def run(flags: RunFlags, console: Console) -> int:
     table = text_table(leaderboard(Ledger(flags.ledger), dataset=experiment.dataset))
     console.print(table, markup=False)
     if missing:
-        console.print(_incomplete(flags, experiment, missing), markup=False)
+        diverged = Ledger(flags.ledger).divergences(experiment)
+        line = incomplete(len(experiment.folds), len(missing), diverged)
+        console.print(line, markup=False)
     return outcome.status
-
-
-def _incomplete(flags: RunFlags, experiment: Experiment, missing: tuple[str, ...]) -> str:
-    diverged = Ledger(flags.ledger).divergences(experiment)
-    num_folds, num_left = len(experiment.folds), len(missing) - len(diverged)
-    parts = []
-    if num_left:
-        parts.append(
-            f"{num_left} of {num_folds} folds are missing; give the same command again to run them"
-        )
-    if diverged:
-        first = diverged[0]
-        more = f", and {len(diverged) - 1} more" if len(diverged) > 1 else ""
-        parts.append(
-            f"{len(diverged)} of {num_folds} folds diverged ({first.fold} in epoch {first.epoch}"
-            f"{more}); lower --lr, or --retry-diverged tries again"
-        )
-    return f"incomplete: {'; '.join(parts)}"
 
 
 def run_experiment(flags: RunFlags, console: Console) -> Outcome:
@@ -113,6 +97,10 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
         return Outcome(cli.INCOMPLETE, interrupted=True)
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
+    if not flags.fresh and (line := made_by_another(experiment, ledger.records(experiment))):
+        if flags.strict:
+            raise DadnetError(f"strict: {line}; go on with that, or make all again by --fresh")
+        console.print(f"warning: {line}; --fresh makes all again", markup=False, soft_wrap=True)
     if flags.fresh and not flags.dry_run:
         with Heartbeat(claims_folder(ledger, experiment)) as claims:
             if others := claims.others():

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
@@ -96,3 +98,25 @@ def checked_content(data: bytes) -> bytes:
     if with_checksum(content)[:_HEAD] != head:
         raise DadnetError("its checksum does not match its content")
     return content
+
+
+@cache
+def code_digest() -> str:
+    """Return the digest of the code that computes: this package's sources and torch's version.
+
+    It is equal on machines with other ends of lines, and is computed once in a process.
+    """
+    torch = ""
+    with suppress(PackageNotFoundError):
+        torch = version("torch")
+    return source_digest(Path(__file__).parents[1], torch)
+
+
+def source_digest(package: Path, more: str) -> str:
+    """Return the digest of the names and contents of a package's sources, and of a text."""
+    sources = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+    texts = {
+        name: content_digest(path.read_bytes().replace(b"\r\n", b"\n"))
+        for name, path in sources.items()
+    }
+    return digest16([texts, more])

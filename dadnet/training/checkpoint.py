@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dadnet.base.digests import checked_content, with_checksum
+from dadnet.base.digests import checked_content, code_digest, with_checksum
 from dadnet.base.errors import StorageError
 from dadnet.base.location import Location, replace_file, stored
 
@@ -53,7 +53,8 @@ class CheckpointFile:
 
         On object storage it is one put.
         """
-        content = {"experiment": self.experiment, "fold": self.fold, "state": dict(state)}
+        origin = {"experiment": self.experiment, "fold": self.fold, "code": code_digest()}
+        content = {**origin, "state": dict(state)}
         held = io.BytesIO()
         torch.save(content, held)
         replace_file(self.path, with_checksum(held.getvalue()))
@@ -61,9 +62,9 @@ class CheckpointFile:
     def load(self) -> dict[str, Any] | None:
         """The newest state, or None if there is none.
 
-        A file that is damaged or has no checksum, or one of another experiment or fold, is renamed
-        with a warning, and the fold starts again from the beginning. Nothing in a file can run
-        code.
+        A file that is damaged or has no checksum, or one of another experiment, fold or version of
+        the code, is renamed with a warning, and the fold starts again from the beginning. So one
+        program alone computes a fold. Nothing in a file can run code.
         """
         try:
             content = checked_content(self.path.read_bytes())
@@ -75,11 +76,14 @@ class CheckpointFile:
         except _DAMAGED as bad:
             self.set_aside(str(bad).splitlines()[0] if str(bad) else type(bad).__name__)
             return None
-        if not isinstance(saved, dict) or set(saved) != {"experiment", "fold", "state"}:
+        if not isinstance(saved, dict) or set(saved) != {"experiment", "fold", "code", "state"}:
             self.set_aside("not a checkpoint of this package")
             return None
         if (saved["experiment"], saved["fold"]) != (self.experiment, self.fold):
             self.set_aside(f"made for {saved['experiment']} {saved['fold']}")
+            return None
+        if saved["code"] != code_digest():
+            self.set_aside(f"made by another version of the program, code {saved['code']}")
             return None
         state: dict[str, Any] = saved["state"]
         return state

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from dadnet.base.digests import code_digest
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.kinds import how_stacked
@@ -31,7 +32,8 @@ from orchestration.folds.queue import Claim
 from orchestration.folds.record import dataset_to_train, is_written, score_trained, write_fold
 from orchestration.folds.worker_queue import FoldQueue
 from results.ledger.ledger import Ledger
-from results.ledger.records import Divergence
+from results.ledger.quick import code_of
+from results.ledger.records import Divergence, Experiment, FoldRecord
 
 # OpenCV has two names: servers without a screen mostly have the second.
 _PACKAGES = (
@@ -207,10 +209,25 @@ def _circumstances(claim: Claim, since: float, device: str, stack: int) -> dict[
     }
 
 
+def made_by_another(experiment: Experiment, records: Sequence[FoldRecord]) -> str:
+    """One line on finished folds of another program, if folds are missing; "" without any."""
+    ours, codes = code_digest(), [code_of(record) for record in records]
+    others = [code for code in codes if code != ours]
+    if not others or len(records) == len(experiment.folds):
+        return ""
+    return (
+        f"{len(others)} of {len(records)} finished folds were made by another version of the "
+        f"program (code {', '.join(sorted(set(others)))}; here it is {ours})"
+    )
+
+
 @cache
 def _versions() -> dict[str, str]:
-    """Versions of those packages that are installed; a checkout on the path is not."""
-    found = {"python": platform.python_version()}
+    """Versions of those packages that are installed (a checkout on the path is not) and the code.
+
+    ``code`` is the digest of what computes, which changes with every edit of a checkout.
+    """
+    found = {"python": platform.python_version(), "code": code_digest()}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
             found[name] = version(name)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dadnet.base.digests import with_checksum
+from dadnet.base.digests import code_digest, with_checksum
+from dadnet.training import checkpoint
 from dadnet.training.checkpoint import CheckpointFile
 from tests.build.damage import flip, some_bits
 
@@ -61,6 +62,14 @@ class TestCheckpointFile:
         with pytest.warns(UserWarning, match="made for"):
             assert other.load() is None
 
+    def test_a_state_of_another_version_of_the_program_is_set_aside(self, tmp_path, monkeypatch):
+        file = self.file(tmp_path)
+        with monkeypatch.context() as before:
+            before.setattr(checkpoint, "code_digest", lambda: "0" * 16)
+            file.save({"epoch": 1})
+        with pytest.warns(UserWarning, match="made by another version of the program, code 0000"):
+            assert file.load() is None
+
     def test_a_state_that_would_run_code_is_not_run(self, tmp_path):
         file = self.file(tmp_path)
         file.path.parent.mkdir()
@@ -70,7 +79,8 @@ class TestCheckpointFile:
                 return Path.touch, (tmp_path / "pwned",)
 
         held = io.BytesIO()
-        torch.save({"experiment": "e" * 16, "fold": "d/s1", "state": Evil()}, held)
+        origin = {"experiment": "e" * 16, "fold": "d/s1", "code": code_digest()}
+        torch.save({**origin, "state": Evil()}, held)
         file.path.write_bytes(with_checksum(held.getvalue()))
         with pytest.warns(UserWarning, match="set aside.*(?i:weights.only)"):
             assert file.load() is None
