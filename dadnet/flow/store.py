@@ -16,10 +16,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dadnet.base.digests import content_digest
+from dadnet.base.digests import canonical_json, checksum, content_digest, file_checksum
 from dadnet.base.disk import replacing
 from dadnet.base.errors import DadnetError, StorageError
-from dadnet.base.location import Location, is_remote, location, replace_file, write_once
+from dadnet.base.location import Location, is_remote, location, replace_file, stored, write_once
 from dadnet.base.remote import RemotePath
 from dadnet.datasets.index import FRAME_COLUMNS, INDEX_COLUMNS
 from dadnet.flow.compute import resize_flow
@@ -97,8 +97,41 @@ def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
 
 
 def write_card(store: Path, card: Mapping[str, Any]) -> None:
-    """Write `card.json`, which makes the store complete, atomically."""
+    """Write `card.json`, which makes the store complete, atomically.
+
+    It gets the checksums of the store's files and its own.
+    """
+    card = {**card, "checksums": {name: file_checksum(store / name) for name in card["files"]}}
+    card["checksum"] = checksum(canonical_json(card))
     replace_file(store / CARD, json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False))
+
+
+def verify_store(store: Path) -> dict[str, Any]:
+    """The card of a complete store whose files are those that were written, byte for byte.
+
+    A store of an older version has no checksums; its flows and labels are verified by its digests.
+
+    Raises:
+        DadnetError: if there is no complete store, or it is damaged.
+    """
+    card = read_card(store)
+    if not {"checksum", "checksums"} & card.keys():
+        load_flow_store(store)
+        return card
+    plain = {name: value for name, value in card.items() if name != "checksum"}
+    if checksum(canonical_json(plain)) != card.get("checksum"):
+        raise DadnetError(f"flow store: the checksum of {store / CARD} does not match its content")
+    _check_names(store, card["files"])
+    for name in card["files"]:
+        if file_checksum(store / name) != card["checksums"][name]:
+            raise DadnetError(f"flow store: the checksum of {store / name} does not match")
+    return card
+
+
+def set_store_aside(store: Path) -> None:
+    """Rename card and flows of a damaged store, so that it can be made again."""
+    for path in (store / CARD, store / FLOW_FILE):
+        stored(path).set_aside(path.with_name(f"{path.name}.damaged"))
 
 
 def read_card(store: str | Location) -> dict[str, Any]:

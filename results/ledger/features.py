@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
-from results.ledger.files import named
+from dadnet.base.location import Location
+from results.ledger.files import named, read_whole
 from results.ledger.ledger import Ledger, file_name, write_once
 from results.ledger.records import Experiment
 from results.ledger.sealed import Digest, Names1, Sealed, Text
@@ -75,9 +77,15 @@ class Features:
 
 
 def put_features(ledger: Ledger, experiment: Experiment, features: Features) -> bool:
-    """Store a fold's features once, atomically; False if there are some already."""
-    path = ledger.folder(experiment) / "features" / f"{file_name(features.fold)}.json"
-    return write_once(path, features.to_json() + "\n")
+    """Store a fold's features once, atomically; False if whole ones are there already.
+
+    Damaged ones are moved to ``quarantine/`` with a `LedgerWarning`.
+    """
+    path, folder = _path(ledger, experiment, features.fold), ledger.folder(experiment)
+    while not write_once(path, features.to_json() + "\n"):
+        if read_whole(path, folder, partial(_read, experiment, features.fold)) is not None:
+            return False
+    return True
 
 
 def read_features(ledger: Ledger, experiment: Experiment) -> list[Features]:
@@ -88,14 +96,22 @@ def read_features(ledger: Ledger, experiment: Experiment) -> list[Features]:
     """
     stored = []
     for fold in experiment.folds:
-        path = ledger.folder(experiment) / "features" / f"{file_name(fold.name)}.json"
+        path = _path(ledger, experiment, fold.name)
         if path.exists():
             with named(path):
-                features = Features.from_json(path.read_bytes())
-                if (features.experiment, features.fold) != (experiment.digest, fold.name):
-                    raise DadnetError("it belongs to another fold")
-            stored.append(features)
+                stored.append(_read(experiment, fold.name, path.read_bytes()))
     return stored
+
+
+def _path(ledger: Ledger, experiment: Experiment, fold: str) -> Location:
+    return ledger.folder(experiment) / "features" / f"{file_name(fold)}.json"
+
+
+def _read(experiment: Experiment, fold: str, data: bytes) -> Features:
+    features = Features.from_json(data)
+    if (features.experiment, features.fold) != (experiment.digest, fold):
+        raise DadnetError("it belongs to another fold")
+    return features
 
 
 def _rounded(table: FloatArray) -> tuple[tuple[float, ...], ...]:

@@ -3,6 +3,7 @@
     <root>/<dataset>/<digest>/experiment.json
                               folds/<fold>.json
                               val/<fold>.val.json       (of the training side; see val_side)
+                              diverged/<fold>.json     (folds that are not tried again)
                               checkpoints/<fold>.pt    (of the training side)
                               weights/<fold>.safetensors  (of the training side, if kept)
                               events.jsonl             (of the training side)
@@ -25,7 +26,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, is_remote, location, on_disk, stored, write_once
 from results.ledger.files import LedgerWarning, bytes_of, file_name, read_quickly, read_whole
 from results.ledger.quick import read_experiment
-from results.ledger.records import Experiment, FoldRecord, PlannedFold
+from results.ledger.records import Divergence, Experiment, FoldRecord, PlannedFold
 from results.ledger.sources import write_sources
 
 __all__ = ["Ledger", "LedgerWarning", "bytes_of", "check_record", "file_name", "write_once"]
@@ -125,6 +126,43 @@ class Ledger:
 
         path = self.fold_path(experiment, fold)
         return read_whole(path, self.folder(experiment), read, data)
+
+    def put_divergence(self, experiment: Experiment, divergence: Divergence) -> None:
+        """Store that a fold has diverged, unless that is known."""
+        path = self._diverged(experiment) / f"{file_name(divergence.fold)}.json"
+        while not write_once(path, divergence.to_json() + "\n"):
+            if self.divergence(experiment, divergence.fold) is not None:
+                return
+
+    def divergence(self, experiment: Experiment, fold: str) -> Divergence | None:
+        """Return what is known of a fold that has diverged; None of any other."""
+
+        def read(data: bytes) -> Divergence:
+            divergence = Divergence.from_json(data)
+            if (divergence.experiment, divergence.fold) != (experiment.digest, fold):
+                raise DadnetError("it belongs to another fold")
+            return divergence
+
+        path = self._diverged(experiment) / f"{file_name(fold)}.json"
+        return read_whole(path, self.folder(experiment), read)
+
+    def divergences(self, experiment: Experiment) -> tuple[Divergence, ...]:
+        """Return the folds without a record that have diverged, in plan order."""
+        names = set(stored(self._diverged(experiment)).names())
+        found = (
+            self.divergence(experiment, fold.name)
+            for fold in experiment.folds
+            if f"{file_name(fold.name)}.json" in names
+            and not self.fold_path(experiment, fold.name).exists()
+        )
+        return tuple(divergence for divergence in found if divergence is not None)
+
+    def forget_divergences(self, experiment: Experiment) -> None:
+        """Remove what is known of folds that have diverged: they are tried again."""
+        stored(self._diverged(experiment)).remove_tree()
+
+    def _diverged(self, experiment: Experiment) -> Location:
+        return self.folder(experiment) / "diverged"
 
     def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
         """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
