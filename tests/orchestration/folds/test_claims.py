@@ -126,3 +126,12 @@ def test_a_fold_of_another_run_is_passed_over_and_ours_is_released_when_it_is_do
         assert not other.take("sub01")
         queue.finish("sub01")
         assert other.take("sub01")
+
+
+def test_a_fold_that_diverges_is_released_too(ledger):
+    with Heartbeat(claims_folder(ledger, EXPERIMENT)) as ours:
+        queue = ClaimedQueue(LocalQueue(("sub00",)), ours)
+        assert queue.take().fold == "sub00"
+        assert _claims(ledger) != []
+        queue.diverge("sub00", "diverged in epoch 1")
+        assert not [name for name in _claims(ledger) if name.startswith("sub00")]

@@ -1,14 +1,18 @@
 """A fold whose loss is not finite is a result: recorded, not tried again, and the others go on."""
 
+import math
+
 import numpy as np
 import pytest
 
+from dadnet.training.one_fold import OneFold
 from orchestration import run_loso, tune
 from orchestration.folds import make as work
 from results.leaderboard.ranking import leaderboard
 from results.ledger.ledger import Ledger
 from results.ledger.records import comparable
 from results.ledger.studies import StudyLedger
+from results.pages.run import row_of
 from tests.build.flows import make_clips, write_store
 from tests.build.own import own_words, write_source
 from tests.build.runs import tune_words
@@ -108,6 +112,28 @@ def test_the_other_folds_are_made_and_those_are_not_tried_again(
     assert "incomplete: 3 of 5 folds diverged" in " ".join(capsys.readouterr().out.split())
 
 
+def test_the_epoch_is_that_of_the_loss_and_the_state_from_before_it_is_removed(
+    site, tmp_path, capsys, monkeypatch
+):
+    real = OneFold.append_losses
+
+    def append(fold, losses):
+        breaks = fold.view.name == "synthetic/sub02" and fold.epoch == 3
+        real(fold, {**losses, "train_loss": math.inf} if breaks else losses)
+
+    monkeypatch.setattr(OneFold, "append_losses", append)
+    assert run_loso.main(words(site, tmp_path, CALM)) == 3
+    ledger, experiment, made = records_of(tmp_path)
+    assert [(d.fold, d.epoch) for d in ledger.divergences(experiment)] == [("synthetic/sub02", 3)]
+    assert len(made) == 4
+    assert not list(tmp_path.rglob("checkpoints/*.pt"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 of 5 folds diverged (synthetic/sub02 in epoch 3); lower --lr" in shown
+    assert "4/5" in shown
+    assert ": 1 diverged (synthetic/sub02 in epoch 3)" in shown
+    assert "1 diverged (synthetic/sub02 in epoch 3)" in row_of(ledger, experiment).note
+
+
 def test_the_other_folds_of_a_stack_are_made(stormy, tmp_path, capsys):
     root = tmp_path / "calm"
     assert run_loso.main(words(stormy, root, CALM, "--stack", "5")) == 0
@@ -183,3 +209,5 @@ def test_a_trial_that_diverges_has_failed_and_the_search_goes_on(site, tmp_path,
     assert states[1e30] == {"FAIL"}
     assert "COMPLETE" in states[1e-3]
     assert study.best.params["lr"] == 1e-3
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "was given up: diverged in epoch 1; lower --lr" in shown

@@ -82,6 +82,20 @@ def test_a_fold_fails_after_three_tries_and_the_others_go_on():
     assert queue.snapshot()["over"]
 
 
+def test_a_fold_that_diverges_is_given_up_at_once_with_the_reason():
+    queue = LeaseQueue(["a", "b"])
+    assert claim(queue, "w1", 0) == ("a", 1)
+    queue.diverge("w2", "a", "late")  # of a worker that lost the fold
+    assert states(queue) == {"a": "running", "b": "waiting"}
+    queue.diverge("w1", "a", "diverged in epoch 3")
+    assert states(queue) == {"a": "failed", "b": "waiting"}
+    assert claim(queue, "w1", 0) == ("b", 1)
+    snapshot = queue.snapshot()
+    assert snapshot["failures"] == 1
+    [failed] = [event for event in snapshot["events"] if event["event"] == "failed"]
+    assert (failed["fold"], failed["tries"], failed["why"]) == ("a", 1, "diverged in epoch 3")
+
+
 def test_a_late_failure_of_a_worker_that_lost_the_fold_is_not_counted(clock):
     queue = LeaseQueue(["a"], lease_s=5, clock=clock)
     queue.claim("w1", 0)

@@ -44,3 +44,13 @@ def test_a_closed_queue_is_over_when_its_last_fold_is(queue):
     assert not queue.inform("w", claim.name, EPOCH)
     assert queue.claim("w", 0) is None
     assert queue.is_over()
+
+
+def test_a_fold_that_diverges_has_failed_for_its_trials_and_a_cancelled_one_is_removed(queue):
+    first, second = queue.claim("w", 0), queue.claim("w", 0)
+    queue.cancel("trial-1")
+    queue.diverge("w", first.name, "diverged in epoch 1")
+    assert list(queue.rows) == [second.name]
+    queue.diverge("w", second.name, "diverged in epoch 2")
+    answer = {"state": "failed", "why": "diverged in epoch 2", "epochs": {}}
+    assert queue.state("experiment", "s2", 1) == answer

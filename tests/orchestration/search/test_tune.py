@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from dadnet.base.errors import TestLabelError
 from orchestration import run_loso, tune
 from orchestration.folds import make as work
 from orchestration.folds import record
+from orchestration.search import searches
 from orchestration.search.flags import OFFICIAL_SEEDS, parse_flags
 from results.__main__ import main as results_main
 from results.ledger.ledger import Ledger
 from results.ledger.records import comparable
 from results.ledger.studies import StudyLedger, base_config
 from results.pages.reproduce import reproduce
+from tests.build.damage import flip
 from tests.build.dfme import dfme_clips, write_dfme
 from tests.build.flows import make_clips, write_store
 from tests.build.runs import tune_words
@@ -87,6 +90,27 @@ def test_given_again_nothing_is_trained_or_scored(searched, site, monkeypatch):
     monkeypatch.setattr(record, "fold_record", refuse)
     assert tune.main(tune_words(site, searched)) == 0
     assert {p: p.stat().st_mtime_ns for p in searched.rglob("runs/synthetic/**/*.json")} == before
+
+
+@pytest.mark.parametrize("damage", [lambda path: flip(path, -3), lambda path: path.unlink()])
+def test_damaged_weights_of_the_winner_are_trained_again(
+    searched, site, tmp_path, monkeypatch, damage
+):
+    """The weights are damaged between the last trial and the scoring."""
+    real = searches.train_winners
+
+    def train(winners, *rest):
+        [path, *_] = sorted((tmp_path / "runs").rglob("searched/*.safetensors"))
+        damage(path)
+        real(winners, *rest)
+
+    monkeypatch.setattr(searches, "train_winners", train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert tune.main(tune_words(site, tmp_path)) == 0
+    digest = the_study(tmp_path).best.experiment
+    assert digest == the_study(searched).best.experiment
+    assert of_experiment(tmp_path, digest) == of_experiment(searched, digest)
 
 
 def test_folds_of_run_loso_are_not_made_again(site, tmp_path, monkeypatch):

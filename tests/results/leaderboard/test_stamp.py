@@ -3,6 +3,7 @@ import os
 from results.__main__ import main
 from results.leaderboard import fingerprint
 from results.leaderboard.fingerprint import of_ledger
+from results.ledger.records import Divergence
 
 TABLE = {"a": ["n>n", "p>p"], "b": ["s>s", "n>n"], "c": ["p>p", "s>n"]}
 
@@ -61,6 +62,15 @@ def test_another_version_of_the_code_makes_the_site_again(
     monkeypatch.setattr("results.leaderboard.stamp.of_source", lambda: "other")
     assert main(words) == 0
     assert "nothing changed" not in capsys.readouterr().out
+
+
+def test_the_fingerprint_changes_with_a_divergence(ledger, fill):
+    experiment = fill(TABLE, without=["c"])
+    make_old(ledger)
+    old = of_ledger(ledger.root)
+    ledger.put_divergence(experiment, Divergence(experiment.digest, "c", 3, "diverged", {}))
+    make_old(ledger)
+    assert of_ledger(ledger.root) not in (None, old)
 
 
 def test_the_fingerprint_changes_with_what_is_written(ledger, fill, monkeypatch):

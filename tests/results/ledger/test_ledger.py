@@ -7,6 +7,7 @@ import pytest
 from dadnet.base.errors import DadnetError
 from results.ledger.files import read_quickly
 from results.ledger.ledger import Ledger, LedgerWarning, file_name, write_once
+from results.ledger.records import Divergence
 from results.ledger.sealed import seal
 
 TABLE = {"casme2/sub01": ["n>n", "p>s"], "casme2/sub02": ["s>s"], "casme2/sub03": ["p>p"]}
@@ -253,3 +254,34 @@ def test_write_once_leaves_nothing_behind_when_it_fails(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_once(tmp_path / "a.json", "text")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_divergence_is_kept_until_it_is_forgotten_and_a_record_counts_more(
+    ledger, fill, make_record
+):
+    experiment = fill(TABLE, without=["casme2/sub01", "casme2/sub02"])
+    assert ledger.divergences(experiment) == ()
+    first, second = (
+        Divergence(experiment.digest, fold, 3, "diverged in epoch 3; lower --lr", {"pid": 1})
+        for fold in ("casme2/sub01", "casme2/sub02")
+    )
+    for divergence in (second, first, first.replace(epoch=4)):
+        ledger.put_divergence(experiment, divergence)
+    assert ledger.divergences(experiment) == (first, second)
+    assert ledger.divergence(experiment, "casme2/sub03") is None
+    ledger.put(experiment, make_record(experiment, "casme2/sub01", TABLE["casme2/sub01"]))
+    assert ledger.divergences(experiment) == (second,)
+    ledger.forget_divergences(experiment)
+    assert ledger.divergences(experiment) == ()
+
+
+def test_a_damaged_divergence_is_moved_aside_and_written_again(ledger, fill):
+    experiment = fill(TABLE, without=["casme2/sub02"])
+    divergence = Divergence(experiment.digest, "casme2/sub02", 3, "diverged", {})
+    ledger.put_divergence(experiment, divergence)
+    [path] = ledger.root.rglob("diverged/*.json")
+    for damage in ("", path.read_text().replace("sub02", "sub01")):
+        path.write_text(damage)
+        with pytest.warns(LedgerWarning, match="damaged"):
+            ledger.put_divergence(experiment, divergence)
+        assert ledger.divergences(experiment) == (divergence,)
