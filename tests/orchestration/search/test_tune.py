@@ -18,6 +18,7 @@ from results.__main__ import main as results_main
 from results.ledger.ledger import Ledger
 from results.ledger.records import comparable
 from results.ledger.studies import StudyLedger, base_config
+from results.ledger.val_side import ValLedger
 from results.pages.reproduce import reproduce
 from tests.build.damage import flip
 from tests.build.dfme import dfme_clips, write_dfme
@@ -96,12 +97,11 @@ def test_given_again_nothing_is_trained_or_scored(searched, site, monkeypatch):
 def test_damaged_weights_of_the_winner_are_trained_again(
     searched, site, tmp_path, monkeypatch, damage
 ):
-    """The weights are damaged between the last trial and the scoring."""
     real = searches.train_winners
 
     def train(winners, *rest):
-        [path, *_] = sorted((tmp_path / "runs").rglob("searched/*.safetensors"))
-        damage(path)
+        experiment, fold = winners[0].plan.experiment, winners[0].folds[0]
+        damage(ValLedger(tmp_path / "runs").weights_path(experiment, fold))
         real(winners, *rest)
 
     monkeypatch.setattr(searches, "train_winners", train)
