@@ -36,9 +36,9 @@ from orchestration.folds.here import make_folds_here
 from orchestration.folds.make import made_by_another, with_measured_stack
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, default_flows, load_inputs, plan_of
-from orchestration.folds.stopping import StopRequest
 from orchestration.reporting.leave import leave
 from orchestration.reporting.progress import Progress, incomplete
+from orchestration.reporting.stopping import StopRequest
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from orchestration.folds.stopping import StopRequest
+from orchestration.reporting.stopping import StopRequest
 
 
 class Swallows:
