@@ -21,6 +21,11 @@ if find_spec("dadnet") is None:  # a lone copy on a machine without the package
         "file_mounts and setup_commands (see the README)"
     )
 
+from dadnet.base.boundary import guard_imports
+
+if __name__ == "__main__":
+    guard_imports()
+
 import torch
 from rich.console import Console
 

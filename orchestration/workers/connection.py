@@ -13,7 +13,6 @@ import signal
 import socket
 import stat
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -24,7 +23,8 @@ import ray
 
 from dadnet.base.disk import DiskPath
 from dadnet.base.errors import DadnetError
-from orchestration.workers import ray_internals
+from orchestration.workers import ray_internals, session
+from orchestration.workers.sign_of_life import watch_head
 
 PROBE_S = 10.0
 BOOTSTRAP = "ray_bootstrap_config.yaml"
@@ -42,12 +42,19 @@ def connect(workers: int) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        print(
+            "warning: RAY_AUTH_MODE=disabled: whoever reaches this Ray, as every user of this "
+            "machine does, can run code in it; unset it, and Ray requires a token",
+            file=sys.stderr,
+        )
     address = named_address()
     if address is not None:
         _join(find(address))
-        return
-    _start(max(workers, os.cpu_count() or 1))
-    _refuse_if_open(ray.get_runtime_context().gcs_address)  # if this Ray knows loopback no more
+    else:
+        _start(max(workers, os.cpu_count() or 1))
+        _refuse_if_open(ray.get_runtime_context().gcs_address)  # if this Ray knows loopback no more
+    watch_head(ray.get_runtime_context().gcs_address)
 
 
 def named_address() -> str | None:
@@ -63,7 +70,8 @@ def find(address: str) -> str:
     """Where the head of a named cluster is.
 
     Args:
-        address: ``host:port``, or ``auto`` for the cluster of this machine.
+        address: ``host:port``, or ``auto`` for the cluster of this machine; one that a run has
+            started for itself is none.
 
     Returns:
         host:port; not of loopback where the head listens on the network too.
@@ -161,22 +169,19 @@ def ensure_token() -> None:
 
 def _start(cpus: int) -> None:
     ensure_token()
+    folder = session.private_folder()
+    session.start_guard(folder)
+    os.environ[session.FOLDER] = f"{folder}/"  # Ray's processes inherit it
     with ray_internals.on_loopback(), _without_signals_of_the_terminal():
         ray.init(
             address="local",
-            _temp_dir=_short_temporary_folder(),
+            _temp_dir=str(folder),
             num_cpus=cpus,
             dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level="error",
             **ray_internals.NODE_ON_LOOPBACK,
         )
-
-
-def _short_temporary_folder() -> str | None:
-    """A folder for Ray where that of the system is too long for its sockets, else None."""
-    longest = 107 - len("/ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store")
-    return "/tmp/ray" if len(tempfile.gettempdir()) > longest else None
 
 
 @contextlib.contextmanager
