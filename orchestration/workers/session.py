@@ -10,6 +10,7 @@ end of the driver and then ends what is left of this Ray.
 
 import fcntl
 import os
+import secrets
 import shutil
 import stat
 import subprocess
@@ -29,7 +30,7 @@ _LOCK = "lock"
 _PARENT = "dadnet-"
 # Ray's longest path of a socket, of the 107 bytes that Linux allows.
 _SOCKET = "/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
-_LONGEST = 107 - len(_SOCKET) - len("/dadnet-4294967295/r-12345678")
+_LONGEST = 107 - len(_SOCKET) - len(f"/{_PARENT}{os.getuid()}/123456")
 _held: list[int] = []  # locks, until this process ends
 
 
@@ -45,7 +46,8 @@ def private_folder() -> Path:
     try:
         parent = _parent()
         _sweep(parent)
-        folder = Path(tempfile.mkdtemp(prefix="r-", dir=parent))
+        folder = parent / secrets.token_hex(3)  # short, and it fails if another run has it
+        folder.mkdir(mode=0o700)
         lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
@@ -81,7 +83,7 @@ def is_of_a_run(path: str) -> bool:
 
 def _sweep(parent: Path) -> None:
     """Remove folders that are older than a day and whose runs have ended."""
-    for folder in parent.glob("r-*"):
+    for folder in parent.glob("??????"):
         try:
             if time.time() - folder.lstat().st_mtime > KEPT_S and not _is_in_use(folder):
                 shutil.rmtree(folder, ignore_errors=True)

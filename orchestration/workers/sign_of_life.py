@@ -41,16 +41,17 @@ class SignOfLife:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask, self._lost_s, self._clock = ask, lost_s, clock
-        self._answered = clock()
+        self._silent_since: float | None = None
 
     def is_lost(self) -> bool:
         """Ask once."""
         begun = self._clock()
         if self._ask():
-            self._answered = self._clock()
+            self._silent_since = None
             return False
-        # A machine that was suspended has not asked in that time.
-        return begun - self._answered >= self._lost_s
+        if self._silent_since is None:  # the time before was not asked: a process may be stopped
+            self._silent_since = begun
+        return self._clock() - self._silent_since >= self._lost_s
 
 
 def watch_head(address: str) -> None:
