@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO, cast
 
 from dadnet.base.disk import FULL
-from dadnet.base.errors import DadnetError, StorageError
+from dadnet.base.errors import DadnetError, OutsideError, StorageError
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 
@@ -134,6 +134,8 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     """Return the status and the text of an error."""
     if isinstance(error, DadnetError):
         return BAD_INPUT, str(error)
+    if isinstance(error, OutsideError):
+        return INCOMPLETE, str(error)
     if isinstance(error, KeyboardInterrupt):
         return INCOMPLETE, _INTERRUPTED
     if isinstance(error, OSError) and (known := _os_verdict(error)):

@@ -7,6 +7,7 @@ it answers other machines without a token, since any client of Ray can run any c
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import signal
@@ -22,7 +23,7 @@ import grpc
 import ray
 
 from dadnet.base.disk import DiskPath
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, OutsideError
 from orchestration.workers import ray_internals, session
 from orchestration.workers.sign_of_life import watch_head
 
@@ -172,16 +173,25 @@ def _start(cpus: int) -> None:
     folder = session.private_folder()
     session.start_guard(folder)
     os.environ[session.FOLDER] = f"{folder}/"  # Ray's processes inherit it
-    with ray_internals.on_loopback(), _without_signals_of_the_terminal():
-        ray.init(
-            address="local",
-            _temp_dir=str(folder),
-            num_cpus=cpus,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level="error",
-            **ray_internals.NODE_ON_LOOPBACK,
-        )
+    try:
+        with ray_internals.on_loopback(), _without_signals_of_the_terminal():
+            ray.init(
+                address="local",
+                _temp_dir=str(folder),
+                num_cpus=cpus,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level="critical",  # a start that fails is reported here, in one line
+                **ray_internals.NODE_ON_LOOPBACK,
+            )
+    except Exception as error:  # Ray raises bare ones here
+        reason = str(error).strip().partition("\n")[0]
+        raise OutsideError(
+            f"Ray could not start on this machine: {reason}; its logs are in {folder}. It needs "
+            "about 20 free ports and processes of its own: look at `ulimit -u` and other programs, "
+            "or give --workers 0, which needs no Ray"
+        ) from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

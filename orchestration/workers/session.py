@@ -8,6 +8,7 @@ Ray's agents outlive a driver that was killed by up to a minute. A small guard p
 end of the driver and then ends what is left of this Ray.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -26,6 +27,7 @@ from orchestration.workers import guard
 KEPT_S = 24 * 3600.0
 # In the environment of all processes of a Ray: by it the guard knows them.
 FOLDER = "DADNET_RAY_FOLDER"
+LAST_RUN = "last-run"  # a link to the newest folder
 _LOCK = "lock"
 _PARENT = "dadnet-"
 # Ray's longest path of a socket, of the 107 bytes that Linux allows.
@@ -56,6 +58,10 @@ def private_folder() -> Path:
             f"{error.strerror}; set RAY_TMPDIR to a short path on a local disk"
         ) from error
     _held.append(lock)
+    link = parent / LAST_RUN  # for Prometheus, which needs a name that stays
+    link.unlink(missing_ok=True)
+    with contextlib.suppress(FileExistsError):  # another run begins at this moment
+        link.symlink_to(folder)
     return folder
 
 

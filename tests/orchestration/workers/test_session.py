@@ -46,6 +46,7 @@ def test_no_other_user_can_enter_the_folder_and_no_run_has_that_of_another(scrat
         os.umask(before)
     assert one.parent == two.parent == scratch / f"dadnet-{os.getuid()}"
     assert one != two
+    assert (one.parent / session.LAST_RUN).resolve() == two
     assert {mode(one.parent), mode(one), mode(two)} == {0o700}
     assert session.is_of_a_run(str(one / "session_x" / "sockets" / "raylet"))
     assert not session.is_of_a_run("/tmp/ray/session_x/sockets/raylet")
