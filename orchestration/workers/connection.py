@@ -43,12 +43,7 @@ def connect(workers: int) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
-        print(
-            "warning: RAY_AUTH_MODE=disabled: whoever reaches this Ray, as every user of this "
-            "machine does, can run code in it; unset it, and Ray requires a token",
-            file=sys.stderr,
-        )
+    warn_of_no_token()
     address = named_address()
     if address is not None:
         _join(find(address))
@@ -140,6 +135,16 @@ def answers_without_token(address: str) -> bool:
     return True
 
 
+def warn_of_no_token() -> None:
+    """Warn if the environment turns tokens off."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        print(
+            "warning: RAY_AUTH_MODE=disabled: whoever reaches this Ray, as every user of this "
+            "machine does, can run code in it; unset it, and Ray requires a token",
+            file=sys.stderr,
+        )
+
+
 def ensure_token() -> None:
     """Make the token file that Ray reads, readable by this user only.
 
@@ -191,6 +196,8 @@ def _start(cpus: int) -> None:
             "about 20 free ports and processes of its own: look at `ulimit -u` and other programs, "
             "or give --workers 0, which needs no Ray"
         ) from error
+    finally:
+        del os.environ[session.FOLDER]  # what a user starts later is not Ray's
     logging.getLogger("ray").setLevel(logging.ERROR)
 
 

@@ -1,8 +1,8 @@
 """Ends what a Ray leaves behind. A program of its own that needs the standard library only.
 
 `python guard.py FOLDER` waits until its standard input is closed, which the end of the driver does.
-Then it ends every process of this user that has the folder of this Ray in its command line or its
-environment.
+Then it ends every process of this user that was started with the folder of this Ray in its
+environment, or that is one of Ray's with the folder in its command line.
 """
 
 import os
@@ -24,7 +24,9 @@ def left_of(folder: str) -> list[int]:
             if process.stat().st_uid != os.getuid() or int(process.name) == os.getpid():
                 continue
             words = (process / "cmdline").read_bytes()
-            if mark in words or mark in (process / "environ").read_bytes():
+            # A user's own program may have the folder in its command line: one that reads a log.
+            is_rays = mark in words and b"/ray/" in words
+            if is_rays or mark in (process / "environ").read_bytes():
                 found.append(int(process.name))
         except OSError:  # it has ended, or is not ours to look at
             continue

@@ -5,6 +5,7 @@ head every second; if it does not answer for some seconds, the run ends: one lin
 in the logs, status 3. The states of folds are in the ledger, and the same command goes on.
 """
 
+import atexit
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ import grpc
 import ray
 
 from dadnet.base.boundary import INCOMPLETE
+from orchestration.reporting.leave import LEAVING
 from orchestration.reporting.progress import end_all
 from orchestration.workers import ray_internals
 
@@ -56,6 +58,7 @@ class SignOfLife:
 
 def watch_head(address: str) -> None:
     """End this process when the head at this address (host:port) is lost, in a thread."""
+    atexit.register(LEAVING.set)  # runs before Ray's own end, which stops a head of this machine
     threading.Thread(target=_watch, args=(address,), daemon=True, name="sign of life").start()
 
 
@@ -76,9 +79,17 @@ def _watch(address: str) -> None:
         head = SignOfLife(ask)
         while not head.is_lost():
             time.sleep(ASK_S)
-            if not ray.is_initialized():  # this process has left the cluster
+            if not _is_on(address):
                 return
-    _end(address)
+    if _is_on(address):
+        _end(address)
+
+
+def _is_on(address: str) -> bool:
+    """Whether this process is still on the cluster: it may have left it, or have joined another."""
+    if LEAVING.is_set() or not ray.is_initialized():
+        return False
+    return bool(ray.get_runtime_context().gcs_address == address)
 
 
 def _end(address: str) -> None:

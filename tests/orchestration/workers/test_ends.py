@@ -143,3 +143,20 @@ def test_runs_side_by_side_have_rays_of_their_own_and_auto_joins_none_of_them(si
         assert two.is_training()
         two.process.send_signal(signal.SIGTERM)
         assert two.process.wait(60) == 3
+
+
+def test_a_process_that_leaves_its_ray_and_starts_another_lives_on():
+    code = """
+import time, ray
+from orchestration.workers.connection import connect
+for _ in range(2):
+    connect(1)
+    ray.shutdown()
+connect(1)
+time.sleep(10)  # longer than a head may be silent
+print("alive")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr

@@ -116,8 +116,14 @@ def test_a_folder_that_cannot_be_made_is_one_line_with_the_remedy(scratch, monke
 def test_the_guard_ends_what_is_left_when_the_driver_has_ended(scratch):
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
     marked = {**os.environ, session.FOLDER: f"{scratch}/mine/"}
-    other = subprocess.Popen(sleep, env={**os.environ, session.FOLDER: f"{scratch}/mine2/"})
-    left = [subprocess.Popen([*sleep, f"{scratch}/mine/x"]), subprocess.Popen(sleep, env=marked)]
+    others = [
+        subprocess.Popen(sleep, env={**os.environ, session.FOLDER: f"{scratch}/mine2/"}),
+        subprocess.Popen([*sleep, f"{scratch}/mine/logs/raylet.out"]),  # a user reads a log
+    ]
+    left = [
+        subprocess.Popen([*sleep, "lib/ray/dashboard.py", f"--dir={scratch}/mine/x"]),
+        subprocess.Popen(sleep, env=marked),
+    ]
     watch = subprocess.Popen([sys.executable, guard.__file__, f"{scratch}/mine"], stdin=-1)
     try:
         time.sleep(0.5)
@@ -125,8 +131,8 @@ def test_the_guard_ends_what_is_left_when_the_driver_has_ended(scratch):
         assert [process.poll() for process in left] == [None, None]
         watch.communicate()
         assert [process.wait(5) for process in left] == [-signal.SIGKILL] * 2
-        assert other.poll() is None
+        assert [process.poll() for process in others] == [None, None]
     finally:
-        for process in (other, *left, watch):
+        for process in (*others, *left, watch):
             process.kill()
             process.wait()
