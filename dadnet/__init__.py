@@ -3,6 +3,7 @@
 Importing this package is cheap; the public names are imported on first use.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from dadnet.models import get_microflownext as get_microflownext
     from dadnet.models import gswd as gswd
     from dadnet.training.augment import OpticalFlowAugmentation as OpticalFlowAugmentation
+
+# `python -m`, which has no other name yet, or the console script: a command of ours begins here,
+# and its imports take seconds. Ctrl-C within them gives one line and a status too.
+if sys.argv[:1] == ["-m"] or (sys.argv[:1] and sys.argv[0].endswith(("/dadnet", "/run_loso.py"))):
+    from dadnet.base.boundary import guard_imports
+
+    guard_imports()
 
 __version__ = "0.1.0"
 

@@ -1,10 +1,11 @@
 """The console script `dadnet`: one verb per command."""
 
-import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from dadnet.base.boundary import run_command
+from dadnet.base.boundary import imported, run_command
+from orchestration.reporting.leave import leave
 
 _VERBS = {
     "doctor": ("dadnet.doctor", "what is there of a dataset against the literature"),
@@ -46,11 +47,16 @@ def _run_verb(argv: Sequence[str]) -> int:
             print(f"  {verb:12} {meaning}", file=sys.stderr)
         return 0 if words in (["--help"], ["-h"]) else 2
     name = _VERBS[words[0]][0]
-    module = importlib.import_module(name)
+    module = imported(name)
     rest = words if name == "results.__main__" else words[1:]  # it has commands of its own
     status: int = module.main(rest)
     return status
 
 
+def script() -> NoReturn:
+    """Run the console script; Ctrl-C does not disturb its end."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -21,6 +21,11 @@ if find_spec("dadnet") is None:  # a lone copy on a machine without the package
         "file_mounts and setup_commands (see the README)"
     )
 
+from dadnet.base.boundary import guard_imports
+
+if __name__ == "__main__":
+    guard_imports()
+
 import torch
 from rich.console import Console
 
@@ -36,9 +41,9 @@ from orchestration.folds.here import make_folds_here
 from orchestration.folds.make import made_by_another, with_measured_stack
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, default_flows, load_inputs, plan_of
-from orchestration.folds.stopping import StopRequest
 from orchestration.reporting.leave import leave
 from orchestration.reporting.progress import Progress, incomplete
+from orchestration.reporting.stopping import StopRequest
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment

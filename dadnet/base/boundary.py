@@ -6,6 +6,7 @@ It loads nothing but Python's own modules, so that a command can enter it before
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import signal
@@ -14,14 +15,15 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO, cast
 
 from dadnet.base.disk import FULL
-from dadnet.base.errors import DadnetError, StorageError
+from dadnet.base.errors import DadnetError, OutsideError, StorageError
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 
+_INTERRUPTED = "interrupted; what is finished is kept"
 # Errors of libraries that a command cannot mend, by the package that defines them.
 _LIBRARIES = {
     "ray": "the Ray cluster failed",
@@ -65,6 +67,40 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     return status
 
 
+def guard_imports() -> dict[int, Any]:
+    """Until `run_command` begins, a signal that ends a process gives one line and status 3.
+
+    An exception would not do: libraries that load in C turn it into an error of their own.
+
+    Returns:
+        The handlers that were there, by signal.
+    """
+    usual = (signal.SIG_DFL, signal.default_int_handler, _interrupt)
+    return {
+        number: signal.signal(number, _end_at_once)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) in usual
+    }
+
+
+def imported(name: str) -> Any:
+    """Import a module of commands inside `run_command`; a signal ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        return importlib.import_module(name)
+    before = guard_imports()
+    try:
+        return importlib.import_module(name)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_at_once(number: int, frame: Any) -> NoReturn:
+    with suppress(OSError):
+        os.write(2, f"error: {_INTERRUPTED}\n".encode())
+    os._exit(INCOMPLETE)
+
+
 @contextmanager
 def as_dadnet_errors() -> Iterator[None]:
     """For calls from Python: what a command reports as bad input is a `DadnetError` with its text.
@@ -98,8 +134,10 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     """Return the status and the text of an error."""
     if isinstance(error, DadnetError):
         return BAD_INPUT, str(error)
+    if isinstance(error, OutsideError):
+        return INCOMPLETE, str(error)
     if isinstance(error, KeyboardInterrupt):
-        return INCOMPLETE, "interrupted; what is finished is kept"
+        return INCOMPLETE, _INTERRUPTED
     if isinstance(error, OSError) and (known := _os_verdict(error)):
         return known
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -148,7 +186,7 @@ def _kept_traceback(error: BaseException) -> str:
 
 @contextmanager
 def _end_signals_interrupt() -> Iterator[None]:
-    """Signals that end a process raise KeyboardInterrupt, where nothing else handles them.
+    """Signals that end a process raise KeyboardInterrupt, where no program handles them.
 
     A signal that is ignored, as SIGHUP under nohup, stays so. Python handles signals in the main
     thread only.
@@ -158,14 +196,15 @@ def _end_signals_interrupt() -> Iterator[None]:
         return
     kept = {
         number: signal.signal(number, _interrupt)
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) == signal.SIG_DFL
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, _end_at_once)
     }
     try:
         yield
     finally:
         for number, before in kept.items():
-            signal.signal(number, before)
+            # The process of a command ends now, and nothing disturbs that.
+            signal.signal(number, signal.SIG_IGN if before == _end_at_once else before)
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:

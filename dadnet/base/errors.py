@@ -9,6 +9,13 @@ class StorageError(DadnetError):
     """A disk or an object storage cannot be read or written; the message is one line."""
 
 
+class OutsideError(RuntimeError):
+    """What a run needs beside its input has failed, as a Ray that cannot start.
+
+    The message is one line for the user, the exit status is 3.
+    """
+
+
 class AuditError(DadnetError):
     """The data or the plan would leak test information; training was refused."""
 

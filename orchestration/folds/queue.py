@@ -6,12 +6,15 @@ checkpoint.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, Literal, get_args
 
-State = Literal["waiting", "running", "elsewhere", "done", "failed", "cancelled"]
+from orchestration.folds.queue_state import MAX_REPLACED, FoldRow, Health, State, Verdict
+from orchestration.folds.queue_state import Claim as Claim
+
 MAX_TRIES = 3
 # Seconds after which a fold that another run has claimed is tried again.
 ELSEWHERE_S = 5.0
@@ -19,62 +22,6 @@ METRICS_S = 2.0
 
 # Called with the queue's state and its new events.
 OnSnapshot = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A fold that a worker has taken.
-
-    Attributes:
-        fold: its name in its plan.
-        plan: name of the plan; empty where the queue has one plan only.
-        worker: name of the worker.
-        tries: number of this try, from 1.
-    """
-
-    fold: str
-    plan: str
-    worker: str
-    tries: int
-
-    @property
-    def name(self) -> str:
-        """The fold's name in the queue."""
-        return queue_name(self.plan, self.fold)
-
-    @property
-    def circumstances(self) -> dict[str, Any]:
-        """What the fold's record says of the claim."""
-        return {"worker": self.worker, "tries": self.tries}
-
-
-def queue_name(plan: str, fold: str) -> str:
-    """A fold's name in the queue: ``plan/fold``, or that of the fold where there is one plan."""
-    return f"{plan}/{fold}" if plan else fold
-
-
-@dataclass
-class FoldRow:
-    """The state of one fold.
-
-    `tries` counts how often the fold was given out, `failures` how often that ended badly: a
-    worker that was asked to stop does not count.
-    """
-
-    fold: str
-    plan: str = ""
-    state: State = "waiting"
-    worker: str = ""
-    rank: int = 0
-    tries: int = 0
-    failures: int = 0
-    renewed_at: float = 0.0
-    info: dict[str, Any] = field(default_factory=dict)
-    why: str = ""
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        self.name = queue_name(self.plan, self.fold)
 
 
 class LeaseQueue:
@@ -103,7 +50,7 @@ class LeaseQueue:
         self.stopping = False
         self.clips = 0.0  # trained on, over all epochs
         self.failures = 0  # tries that ended badly
-        self._ranks: dict[int, str] = {}
+        self._health = Health(lease_s, clock)
         self._bases: dict[str, list[Any]] = {}
         for fold in folds:
             self.add(FoldRow(fold))
@@ -137,11 +84,11 @@ class LeaseQueue:
         """Name of the base plan, and what is changed of its configuration; nothing here."""
         return plan, {}
 
-    def move(self, row: FoldRow, state: State) -> None:
-        """Change a fold's state; one that waits again is the next to be given out."""
+    def move(self, row: FoldRow, state: State, *, last: bool = False) -> None:
+        """Change a fold's state; one that waits again is the next to be given out, or the last."""
         del self._by[row.state][row.name]
         row.state = state
-        if state == "waiting":
+        if state == "waiting" and not last:
             self._by[state] = {row.name: row, **self._by[state]}
         else:
             self._by[state][row.name] = row
@@ -156,19 +103,26 @@ class LeaseQueue:
             plan: the fold's plan; None: any.
 
         Returns:
-            None if no fold of the plan waits now, or the run is to stop; see `is_over`.
+            None if no fold of the plan waits for it now, or it is to stop; see `is_over`.
         """
         if self.stopping:
             return None
         self._expire()
-        if (before := self._ranks.get(rank, worker)) != worker:
+        if (before := self._health.hear(worker, rank)) != worker:
             for old in [row for row in self._by["running"].values() if row.worker == before]:
                 self._release(old, f"worker {before} died")
-        self._ranks[rank] = worker
+            self._health.end_failure(rank)
+        if self._health.verdict(worker) != "work":
+            return None
         if not self._by["waiting"]:
             self._retry_elsewhere()
         waiting = self._by["waiting"].values()
-        fits = (row for row in waiting if plan is None or row.plan == plan)
+        fits = (
+            row
+            for row in waiting
+            if (plan is None or row.plan == plan)
+            and not self._health.is_held_back(rank, row.failed_on)
+        )
         if (row := next(fits, None)) is None:
             return None
         self.move(row, "running")
@@ -177,9 +131,13 @@ class LeaseQueue:
         self._log(row, "started")
         return Claim(row.fold, row.plan, worker, row.tries)
 
-    def is_over(self) -> bool:
-        """Whether a worker that got no fold may end: none will come back, or the run stops."""
-        return self.stopping or not self._goes_on()
+    def is_over(self, worker: str = "") -> bool:
+        """Whether a worker that got no fold may end: none will come back, or it is to stop."""
+        return self.stopping or self.verdict(worker) != "work" or not self._goes_on()
+
+    def verdict(self, worker: str) -> Verdict:
+        """Whether a worker is to go on, to end and be replaced, or to end for good."""
+        return self._health.verdict(worker)
 
     def _goes_on(self) -> bool:
         return self.open or any(self._by[state] for state in ("waiting", "running", "elsewhere"))
@@ -187,7 +145,8 @@ class LeaseQueue:
     def heartbeat(self, worker: str, names: Sequence[str]) -> bool:
         """Renew the leases of a worker's folds; returns whether the worker is to stop."""
         self.renew(worker, names)
-        return self.stopping
+        self._health.beat(worker)
+        return self.stopping or self.verdict(worker) != "work"
 
     def renew(self, worker: str, names: Sequence[str]) -> bool:
         """Renew the leases of these folds; False if one is no longer this worker's."""
@@ -216,11 +175,14 @@ class LeaseQueue:
             self.move(row, "done")
             row.worker = worker
             self._log(row, "finished")
+        for sick in self._health.made(worker, name):
+            self.retire(sick, "it fails folds that other workers make")
 
     def fail(self, worker: str, name: str, why: str) -> None:
         """The worker could not make the fold; after `MAX_TRIES` it is not given out again."""
         if (row := self._held(worker, name)) is not None:
             self._release(row, why)
+            row.failed_on[row.rank] = self.clock()
 
     def diverge(self, worker: str, name: str, why: str) -> None:
         """The fold's loss is not finite: it is not given out again, it would end so again."""
@@ -232,6 +194,22 @@ class LeaseQueue:
         """The worker was asked to stop and has written the fold's state; that is no failure."""
         if (row := self._held(worker, name)) is not None:
             self.move(row, "waiting")
+            self._log(row, "yielded", why=why)
+
+    def retire(self, worker: str, why: str) -> None:
+        """A worker is sick: it ends, and its folds go to others without a counted try."""
+        if (verdict := self._health.verdict(worker)) == "work":
+            verdict = self._health.retire(worker)
+            end = "its process is replaced"
+            if verdict == "leave":
+                end = (
+                    f"it was replaced {MAX_REPLACED} times without a finished fold and is given up"
+                )
+            self.message("warning", f"the worker ends ({why}); {end}", worker)
+        for row in [row for row in self._by["running"].values() if row.worker == worker]:
+            row.failed_on[row.rank] = self.clock()
+            row.why = why
+            self.move(row, "waiting", last=True)  # if the fold breaks workers, others come first
             self._log(row, "yielded", why=why)
 
     def elsewhere(self, worker: str, name: str) -> None:
@@ -275,7 +253,7 @@ class LeaseQueue:
             "events": self.events[events_from:],
             "clips": self.clips,
             "failures": self.failures,
-            "workers": len(self._ranks),
+            "workers": len(self._health),
             "over": not self._goes_on(),
         }
 
@@ -288,6 +266,9 @@ class LeaseQueue:
     def _release(self, row: FoldRow, why: str) -> None:
         row.failures += 1
         self.failures += 1
+        # The new process of a rank that died may go on with the fold at once, unless it dies often.
+        row.failed_on[row.rank] = -math.inf
+        self._health.failed(row.rank, row.name)
         self.move(row, "failed" if row.failures >= MAX_TRIES else "waiting")
         row.why = why
         self._log(row, "failed" if row.state == "failed" else "returned", why=why)

@@ -100,6 +100,12 @@ class WorkerQueue:
         """Give back the folds that are held after a failure."""
         self._give_back(LeaseQueue.fail, why)
 
+    def retire(self, why: str) -> None:
+        """End this worker, which is sick; the folds that are held go to others."""
+        self._first = None
+        self.ask(LeaseQueue.retire, self.worker, why)
+        self.held.clear()
+
     def _give_back(self, method: Callable[[LeaseQueue, str, str, str], None], why: str) -> None:
         self._first = None
         for claim in self.held.values():

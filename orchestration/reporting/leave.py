@@ -10,6 +10,8 @@ from typing import NoReturn
 
 AT_MOST_S = 20.0  # of the end; a lost Ray would keep the process for minutes
 
+LEAVING = threading.Event()  # the end has begun: Ray's head may go
+
 
 def leave(status: int) -> NoReturn:
     """End this process now with this status, with Ray shut down and everything written.
@@ -18,7 +20,8 @@ def leave(status: int) -> NoReturn:
     waits for logs of Ray that are not shown: 1.5 s after the last line.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the end has begun
+        signal.signal(number, signal.SIG_IGN)
+    LEAVING.set()
     deadline = threading.Timer(AT_MOST_S, os._exit, (status,))
     deadline.daemon = True
     deadline.start()

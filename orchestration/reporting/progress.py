@@ -20,6 +20,8 @@ from orchestration.reporting.events import EventWriter
 from orchestration.reporting.notebook import NotebookLive, in_notebook
 from results.ledger.records import Divergence
 
+_open: list["Progress"] = []  # of runs that have not ended
+
 NEWS_S = 10.0  # between two `epochs` events
 # What the terminal shows of an event; `last` is the last line of a traceback.
 _LINES = {
@@ -104,14 +106,21 @@ class Progress:
     def __enter__(self) -> "Progress":
         process = {"hostname": socket.gethostname(), "pid": os.getpid()}
         self.log({"event": "run", "title": self.title, "epochs": self.epochs, **process})
+        _open.append(self)
         if self._is_live:
             self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._live.stop()
-        self.log({"event": "ended", "why": "" if kind is None else kind.__name__})
-        self._events.flush()
+        self.end("" if kind is None else kind.__name__)
+
+    def end(self, why: str) -> None:
+        """Write the `ended` event and take the table off the terminal."""
+        if self in _open:
+            _open.remove(self)
+            self.log({"event": "ended", "why": why})
+            self._events.flush()
+            self._live.stop()
 
     def show(self, snapshot: Mapping[str, Any]) -> None:
         """Show the queue's state and its new events."""
@@ -169,6 +178,12 @@ class Progress:
         )
         bar = ProgressBar(total=1.0, completed=fraction_done(snapshot, self.epochs), width=60)
         return Group(head, bar, table)
+
+
+def end_all(why: str) -> None:
+    """Write the `ended` event of every run of this process, which is about to end."""
+    for progress in list(_open):
+        progress.end(why)
 
 
 def _news(snapshot: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orchestration.folds.queue import FoldRow, LeaseQueue, queue_name
+from orchestration.folds.queue import LeaseQueue
+from orchestration.folds.queue_state import FoldRow, queue_name
 from orchestration.search.trial import Job
 
 

@@ -7,13 +7,13 @@ it answers other machines without a token, since any client of Ray can run any c
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import signal
 import socket
 import stat
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -23,8 +23,9 @@ import grpc
 import ray
 
 from dadnet.base.disk import DiskPath
-from dadnet.base.errors import DadnetError
-from orchestration.workers import ray_internals
+from dadnet.base.errors import DadnetError, OutsideError
+from orchestration.workers import ray_internals, session
+from orchestration.workers.sign_of_life import watch_head
 
 PROBE_S = 10.0
 BOOTSTRAP = "ray_bootstrap_config.yaml"
@@ -42,12 +43,14 @@ def connect(workers: int) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    warn_of_no_token()
     address = named_address()
     if address is not None:
         _join(find(address))
-        return
-    _start(max(workers, os.cpu_count() or 1))
-    _refuse_if_open(ray.get_runtime_context().gcs_address)  # if this Ray knows loopback no more
+    else:
+        _start(max(workers, os.cpu_count() or 1))
+        _refuse_if_open(ray.get_runtime_context().gcs_address)  # if this Ray knows loopback no more
+    watch_head(ray.get_runtime_context().gcs_address)
 
 
 def named_address() -> str | None:
@@ -63,7 +66,8 @@ def find(address: str) -> str:
     """Where the head of a named cluster is.
 
     Args:
-        address: ``host:port``, or ``auto`` for the cluster of this machine.
+        address: ``host:port``, or ``auto`` for the cluster of this machine; one that a run has
+            started for itself is none.
 
     Returns:
         host:port; not of loopback where the head listens on the network too.
@@ -131,6 +135,16 @@ def answers_without_token(address: str) -> bool:
     return True
 
 
+def warn_of_no_token() -> None:
+    """Warn if the environment turns tokens off."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        print(
+            "warning: RAY_AUTH_MODE=disabled: whoever reaches this Ray, as every user of this "
+            "machine does, can run code in it; unset it, and Ray requires a token",
+            file=sys.stderr,
+        )
+
+
 def ensure_token() -> None:
     """Make the token file that Ray reads, readable by this user only.
 
@@ -161,22 +175,30 @@ def ensure_token() -> None:
 
 def _start(cpus: int) -> None:
     ensure_token()
-    with ray_internals.on_loopback(), _without_signals_of_the_terminal():
-        ray.init(
-            address="local",
-            _temp_dir=_short_temporary_folder(),
-            num_cpus=cpus,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level="error",
-            **ray_internals.NODE_ON_LOOPBACK,
-        )
-
-
-def _short_temporary_folder() -> str | None:
-    """A folder for Ray where that of the system is too long for its sockets, else None."""
-    longest = 107 - len("/ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store")
-    return "/tmp/ray" if len(tempfile.gettempdir()) > longest else None
+    folder = session.private_folder()
+    session.start_guard(folder)
+    os.environ[session.FOLDER] = f"{folder}/"  # Ray's processes inherit it
+    try:
+        with ray_internals.on_loopback(), _without_signals_of_the_terminal():
+            ray.init(
+                address="local",
+                _temp_dir=str(folder),
+                num_cpus=cpus,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level="critical",  # a start that fails is reported here, in one line
+                **ray_internals.NODE_ON_LOOPBACK,
+            )
+    except Exception as error:  # Ray raises bare ones here
+        reason = str(error).strip().partition("\n")[0]
+        raise OutsideError(
+            f"Ray could not start on this machine: {reason}; its logs are in {folder}. It needs "
+            "about 20 free ports and processes of its own: look at `ulimit -u` and other programs, "
+            "or give --workers 0, which needs no Ray"
+        ) from error
+    finally:
+        del os.environ[session.FOLDER]  # what a user starts later is not Ray's
+    logging.getLogger("ray").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

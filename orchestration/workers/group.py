@@ -25,7 +25,8 @@ from orchestration.folds.make import make_folds
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
 from orchestration.folds.queue import MAX_TRIES, LeaseQueue, OnSnapshot
-from orchestration.folds.stopping import GRACE_S as STOP_S
+from orchestration.folds.queue_state import MAX_REPLACED
+from orchestration.reporting.stopping import GRACE_S as STOP_S
 from orchestration.workers import capacity
 from orchestration.workers.handle import QueueHandle, publish
 from orchestration.workers.train import KEEP_MEMORY, make_trainer
@@ -86,7 +87,7 @@ def run_group(
         at_most=min(workers or len(missing), len(missing)),
         # Enough for the queue to give up every fold first; not for ever, since workers that cannot
         # even start would then be restarted without end.
-        max_failures=10 + MAX_TRIES * len(missing),
+        max_failures=10 + (MAX_TRIES + MAX_REPLACED) * len(missing),
         make=make,
     )
     group.follow(on_snapshot, stop=stop)

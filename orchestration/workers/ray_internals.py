@@ -16,6 +16,8 @@ from ray._private.authentication.authentication_token_setup import (
 )
 from ray._private.state import state
 
+from orchestration.workers import session
+
 __all__ = ["build_address", "parse_address"]  # host and port, also of IPv6, written as Ray does
 
 Backend = TypeVar("Backend", bound=type)
@@ -48,13 +50,35 @@ def on_loopback() -> Iterator[None]:
 def head_of(address: str) -> str:
     """host:port of the head of a cluster; ``auto``: of this machine's.
 
-    `ray.init` finds it too, but joins at once; ours is first asked whether it wants a token.
+    `ray.init` finds it too, but joins at once; ours is first asked whether it wants a token. And it
+    would find a Ray that another run has started for itself, which ends with that run.
 
     Raises:
         ConnectionError: if no cluster runs on this machine.
     """
-    head: str = services.get_ray_address_from_environment(address, None)
-    return head
+    if address != "auto":
+        return address
+    heads = _heads_here()
+    noted: str | None = services.find_bootstrap_address(None)  # of the last `ray start`
+    if noted in heads or (noted is not None and not heads):
+        return noted
+    if not heads:
+        raise ConnectionError("no Ray runs on this machine")
+    return heads[0]
+
+
+def _heads_here() -> list[str]:
+    """host:port of the heads of the Rays of this machine that no run has started for itself."""
+    found = []
+    for process in services.psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if not services._is_raylet_process(words):
+            continue
+        flags = dict(word.lstrip("-").partition("=")[::2] for word in words)
+        socket = flags.get("raylet_socket_name", "")
+        if (head := flags.get("gcs-address")) and not session.is_of_a_run(socket):
+            found.append(head)
+    return found
 
 
 def use_token() -> None:

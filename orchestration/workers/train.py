@@ -7,7 +7,7 @@ from typing import Any
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from orchestration.folds.stopping import install_in_worker
+from orchestration.reporting.stopping import install_in_worker
 from orchestration.workers.ray_internals import leave_out_idle_helpers, replace_workers_alone
 
 # For the workers' memory, which every step takes and gives back: pages of 2 MiB where Linux has

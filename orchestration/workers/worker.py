@@ -2,8 +2,11 @@
 
 `ray.train.report` is never called: it is a barrier over all workers, and these work on their own.
 Records and checkpoints are written by the worker itself.
+A worker whose device or process is broken, or that the queue found to be sick, ends; Ray Train
+starts another process in its place.
 """
 
+import gc
 import os
 import signal
 import threading
@@ -19,13 +22,15 @@ import ray
 import ray.train
 import torch
 
+from dadnet.base.location import is_remote
 from dadnet.training.loop import StoppedError
 from orchestration.folds.make import make_folds, with_measured_stack
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan, with_config
 from orchestration.folds.queue import Claim, LeaseQueue
-from orchestration.folds.stopping import WORKER_STOP
+from orchestration.folds.queue_state import is_of_the_process
 from orchestration.folds.worker_queue import FoldQueue, LeaseLostError, WorkerQueue
+from orchestration.reporting.stopping import WORKER_STOP
 from orchestration.workers.handle import QueueHandle
 from search_spaces.space import apply_values
 
@@ -72,6 +77,13 @@ class RemoteQueue(WorkerQueue):
             with suppress(ray.exceptions.RayError):  # the calls of the training see it too
                 if self.ask(LeaseQueue.heartbeat, self.worker, names):
                     WORKER_STOP.ask()
+
+    def retire_for(self, error: BaseException) -> None:
+        """End this worker because of an error of its device or process."""
+        last = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
+        traceback.clear_frames(error.__traceback__)  # what they hold may be the missing memory
+        gc.collect()
+        self.retire(last)
 
     @contextmanager
     def passing_on_warnings(self) -> Iterator[None]:
@@ -127,12 +139,19 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
             warnings.warn(
                 "Ray gave this worker a GPU but torch sees none; it trains on the CPU", stacklevel=1
             )
-        # A number is only reported: whether folds of a user's network are one program.
-        if options.stack == "auto" or (rank == 0 and options.stack > 1 and config["names"]):
-            options = with_measured_stack(
-                plans.of(""), config["names"], options, config["folds_per_worker"], queue.report
-            )
-        serve(queue, plans, options, config.get("make", make_folds))
+        try:
+            # A number is only reported: whether folds of a user's network are one program.
+            if options.stack == "auto" or (rank == 0 and options.stack > 1 and config["names"]):
+                options = with_measured_stack(
+                    plans.of(""), config["names"], options, config["folds_per_worker"], queue.report
+                )
+            serve(queue, plans, options, config.get("make", make_folds))
+        except Exception as error:
+            if not is_of_the_process(error):
+                raise
+            queue.retire_for(error)
+    if queue.ask(LeaseQueue.verdict, queue.worker) == "replace":
+        os._exit(1)  # Ray would regard a return as the end of this rank's part
     if WORKER_STOP.by_signal:
         # The machine may be about to go, and Ray is to start a new worker elsewhere; it would
         # regard a return as the end of this worker's part.
@@ -146,7 +165,7 @@ def serve(
     while not WORKER_STOP():
         if (claim := queue.begin()) is not None:
             _make(queue, plans, claim.plan, options, make)
-        elif queue.ask(LeaseQueue.is_over):
+        elif queue.ask(LeaseQueue.is_over, queue.worker):
             return
         else:
             time.sleep(ASK_AGAIN_S)
@@ -157,6 +176,9 @@ def _make(
 ) -> None:
     """Make folds of a plan; those that are not finished at the end are given back."""
     why = ""
+    if (lost := _unseen_storage(options)) is not None:
+        queue.retire(lost)
+        return
     try:
         with queue.heartbeats():
             make(plans.of(plan), queue, options, WORKER_STOP)
@@ -165,8 +187,22 @@ def _make(
     except LeaseLostError:
         why = "left with a fold that lost its lease"
     except Exception as error:  # whatever breaks a fold must not break the others
+        if is_of_the_process(error):
+            queue.retire_for(error)
+            return
+        if (lost := _unseen_storage(options)) is not None:
+            queue.retire(lost)
+            return
         why = "".join(traceback.format_exception(error))
     if why:
         queue.fail(why)
     else:
         queue.put_back("SIGTERM" if WORKER_STOP.by_signal else "the run is to stop")
+
+
+def _unseen_storage(options: WorkOptions) -> str | None:
+    """Return what this node does not see of the ledger; records made here would be lost."""
+    folder = options.ledger if options.claims is None else options.claims.folder
+    if is_remote(folder) or folder.is_dir():
+        return None
+    return f"its node does not see {folder}"

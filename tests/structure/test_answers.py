@@ -30,6 +30,9 @@ ANSWERS = {
     "What decides which fold runs next?": {
         "orchestration/folds/queue.py": ["LeaseQueue", "LeaseQueue.claim"]
     },
+    "Which worker is sick?": {
+        "orchestration/folds/queue_state.py": ["Health", "is_of_the_process"]
+    },
     "What is written after a fold?": {"orchestration/folds/record.py": ["write_fold"]},
     "Where is a leaderboard column?": {"results/leaderboard/columns.py": ["COLUMNS"]},
     "How is SAMM read?": {"dadnet/datasets/official/samm.py": ["LAYOUT"]},

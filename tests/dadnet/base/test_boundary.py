@@ -74,6 +74,7 @@ def test_output_on_a_full_disk_is_an_error(body):
         ("open('/nowhere/x')", 2, "/nowhere/x: No such file or directory"),
         ("raise SystemExit('done by your file')", 2, "ended this one: done by your file"),
         ("raise MemoryError", 3, "memory: there is not enough of it"),
+        ("from dadnet.base.errors import OutsideError\nraise OutsideError('no Ray')", 3, "no Ray"),
         ("raise KeyboardInterrupt", 3, "interrupted; what is finished is kept"),
         ("import sqlite3; sqlite3.connect(':memory:').execute('x')", 3, "database of the studies"),
     ],
@@ -120,6 +121,36 @@ def test_a_signal_that_ends_is_an_interruption(number):
     process.send_signal(number)
     assert lines_of(process) == ["error: interrupted; what is finished is kept"]
     assert process.returncode == INCOMPLETE
+
+
+IMPORTING = "import time: "  # `-X importtime` reports every module on stderr when it is loaded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("words", "loaded"),
+    [
+        (["orchestration.run_loso"], "torch._utils_internal"),
+        (["orchestration.tune"], "numpy"),
+        (["orchestration.main", "loso"], "scipy._lib"),
+        (["dadnet.predict"], "torch._utils_internal"),
+        (["results", "leaderboard"], "msgspec"),
+    ],
+)
+def test_ctrl_c_within_the_imports_of_a_command_is_one_line(words, loaded, number):
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", *words], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    with process.stderr as lines:
+        for line in lines:
+            if line.rpartition("|")[2].strip().startswith(loaded):
+                break
+        process.send_signal(number)
+        rest = [line for line in lines if not line.startswith(IMPORTING)]
+    assert rest == ["error: interrupted; what is finished is kept\n"]
+    assert process.wait(60) == INCOMPLETE
 
 
 def test_an_ignored_hangup_stays_ignored():

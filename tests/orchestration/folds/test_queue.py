@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.folds.here import LocalQueue
-from orchestration.folds.queue import MAX_TRIES, FoldRow, LeaseQueue
+from orchestration.folds.queue import MAX_TRIES, LeaseQueue
+from orchestration.folds.queue_state import FoldRow
 
 
 class Clock:

@@ -21,6 +21,7 @@ from tests.build.runs import run_words
 
 MONITORING = Path(__file__).parents[3] / "cluster" / "monitoring"
 DISCOVERY = "/tmp/ray/prom_metrics_service_discovery.json"
+OWN = f"dadnet-{os.getuid()}/last-run/prom_metrics_service_discovery.json"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -70,7 +71,8 @@ def temp_dir():
 def test_prometheus_has_our_series_and_answers_the_dashboard(site, tmp_path, temp_dir):
     config = (MONITORING / "prometheus.yml").read_text()
     assert DISCOVERY in config
-    config = config.replace(DISCOVERY, f"{temp_dir}/ray/prom_metrics_service_discovery.json")
+    assert OWN.replace(str(os.getuid()), "UID") in config
+    config = config.replace(DISCOVERY, f"{temp_dir}/{OWN}")
     config = config.replace("scrape_interval: 10s", "scrape_interval: 1s")
     (tmp_path / "prometheus.yml").write_text(config)
     port = free_port()

@@ -96,6 +96,16 @@ def test_a_submitted_copy_joins_and_nothing_else_does_by_itself(tmp_path, monkey
     assert connection.named_address() == "10.0.0.1:6379"
 
 
+@pytest.mark.parametrize("mode", ["disabled", "Disabled", "token", None])
+def test_a_ray_without_tokens_is_warned_of(mode, monkeypatch, capsys):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if mode is not None:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    connection.warn_of_no_token()
+    warned = capsys.readouterr().err.startswith("warning: RAY_AUTH_MODE=disabled: whoever reaches")
+    assert warned == (mode in ("disabled", "Disabled"))
+
+
 def test_the_token_is_made_once_for_its_owner_alone(tmp_path, monkeypatch):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)

@@ -29,6 +29,7 @@ class StopRequest:
         self._asked = threading.Event()
         self._before: dict[int, Any] = {}
         self.by_signal = False
+        self._raised = False
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -64,7 +65,8 @@ class StopRequest:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         again, self.by_signal = self.by_signal, True
         self._asked.set()
-        if again and number == signal.SIGINT:  # pressed again: do not wait
+        if again and number == signal.SIGINT and not self._raised:  # pressed again: do not wait
+            self._raised = True  # once more would only disturb the end
             raise KeyboardInterrupt
 
 
