@@ -106,6 +106,8 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
                 )
         stored(ledger.folder(experiment)).remove_tree()
+    if not flags.dry_run:
+        ledger.set_damage_aside(experiment)
     missing = _requested(flags, plan, ledger)
     done = len(plan.folds) - len(ledger.missing(experiment))
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")

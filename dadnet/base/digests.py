@@ -21,7 +21,7 @@ def canonical_json(value: object) -> str:
             value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
         )
         text.encode()  # half of a surrogate pair is a string in Python and nowhere else
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DadnetError(f"expected plain finite JSON values, got: {error}") from error
     return text
 

@@ -25,7 +25,7 @@ from results.statistics.summary import Summary, count_records, summarise
 MANIFEST = "manifest.json"
 # A bundle of 10,000 folds is about 100 MB; larger claims are not unpacked.
 _LARGEST_FILE = 64 * 2**20
-_LARGEST_BUNDLE = 4 * 2**30
+LARGEST_BUNDLE = 4 * 2**30
 # What `zipfile` raises on damage; encrypted or unknown entries are refused as well.
 _BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError)
 
@@ -128,8 +128,8 @@ def _unzip(data: bytes) -> dict[str, bytes]:
             if len(set(names)) != len(names):
                 raise DadnetError("bundle: expected each file once, got: a name twice")
             sizes = [entry.file_size for entry in entries]
-            if max(sizes, default=0) > _LARGEST_FILE or sum(sizes) > _LARGEST_BUNDLE:
-                raise DadnetError(f"bundle: expected less than {_LARGEST_BUNDLE} bytes")
+            if max(sizes, default=0) > _LARGEST_FILE or sum(sizes) > LARGEST_BUNDLE:
+                raise DadnetError(f"bundle: expected less than {LARGEST_BUNDLE} bytes")
             return {entry.filename: bundle.read(entry) for entry in entries}
     except _BROKEN as error:
         raise DadnetError(f"bundle: expected a zip file, got: {error}") from error

@@ -108,6 +108,7 @@ def import_file(table: ForeignTable, ledger: Ledger) -> Imported:
     experiment = _experiment(table, classes, by_subject)
     audit = "; ".join(["imported: the training was not seen", *notes])
     records = [_record(experiment, subject, by_subject[subject], audit) for subject in by_subject]
+    ledger.check(experiment)
     ledger.open(experiment)
     for record in records:
         ledger.put(experiment, record)

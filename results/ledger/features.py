@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
-from results.ledger.files import named
+from results.ledger.files import read_whole
 from results.ledger.ledger import Ledger, file_name, write_once
 from results.ledger.records import Experiment
 from results.ledger.sealed import Digest, Names1, Sealed, Text
@@ -81,21 +82,23 @@ def put_features(ledger: Ledger, experiment: Experiment, features: Features) -> 
 
 
 def read_features(ledger: Ledger, experiment: Experiment) -> list[Features]:
-    """Return the stored features of the experiment's folds; none is no error, damage is one.
+    """Return the stored features of the experiment's folds; what cannot be used gives a warning."""
+    folder = ledger.folder(experiment) / "features"
+    found = (
+        read_whole(folder / f"{file_name(fold.name)}.json", _reader(experiment, fold.name))
+        for fold in experiment.folds
+    )
+    return [features for features in found if features is not None]
 
-    Raises:
-        DadnetError: naming the damaged file.
-    """
-    stored = []
-    for fold in experiment.folds:
-        path = ledger.folder(experiment) / "features" / f"{file_name(fold.name)}.json"
-        if path.exists():
-            with named(path):
-                features = Features.from_json(path.read_bytes())
-                if (features.experiment, features.fold) != (experiment.digest, fold.name):
-                    raise DadnetError("it belongs to another fold")
-            stored.append(features)
-    return stored
+
+def _reader(experiment: Experiment, fold: str) -> Callable[[bytes], Features]:
+    def read(data: bytes) -> Features:
+        features = Features.from_json(data)
+        if (features.experiment, features.fold) != (experiment.digest, fold):
+            raise DadnetError("it belongs to another fold")
+        return features
+
+    return read
 
 
 def _rounded(table: FloatArray) -> tuple[tuple[float, ...], ...]:

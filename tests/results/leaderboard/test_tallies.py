@@ -68,7 +68,7 @@ def test_the_quick_path_leaves_wrong_fields_to_the_slow_one(ledger, fill, field)
     del payload["checksum"]
     path.write_text(seal({**payload, field: WRONG[field]}) + "\n")
     assert read_clips(experiment, ledger.read_all(experiment)) is None
-    with pytest.warns(LedgerWarning, match="damaged"):
+    with pytest.warns(LedgerWarning, match="left out"):
         assert ledger.record(experiment, "a") is None
 
 
