@@ -216,9 +216,19 @@ def load_flow_store(store: str | Location) -> FlowStore:
     for clip_id, expected, flow in zip(clips["clip_id"], clips["flow_digest"], flows, strict=True):
         if flow_digest(flow) != expected:
             raise DadnetError(f"flow store: the flow of {clip_id} is damaged; ingest it again")
+        if _is_odd(flow):
+            raise DadnetError(
+                f"flow store: the flow of {clip_id} holds NaN or infinity; ingest it again from "
+                "a finite flow, or reject the clip"
+            )
     if store_digest(clips, card["parameters"]["normalisation"]) != card["digest"]:
         raise DadnetError(f"flow store: {store} is not what its card says; ingest it again")
     return FlowStore(card, clips, flows)
+
+
+def _is_odd(flow: Flows) -> bool:
+    """Whether a value is NaN or infinite: in float16 all bits of the exponent are then set."""
+    return bool(((flow.view(np.uint16) & 0x7C00) == 0x7C00).any())
 
 
 def publish_store(store: Path, target: RemotePath) -> bool:
