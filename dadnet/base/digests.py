@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from dadnet.base.disk import LARGEST_WEIGHTS, read_regular
 from dadnet.base.errors import DadnetError
 
 
@@ -51,6 +52,6 @@ def file_digest(path: Path) -> str:
         DadnetError: if it cannot be read.
     """
     try:
-        return content_digest(path.read_bytes())
+        return content_digest(read_regular(path, follow=True, most=LARGEST_WEIGHTS))
     except OSError as error:
         raise DadnetError(f"{path} cannot be read: {error.strerror}") from error

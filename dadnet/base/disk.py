@@ -1,4 +1,4 @@
-"""Files and folders on a disk: written whole or not at all, listed, set aside."""
+"""Files and folders on a disk: written whole or not at all, listed, set aside; free memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # Nothing that is read as a whole is larger; a larger file is damaged or of another kind.
 LARGEST = 2**30
+LARGEST_WEIGHTS = 2**33
 _READ_AT_ONCE = 2**16
+_MEMINFO = Path("/proc/meminfo")
+_GROUP = Path("/sys/fs/cgroup")
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFDIR: "a folder",
@@ -91,6 +94,32 @@ def read_regular(path: str | Path, *, follow: bool = False, most: int = LARGEST)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def read_input(path: Path, encoding: str = "utf-8") -> str:
+    """Return the text of a file that a user names; a link may lead to it.
+
+    Raises:
+        OSError: if it cannot be read.
+        UnicodeError: if it is in another encoding.
+        DadnetError: if it is no regular file, or larger than `LARGEST`.
+    """
+    return read_regular(path, follow=True).decode(encoding)
+
+
+def check_regular(path: Path, most: int) -> None:
+    """Raise unless a user's file, or what its link leads to, is regular and not too large.
+
+    Raises:
+        OSError: if it cannot be opened.
+        DadnetError: if it is something else, or has more than so many bytes.
+    """
+    descriptor = open_regular(path, follow=True)
+    try:
+        if (size := os.fstat(descriptor).st_size) > most:
+            raise DadnetError(f"expected at most {most} bytes in {path}, got {size}")
+    finally:
+        os.close(descriptor)
+
+
 def _irregular(path: str | Path, mode: int) -> IrregularFileError:
     kind = _KINDS.get(stat.S_IFMT(mode), "something else")
     return IrregularFileError(f"expected a regular file at {path}, got {kind}")
@@ -119,6 +148,22 @@ def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def free_memory() -> int | None:
+    """Bytes available without swapping, within the container's limit; None if unknown."""
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return None
+    fields = {name: rest.split()[0] for name, _, rest in (line.partition(":") for line in lines)}
+    free = int(fields["MemAvailable"]) * 1024
+    try:
+        limit = (_GROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_GROUP / "memory.current").read_text(encoding="ascii"))
+    except OSError:  # the container has no limit
+        return free
+    return free if limit == "max" else min(free, max(0, int(limit) - used))
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ without this package. There is one row group per subject.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -17,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dadnet.base.digests import content_digest
-from dadnet.base.disk import replacing
+from dadnet.base.disk import check_regular, free_memory, read_regular, replacing
 from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import Location, is_remote, location, replace_file, write_once
 from dadnet.base.remote import RemotePath
+from dadnet.config.checks import LARGEST_SIDE
 from dadnet.datasets.index import FRAME_COLUMNS, INDEX_COLUMNS
 from dadnet.flow.compute import resize_flow
 
@@ -29,9 +32,6 @@ _PARQUET = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["d
 CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
 META_COLUMNS = [*(c for c in INDEX_COLUMNS if not c.endswith("_path")), "flow_digest"]
-
-_MEMINFO = Path("/proc/meminfo")
-_GROUP = Path("/sys/fs/cgroup")
 
 Flows = npt.NDArray[np.float16]
 
@@ -109,7 +109,8 @@ def read_card(store: str | Location) -> dict[str, Any]:
     """
     path = location(store) / CARD
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes() if is_remote(path) else read_regular(path, follow=True)
+        card: dict[str, Any] = json.loads(data)
     except FileNotFoundError:
         raise DadnetError(
             f"flow store: expected {path} (made by `python -m orchestration.ingest`), "
@@ -117,13 +118,26 @@ def read_card(store: str | Location) -> dict[str, Any]:
         ) from None
     except StorageError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DadnetError(f"flow store: {path} cannot be read: {error}") from error
-    if missing := {"digest", "files", "parameters"} - set(card):
-        raise DadnetError(f"flow store: {path} lacks {', '.join(sorted(missing))}")
-    if "normalisation" not in card["parameters"]:
-        raise DadnetError(f"flow store: {path} lacks the normalisation among its parameters")
+    try:
+        msgspec.convert(card, _Card)
+    except msgspec.ValidationError as error:
+        raise DadnetError(f"flow store: {path} is no card: {error}") from error
     return card
+
+
+class _Parameters(msgspec.Struct):
+    normalisation: str
+
+
+class _Card(msgspec.Struct):
+    """The fields of a card that are read back; more are allowed."""
+
+    digest: str
+    files: Annotated[list[str], msgspec.Meta(min_length=1)]
+    parameters: _Parameters
+    composite: str | None = None
 
 
 def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
@@ -138,7 +152,7 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
     try:
         with pq.ParquetFile(_source(path)) as file:
             # One row group after the other into one array, so that the set is in memory once.
-            kind = file.schema_arrow.field("flow").type
+            kind = _flow_type(file)
             flows = np.empty((file.metadata.num_rows, *kind.shape), np.float16)
             tables, start = [], 0
             for number in range(file.num_row_groups):
@@ -147,32 +161,42 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
                     flows[start : start + len(chunk)] = chunk.to_numpy_ndarray()
                     start += len(chunk)
                 tables.append(table.select(META_COLUMNS))
-        return pa.concat_tables(tables).to_pandas(), flows
+        table = pa.concat_tables(tables)
+        _check_columns(table)
+        return table.to_pandas(), flows
     except StorageError:
         raise
-    except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
-        first_line = str(error).splitlines()[0]
+    except (OSError, KeyError, ValueError, IndexError, pa.ArrowException) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise DadnetError(f"flow store: {path.name} cannot be read: {first_line}") from error
 
 
 def _source(path: Location) -> Any:
-    return pa.BufferReader(path.read_bytes()) if is_remote(path) else path
+    if is_remote(path):
+        return pa.BufferReader(path.read_bytes())
+    check_regular(path, 2**62)
+    return path
 
 
-def free_memory() -> int | None:
-    """Bytes available without swapping, within the container's limit; None if unknown."""
-    try:
-        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux
-        return None
-    fields = {name: rest.split()[0] for name, _, rest in (line.partition(":") for line in lines)}
-    free = int(fields["MemAvailable"]) * 1024
-    try:
-        limit = (_GROUP / "memory.max").read_text(encoding="ascii").strip()
-        used = int((_GROUP / "memory.current").read_text(encoding="ascii"))
-    except OSError:  # the container has no limit
-        return free
-    return free if limit == "max" else min(free, max(0, int(limit) - used))
+def _flow_type(file: pq.ParquetFile) -> Any:
+    """The type of the flow column, if it is that of :func:`flow_table`."""
+    kind = file.schema_arrow.field("flow").type
+    shape = tuple(getattr(kind, "shape", ()))
+    square = len(shape) == 3 and shape[0] == 2 and all(0 < n <= LARGEST_SIDE for n in shape[1:])
+    if not square or kind.value_type != pa.float16():
+        raise DadnetError(f"its flows have the type {kind}; expected float16 of (2, H, W)")
+    return kind
+
+
+def _check_columns(table: pa.Table) -> None:
+    table.validate(full=True)  # whether the texts are UTF-8
+    for name in META_COLUMNS:
+        column, kind = table[name], pa.int64() if name in FRAME_COLUMNS else pa.string()
+        if column.null_count or column.type != kind:
+            raise DadnetError(
+                f"its column {name} is {column.type} with {column.null_count} nulls; expected "
+                f"{kind} without"
+            )
 
 
 def _check_memory(store: Location, names: Sequence[str]) -> None:
@@ -187,10 +211,14 @@ def _check_memory(store: Location, names: Sequence[str]) -> None:
             if is_remote(path):
                 needed += path.size()  # compressed: a lower bound, without reading it twice
                 continue
-            file = pq.ParquetFile(path)
-            shape = file.schema_arrow.field("flow").type.shape
-            needed += 2 * file.metadata.num_rows * int(np.prod(shape))
-        except (OSError, KeyError, AttributeError, pa.ArrowException):
+            with pq.ParquetFile(_source(path)) as file:
+                unpacked = [
+                    file.metadata.row_group(number).total_byte_size
+                    for number in range(file.num_row_groups)
+                ]
+                flows = 2 * file.metadata.num_rows * math.prod(_flow_type(file).shape)
+                needed += max(flows, sum(unpacked))
+        except (OSError, ValueError, KeyError, pa.ArrowException):
             return  # the reader reports the error
     if needed > free:
         raise DadnetError(

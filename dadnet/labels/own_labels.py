@@ -16,6 +16,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from dadnet.base.digests import canonical_json
+from dadnet.base.disk import read_input
 from dadnet.base.errors import DadnetError
 
 # The class set whose classes are the words of the store.
@@ -59,7 +60,7 @@ def class_set_text(value: str) -> str:
         return value
     path = Path(value).expanduser()
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = read_input(path, "utf-8-sig")
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not in UTF-8"
         raise DadnetError(f"class set: {path} cannot be read: {reason}") from error

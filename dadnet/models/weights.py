@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dadnet.base.digests import parts_digest
+from dadnet.base.disk import LARGEST_WEIGHTS, check_regular
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location, replace_file, stored
 
@@ -38,13 +39,13 @@ def load_weights(path: str | Location) -> LoadedWeights:
             "`dadnet convert` makes one of a .pth)"
         )
     try:
-        with (
-            stored(path).local_copy() as copy,
-            safe_open(copy, framework="pt", device="cpu") as file,
-        ):
-            metadata = file.metadata() or {}
-            return LoadedWeights({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
-    except (FileNotFoundError, IsADirectoryError):
+        with stored(path).local_copy() as copy:
+            check_regular(copy, LARGEST_WEIGHTS)
+            with safe_open(copy, framework="pt", device="cpu") as file:
+                metadata = file.metadata() or {}
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return LoadedWeights(weights, metadata)
+    except FileNotFoundError:
         raise DadnetError(f"expected a weight file at {path}, got none") from None
     except (SafetensorError, OSError) as error:
         raise DadnetError(f"expected a whole safetensors file at {path}: {error}") from error
