@@ -154,7 +154,7 @@ def _flow_file(
     return run_command(use, [])
 
 
-_CLASS_SET = {"name": "own", "classes": {"a": ["x", "y"], "b": ["z"]}, "drop": ["w"]}
+_CLASS_SET = {"name": "own", "classes": {"a": ["x", "y"], "b": ["z"]}, "dropped": ["w"]}
 
 
 def _class_set(folder: Path, valid: None, given: tuple[Any, Any]) -> int:

@@ -80,20 +80,21 @@ _VERBS = {
 }
 
 
+def _sealed(payload: dict[str, Any], wanted: Any) -> bytes:
+    """A spoilt sealed text whose checksum is right, if it can have one."""
+    del payload["checksum"]
+    made = spoil_json(payload, wanted)
+    try:
+        text = seal(made)
+    except (ValueError, TypeError):
+        text = to_text(made)
+    return text.encode(errors="replace") + b"\n"
+
+
 def _files(folder: Path, valid: dict[str, Any], given: tuple[str, str, bool, Any, Any]) -> int:
     name, verb, sealed, wanted, spoilt = given
     path, data = valid["files"][name]
-    if sealed:
-        payload = json.loads(data)
-        payload.pop("checksum")
-        made = spoil_json(payload, wanted)
-        try:
-            text = seal(made) if isinstance(made, dict) else to_text(made)
-        except ValueError:
-            text = to_text(made)
-        content = text.encode(errors="replace") + b"\n"
-    else:
-        content = spoil_bytes(data, spoilt)
+    content = _sealed(json.loads(data), wanted) if sealed else spoil_bytes(data, spoilt)
     path.write_bytes(content)
     words = [valid["digest"] if word == "DIGEST" else word for word in _VERBS[verb]]
     try:
@@ -139,35 +140,23 @@ def _claims(folder: Path, valid: None, given: tuple[Any, Any, bool]) -> int:
 
 
 def _bundle(folder: Path) -> dict[str, bytes]:
-    experiment = small_ledger(folder / "runs")
-    here, start = Ledger(folder / "runs"), f"synthetic/{experiment.digest}"
-    files = {f"{start}/experiment.json": here.folder(experiment) / "experiment.json"}
-    files |= {f"{start}/folds/{name}.json": here.fold_path(experiment, name) for name in GOOD}
-    return {name: path.read_bytes() for name, path in files.items()}
+    """The files of a bundle of an imported experiment, whose digest is made again."""
+    (folder / "t.csv").write_text(_TABLE)
+    words = ["--method", "m", "--dataset", "casme2", "--protocol", "loso", "--ledger", "packed"]
+    assert dadnet(["import", "t.csv", *words]) == 0
+    assert dadnet(["pack", "--ledger", "packed", "--out", "good.zip"]) == 0
+    with zipfile.ZipFile(folder / "good.zip") as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
 
 
 def _verify(folder: Path, valid: dict[str, bytes], given: tuple[int, Any, Any, Any, bool]) -> int:
     pick, wanted, manifest_wanted, spoilt, merge = given
     files = dict(valid)
+    manifest = json.loads(files.pop(MANIFEST))
     name = sorted(files)[pick % len(files)]
-    payload = json.loads(files[name])
-    payload.pop("checksum")
-    made = spoil_json(payload, wanted)
-    try:
-        files[name] = (seal(made) if isinstance(made, dict) else to_text(made)).encode() + b"\n"
-    except ValueError:
-        files[name] = to_text(made).encode(errors="replace")
-    manifest: Any = {
-        "experiments": [json.loads(valid[n])["digest"] for n in valid if "experiment.json" in n],
-        "files": {n: hashlib.sha256(data).hexdigest() for n, data in files.items()},
-        "figures": {},
-        "schema": 1,
-    }
-    manifest = spoil_json(manifest, manifest_wanted) if pick % 2 else manifest
-    try:
-        files[MANIFEST] = seal(manifest).encode()
-    except (ValueError, TypeError):
-        files[MANIFEST] = to_text(manifest).encode(errors="replace")
+    files[name] = _sealed(json.loads(files[name]), wanted)
+    manifest["files"] = {n: hashlib.sha256(data).hexdigest() for n, data in files.items()}
+    files[MANIFEST] = _sealed(manifest, manifest_wanted if pick % 2 else [])
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as packed:
         for n, data in files.items():
