@@ -55,7 +55,9 @@ def leaderboard_site(
             run_pages=arguments.run_pages,
             flows=arguments.flows,
         )
-    text = text_table(made, width=max(80, shutil.get_terminal_size((120, 24)).columns), most=50)
+    text = text_table(
+        made, width=min(1000, max(80, shutil.get_terminal_size((120, 24)).columns)), most=50
+    )
     print(text)
     orphans = [
         f"{path} has records without an experiment.json that can be read"

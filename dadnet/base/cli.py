@@ -4,6 +4,7 @@ import ast
 import contextlib
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
@@ -31,7 +32,14 @@ def console() -> Console:
 
     In a notebook they are plain lines of one output, not a display each.
     """
-    return Console(soft_wrap=True, highlight=False, force_jupyter=False)
+    width, height = _default("COLUMNS", 80), _default("LINES", 25)
+    return Console(soft_wrap=True, highlight=False, force_jupyter=False, width=width, height=height)
+
+
+def _default(variable: str, size: int) -> int | None:
+    """A size of the terminal, where the environment names one that rich cannot read."""
+    text = os.environ.get(variable)
+    return None if text is None or re.fullmatch("[0-9]{1,4}", text) else size
 
 
 _REGISTRY = ConstructorRegistry()

@@ -314,7 +314,8 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
 
 def _check_names(store: Location, names: Sequence[str]) -> None:
     for name in names:
-        if Path(name).name != name or name in ("", ".."):  # no path out of the folder
+        # No path out of the folder, and none that the system refuses.
+        if Path(name).name != name or name in ("", "..") or not name.isprintable():
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
         path = store / name
         if not is_remote(path) and path.resolve().parent != path.parent.resolve():

@@ -61,7 +61,7 @@ def spoil_json(value: Any, wanted: Changes) -> Any:
         if new == _GONE:
             del parent[key]
         else:
-            parent[key] = new
+            parent[key] = copy.deepcopy(new)
     return spoilt
 
 

@@ -72,7 +72,9 @@ def test_a_changed_flow_is_noticed(make_store):
         load_flow_store(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret.parquet", "/etc/passwd", "..", "", "a/../b.parquet"])
+@pytest.mark.parametrize(
+    "name", ["../secret.parquet", "/etc/passwd", "..", "", "a/../b.parquet", "a\0b"]
+)
 def test_a_card_cannot_lead_outside_its_folder(store, name):
     card = read_card(store)
     (store / "card.json").write_text(json.dumps({**card, "files": [name]}))
