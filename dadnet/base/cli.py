@@ -32,14 +32,15 @@ def console() -> Console:
 
     In a notebook they are plain lines of one output, not a display each.
     """
-    width, height = _default("COLUMNS", 80), _default("LINES", 25)
-    return Console(soft_wrap=True, highlight=False, force_jupyter=False, width=width, height=height)
+    _drop_odd_sizes()
+    return Console(soft_wrap=True, highlight=False, force_jupyter=False)
 
 
-def _default(variable: str, size: int) -> int | None:
-    """A size of the terminal, where the environment names one that rich cannot read."""
-    text = os.environ.get(variable)
-    return None if text is None or re.fullmatch("[0-9]{1,4}", text) else size
+def _drop_odd_sizes() -> None:
+    """Forget a size of the terminal that rich cannot read: it fails on "¹" and on 5,000 digits."""
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch("[0-9]{1,4}", os.environ.get(name, "80")):
+            del os.environ[name]
 
 
 _REGISTRY = ConstructorRegistry()
@@ -169,6 +170,7 @@ def parse(
         SystemExit: with 0, after `--help`.
     """
     errors = io.StringIO()
+    _drop_odd_sizes()
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(

@@ -202,9 +202,9 @@ def _check_columns(table: pa.Table) -> None:
 def _check_memory(store: Location, names: Sequence[str]) -> None:
     """Refuse a store that is larger than the free memory, before hours of swapping."""
     free = free_memory()
+    needed = 0
     if free is None:
         return
-    needed = 0
     for name in names:
         path = store / name
         try:
@@ -212,10 +212,8 @@ def _check_memory(store: Location, names: Sequence[str]) -> None:
                 needed += path.size()  # compressed: a lower bound, without reading it twice
                 continue
             with pq.ParquetFile(_source(path)) as file:
-                unpacked = [
-                    file.metadata.row_group(number).total_byte_size
-                    for number in range(file.num_row_groups)
-                ]
+                groups = map(file.metadata.row_group, range(file.num_row_groups))
+                unpacked = [group.total_byte_size for group in groups]
                 flows = 2 * file.metadata.num_rows * math.prod(_flow_type(file).shape)
                 needed += max(flows, sum(unpacked))
         except (OSError, ValueError, KeyError, pa.ArrowException):
@@ -314,7 +312,6 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
 
 def _check_names(store: Location, names: Sequence[str]) -> None:
     for name in names:
-        # No path out of the folder, and none that the system refuses.
         if Path(name).name != name or name in ("", "..") or not name.isprintable():
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
         path = store / name

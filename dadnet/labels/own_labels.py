@@ -89,7 +89,7 @@ def words_of(emotions: Iterable[str]) -> dict[str, str]:
 def _parsed(content: str, what: str) -> Mapping[Any, Any]:
     try:
         data = yaml.safe_load(content)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = " ".join(str(error).split())[:200]
         raise DadnetError(f"{what}: expected YAML or JSON: {line}") from error
     if not isinstance(data, dict):

@@ -132,7 +132,9 @@ def _unzip(data: bytes) -> dict[str, bytes]:
             if max(sizes, default=0) > _LARGEST_FILE or sum(sizes) > LARGEST_BUNDLE:
                 raise DadnetError(f"bundle: expected less than {LARGEST_BUNDLE} bytes")
             return {entry.filename: bundle.read(entry) for entry in entries}
-    except _BROKEN as error:
+    except DadnetError:
+        raise
+    except (*_BROKEN, ValueError) as error:
         raise DadnetError(f"bundle: expected a zip file, got: {error}") from error
 
 

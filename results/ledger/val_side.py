@@ -26,7 +26,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, replace_file, stored
 from results.ledger.files import read_whole, write_whole
 from results.ledger.ledger import Ledger, file_name
-from results.ledger.records import Experiment
+from results.ledger.records import Experiment, check_host
 from results.ledger.sealed import (
     Count,
     Curves,
@@ -78,6 +78,7 @@ class ValSide(Sealed, frozen=True):
         msgspec.structs.force_setattr(self, "curves", finite(self.curves))
         msgspec.structs.force_setattr(self, "confusion", nested(self.confusion))
         super().__post_init__()
+        check_host(self.host)
         if set(check_mapping("log_losses", self.log_losses)) != set(self.val_subjects):
             raise DadnetError(
                 f"expected a log-loss for each of {self.val_subjects}, got: {self.log_losses}"
@@ -99,7 +100,7 @@ class ValSide(Sealed, frozen=True):
     @property
     def seconds(self) -> float:
         """Seconds of training that fall to this fold, of a stack its share."""
-        return float(self.host.get("seconds", 0.0)) / int(self.host.get("stack", 1))
+        return float(self.host.get("seconds") or 0.0) / int(self.host.get("stack") or 1)
 
 
 class ValLedger:

@@ -88,3 +88,12 @@ def test_a_full_disk_is_one_line(capsys):
     assert capsys.readouterr().err == (
         "error: storage: No space left on device (runs/a); what is finished is kept\n"
     )
+
+
+@pytest.mark.parametrize("size", ["\N{SUPERSCRIPT ONE}", "1" * 5000, "-5", "", "x"])
+def test_a_size_of_the_terminal_that_cannot_be_read_is_forgotten(monkeypatch, size):
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.setenv(name, size)
+    assert cli.console().width > 0
+    monkeypatch.setenv("COLUMNS", "123")
+    assert cli.console().width == 123
