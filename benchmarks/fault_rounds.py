@@ -8,6 +8,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -15,29 +17,90 @@ from benchmarks.disturbed import EPOCHS, Round, check, free_port
 from dadnet.training.checkpoint import CheckpointFile
 from orchestration.workers.ray_internals import on_loopback
 from results.ledger.ledger import Ledger
+from results.ledger.studies import StudyLedger
 
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
 GRACE_S = 30.0  # between SIGTERM and SIGKILL
 
 
+def vary(this: Round) -> None:
+    """Every second round trains stacks of four."""
+    this.stack = 1 + 3 * (this.number % 2)
+    this.notes["stack"] = this.stack
+
+
+def flip_checkpoint(this: Round) -> None:
+    """Every second round, whatever its stack, also damages a checkpoint."""
+    if this.number // 2 % 2:
+        path = this.flip_bit("checkpoints/*")
+        this.lenient = path is not None
+        this.notes["bit_flipped_in"] = path and path.name
+
+
 def kill_worker(this: Round) -> None:
-    """SIGKILL of a worker."""
+    """SIGKILL of a worker; in every second round one bit of a checkpoint changes as well."""
+    vary(this)
     with this.command() as process:
         pid, _ = this.random_worker(process)
         os.kill(pid, signal.SIGKILL)
+        flip_checkpoint(this)
         this.wait(process)
 
 
 def kill_driver(this: Round) -> None:
-    """SIGKILL of the driver, at any time from its start on; the same command again."""
+    """SIGKILL of the driver, at any time or within 200 ms of a record; the same command again."""
+    vary(this)
+
+    def records() -> int:
+        return len(list(Path(this.ledger).rglob("folds/*.json")))
+
     with this.command() as process:
-        if this.draw.random() < 0.75:
-            this.until(this.running, process)
-        time.sleep(this.draw.uniform(0, 8))
-        this.notes["done_before"] = len(list(this.ledger.rglob("folds/*.json")))
+        if this.number % 4 < 2:
+            wanted = this.draw.randint(1, 3)
+            this.until(lambda: records() >= wanted, process)
+            time.sleep(this.draw.uniform(0, 0.2))
+        else:
+            if this.draw.random() < 0.75:
+                this.until(this.running, process)
+            time.sleep(this.draw.uniform(0, 8))
+        this.notes |= {"done_before": records(), "at_a_record": this.number % 4 < 2}
         process.kill()
     time.sleep(3)  # Ray's processes see that their driver is gone
+    flip_checkpoint(this)
     this.finish()
+
+
+def kill_search(this: Round) -> None:
+    """SIGKILL of a search's driver; the same command ends with the undisturbed study."""
+    vary(this)
+    small = "--epochs 10 --num-trials 3 --outer-groups 2 --concurrent-trials 1"
+    this.search = f"{small} --site {this.folder}/site"
+    calm = replace(this, ledger="", folder=this.folder / "calm")
+    calm.folder.mkdir()
+    calm.finish(workers=0)
+    with this.command() as process:
+        made = this.draw.randint(1, 8)
+        this.until(lambda: len(list(Path(this.ledger).rglob("*.val.json"))) >= made, process)
+        time.sleep(this.draw.uniform(0, 2))
+        process.kill()
+    time.sleep(3)
+    flip_checkpoint(this)
+    this.finish()
+    found, undisturbed = studies_of(this), studies_of(calm)
+    check(found == undisturbed, f"the study differs: {found} and {undisturbed}")
+
+
+def studies_of(this: Round) -> list[Any]:
+    """What must be equal in two searches."""
+    return [
+        (
+            study.digest,
+            [(t.number, t.state, t.params, t.values, t.num_folds, t.val_uf1) for t in study.trials],
+            study.winner,
+            study.scored,
+        )
+        for study in StudyLedger(this.ledger).studies()
+    ]
 
 
 def terminate_worker(this: Round) -> None:
@@ -152,6 +215,7 @@ def stop_head(this: Round) -> None:
 PROCESS_FAULTS: dict[str, Callable[[Round], None]] = {
     "worker": kill_worker,
     "driver": kill_driver,
+    "search": kill_search,
     "sigterm": terminate_worker,
     "raylet": kill_raylet,
     "join": join_and_go,

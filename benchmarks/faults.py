@@ -1,10 +1,10 @@
 """What a run survives: faults at random points, and the ledger afterwards.
 
 `python -m benchmarks.faults --rounds 5 --faults worker driver storage`. Each round is a
-separate run on real processes, which is disturbed (see `fault_rounds` and `storage_rounds`) and, if
-it ended, repeated. Its ledger must equal that of an undisturbed run byte for byte, except for
-times, hosts and tries; each fold must have been finished exactly once. Exit status 1 if a round
-failed.
+separate run on real processes, which is disturbed (see `fault_rounds`, `small_faults` and
+`storage_rounds`) and, if it ended, repeated. Its ledger must equal that of an undisturbed run byte
+for byte, except for times, hosts and tries; each fold must have been finished exactly once. Exit
+status 1 if a round failed. `--page docs/faults.md` puts the table of the rounds there.
 """
 
 import argparse
@@ -24,9 +24,12 @@ from benchmarks.common import report
 from benchmarks.disturbed import CLIPS_EACH, SIZE, SUBJECTS, Round, SkippedError, check
 from benchmarks.fault_rounds import PROCESS_FAULTS
 from benchmarks.loso import write_inputs
+from benchmarks.small_faults import SMALL_FAULTS
 from benchmarks.storage_rounds import fail_storage
+from dadnet.base.location import replace_file
 
-FAULTS = {**PROCESS_FAULTS, "storage": fail_storage}
+BEGIN, END = "<!-- rounds -->", "<!-- end of the rounds -->"
+FAULTS = {**PROCESS_FAULTS, "storage": fail_storage, **SMALL_FAULTS}
 
 
 @contextmanager
@@ -61,6 +64,25 @@ def rounds_of(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
     return {(row["fault"], row["round"]): row for row in rows}
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rounds of every fault, in Markdown."""
+    lines = ["| fault | what happens | rounds | held |", "|---|---|---|---|"]
+    for fault, function in FAULTS.items():
+        held = [row["held"] for row in rows if row["fault"] == fault and row["held"] is not None]
+        if held:
+            what = " ".join((function.__doc__ or "").split())
+            lines.append(f"| `{fault}` | {what} | {len(held)} | {sum(held)} |")
+    every = [row["held"] for row in rows if row["held"] is not None]
+    return "\n".join([*lines, f"| all | | {len(every)} | {sum(every)} |"])
+
+
+def update_page(page: Path, made: str) -> None:
+    """Put the table between the two comments of a page."""
+    text = page.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    replace_file(page, f"{before}{BEGIN}\n{made}\n{END}{rest.split(END)[1]}")
+
+
 def commit() -> str:
     """The commit of the tested tree."""
     words = ["git", "describe", "--always", "--dirty"]
@@ -78,6 +100,7 @@ def main() -> int:
         default=[],
         help="reports whose rounds are kept in this one, unless they are made again",
     )
+    parser.add_argument("--page", type=Path, help="put the table of the rounds into this page")
     parser.add_argument("--rounds", type=int, default=2, help="of every fault; 0: none")
     parser.add_argument("--first", type=int, default=0, help="number of the first round")
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
@@ -98,7 +121,10 @@ def main() -> int:
                         held = False
                     print(row, flush=True)
                     rows[fault, number] = row
-    report("faults", [rows[key] for key in sorted(rows)], given.json)
+    made = [rows[key] for key in sorted(rows)]
+    report("faults", made, given.json)
+    if given.page:
+        update_page(given.page, table(made))
     return 0 if held else 1
 
 

@@ -23,14 +23,14 @@ from rich.progress import Progress as ProgressBar
 
 from dadnet.base import cli
 from dadnet.base.digests import content_digest, file_digest
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import is_remote
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.datasets.subjects import COMPOSITES
 from dadnet.flow.clip import FlowOptions
 from dadnet.flow.faces import load_landmarker
 from dadnet.flow.request import IngestFlags, flow_options, read_index, with_points
-from dadnet.flow.store import CARD, publish_store, read_card
+from dadnet.flow.store import CARD, FLOW_FILE, publish_store, set_store_aside, verify_store
 from orchestration.flows.chunk import Chunk
 from orchestration.flows.chunks import finish_store, make_chunk
 from orchestration.flows.preview import PREVIEW, preview_store, publish_sheets
@@ -99,8 +99,7 @@ def _ingest_one(
         replace(chunk, landmark_model=model, preview=flags.preview)
         for chunk in make_chunks(index.clips, partial, options)
     ]
-    if (store / CARD).exists():
-        _already_there(store, request, console)
+    if (store / CARD).exists() and _already_there(store, request, console):
         if flags.preview and not (store / PREVIEW).exists():
             preview_store(store, chunks, console)
         return index.rejected
@@ -205,14 +204,31 @@ def _check_rejected(rejected: Sequence[Rejected], allowed: int) -> None:
     )
 
 
-def _already_there(store: Path, request: str, console: Console) -> None:
-    card = read_card(store)
+def _already_there(store: Path, request: str, console: Console) -> bool:
+    """Whether the complete store is the one that is asked for; a damaged one is set aside.
+
+    Raises:
+        DadnetError: if it is another one.
+    """
+    try:
+        card = verify_store(store)
+    except StorageError:
+        raise
+    except DadnetError as error:
+        set_store_aside(store)
+        console.print(
+            f"warning: {error}; card and flows are set aside as {CARD}.damaged and "
+            f"{FLOW_FILE}.damaged, the store is made again",
+            markup=False,
+        )
+        return False
     if card.get("request") != request:
         raise DadnetError(
             f"out: {store} holds another flow store (other clips, labels or parameters); "
             "expected a new folder, or remove it first"
         )
     console.print(f"{store} is complete: {card['counts']['clips']} clips, digest {card['digest']}")
+    return True
 
 
 def _report(card: dict[str, Any], store: Path, console: Console) -> None:

@@ -33,12 +33,12 @@ from orchestration.folds.claims import Heartbeat, claims_folder
 from orchestration.folds.cost import Cost, measure_cost
 from orchestration.folds.flags import RunFlags, parse_flags
 from orchestration.folds.here import make_folds_here
-from orchestration.folds.make import with_measured_stack
+from orchestration.folds.make import made_by_another, with_measured_stack
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, default_flows, load_inputs, plan_of
 from orchestration.folds.stopping import StopRequest
 from orchestration.reporting.leave import leave
-from orchestration.reporting.progress import Progress
+from orchestration.reporting.progress import Progress, incomplete
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
@@ -77,11 +77,9 @@ def run(flags: RunFlags, console: Console) -> int:
     table = text_table(leaderboard(Ledger(flags.ledger), dataset=experiment.dataset))
     console.print(table, markup=False)
     if missing:
-        console.print(
-            f"incomplete: {len(missing)} of {len(experiment.folds)} folds are missing; give the "
-            "same command again to run them",
-            markup=False,
-        )
+        diverged = Ledger(flags.ledger).divergences(experiment)
+        line = incomplete(len(experiment.folds), len(missing), diverged)
+        console.print(line, markup=False)
     return outcome.status
 
 
@@ -99,6 +97,10 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
         return Outcome(cli.INCOMPLETE, interrupted=True)
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
+    if not flags.fresh and (line := made_by_another(experiment, ledger.records(experiment))):
+        if flags.strict:
+            raise DadnetError(f"strict: {line}; go on with that, or make all again by --fresh")
+        console.print(f"warning: {line}; --fresh makes all again", markup=False, soft_wrap=True)
     if flags.fresh and not flags.dry_run:
         with Heartbeat(claims_folder(ledger, experiment)) as claims:
             if others := claims.others():
@@ -108,6 +110,8 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
         stored(ledger.folder(experiment)).remove_tree()
     if not flags.dry_run:
         ledger.set_damage_aside(experiment)
+    if flags.retry_diverged and not flags.dry_run:
+        ledger.forget_divergences(experiment)
     missing = _requested(flags, plan, ledger)
     done = len(plan.folds) - len(ledger.missing(experiment))
     console.print(f"{done} of {len(plan.folds)} folds are in {flags.ledger}, {len(missing)} to run")
@@ -123,7 +127,7 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
     interrupted = False
     if missing:
         interrupted = not make_missing(flags, plan, missing, console)
-        missing = ledger.missing(experiment)
+    missing = ledger.missing(experiment)
     return Outcome(cli.INCOMPLETE if missing else cli.DONE, experiment, missing, interrupted)
 
 
@@ -163,14 +167,18 @@ def cost_here(
 
 
 def _requested(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
-    """Return the missing folds, or those of them that `--only` names."""
+    """Return the missing folds that have not diverged, or those of them that `--only` names."""
+    diverged = {} if flags.retry_diverged else ledger.divergences(plan.experiment)
+    left_out = {divergence.fold for divergence in diverged}
     missing, names = ledger.missing(plan.experiment), [fold.name for fold in plan.folds]
     if unknown := sorted(set(flags.only) - set(names)):
         raise DadnetError(
             f"only: expected some of the {len(names)} folds {', '.join(names[:8])}"
             f"{', ...' if len(names) > 8 else ''}, got {', '.join(unknown)}"
         )
-    return tuple(name for name in missing if not flags.only or name in flags.only)
+    return tuple(
+        name for name in missing if name not in left_out and (not flags.only or name in flags.only)
+    )
 
 
 def check_device(flags: RunFlags) -> None:

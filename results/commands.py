@@ -17,6 +17,7 @@ from results import flags
 from results.exchange import submission
 from results.exchange.imported import ForeignTable, import_file
 from results.exchange.predictions import megc_log, prediction_csv
+from results.exchange.signature import fingerprint_of
 from results.exchange.trackers import MLflow, TensorBoard, Tracker, feed
 from results.leaderboard import leaklab
 from results.leaderboard.ranking import Filters, leaderboard
@@ -211,14 +212,21 @@ def pack_bundle(arguments: flags.PackFlags) -> int:
         left_out = len(ledger.experiments()) - len(chosen)
         if left_out:
             print(f"warning: {left_out} incomplete experiments are left out", file=sys.stderr)
-    submission.pack(ledger, chosen, arguments.out)
-    print(f"packed and verified {len(chosen)} experiments in {arguments.out}")
+    submission.pack(ledger, chosen, arguments.out, arguments.sign)
+    signed = "" if arguments.sign is None else ", signed"
+    print(f"packed and checked {len(chosen)} experiments in {arguments.out}{signed}")
     return DONE
 
 
 def verify_bundle(arguments: flags.VerifyFlags) -> int:
     """Check a bundle, and make one fold again where asked."""
-    packed = submission.verify(arguments.bundle)
+    checked = submission.verify(arguments.bundle)
+    signer, packed = checked.signer, checked.experiments
+    if arguments.signer is not None and signer != (wanted := fingerprint_of(arguments.signer)):
+        raise DadnetError(
+            f"signer: expected {arguments.bundle} to be signed by {wanted}, it is "
+            f"{'not signed' if signer is None else f'signed by {signer}'}"
+        )
     for item in packed:
         uf1, audits = item.summary.uf1.value, {record.audit for record in item.records}
         print(
@@ -231,7 +239,14 @@ def verify_bundle(arguments: flags.VerifyFlags) -> int:
         item = packed[arguments.seed % len(packed)]
         fold = submission.rerun(item, arguments.rerun, arguments.seed)
         print(f"fold {fold} of {item.experiment.digest} was made again and is equal")
-    print(f"{arguments.bundle} holds: schema, digests, audit and figures")
+    print(
+        f"{arguments.bundle} holds: schema, digests, audit and figures; "
+        f"{'not signed' if signer is None else f'signed by {signer}'}"
+    )
+    if not arguments.rerun:
+        print(
+            "not checked: that the predictions come from this training; --rerun makes a fold again"
+        )
     return DONE
 
 

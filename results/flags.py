@@ -130,12 +130,14 @@ class PredictionsFlags(_LedgerFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class PackFlags(_LedgerFlags):
-    """Pack complete experiments into one verified file."""
+    """Pack complete experiments into one file that others can check."""
 
     experiments: tyro.conf.Positional[list[str]] = field(default_factory=list)
     """Digests, or their beginnings; without one, all experiments."""
     out: Path
     """The bundle, such as mine.zip."""
+    sign: Path | None = None
+    """Private key of SSH (ssh-keygen -t ed25519, without a passphrase) that signs the bundle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,8 @@ class VerifyFlags:
     """Command that makes one fold again; see the documentation."""
     seed: int = 0
     """Seed that chooses the fold to make again."""
+    signer: Path | None = None
+    """Public key (FILE.pub) that must have signed the bundle."""
 
     def __post_init__(self) -> None:
         _check_count("seed", self.seed)

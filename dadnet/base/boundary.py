@@ -84,7 +84,14 @@ def as_dadnet_errors() -> Iterator[None]:
 
 def one_line(text: str) -> str:
     """Return a text on one line, with no control characters for the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """Return a text with ? for every character that a terminal would obey, or not show."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t\xa0\u3000" else "?" for c in text)
 
 
 def _verdict(error: BaseException) -> tuple[int, str]:

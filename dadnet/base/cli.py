@@ -13,12 +13,14 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import tyro
 from rich.console import Console
+from rich.text import Text
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from dadnet.base.boundary import BAD_INPUT as BAD_INPUT
 from dadnet.base.boundary import DONE as DONE
 from dadnet.base.boundary import INCOMPLETE as INCOMPLETE
 from dadnet.base.boundary import run_command as run_command
+from dadnet.base.boundary import visible
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location
 from dadnet.base.own_code import FORM, OwnCode, read_code
@@ -27,13 +29,21 @@ from dadnet.base.remote import RemotePath
 T = TypeVar("T")
 
 
+class _Terminal(Console):
+    """A console on which a text, such as a name from a file, cannot command the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Render a text without its control characters; those of styles come later."""
+        return super().render_str(visible(text), **options)
+
+
 def console() -> Console:
     """The terminal; lines are not wrapped, so that they can be searched and copied.
 
     In a notebook they are plain lines of one output, not a display each.
     """
     _drop_odd_sizes()
-    return Console(soft_wrap=True, highlight=False, force_jupyter=False)
+    return _Terminal(soft_wrap=True, highlight=False, force_jupyter=False)
 
 
 def _drop_odd_sizes() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -125,6 +127,16 @@ def _irregular(path: str | Path, mode: int) -> IrregularFileError:
     return IrregularFileError(f"expected a regular file at {path}, got {kind}")
 
 
+# Names that `replacing` and `DiskPath.write_once` give to files that are being written.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\w+")
+_DAY = 86_400  # seconds
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether a text can name a folder anywhere: one name, visible, and not a way out of one."""
+    return bool(text) and text.isprintable() and not re.search(r"^[.\s]|[/\\,]|\s$", text)
+
+
 @contextmanager
 def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
     """Yield a temporary name beside a file; what is written there takes the place of the file.
@@ -164,6 +176,15 @@ def free_memory() -> int | None:
     except OSError:  # the container has no limit
         return free
     return free if limit == "max" else min(free, max(0, int(limit) - used))
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what killed writers have left below a folder: temporary files older than a day."""
+    for path in folder.rglob(".*"):
+        with suppress(OSError):  # another process may remove it too
+            stale = _TEMPORARY.fullmatch(path.name) and time.time() - path.lstat().st_mtime > _DAY
+            if stale and not path.is_dir():
+                path.unlink()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dadnet.base.disk import is_plain_name
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.apex import ApexRule
 from dadnet.datasets.frames import FrameFolders
@@ -225,7 +226,7 @@ def _dataset_names(
         where = f"{sheet.unit} {line.number}"
         if not written:
             raise DadnetError(f"{path}: the column dataset is blank in {where}")
-        if re.search(r"[/\\,\x00-\x1f]|^\.", plain_cell("dataset", written)):
+        if not is_plain_name(plain_cell("dataset", written)):
             raise DadnetError(f"{path}: dataset: expected a plain name, got {written!r} in {where}")
         name = _PRINTED.get(_plain(written), written)
         if name != written:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from dadnet.base.disk import is_plain_name
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.datasets.apex import ApexRule
@@ -96,6 +97,10 @@ class IngestFlags:
     """Number of parallel Ray Data tasks; default all CPUs; 0: in this process, without Ray."""
 
     def __post_init__(self) -> None:
+        if self.dataset is not None and not is_plain_name(self.dataset):
+            raise DadnetError(
+                f"dataset: expected a plain name, without / and commas, got {self.dataset!r}"
+            )
         if self.flow_backend == "torch" and (self.flow != "tvl1" or self.workers):
             raise DadnetError(
                 "flow_backend torch: expected --flow tvl1 and no --workers, since it runs in this "

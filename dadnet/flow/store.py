@@ -9,27 +9,27 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dadnet.base.digests import content_digest
-from dadnet.base.disk import check_regular, free_memory, read_regular, replacing
+from dadnet.base.digests import canonical_json, checksum, content_digest, file_checksum
+from dadnet.base.disk import check_regular, free_memory, replacing
 from dadnet.base.errors import DadnetError, StorageError
-from dadnet.base.location import Location, is_remote, location, replace_file, write_once
+from dadnet.base.location import Location, is_remote, location, replace_file, stored, write_once
 from dadnet.base.remote import RemotePath
 from dadnet.config.checks import LARGEST_SIDE
+from dadnet.datasets.card import CARD as CARD
+from dadnet.datasets.card import read_card as read_card
 from dadnet.datasets.index import FRAME_COLUMNS, INDEX_COLUMNS
 from dadnet.flow.compute import resize_flow
 
 # No byte-stream split: it saves a fifth, but duckdb cannot read it for float16.
 _PARQUET = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["dataset", "subject"]}
-CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
 META_COLUMNS = [*(c for c in INDEX_COLUMNS if not c.endswith("_path")), "flow_digest"]
 
@@ -97,47 +97,41 @@ def write_flow_file(path: Path, tables: Iterable[pa.Table]) -> None:
 
 
 def write_card(store: Path, card: Mapping[str, Any]) -> None:
-    """Write `card.json`, which makes the store complete, atomically."""
+    """Write `card.json`, which makes the store complete, atomically.
+
+    It gets the checksums of the store's files and its own.
+    """
+    card = {**card, "checksums": {name: file_checksum(store / name) for name in card["files"]}}
+    card["checksum"] = checksum(canonical_json(card))
     replace_file(store / CARD, json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False))
 
 
-def read_card(store: str | Location) -> dict[str, Any]:
-    """The card of a complete store.
+def verify_store(store: Path) -> dict[str, Any]:
+    """The card of a complete store whose files are those that were written, byte for byte.
+
+    A store of an older version has no checksums; its flows and labels are verified by its digests.
 
     Raises:
-        DadnetError: if there is no complete store in that folder.
+        DadnetError: if there is no complete store, or it is damaged.
     """
-    path = location(store) / CARD
-    try:
-        data = path.read_bytes() if is_remote(path) else read_regular(path, follow=True)
-        card: dict[str, Any] = json.loads(data)
-    except FileNotFoundError:
-        raise DadnetError(
-            f"flow store: expected {path} (made by `python -m orchestration.ingest`), "
-            "but there is none"
-        ) from None
-    except StorageError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise DadnetError(f"flow store: {path} cannot be read: {error}") from error
-    try:
-        msgspec.convert(card, _Card)
-    except msgspec.ValidationError as error:
-        raise DadnetError(f"flow store: {path} is no card: {error}") from error
+    card = read_card(store)
+    if not {"checksum", "checksums"} & card.keys():
+        load_flow_store(store)
+        return card
+    plain = {name: value for name, value in card.items() if name != "checksum"}
+    if checksum(canonical_json(plain)) != card.get("checksum"):
+        raise DadnetError(f"flow store: the checksum of {store / CARD} does not match its content")
+    _check_names(store, card["files"])
+    for name in card["files"]:
+        if file_checksum(store / name) != card["checksums"][name]:
+            raise DadnetError(f"flow store: the checksum of {store / name} does not match")
     return card
 
 
-class _Parameters(msgspec.Struct):
-    normalisation: str
-
-
-class _Card(msgspec.Struct):
-    """The fields of a card that are read back; more are allowed."""
-
-    digest: str
-    files: Annotated[list[str], msgspec.Meta(min_length=1)]
-    parameters: _Parameters
-    composite: str | None = None
+def set_store_aside(store: Path) -> None:
+    """Rename card and flows of a damaged store, so that it can be made again."""
+    for path in (store / CARD, store / FLOW_FILE):
+        stored(path).set_aside(path.with_name(f"{path.name}.damaged"))
 
 
 def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from dadnet.base.errors import DadnetError
 from dadnet.flow.compute import check_flow, resize_flow, to_half
-from dadnet.flow.normalisation import normalise
 from dadnet.inference.model_file import TrainedModel, load_model_file
-from dadnet.labels.targets import to_probabilities
+from dadnet.inference.score import score
 from dadnet.labels.tasks import task_of, text_of
 
 Probabilities = npt.NDArray[np.float64]
@@ -125,18 +124,11 @@ class Predictor:
         mean: Probabilities = total / len(self.models)
         return mean
 
-    @torch.no_grad()
     def _score(self, model: TrainedModel, network: torch.nn.Module, flows: Tensor) -> Probabilities:
         statistics = model.statistics()
         if statistics is not None:
             statistics = (statistics[0].to(self.device), statistics[1].to(self.device))
-        logits = [
-            network(normalise(part.to(self.device).float(), statistics)).logits
-            for part in torch.split(flows, _BATCH)
-        ]
-        probabilities: Probabilities
-        probabilities = to_probabilities(torch.cat(logits).double(), self.task).cpu().numpy()
-        return probabilities
+        return score(network, flows.to(self.device), statistics, task=self.task)
 
 
 def _device(name: str) -> torch.device:

@@ -1,10 +1,12 @@
 """Weight files and the digest of weights.
 
-Nothing here can run code from a file: only safetensors are read.
+Nothing here can run code from a file: only safetensors are read. A file that is written here holds
+the checksum of all its bytes among its metadata; a file of another origin need not.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -13,10 +15,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from dadnet.base.digests import parts_digest
+from dadnet.base.digests import checksum, parts_digest
 from dadnet.base.disk import LARGEST_WEIGHTS, check_regular
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location, replace_file, stored
+
+# Name of the checksum among the metadata. It is that of the file with zeros in its place.
+_CHECKSUM = "dadnet_sha256"
+_ZEROS = b"0" * 64
+_STATED = re.compile(rb'"dadnet_sha256":"([0-9a-f]{64})"')
 
 
 class LoadedWeights(NamedTuple):
@@ -26,8 +33,12 @@ class LoadedWeights(NamedTuple):
     metadata: dict[str, str]
 
 
-def load_weights(path: str | Location) -> LoadedWeights:
+def load_weights(path: str | Location, *, own: bool = False) -> LoadedWeights:
     """Read the tensors of a safetensors file, on the CPU, and its metadata, which may be empty.
+
+    Args:
+        path: The file.
+        own: Whether it must be of `save_weights`, with its checksum.
 
     Raises:
         DadnetError: If the file is absent, damaged or of another kind.
@@ -43,6 +54,9 @@ def load_weights(path: str | Location) -> LoadedWeights:
             check_regular(copy, LARGEST_WEIGHTS)
             with safe_open(copy, framework="pt", device="cpu") as file:
                 metadata = file.metadata() or {}
+                if own or _CHECKSUM in metadata:
+                    _check(path, copy.read_bytes())
+                metadata.pop(_CHECKSUM, None)
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 return LoadedWeights(weights, metadata)
     except FileNotFoundError:
@@ -75,7 +89,23 @@ def save_weights(
         raise DadnetError(f"expected metadata without the keys of describe(), got {clash}")
     # Clones: the format refuses tied weights, which share their memory.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.items()}
-    replace_file(path, safetensors.torch.save(tensors, {**described, **metadata}))
+    stated = {**described, **metadata, _CHECKSUM: _ZEROS.decode()}
+    data = safetensors.torch.save(tensors, stated)
+    replace_file(path, _with_stated(data, checksum(data).encode()))
+
+
+def _with_stated(data: bytes, digits: bytes) -> bytes:
+    """Return the bytes of a file with other digits as its checksum."""
+    start, end = next(_STATED.finditer(data)).span(1)
+    return data[:start] + digits + data[end:]
+
+
+def _check(path: Location, data: bytes) -> None:
+    stated = _STATED.search(data)
+    if stated is None:
+        raise DadnetError(f"expected a weight file with its checksum at {path}, got none")
+    if checksum(_with_stated(data, _ZEROS)).encode() != stated[1]:
+        raise DadnetError(f"the checksum of {path} does not match its content; it is damaged")
 
 
 def weights_digest(state_dict: Mapping[str, Tensor]) -> str:

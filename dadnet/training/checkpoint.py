@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dadnet.base.digests import checked_content, code_digest, with_checksum
 from dadnet.base.errors import StorageError
 from dadnet.base.location import Location, replace_file, stored
 
@@ -48,33 +49,41 @@ class CheckpointFile:
     fold: str
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write a state atomically: temporary name, fsync, rename; one put on object storage."""
-        content = {"experiment": self.experiment, "fold": self.fold, "state": dict(state)}
+        """Write a state and its checksum atomically: temporary name, fsync, rename.
+
+        On object storage it is one put.
+        """
+        origin = {"experiment": self.experiment, "fold": self.fold, "code": code_digest()}
+        content = {**origin, "state": dict(state)}
         held = io.BytesIO()
         torch.save(content, held)
-        replace_file(self.path, held.getvalue())
+        replace_file(self.path, with_checksum(held.getvalue()))
 
     def load(self) -> dict[str, Any] | None:
         """The newest state, or None if there is none.
 
-        A damaged file, or one of another experiment or fold, is renamed with a warning, and the
-        fold starts again from the beginning. Nothing in a file can run code.
+        A file that is damaged or has no checksum, or one of another experiment, fold or version of
+        the code, is renamed with a warning, and the fold starts again from the beginning. So one
+        program alone computes a fold. Nothing in a file can run code.
         """
         try:
-            content = io.BytesIO(self.path.read_bytes())
-            saved = torch.load(content, map_location="cpu", weights_only=True)
+            content = checked_content(self.path.read_bytes())
+            saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except StorageError:
             raise
         except FileNotFoundError:
             return None
         except _DAMAGED as bad:
-            self._set_aside(str(bad).splitlines()[0] if str(bad) else type(bad).__name__)
+            self.set_aside(str(bad).splitlines()[0] if str(bad) else type(bad).__name__)
             return None
-        if not isinstance(saved, dict) or set(saved) != {"experiment", "fold", "state"}:
-            self._set_aside("not a checkpoint of this package")
+        if not isinstance(saved, dict) or set(saved) != {"experiment", "fold", "code", "state"}:
+            self.set_aside("not a checkpoint of this package")
             return None
         if (saved["experiment"], saved["fold"]) != (self.experiment, self.fold):
-            self._set_aside(f"made for {saved['experiment']} {saved['fold']}")
+            self.set_aside(f"made for {saved['experiment']} {saved['fold']}")
+            return None
+        if saved["code"] != code_digest():
+            self.set_aside(f"made by another version of the program, code {saved['code']}")
             return None
         state: dict[str, Any] = saved["state"]
         return state
@@ -83,7 +92,8 @@ class CheckpointFile:
         """Delete the state, once the record of the fold is written."""
         self.path.unlink(missing_ok=True)
 
-    def _set_aside(self, reason: str) -> None:
+    def set_aside(self, reason: str) -> None:
+        """Rename a state that cannot be used, with a warning."""
         name = f"{self.path.name}.damaged"
         stored(self.path).set_aside(self.path.with_name(name))
         warnings.warn(

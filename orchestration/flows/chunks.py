@@ -1,6 +1,5 @@
 """Flow of one chunk of clips, the unit of work of the ingest, and the joining of chunks."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import replace_file
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.flow.clip import FlowOptions
 from dadnet.flow.compute import TVL1_PARAMETERS, TVL1_TORCH, to_half
@@ -63,7 +61,7 @@ def make_chunk(chunk: Chunk) -> int:
         write_flow_file(chunk.path, [flow_table(clips, np.stack(flows))])
     if pictures:
         write_sheet(chunk.sheet_path, pictures)
-    replace_file(chunk.done_path, json.dumps({"rejected": rejected, "notes": notes}))
+    chunk.finish(rejected, notes)
     return len(chunk.rows)
 
 

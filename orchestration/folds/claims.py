@@ -202,3 +202,8 @@ class ClaimedQueue:
         """As of `FoldQueue`."""
         self._claims.release(fold)
         self._queue.finish(fold)
+
+    def diverge(self, fold: str, why: str) -> None:
+        """As of `FoldQueue`."""
+        self._claims.release(fold)
+        self._queue.diverge(fold, why)

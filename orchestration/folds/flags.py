@@ -53,8 +53,12 @@ class RunFlags:
     """Run these folds alone, by name, with commas between; the others stay missing."""
     resume: bool = False
     """Go on from finished folds and checkpoints; this is the default."""
+    retry_diverged: bool = False
+    """Train the folds again that have diverged; else they are left out, since they would again."""
     fresh: bool = False
     """Throw away this experiment's finished folds and checkpoints first."""
+    strict: bool = False
+    """Refuse to go on if finished folds were made by another version of the program."""
     dry_run: bool = False
     """Print the plan, with the time it takes by a few measured steps, and stop."""
     experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = field(

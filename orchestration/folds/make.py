@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
+from dadnet.base.digests import code_digest
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.kinds import how_stacked
-from dadnet.training.loop import FoldTask, train_folds
+from dadnet.training.loop import DivergedError, FoldTask, train_folds
 from dadnet.training.stack.graph import capture_for
 from dadnet.training.stack_size import choose_stack_size, is_out_of_memory
 from orchestration.folds.claims import ClaimedQueue
@@ -31,6 +32,8 @@ from orchestration.folds.queue import Claim
 from orchestration.folds.record import dataset_to_train, is_written, score_trained, write_fold
 from orchestration.folds.worker_queue import FoldQueue
 from results.ledger.ledger import Ledger
+from results.ledger.quick import code_of
+from results.ledger.records import Divergence, Experiment, FoldRecord
 
 # OpenCV has two names: servers without a screen mostly have the second.
 _PACKAGES = (
@@ -77,7 +80,8 @@ def make_folds(
     """Make folds until the queue has none: train several at once, write each when it is trained.
 
     A fold that a search has trained before, and whose weights it kept, is only scored. A stack
-    that runs out of memory is halved, with a warning, and goes on.
+    that runs out of memory is halved, with a warning, and goes on. A fold that diverges, or has
+    done so by the ledger, is reported to the queue, and the others go on.
 
     Args:
         plan: the experiment's plan.
@@ -92,24 +96,38 @@ def make_folds(
     if options.claims is not None:
         queue = ClaimedQueue(queue, options.claims)
     size, retried, begun = options.stack, deque[Claim](), dict[str, tuple[Claim, float]]()
+    ledger = Ledger(options.ledger)
 
     def next_claim() -> Claim | None:
         while (claim := _next(queue, retried, stop)) is not None:
             # Its worker may have died between writing the record and reporting it.
-            if not is_written(plan, claim.fold, options) and not (
+            if is_written(plan, claim.fold, options) or (
                 options.test_side and score_trained(plan, claim.fold, options, claim.circumstances)
             ):
+                queue.finish(claim.fold)
+            elif known := ledger.divergence(plan.experiment, claim.fold):
+                queue.diverge(claim.fold, known.why)
+            else:
                 begun[claim.fold] = claim, time.time()
                 return claim
-            queue.finish(claim.fold)
         return None
+
+    def circumstances(fold: str) -> dict[str, Any]:
+        return _circumstances(*begun[fold], options.device, size)
+
+    def on_divergence(error: DivergedError) -> None:
+        fold, host = error.fold, circumstances(error.fold)
+        known = Divergence(plan.experiment.digest, fold, error.epoch, error.why, host)
+        ledger.put_divergence(plan.experiment, known)
+        _checkpoint(plan, fold, options).remove()
+        del begun[fold]
+        queue.diverge(fold, error.why)
 
     while True:
         try:
-            for trained in _train(plan, next_claim, queue, replace(options, stack=size), stop):
-                claim, since = begun[trained.name]
-                circumstances = _circumstances(claim, since, options.device, size)
-                write_fold(plan, trained, options, circumstances)
+            now = replace(options, stack=size)
+            for trained in _train(plan, next_claim, queue, now, stop, on_divergence):
+                write_fold(plan, trained, options, circumstances(trained.name))
                 _checkpoint(plan, trained.name, options).remove()
                 del begun[trained.name]
                 queue.finish(trained.name)
@@ -139,6 +157,7 @@ def _train(
     queue: FoldQueue,
     options: WorkOptions,
     stop: Callable[[], bool],
+    on_divergence: Callable[[DivergedError], None],
 ) -> Iterator[TrainedFold]:
     # One thread per fold: results are then equal for any number of workers, and on two cores two
     # folds side by side are 1.4 to 1.8 times as fast as two threads on one (benchmarks/threads.py).
@@ -166,6 +185,7 @@ def _train(
         on_epoch=on_epoch,
         stop=stop,
         capture=capture_for(options.graph, device),
+        on_divergence=on_divergence,
     )
 
 
@@ -189,10 +209,25 @@ def _circumstances(claim: Claim, since: float, device: str, stack: int) -> dict[
     }
 
 
+def made_by_another(experiment: Experiment, records: Sequence[FoldRecord]) -> str:
+    """One line on finished folds of another program, if folds are missing; "" without any."""
+    ours, codes = code_digest(), [code_of(record) for record in records]
+    others = [code for code in codes if code != ours]
+    if not others or len(records) == len(experiment.folds):
+        return ""
+    return (
+        f"{len(others)} of {len(records)} finished folds were made by another version of the "
+        f"program (code {', '.join(sorted(set(others)))}; here it is {ours})"
+    )
+
+
 @cache
 def _versions() -> dict[str, str]:
-    """Versions of those packages that are installed; a checkout on the path is not."""
-    found = {"python": platform.python_version()}
+    """Versions of those packages that are installed (a checkout on the path is not) and the code.
+
+    ``code`` is the digest of what computes, which changes with every edit of a checkout.
+    """
+    found = {"python": platform.python_version(), "code": code_digest()}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
             found[name] = version(name)

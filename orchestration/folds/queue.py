@@ -222,6 +222,12 @@ class LeaseQueue:
         if (row := self._held(worker, name)) is not None:
             self._release(row, why)
 
+    def diverge(self, worker: str, name: str, why: str) -> None:
+        """The fold's loss is not finite: it is not given out again, it would end so again."""
+        if (row := self._held(worker, name)) is not None:
+            row.failures = MAX_TRIES - 1
+            self._release(row, why)
+
     def put_back(self, worker: str, name: str, why: str) -> None:
         """The worker was asked to stop and has written the fold's state; that is no failure."""
         if (row := self._held(worker, name)) is not None:

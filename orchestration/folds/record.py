@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, StorageError
+from dadnet.base.location import Location
 from dadnet.config.baselines import FITTED_BASELINES
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.hidden_labels import hide_labels
@@ -27,6 +28,7 @@ from orchestration.folds.kept_weights import keep_weights
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
 from results.ledger.features import Features, FloatArray, put_features
+from results.ledger.files import quarantine
 from results.ledger.ledger import Ledger
 from results.ledger.records import FoldRecord, Prediction
 from results.ledger.val_side import ValLedger, ValSide
@@ -70,10 +72,10 @@ def _write_test_side(
 
 
 def is_written(plan: Plan, name: str, options: WorkOptions) -> bool:
-    """Whether a fold's record is in the ledger; in a search, its val side."""
+    """Whether a fold's record is in the ledger; in a search, its val side and weights."""
     if options.test_side:
         return Ledger(options.ledger).record(plan.experiment, name) is not None
-    return ValLedger(options.ledger).get(plan.experiment, name) is not None
+    return not ValLedger(options.ledger).without_weights(plan.experiment, (name,))
 
 
 def score_trained(
@@ -141,25 +143,24 @@ def save_trained(plan: Plan, trained: TrainedFold, vals: ValLedger) -> None:
 def load_trained(
     plan: Plan, fold: str, vals: ValLedger, device: torch.device
 ) -> TrainedFold | None:
-    """The trained fold, read from val side and weights; None if one is missing."""
+    """The trained fold, read from val side and weights; None if one is missing.
+
+    Weights that are damaged or do not fit are moved to ``quarantine/`` with a `LedgerWarning`.
+    """
     side, path = vals.get(plan.experiment, fold), vals.weights_path(plan.experiment, fold)
     if side is None or not path.exists():
         return None
-    try:
-        weights, metadata = load_weights(path)
-    except DadnetError as error:
-        path.unlink()
-        warnings.warn(f"{error}; fold {fold} is trained again", stacklevel=2)
-        return None
-    assert (metadata["experiment"], metadata["fold"]) == (plan.experiment.digest, fold), path
-    state = dict(weights)
-    statistics = (state.pop(_MEAN), state.pop(_STD)) if _MEAN in state else None
     model = build_model(plan.config, len(plan.dataset.classes), plan.teacher, torch.Generator())
     # As in training: the memory format changes the order of summation.
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert not unexpected, unexpected
-    assert all(name.startswith("teacher.") for name in missing), missing
+    try:
+        statistics = _load_into(model, path, {"experiment": side.experiment, "fold": fold})
+    except StorageError:
+        raise
+    except DadnetError as error:
+        folder = Ledger(vals.root).folder(plan.experiment)
+        quarantine(path, folder, path.read_bytes(), f"{error}; fold {fold} is trained again")
+        return None
     return TrainedFold(
         name=fold,
         model=model.eval(),
@@ -171,6 +172,28 @@ def load_trained(
             for name, values in side.curves.items()
         },
     )
+
+
+def _load_into(
+    model: nn.Module, path: Location, metadata: Mapping[str, str]
+) -> tuple[Tensor, Tensor] | None:
+    """Fill a network from a file of `save_trained`; returns the statistics of the fit clips.
+
+    Raises:
+        DadnetError: if the file is damaged, has other metadata or does not fit the network.
+    """
+    weights, found = load_weights(path, own=True)
+    if found != metadata:
+        raise DadnetError(f"expected weights of {dict(metadata)}, got those of {found}")
+    state = dict(weights)
+    statistics = (state.pop(_MEAN), state.pop(_STD)) if _MEAN in state else None
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # other shapes
+        raise DadnetError(str(error).splitlines()[-1].strip()) from error
+    if lost := [name for name in missing if not name.startswith("teacher.")] + unexpected:
+        raise DadnetError(f"expected the weights of the network, got others: {lost[0]}, ...")
+    return statistics
 
 
 def fold_record(

@@ -22,6 +22,9 @@ class FoldQueue(Protocol):
     def finish(self, fold: str) -> None:
         """Report that the fold's record is in the ledger."""
 
+    def diverge(self, fold: str, why: str) -> None:
+        """Report that the fold's loss is not finite, which the ledger says too."""
+
     def elsewhere(self, fold: str) -> None:
         """Report that another run on the same ledger has claimed the fold."""
 
@@ -70,6 +73,10 @@ class WorkerQueue:
     def finish(self, fold: str) -> None:
         """As of `FoldQueue`."""
         self.ask(LeaseQueue.finish, self.worker, self.held.pop(fold).name)
+
+    def diverge(self, fold: str, why: str) -> None:
+        """As of `FoldQueue`."""
+        self.ask(LeaseQueue.diverge, self.worker, self.held.pop(fold).name, why)
 
     def elsewhere(self, fold: str) -> None:
         """As of `FoldQueue`."""

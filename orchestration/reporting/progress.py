@@ -5,7 +5,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.text import Text
 from dadnet.base.location import Location
 from orchestration.reporting.events import EventWriter
 from orchestration.reporting.notebook import NotebookLive, in_notebook
+from results.ledger.records import Divergence
 
 NEWS_S = 10.0  # between two `epochs` events
 # What the terminal shows of an event; `last` is the last line of a traceback.
@@ -50,6 +51,23 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+def incomplete(num_folds: int, num_missing: int, diverged: Sequence[Divergence]) -> str:
+    """The last line of a run that leaves folds without a record."""
+    parts, num_left = [], num_missing - len(diverged)
+    if num_left:
+        parts.append(
+            f"{num_left} of {num_folds} folds are missing; give the same command again to run them"
+        )
+    if diverged:
+        first = f"{diverged[0].fold} in epoch {diverged[0].epoch}"
+        more = f" and {len(diverged) - 1} more" if len(diverged) > 1 else ""
+        parts.append(
+            f"{len(diverged)} of {num_folds} folds diverged ({first}{more}); lower --lr, or "
+            "--retry-diverged tries again"
+        )
+    return f"incomplete: {'; '.join(parts)}"
 
 
 class Progress:

@@ -47,7 +47,8 @@ class TuneFlags:
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     space: str = "alignment"
-    """What is searched: the name of a space, or path/to/space.py:function of an Optuna trial."""
+    """What is searched: the name of a space, or path/to/space.py:function of an Optuna trial. The
+    file runs with your rights."""
     num_trials: int = 40
     """Trials of a study; the same command with a larger number continues it."""
     pruning: Pruning = "folds"

@@ -90,6 +90,13 @@ class StudyQueue(LeaseQueue):
         else:
             super().fail(worker, name, why)
 
+    def diverge(self, worker: str, name: str, why: str) -> None:
+        """As of `LeaseQueue`; a cancelled fold is removed."""
+        if name not in self._wanted:
+            self.drop(name)
+        else:
+            super().diverge(worker, name, why)
+
     def warn_of_loss(self, worker: str, name: str) -> None:
         """As of `LeaseQueue`, but without a warning for a cancelled fold."""
         if name in self._wanted:

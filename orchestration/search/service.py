@@ -15,7 +15,7 @@ from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan, with_config
 from orchestration.folds.queue import OnSnapshot
 from orchestration.search.queue import StudyQueue
-from orchestration.search.trial import Job, OnTrialEpoch
+from orchestration.search.trial import Job, OnTrialEpoch, TrialFailedError
 from orchestration.search.trial_process import RayService
 from search_spaces.space import apply_values
 
@@ -40,10 +40,13 @@ class LocalService:
         """Do nothing: `wait` makes the fold."""
 
     def wait(self, job: Job, fold: str, on_epoch: OnTrialEpoch | None) -> None:
-        """Make the fold now."""
+        """Make the fold now; raises `TrialFailedError` if it diverges."""
         base = self._bases[job.base]
         plan = with_config(base, apply_values(base.config, job.values))
-        make_folds(plan, _OneFold(fold, on_epoch), self._options)
+        queue = _OneFold(fold, on_epoch)
+        make_folds(plan, queue, self._options)
+        if queue.diverged:
+            raise TrialFailedError(f"fold {fold} was given up: {queue.diverged}")
 
     def cancel(self, job: Job) -> None:
         """Do nothing."""
@@ -54,7 +57,12 @@ class _OneFold(LocalQueue):
 
     def __init__(self, fold: str, on_epoch: OnTrialEpoch | None) -> None:
         super().__init__((fold,))
-        self._on_epoch = on_epoch
+        self._on_epoch, self.diverged = on_epoch, ""
+
+    def diverge(self, fold: str, why: str) -> None:
+        """As of `FoldQueue`."""
+        self.diverged = why
+        super().diverge(fold, why)
 
     def inform(self, fold: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """As of `FoldQueue`."""

@@ -60,7 +60,7 @@ class RayService:
             if answer["state"] == "done":
                 return
             if answer["state"] == "failed":
-                raise TrialFailedError(f"fold {fold} failed too often: {answer['why']}")
+                raise TrialFailedError(f"fold {fold} was given up: {answer['why']}")
             if answer["state"] == "broken":
                 raise ServiceLostError(answer["why"])
             time.sleep(self._poll_s)

@@ -56,17 +56,18 @@ class WinnerFolds:
 def train_winners(
     winners: Sequence[WinnerFolds], service: Callable[[], FoldService], ledger: Location
 ) -> None:
-    """Train those of the folds whose val side or weights are missing.
+    """Train those of the folds whose val side or weights are missing or damaged.
 
     `service` returns the service that makes folds; it is called only if some are missing.
 
     Raises:
         TrialFailedError: if a fold failed for good.
     """
-    vals, jobs = ValLedger(ledger), []
+    vals, jobs, cpu = ValLedger(ledger), [], torch.device("cpu")
     for winner in winners:
         vals.keep_weights(winner.plan.experiment, winner.study)
-        if missing := vals.without_weights(winner.plan.experiment, winner.folds):
+        read = {fold: load_trained(winner.plan, fold, vals, cpu) for fold in winner.folds}
+        if missing := tuple(fold for fold, trained in read.items() if trained is None):
             experiment = winner.plan.experiment.digest
             name, base = f"{winner.study}/winner/{experiment}", winner.base.experiment.digest
             service().add_base(winner.base)

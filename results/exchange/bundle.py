@@ -15,6 +15,7 @@ from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ExperimentConfig, experiment_digest
 from dadnet.datasets.subjects import spelling_key
+from results.exchange.signature import Signature, check_signature
 from results.ledger.files import named
 from results.ledger.ledger import check_record, file_name
 from results.ledger.records import Experiment, FoldRecord
@@ -24,6 +25,7 @@ from results.ledger.val_side import Nested
 from results.statistics.summary import Summary, count_records, summarise
 
 MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"
 # A bundle of 10,000 folds is about 100 MB; larger claims are not unpacked.
 _LARGEST_FILE = 64 * 2**20
 LARGEST_BUNDLE = 4 * 2**30
@@ -65,8 +67,21 @@ class Packed:
     summary: Summary
 
 
-def check_bundle(data: bytes) -> tuple[Packed, ...]:
-    """Return the experiments of a bundle's bytes, if everything in it holds.
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds, checked.
+
+    Attributes:
+        experiments: at least one.
+        signer: fingerprint of the key that signed it, or None.
+    """
+
+    experiments: tuple[Packed, ...]
+    signer: str | None
+
+
+def check_bundle(data: bytes) -> Bundle:
+    """Return what a bundle's bytes hold, if everything in it holds.
 
     Raises:
         DadnetError: naming the file and field of the first thing that does not.
@@ -74,15 +89,14 @@ def check_bundle(data: bytes) -> tuple[Packed, ...]:
     files = _unzip(data)
     if MANIFEST not in files:
         raise DadnetError(f"{MANIFEST}: expected in the bundle, got: none")
+    stated, signer = files.pop(MANIFEST), None
     with named(MANIFEST):
-        manifest = Manifest.from_json(files.pop(MANIFEST))
-    for name in sorted(manifest.files.keys() | files.keys()):
-        stated = manifest.files.get(name)
-        if name not in files or stated is None:
-            holder = "the manifest" if name in files else "the bundle"
-            raise DadnetError(f"{name}: file is missing in {holder}")
-        if hashlib.sha256(files[name]).hexdigest() != stated:
-            raise DadnetError(f"{name}: sha256 differs from files in {MANIFEST}")
+        manifest = Manifest.from_json(stated)
+    if SIGNATURE in files:
+        with named(SIGNATURE):
+            signature = Signature.from_json(files.pop(SIGNATURE))
+            signer = check_signature(stated, signature)
+    _check_files(manifest, files)
     names = [name for name in sorted(files) if name.endswith("/experiment.json")]
     packed = [_experiment(name, files) for name in names if name.count("/") == 2]
     digests = [item.experiment.digest for item in packed]
@@ -100,7 +114,18 @@ def check_bundle(data: bytes) -> tuple[Packed, ...]:
                     f"{MANIFEST}: figures.{item.experiment.digest}.{name}: stated {claimed[name]}, "
                     f"made again {made[name]}"
                 )
-    return tuple(packed)
+    return Bundle(tuple(packed), signer)
+
+
+def _check_files(manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Refuse a file that the manifest does not state in these bytes."""
+    for name in sorted(manifest.files.keys() | files.keys()):
+        stated = manifest.files.get(name)
+        if name not in files or stated is None:
+            holder = "the manifest" if name in files else "the bundle"
+            raise DadnetError(f"{name}: file is missing in {holder}")
+        if hashlib.sha256(files[name]).hexdigest() != stated:
+            raise DadnetError(f"{name}: sha256 differs from files in {MANIFEST}")
 
 
 def figures_of(summary: Summary, records: Sequence[FoldRecord]) -> Figures:
@@ -131,11 +156,17 @@ def _unzip(data: bytes) -> dict[str, bytes]:
             sizes = [entry.file_size for entry in entries]
             if max(sizes, default=0) > _LARGEST_FILE or sum(sizes) > LARGEST_BUNDLE:
                 raise DadnetError(f"bundle: expected less than {LARGEST_BUNDLE} bytes")
-            return {entry.filename: bundle.read(entry) for entry in entries}
+            return {entry.filename: _read(bundle, entry) for entry in entries}
     except DadnetError:
         raise
     except (*_BROKEN, ValueError) as error:
         raise DadnetError(f"bundle: expected a zip file, got: {error}") from error
+
+
+def _read(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Unpack at most the stated size; an entry that holds more does not fit its CRC-32 then."""
+    with bundle.open(entry) as file:
+        return file.read(entry.file_size)
 
 
 def _experiment(name: str, files: Mapping[str, bytes]) -> Packed:

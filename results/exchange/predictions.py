@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from dadnet.base.errors import DadnetError
 from dadnet.labels.tasks import text_of
+from results.ledger.files import csv_text
 from results.ledger.records import Experiment, FoldRecord
 
 # The numbers of the Micro-Expressions Grand Challenge 2019.
@@ -69,15 +68,13 @@ def prediction_csv(
     parts = sorted({p.part for p in rows})
     if part is not None and part not in parts:
         raise DadnetError(f"part: expected one of {', '.join(parts) or 'none'}, got {part!r}")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     with_probabilities = all(p.probabilities is not None for p in rows)
     names = [f"prob_{name}" for name in experiment.classes] if with_probabilities else []
-    writer.writerow(["clip", "subject", "part", "prediction", *names])
+    lines: list[list[str]] = [["clip", "subject", "part", "prediction", *names]]
     for row in rows:
         if part in (None, row.part):
             numbers = [f"{p:.6f}" for p in row.probabilities or ()] if with_probabilities else []
             clip = row.clip_id.removeprefix(f"{row.subject}/")
             subject = row.subject.partition("/")[2]
-            writer.writerow([clip, subject, row.part, text_of(row.prediction), *numbers])
-    return text.getvalue()
+            lines.append([clip, subject, row.part, text_of(row.prediction), *numbers])
+    return csv_text(lines)

@@ -23,7 +23,8 @@ from dadnet.base.disk import read_regular
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
 from results.exchange import bundle
-from results.exchange.bundle import LARGEST_BUNDLE, Packed, check_bundle
+from results.exchange.bundle import LARGEST_BUNDLE, Bundle, Packed, check_bundle
+from results.exchange.signature import sign
 from results.ledger.files import LedgerWarning, lines_of
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, FoldRecord, comparable
@@ -32,8 +33,10 @@ from results.statistics.summary import count_records, summarise
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same ledger gives the same bytes
 
 
-def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
-    """Pack complete experiments into a bundle, and check it.
+def pack(
+    ledger: Ledger, experiments: Sequence[Experiment], out: Path, key: Path | None = None
+) -> None:
+    """Pack complete experiments into a bundle, sign it if there is a key, and check it.
 
     Raises:
         DadnetError: if there is nothing to pack, an experiment is incomplete, or a check fails.
@@ -54,13 +57,17 @@ def pack(ledger: Ledger, experiments: Sequence[Experiment], out: Path) -> None:
         figures[experiment.digest] = bundle.figures_of(summary, records)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = bundle.Manifest(tuple(sorted(figures)), digests, figures)
-    packed = _zip({bundle.MANIFEST: (manifest.to_json() + "\n").encode(), **files})
+    stated = (manifest.to_json() + "\n").encode()
+    files[bundle.MANIFEST] = stated
+    if key is not None:
+        files[bundle.SIGNATURE] = (sign(stated, key).to_json() + "\n").encode()
+    packed = _zip(files)
     check_bundle(packed)
     replace_file(out, packed)
 
 
-def verify(path: Path) -> tuple[Packed, ...]:
-    """Return the experiments of a bundle, if everything in it holds.
+def verify(path: Path) -> Bundle:
+    """Return what a bundle holds, if everything in it holds.
 
     Raises:
         DadnetError: naming the file and field of the first thing that does not.
@@ -162,7 +169,7 @@ def _content_of(source: Path) -> list[tuple[Experiment, tuple[FoldRecord, ...]]]
         DadnetError: if anything in it cannot be used.
     """
     if not source.is_dir():
-        return [(packed.experiment, packed.records) for packed in verify(source)]
+        return [(packed.experiment, packed.records) for packed in verify(source).experiments]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LedgerWarning)
         theirs = Ledger(source)

@@ -14,6 +14,7 @@ import msgspec
 
 from dadnet.datasets.literature import difference_from_literature
 from results.leaderboard.rows import Row
+from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
 from results.statistics.counts import Counts, Truth
 
@@ -38,11 +39,11 @@ def with_notes(members: Sequence[Row]) -> list[Row]:
 
 
 def mixed_versions(versions: Mapping[bytes, int]) -> tuple[str, ...]:
-    """Return a note if the folds of a row were made by several versions of a package.
+    """Return a note if the folds of a row were made by several versions of code or packages.
 
     Args:
-        versions: JSON of the packages' versions, as a fold's record has it -> number of folds;
-            empty text where a record says nothing.
+        versions: JSON of the versions of code and packages, as a fold's record has it -> number of
+            folds; empty text where a record says nothing.
     """
     if len(versions) < 2:
         return ()
@@ -62,7 +63,16 @@ def mixed_versions(versions: Mapping[bytes, int]) -> tuple[str, ...]:
     if not mixed:
         return ()
     more = f"; and {len(mixed) - 2} more packages" if len(mixed) > 2 else ""
-    return (f"folds made by different versions: {'; '.join(mixed[:2])}{more}",)
+    return (f"made by {len(versions)} versions: {'; '.join(mixed[:2])}{more}",)
+
+
+def diverged_folds(ledger: Ledger, experiment: Experiment) -> tuple[str, ...]:
+    """Return a note on the folds that have diverged, if there are any."""
+    diverged = ledger.divergences(experiment)
+    if not diverged:
+        return ()
+    first = f"{diverged[0].fold} in epoch {diverged[0].epoch}"
+    return (f"{len(diverged)} diverged ({first}{', ...' if len(diverged) > 1 else ''})",)
 
 
 def _own_first(name: str) -> tuple[bool, str]:

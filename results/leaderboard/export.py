@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 from results.leaderboard.columns import columns_for, rounded, uf1_name
 from results.leaderboard.published import Reported
 from results.leaderboard.rows import Group, Leaderboard, Row, SeedRows
+from results.ledger.files import csv_text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -36,14 +35,9 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
 
 def to_csv(leaderboard: Leaderboard) -> str:
     """Return one line per row, with every column of the registry; empty where unknown."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = columns_for(leaderboard.rows)
-    writer.writerow(column.key for column in columns)
-    for row in leaderboard.rows:
-        values = (column.value(row) for column in columns)
-        writer.writerow("" if value is None else value for value in values)
-    return text.getvalue()
+    values = ([column.value(row) for column in columns] for row in leaderboard.rows)
+    return csv_text([[column.key for column in columns], *values])
 
 
 def to_json(leaderboard: Leaderboard) -> str:

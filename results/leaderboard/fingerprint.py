@@ -79,7 +79,7 @@ def _look(root: str, name: str, limit: int) -> str | None:
     """Return a line on the folder of one experiment or search; None if a file is too new."""
     seen: list[str] = [name]  # names of folders and files
     numbers: list[int] = []  # size, inode and time of each file
-    for part in ("", "/folds", "/features", "/explain"):
+    for part in ("", "/folds", "/diverged", "/features", "/explain"):
         try:
             folder = os.open(f"{root}/{name}{part}", os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:

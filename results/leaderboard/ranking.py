@@ -15,7 +15,7 @@ from typing import Any
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
-from results.leaderboard.comparable import mixed_versions, with_notes
+from results.leaderboard.comparable import diverged_folds, mixed_versions, with_notes
 from results.leaderboard.published import beside
 from results.leaderboard.rows import MOST_ROWS, Group, Leaderboard, Row, SeedRows
 from results.leaderboard.tallies import Tallies, read_tallies
@@ -84,7 +84,7 @@ def leaderboard(
     rows = [
         row
         for experiment, tallies in zip(chosen, read, strict=True)
-        for row in _rows(experiment, tallies, studies)
+        for row in _rows(ledger, experiment, tallies, studies)
     ]
     rows.sort(key=_key)
     groups = groupby(rows, key=_key)
@@ -100,10 +100,11 @@ def _key(row: Row) -> _Key:
 
 
 def _rows(
-    experiment: Experiment, tallies: Tallies, studies: Sequence[StudyRecord]
+    ledger: Ledger, experiment: Experiment, tallies: Tallies, studies: Sequence[StudyRecord]
 ) -> Iterator[Row]:
     """Yield the experiment's row and, once it is complete, one per subset of its predictions."""
     won = tuple(study for study in studies if experiment.digest in study.scored)
+    diverged = diverged_folds(ledger, experiment) if tallies.summary is None else ()
     whole = Row(
         experiment,
         tallies.num_done,
@@ -111,7 +112,7 @@ def _rows(
         tallies.counts,
         studies=won,
         truth=tallies.truth,
-        notes=mixed_versions(tallies.versions),
+        notes=(*diverged, *mixed_versions(tallies.versions)),
     )
     yield whole
     for name, subset in tallies.subsets.items():

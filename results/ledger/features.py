@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
-from results.ledger.files import read_whole
-from results.ledger.ledger import Ledger, file_name, write_once
+from dadnet.base.location import Location
+from results.ledger.files import read_whole, write_whole
+from results.ledger.ledger import Ledger, file_name
 from results.ledger.records import Experiment
 from results.ledger.sealed import Digest, Names1, Sealed, Text
 
@@ -76,29 +77,33 @@ class Features:
 
 
 def put_features(ledger: Ledger, experiment: Experiment, features: Features) -> bool:
-    """Store a fold's features once, atomically; False if there are some already."""
-    path = ledger.folder(experiment) / "features" / f"{file_name(features.fold)}.json"
-    return write_once(path, features.to_json() + "\n")
+    """Store a fold's features once, atomically; False if whole ones are there already.
+
+    Damaged ones are moved to ``quarantine/`` with a `LedgerWarning`.
+    """
+    path, text = _path(ledger, experiment, features.fold), features.to_json() + "\n"
+    read = partial(_read, experiment, features.fold)
+    return write_whole(path, ledger.folder(experiment), text, read) is None
 
 
 def read_features(ledger: Ledger, experiment: Experiment) -> list[Features]:
     """Return the stored features of the experiment's folds; what cannot be used gives a warning."""
-    folder = ledger.folder(experiment) / "features"
     found = (
-        read_whole(folder / f"{file_name(fold.name)}.json", _reader(experiment, fold.name))
+        read_whole(_path(ledger, experiment, fold.name), partial(_read, experiment, fold.name))
         for fold in experiment.folds
     )
     return [features for features in found if features is not None]
 
 
-def _reader(experiment: Experiment, fold: str) -> Callable[[bytes], Features]:
-    def read(data: bytes) -> Features:
-        features = Features.from_json(data)
-        if (features.experiment, features.fold) != (experiment.digest, fold):
-            raise DadnetError("it belongs to another fold")
-        return features
+def _path(ledger: Ledger, experiment: Experiment, fold: str) -> Location:
+    return ledger.folder(experiment) / "features" / f"{file_name(fold)}.json"
 
-    return read
+
+def _read(experiment: Experiment, fold: str, data: bytes) -> Features:
+    features = Features.from_json(data)
+    if (features.experiment, features.fold) != (experiment.digest, fold):
+        raise DadnetError("it belongs to another fold")
+    return features
 
 
 def _rounded(table: FloatArray) -> tuple[tuple[float, ...], ...]:

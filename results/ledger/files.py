@@ -6,6 +6,8 @@ moves what is damaged out of its way first, to ``quarantine/``. A file of anothe
 
 from __future__ import annotations
 
+import csv
+import io
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +16,7 @@ from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import quote
 
+from dadnet.base.boundary import one_line
 from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import Location, stored, write_once
@@ -22,6 +25,7 @@ from dadnet.base.location import Location, stored, write_once
 STUDIES = ".studies"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
 _TRIES = 100
+_FORMULA = ("=", "+", "-", "@")
 
 T = TypeVar("T")
 
@@ -53,7 +57,7 @@ def file_name(name: str) -> str:
 
 def lines_of(caught: Iterable[warnings.WarningMessage]) -> list[str]:
     """Return each warning once, as a line, and how many are of the ledger if there are several."""
-    lines = {str(one.message): issubclass(one.category, LedgerWarning) for one in caught}
+    lines = {one_line(str(one.message)): issubclass(one.category, LedgerWarning) for one in caught}
     number = sum(lines.values())
     return [*lines, *([f"{number} files of the ledger are left out"] if number > 1 else [])]
 
@@ -147,7 +151,7 @@ def set_damage_aside(
     try:
         return _read(path, read, data)
     except _DamagedError as error:
-        _quarantine(path, folder, error.content, str(error))
+        quarantine(path, folder, error.content, str(error))
         return None
 
 
@@ -166,7 +170,11 @@ def write_whole(
     raise StorageError(f"storage: {path} can be neither written nor read")
 
 
-def _quarantine(path: Location, folder: Location, damaged: bytes | None, reason: str) -> None:
+def quarantine(path: Location, folder: Location, damaged: bytes | None, reason: str) -> None:
+    """Move a damaged file to ``quarantine/`` below a folder, with a `LedgerWarning`.
+
+    `damaged` is its content; None if it is no file.
+    """
     # What is no file has no content that could name it.
     name = secrets.token_hex(6) if damaged is None else content_digest(damaged, 12)
     target = folder / "quarantine" / f"{name}-{path.name}"
@@ -174,3 +182,16 @@ def _quarantine(path: Location, folder: Location, damaged: bytes | None, reason:
         warnings.warn(
             f"damaged {path} was moved to {target.parent}: {reason}", LedgerWarning, stacklevel=5
         )
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV; a text that a spreadsheet program would run gets an apostrophe.
+
+    Names come from tables and bundles of others. ``=``, ``+``, ``-`` and ``@`` at the beginning
+    of a cell make it a formula there.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow(f"'{c}" if isinstance(c, str) and c[:1] in _FORMULA else c for c in row)
+    return text.getvalue()

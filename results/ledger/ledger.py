@@ -3,6 +3,7 @@
     <root>/<dataset>/<digest>/experiment.json
                               folds/<fold>.json
                               val/<fold>.val.json       (of the training side; see val_side)
+                              diverged/<fold>.json     (folds that are not tried again)
                               checkpoints/<fold>.pt    (of the training side)
                               weights/<fold>.safetensors  (of the training side, if kept)
                               events.jsonl             (of the training side)
@@ -24,9 +25,10 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from dadnet.base.disk import read_regular
+from dadnet.base.disk import read_regular, remove_stale
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, is_remote, location, on_disk, stored, write_once
+from results.ledger.checks import check_record, check_same, divergence_reader, record_reader
 from results.ledger.files import (
     LedgerWarning,
     bytes_of,
@@ -37,7 +39,7 @@ from results.ledger.files import (
     write_whole,
 )
 from results.ledger.quick import read_experiment
-from results.ledger.records import Experiment, FoldRecord, PlannedFold
+from results.ledger.records import Divergence, Experiment, FoldRecord, PlannedFold
 from results.ledger.sources import write_sources
 
 __all__ = ["Ledger", "LedgerWarning", "bytes_of", "check_record", "file_name", "write_once"]
@@ -59,7 +61,7 @@ class Ledger:
         return on_disk(self.root)
 
     def open(self, experiment: Experiment) -> None:
-        """Write the experiment's file if it is absent.
+        """Write the experiment's file if it is absent; remove what killed writers have left.
 
         Raises:
             DadnetError: if another experiment, or one of another version, lies there under the
@@ -67,10 +69,12 @@ class Ledger:
         """
         folder = self.folder(experiment)
         path, text = folder / "experiment.json", experiment.to_json() + "\n"
+        if not is_remote(folder):
+            remove_stale(folder)
         write_sources(experiment.config, folder)
         existing = write_whole(path, folder, text, self._experiment_reader(path))
         if existing is not None:
-            _check_same(existing, experiment)
+            check_same(existing, experiment)
 
     def set_damage_aside(self, experiment: Experiment) -> None:
         """Move the damaged files of an experiment to ``quarantine/``; a run does this first.
@@ -95,9 +99,9 @@ class Ledger:
         path = self.folder(experiment) / "experiment.json"
         existing = look(path, self._experiment_reader(path))
         if existing is not None:
-            _check_same(existing, experiment)
+            check_same(existing, experiment)
         for name, data in self._contents(experiment):
-            look(self.fold_path(experiment, name), _record_reader(experiment, name), data)
+            look(self.fold_path(experiment, name), record_reader(experiment, name), data)
 
     def is_begun(self, dataset: str, digest: str) -> bool:
         """Whether an experiment has been opened here, whatever became of it."""
@@ -120,7 +124,7 @@ class Ledger:
         """
         check_record(experiment, record)
         path, text = self.fold_path(experiment, record.fold), record.to_json() + "\n"
-        read = _record_reader(experiment, record.fold)
+        read = record_reader(experiment, record.fold)
         return write_whole(path, self.folder(experiment), text, read) is None
 
     def records(self, experiment: Experiment) -> tuple[FoldRecord, ...]:
@@ -135,7 +139,36 @@ class Ledger:
 
         `data` is the content of its file, if it was read already.
         """
-        return read_whole(self.fold_path(experiment, fold), _record_reader(experiment, fold), data)
+        return read_whole(self.fold_path(experiment, fold), record_reader(experiment, fold), data)
+
+    def put_divergence(self, experiment: Experiment, divergence: Divergence) -> None:
+        """Store that a fold has diverged, unless that is known."""
+        path = self._diverged(experiment) / f"{file_name(divergence.fold)}.json"
+        read = divergence_reader(experiment, divergence.fold)
+        write_whole(path, self.folder(experiment), divergence.to_json() + "\n", read)
+
+    def divergence(self, experiment: Experiment, fold: str) -> Divergence | None:
+        """Return what is known of a fold that has diverged; None of any other."""
+        path = self._diverged(experiment) / f"{file_name(fold)}.json"
+        return read_whole(path, divergence_reader(experiment, fold))
+
+    def divergences(self, experiment: Experiment) -> tuple[Divergence, ...]:
+        """Return the folds without a record that have diverged, in plan order."""
+        names = set(stored(self._diverged(experiment)).names())
+        found = (
+            self.divergence(experiment, fold.name)
+            for fold in experiment.folds
+            if f"{file_name(fold.name)}.json" in names
+            and not self.fold_path(experiment, fold.name).exists()
+        )
+        return tuple(divergence for divergence in found if divergence is not None)
+
+    def forget_divergences(self, experiment: Experiment) -> None:
+        """Remove what is known of folds that have diverged: they are tried again."""
+        stored(self._diverged(experiment)).remove_tree()
+
+    def _diverged(self, experiment: Experiment) -> Location:
+        return self.folder(experiment) / "diverged"
 
     def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
         """Yield each planned fold with the bytes of its file, not looked at; None if absent.
@@ -240,58 +273,6 @@ class Ledger:
             return experiment
 
         return read
-
-
-def _record_reader(experiment: Experiment, fold: str) -> Callable[[bytes], FoldRecord]:
-    def read(data: bytes) -> FoldRecord:
-        record = FoldRecord.from_json(data)
-        if record.fold != fold:
-            raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
-        check_record(experiment, record)
-        return record
-
-    return read
-
-
-def _check_same(existing: Experiment, experiment: Experiment) -> None:
-    if existing != experiment:
-        raise DadnetError(
-            f"experiment {experiment.digest} is already in the ledger with other content (method "
-            f"{existing.method!r})"
-        )
-
-
-def check_record(experiment: Experiment, record: FoldRecord) -> None:
-    """Check that a record is one of the experiment's planned folds, whole and with its classes.
-
-    Raises:
-        DadnetError: naming the first thing that does not fit.
-    """
-    planned = experiment.by_name.get(record.fold)
-    if planned is None:
-        raise DadnetError(f"fold {record.fold!r} is not planned in experiment {experiment.digest}")
-    pairs = {
-        "experiment": (experiment.digest, record.experiment),
-        "selection": (experiment.selection, record.selection),
-        "teacher": (experiment.teacher_digest, record.teacher_digest),
-        "test subjects": (sorted(planned.test_subjects), sorted(record.test_subjects)),
-        "number of clips": (planned.num_test_clips, len(record.predictions)),
-    }
-    for name, (expected, actual) in pairs.items():
-        if expected != actual:
-            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {actual}")
-    known = experiment.classes
-    for row in record.predictions:
-        if not row.fits(known, experiment.multi_label):
-            raise DadnetError(
-                f"classes of {row.clip_id}: expected some of {', '.join(known)}, "
-                f"got: {row.label} and {row.prediction}"
-            )
-        if row.probabilities is not None and len(row.probabilities) != len(known):
-            raise DadnetError(
-                f"probabilities of {row.clip_id}: expected {len(known)}, "
-                f"got: {len(row.probabilities)}"
-            )
 
 
 def _has_records(folds: Location) -> bool:

@@ -127,6 +127,12 @@ def versions_of(record: FoldRecord) -> bytes:
     return canonical_json(versions).encode() if isinstance(versions, Mapping) else b""
 
 
+def code_of(record: FoldRecord) -> str:
+    """Return the digest of the code that made a record; "unknown" where the record has none."""
+    versions = record.host.get("versions")
+    return str(versions.get("code", "unknown")) if isinstance(versions, Mapping) else "unknown"
+
+
 def _record_fits(record: Any, experiment: Experiment, fold: PlannedFold) -> bool:
     sides = (record.fit_subjects, record.val_subjects, record.test_subjects)
     return (

@@ -239,6 +239,24 @@ class FoldRecord(Sealed, frozen=True):
             raise DadnetError(f"fold {self.fold} scores subjects outside test: {sorted(foreign)}")
 
 
+class Divergence(Sealed, frozen=True):
+    """A fold whose loss was not finite; the same training would end so again.
+
+    Attributes:
+        experiment: digest of the experiment; fold: name of the planned fold.
+        epoch: in which it happened, from 1; why: one line for the user.
+        host: times, machine, versions.
+    """
+
+    record_kind: ClassVar[str] = "divergence"
+
+    experiment: Digest
+    fold: Text
+    epoch: Count
+    why: Text
+    host: JsonObject
+
+
 def comparable(record: FoldRecord) -> dict[str, Any]:
     """Return the record's JSON object without host and checksum: what two runs must agree on."""
     payload = {**record.to_dict(), "schema": SCHEMA}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -11,7 +10,7 @@ from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 
 import msgspec
 
-from dadnet.base.digests import canonical_json
+from dadnet.base.digests import canonical_json, checksum
 from dadnet.base.errors import DadnetError
 from results.ledger.files import OtherVersionError
 
@@ -127,8 +126,7 @@ def _refusal(kind: str, error: msgspec.ValidationError) -> DadnetError:
 
 def seal(payload: Mapping[str, Any]) -> str:
     """Return a payload as canonical JSON with its SHA-256 added under ``checksum``."""
-    checksum = hashlib.sha256(canonical_json(payload).encode()).hexdigest()
-    return canonical_json({**payload, "checksum": checksum})
+    return canonical_json({**payload, "checksum": checksum(canonical_json(payload))})
 
 
 def unseal(text: str | bytes, kind: str) -> dict[str, Any]:
@@ -151,15 +149,16 @@ def unseal(text: str | bytes, kind: str) -> dict[str, Any]:
         raise DadnetError(f"expected a {kind} in JSON, got: {error}") from error
     if not isinstance(value, dict):
         raise DadnetError(f"expected a {kind} as a JSON object, got: {type(value).__name__}")
-    checksum = value.pop("checksum", None)
+    stated = value.pop("checksum", None)
     sealed = seal(value)
+    whole = stated == json.loads(sealed)["checksum"]
     if type(schema := value.get("schema")) is not int or schema != SCHEMA:
         expected = f"{kind}: expected schema {SCHEMA}"
         # The seal is that of every schema: a text that it does not fit is damaged.
-        if type(schema) is int and checksum == json.loads(sealed)["checksum"]:
+        if type(schema) is int and whole:
             raise OtherVersionError(f"{expected}, got: {schema} (written by {_writer(value)})")
         raise DadnetError(f"{expected}, got: {schema!r}")
-    if checksum != json.loads(sealed)["checksum"]:
+    if not whole:
         raise DadnetError(f"the checksum of the {kind} does not match its content")
     if text.removesuffix("\n") != sealed:
         raise DadnetError(f"the {kind} is not in canonical form")

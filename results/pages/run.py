@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dadnet.base.errors import DadnetError
-from results.leaderboard.comparable import mixed_versions
+from results.leaderboard.comparable import diverged_folds, mixed_versions
 from results.leaderboard.rows import Row
 from results.leaderboard.tallies import read_tallies
 from results.ledger.events import read_events
@@ -39,7 +39,7 @@ def row_of(ledger: Ledger, experiment: Experiment) -> Row:
         tallies.summary,
         tallies.counts,
         studies=studies,
-        notes=mixed_versions(tallies.versions),
+        notes=(*diverged_folds(ledger, experiment), *mixed_versions(tallies.versions)),
     )
 
 

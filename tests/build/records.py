@@ -15,6 +15,7 @@ CLASSES = ("negative", "positive", "surprise")
 
 # subject -> clips, each "truth>prediction" by first letters
 Table = Mapping[str, Sequence[str]]
+FOUR_SUBJECTS = {f"synthetic/s{n}": ["n>n", "p>p", "s>n"] for n in range(4)}
 
 
 def build_experiment(table: Table, **changes: object) -> Experiment:

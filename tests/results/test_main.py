@@ -116,8 +116,8 @@ def test_flags_are_frozen(capsys):
         "leaklab": "--ledger --labels --k --repeats --out",
         "import": "--method --dataset --protocol --class-set --selection --classes --format "
         "--labels --ledger",
-        "pack": "--ledger --out",
-        "verify": "--rerun --seed",
+        "pack": "--ledger --out --sign",
+        "verify": "--rerun --seed --signer",
         "merge": "--ledger",
         "track": "--ledger --tensorboard --mlflow --follow",
     }.items():

@@ -3,11 +3,12 @@
 import errno
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 
-from dadnet.base.disk import DiskPath, replacing
+from dadnet.base.disk import DiskPath, remove_stale, replacing
 from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import (
     Location,
@@ -127,3 +128,19 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, write
     with pytest.raises(StorageError, match="No space left on device .* what is finished is kept"):
         write(tmp_path / "a", "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed_after_a_day(tmp_path):
+    old = time.time() - 100_000
+    stale = tmp_path / "folds" / f".{'0a' * 8}.tmp"
+    names = (f".{'0b' * 8}.tmp", ".mine.tmp", "0a0a0a0a0a0a0a0a.tmp", f".{'0A' * 8}.tmp")
+    kept = [tmp_path / "folds" / name for name in names]
+    stale.parent.mkdir()
+    for path in (stale, *kept):
+        path.write_bytes(b"half")
+        if path != kept[0]:  # that one is being written
+            os.utime(path, (old, old))
+    (folder := tmp_path / f".{'0c' * 8}.tmp").mkdir()
+    os.utime(folder, (old, old))
+    remove_stale(tmp_path)
+    assert {p for p in tmp_path.rglob("*") if p.is_file()} == set(kept)

@@ -3,6 +3,7 @@ import struct
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from dadnet.models import (
     save_weights,
     weights_digest,
 )
+from tests.build.damage import flip, some_bits
 from tests.build.models import backbone, foreign, seeded, two_streams
 
 
@@ -140,6 +142,31 @@ class TestWeightFiles:
         weights, metadata = load_weights(path)
         assert weights["a"].tolist() == [0, 1, 2]
         assert metadata == {"k": "v"}
+
+    def test_any_changed_bit_of_a_file_of_ours_is_found(self, tmp_path: Path) -> None:
+        path = tmp_path / "weights.safetensors"
+        save_weights(path, {"a": torch.randn(50), "b": torch.arange(3)}, {"k": "v"})
+        whole = path.read_bytes()
+        header = 8 + int.from_bytes(whole[:8], "little")
+        for bit in some_bits(path, 200, first=8 * header):
+            path.write_bytes(whole)
+            flip(path, bit)
+            with pytest.raises(DadnetError, match="weights.safetensors"):
+                load_weights(path, own=True)
+
+    def test_a_file_of_another_origin_needs_no_checksum(self, tmp_path: Path) -> None:
+        path = tmp_path / "weights.safetensors"
+        safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"k": "v"})
+        assert load_weights(path).metadata == {"k": "v"}
+        with pytest.raises(DadnetError, match="expected a weight file with its checksum"):
+            load_weights(path, own=True)
+
+    def test_a_checksum_that_is_there_is_verified(self, tmp_path: Path) -> None:
+        path = tmp_path / "weights.safetensors"
+        save_weights(path, {"a": torch.zeros(1)}, {})
+        flip(path, -1)
+        with pytest.raises(DadnetError, match="does not match its content"):
+            load_weights(path)
 
     def test_a_failed_write_leaves_the_old_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

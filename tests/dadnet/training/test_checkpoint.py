@@ -1,10 +1,14 @@
 import dataclasses
+import io
 from pathlib import Path
 
 import pytest
 import torch
 
+from dadnet.base.digests import code_digest, with_checksum
+from dadnet.training import checkpoint
 from dadnet.training.checkpoint import CheckpointFile
+from tests.build.damage import flip, some_bits
 
 
 class TestCheckpointFile:
@@ -32,12 +36,39 @@ class TestCheckpointFile:
             assert file.load() is None
         assert not file.path.exists()
 
+    def test_a_state_with_one_changed_bit_is_set_aside_with_one_warning(self, tmp_path):
+        file = self.file(tmp_path)
+        file.save({"epoch": 1, "x": torch.randn(100)})
+        whole = file.path.read_bytes()
+        for bit in some_bits(file.path, 200, first=8 * 90):
+            file.path.write_bytes(whole)
+            flip(file.path, bit)
+            with pytest.warns(UserWarning, match=r"f\.pt\.damaged \(.*checksum") as caught:
+                assert file.load() is None
+            assert len(caught) == 1
+            assert [path.name for path in file.path.parent.iterdir()] == ["f.pt.damaged"]
+
+    def test_a_state_of_an_older_version_has_no_checksum_and_is_set_aside(self, tmp_path):
+        file = self.file(tmp_path)
+        file.path.parent.mkdir()
+        torch.save({"experiment": "e" * 16, "fold": "d/s1", "state": {"epoch": 1}}, file.path)
+        with pytest.warns(UserWarning, match="it has no checksum"):
+            assert file.load() is None
+
     def test_a_state_of_another_fold_is_set_aside(self, tmp_path):
         file = self.file(tmp_path)
         file.save({"epoch": 1})
         other = dataclasses.replace(file, fold="d/s2")
         with pytest.warns(UserWarning, match="made for"):
             assert other.load() is None
+
+    def test_a_state_of_another_version_of_the_program_is_set_aside(self, tmp_path, monkeypatch):
+        file = self.file(tmp_path)
+        with monkeypatch.context() as before:
+            before.setattr(checkpoint, "code_digest", lambda: "0" * 16)
+            file.save({"epoch": 1})
+        with pytest.warns(UserWarning, match="made by another version of the program, code 0000"):
+            assert file.load() is None
 
     def test_a_state_that_would_run_code_is_not_run(self, tmp_path):
         file = self.file(tmp_path)
@@ -47,7 +78,10 @@ class TestCheckpointFile:
             def __reduce__(self):
                 return Path.touch, (tmp_path / "pwned",)
 
-        torch.save({"experiment": "e" * 16, "fold": "d/s1", "state": Evil()}, file.path)
-        with pytest.warns(UserWarning, match="set aside"):
+        held = io.BytesIO()
+        origin = {"experiment": "e" * 16, "fold": "d/s1", "code": code_digest()}
+        torch.save({**origin, "state": Evil()}, held)
+        file.path.write_bytes(with_checksum(held.getvalue()))
+        with pytest.warns(UserWarning, match="set aside.*(?i:weights.only)"):
             assert file.load() is None
         assert not (tmp_path / "pwned").exists()

@@ -11,9 +11,10 @@ from dadnet.folds.view import FoldView
 from dadnet.inference.score import score
 from dadnet.labels.tasks import SINGLE_LABEL
 from dadnet.training.checkpoint import CheckpointFile
+from dadnet.training.loop import DivergedError, FoldTask, train_folds
 from dadnet.training.one_fold import learning_rate
 from tests.build.models import CPU, config, make_teacher, views
-from tests.build.training import Interrupted, assert_same, train
+from tests.build.training import Interrupted, assert_close, assert_same, train
 
 
 def test_labels_outside_fit_and_val_are_hidden_from_the_trainer(dataset):
@@ -86,6 +87,59 @@ def test_a_resumed_fold_equals_the_uninterrupted_one_bit_for_bit(dataset, tmp_pa
     assert_same(whole, resumed)
 
 
+def _no_optimiser(state):
+    moments = state["optimiser"]["state"]
+    moments[0]["exp_avg"] = moments[1]["exp_avg"]
+
+
+def _short_weights(state):
+    name = next(iter(state["model"]))
+    state["model"][name] = state["model"][name][:1]
+
+
+def _other_best(state):
+    del state["best"]["weights"][next(iter(state["best"]["weights"]))]
+
+
+def _short_curve(state):
+    state["curves"]["val_uf1"] = state["curves"]["val_uf1"][:1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_short_weights, "weights"),
+        (_other_best, "weights"),
+        (_no_optimiser, "optimiser"),
+        (_short_curve, "curves"),
+        (lambda state: state.update(epoch=7), "epoch"),
+        (lambda state: state.pop("step"), "not the state of a fold"),
+        (lambda state: state.update(more=1), "parts"),
+        (lambda state: state.update(model=None), "not the state of a fold"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_set_aside_and_the_fold_made_anew(
+    dataset, tmp_path, change, reason
+):
+    made = config()
+    [whole] = train(dataset, made)
+    file = CheckpointFile(tmp_path / "f.pt", "e" * 16, whole.name)
+
+    def stop(_, epoch, __):
+        if epoch == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(dataset, made, files=[file], every=2, on_epoch=stop)
+    state = file.load()
+    change(state)
+    file.save(state)
+    with pytest.warns(UserWarning, match=rf"f\.pt\.damaged \(.*{reason}") as caught:
+        [again] = train(dataset, made, files=[file], every=10)
+    assert len(caught) == 1
+    assert_same(whole, again)
+
+
 def test_the_global_generator_is_neither_used_nor_moved(dataset):
     teacher = make_teacher()
     torch.manual_seed(1)
@@ -134,3 +188,52 @@ def test_the_learning_rate_warms_up_and_falls_to_its_floor():
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert rates[7] == pytest.approx(0.55)
     assert rates[12] == pytest.approx(0.1)
+
+
+def broken():
+    """An experiment whose first step breaks the network."""
+    return config(optim=OptimConfig(epochs=6, batch_size=8, lr=1e30, warmup_epochs=0))
+
+
+def test_a_loss_that_is_not_finite_ends_the_fold_with_its_epoch_and_what_to_do(dataset):
+    line = r"^fold synthetic/sub01 diverged in epoch 1; lower --lr$"
+    with pytest.raises(DivergedError, match=line):
+        train(dataset, broken())
+
+
+def test_a_last_step_that_breaks_the_network_is_a_divergence_too(dataset):
+    made = config(
+        optim=OptimConfig(epochs=1, batch_size=1000, lr=1e30, warmup_epochs=0),
+        data=DataConfig(selection="last"),
+    )
+    with pytest.raises(DivergedError, match="diverged in epoch 1"):
+        train(dataset, made)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_the_other_folds_of_a_stack_are_trained_as_without_it(dataset, tmp_path, slots):
+    first, second, third = views(dataset, config())[:3]
+    files = [CheckpointFile(tmp_path / f"{k}.pt", "e" * 16, "any") for k in range(3)]
+    tasks = iter(
+        [
+            FoldTask(config(), first, files[0]),
+            FoldTask(broken(), second, files[1]),
+            FoldTask(config(), third, files[2]),
+        ]
+    )
+    diverged = []
+    trained = train_folds(
+        lambda: next(tasks, None),
+        slots,
+        teacher=make_teacher(),
+        device=CPU,
+        on_divergence=diverged.append,
+        checkpoint_every=1,
+    )
+    outcomes = list(trained)
+    assert [(error.fold, error.epoch) for error in diverged] == [(second.name, 1)]
+    assert not files[1].path.exists()
+    same = assert_same if slots == 1 else assert_close
+    wholes = [train(dataset, config(), stack=[view])[0] for view in (first, third)]
+    for outcome, whole in zip(outcomes, wholes, strict=True):
+        same(outcome, whole)

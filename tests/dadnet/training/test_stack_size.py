@@ -6,7 +6,9 @@ import torch
 from dadnet.flow.store import load_flow_store
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.training import stack_size
+from dadnet.training.stack.graph import Capture
 from dadnet.training.stack_size import StackChoice, choose_stack_size, is_out_of_memory
+from tests.build.graphs import RecordingGraphs
 from tests.build.models import CPU, config, make_teacher, views
 
 
@@ -50,6 +52,23 @@ def test_where_memory_ends_half_the_size_is_tried_last(monkeypatch, folds):
     full = torch.OutOfMemoryError("CUDA out of memory")
     assert choose(monkeypatch, folds, {1: 1.0, 2: 1.2, 4: full}).size == 2
     assert choose(monkeypatch, folds, {1: 1.0, 2: full, 4: full}).size == 1
+
+
+def test_the_memory_of_a_graph_counts(monkeypatch, folds):
+    class Small(Capture):
+        """Has room for a graph of two folds."""
+
+        def __call__(self, step, inputs, state):
+            self.graphs.fail = torch.OutOfMemoryError("full") if len(inputs.rows) > 2 else None
+            return super().__call__(step, inputs, state)
+
+    capture = Small(pytest.fail, RecordingGraphs(), forced=True)
+    monkeypatch.setattr(stack_size, "capture_for", lambda mode, device: capture)
+    monkeypatch.setattr(stack_size, "_WORTH", 100.0)
+    choice = choose_stack_size(
+        long(), folds * 2, teacher=make_teacher(), device=CPU, at_most=4, graph="on"
+    )
+    assert choice.seconds.keys() == {1, 2}
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory(monkeypatch, folds):

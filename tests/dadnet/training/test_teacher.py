@@ -6,9 +6,14 @@ from safetensors.torch import save_file
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import generator
-from dadnet.config.experiment import ExperimentConfig, ModelConfig
+from dadnet.config.experiment import ExperimentConfig, ModelConfig, OptimConfig
+from dadnet.folds.view import FoldView
 from dadnet.training.build import build_model
+from dadnet.training.kinds import new_stack
+from dadnet.training.one_fold import OneFold
 from dadnet.training.teacher import Teacher
+from dadnet.training.train_teacher import BalancedFold
+from tests.build.devices import META, Count
 from tests.build.models import make_teacher
 
 SMALL = ModelConfig(micro_size="ultralight", macro_size="ultralight", input_size=32)
@@ -47,3 +52,18 @@ def test_a_teacher_of_another_input_size_is_refused():
 def test_a_dad_net_without_a_teacher_is_refused():
     with pytest.raises(DadnetError, match="expected a teacher"):
         build_model(ExperimentConfig(model=SMALL), 3, None, generator("init"))
+
+
+@pytest.mark.parametrize("kind", [BalancedFold, OneFold])
+def test_an_epoch_of_a_teacher_on_a_gpu_has_at_most_four_copies(kind):
+    rows, flows = torch.arange(64), torch.empty(64, 2, 32, 32, dtype=torch.half, device=META)
+    view = FoldView("teacher", flows, rows % 3, rows[:48], rows[48:60], 3, "x")
+    model = ModelConfig(model_type="baseline", micro_size="ultralight", input_size=32)
+    optim = OptimConfig(batch_size=8, augmentation="reference-v1")
+    stack = new_stack([kind(ExperimentConfig(model=model, optim=optim), view, None, META)])
+    with Count():
+        stack.train_epoch()  # fills the caches
+    with Count() as count:
+        stack.train_epoch()
+        stack.val_probabilities()
+    assert sum(count.copies.values()) <= 4, count.copies

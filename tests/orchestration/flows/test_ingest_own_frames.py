@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dadnet.flow.store import load_flow_store, read_card
+from orchestration.ingest import main
 from tests.build.own_tables import (
     ingest_table,
     store_of,
@@ -192,3 +193,23 @@ def test_the_frames_of_a_clip_are_of_one_video(tmp_path: Path, capsys):
     listed = [(*HEADER, "onset", "apex"), ("s0", "negative", "clip.avi", "shots/img4.jpg", 1, 4)]
     assert ingest_table(write_text(tmp_path / "own.csv", listed)) == 2
     assert "expected all frames in one video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/x", "..", ".hidden", "a\\b", "a\x07", "a\u202eb", "a,b"]
+)
+def test_a_dataset_name_cannot_lead_the_store_elsewhere(tmp_path, monkeypatch, name, capsys):
+    (inside := tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    np.save("flow.npy", np.zeros((2, 8, 8), np.float32))
+    table = [["subject", "label", "flow_path"], ["s1", "happiness", "flow.npy"]]
+    write_text(inside / "mine.csv", table)
+    words = ["--index", "mine.csv", "--size", "8", "--workers", "0"]
+    assert main([*words, "--dataset", name]) == 2
+    assert "dataset: expected a plain name" in capsys.readouterr().err
+    quoted = f'"{name}"' if "," in name else name
+    write_text(inside / "mine.csv", [[*table[0], "dataset"], [*table[1], quoted]])
+    assert main(words) == 2
+    assert "dataset: " in capsys.readouterr().err
+    made = {path.relative_to(tmp_path).parts[:3] for path in tmp_path.rglob("*")}
+    assert made <= {("a",), ("a", "b"), *(("a", "b", n) for n in ("flow.npy", "mine.csv", "flows"))}

@@ -13,7 +13,7 @@ from tests.build.runs import run_words
 
 FLAGS = """
     flows ledger preset macro_weights workers gpus_per_worker stack graph checkpoint_every
-    keep_weights keep_features only resume fresh dry_run
+    keep_weights keep_features only resume retry_diverged fresh strict dry_run
     dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
     model model_args

@@ -1,8 +1,11 @@
 import warnings
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
 
+from dadnet.base.digests import source_digest
 from orchestration import run_loso
 from orchestration.folds import make as work
 from orchestration.folds.flags import parse_flags
@@ -101,4 +104,14 @@ def test_a_package_under_another_name_is_left_out_of_the_versions(plan, tmp_path
     finally:
         work._versions.cache_clear()
     versions = ledger.records(plan.experiment)[0].host["versions"]
-    assert set(versions) == {"python", "numpy", "opencv-contrib-python-headless", "ray", "torch"}
+    packages = {"numpy", "opencv-contrib-python-headless", "ray", "torch"}
+    assert set(versions) == {"python", "code", *packages}
+
+
+def test_a_record_has_the_digest_of_the_code_and_of_torch(plan, tmp_path):
+    name, root = plan.folds[0].name, Path(work.__file__).parents[2]
+    ledger = Ledger(tmp_path / "runs")
+    ledger.open(plan.experiment)
+    make_folds(plan, LocalQueue((name,)), WorkOptions(tmp_path / "runs"))
+    [record] = ledger.records(plan.experiment)
+    assert record.host["versions"]["code"] == source_digest(root / "dadnet", version("torch"))

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from orchestration.folds.queue import LeaseQueue
-from orchestration.reporting.progress import Progress, duration, fraction_done
+from orchestration.reporting.progress import Progress, duration, fraction_done, incomplete
+from results.ledger.records import Divergence
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,17 @@ def test_the_eta_does_not_count_the_time_before_the_first_fold(tmp_path):
         queue.finish("w1", "d/s1")
         progress.show(queue.snapshot(seen))
     assert "ETA 00:30" in out.getvalue()
+
+
+def test_the_last_line_of_an_incomplete_run_says_what_to_do_of_each_kind():
+    first = Divergence("0" * 16, "d/s1", 3, "diverged", {})
+    second = first.replace(fold="d/s2")
+    again = "2 of 9 folds are missing; give the same command again to run them"
+    lower = "; lower --lr, or --retry-diverged tries again"
+    assert incomplete(9, 2, []) == f"incomplete: {again}"
+    assert (
+        incomplete(9, 1, [first]) == f"incomplete: 1 of 9 folds diverged (d/s1 in epoch 3){lower}"
+    )
+    assert incomplete(9, 4, [first, second]) == (
+        f"incomplete: {again}; 2 of 9 folds diverged (d/s1 in epoch 3 and 1 more){lower}"
+    )

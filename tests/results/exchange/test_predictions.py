@@ -119,3 +119,21 @@ def test_an_unfinished_experiment_gives_no_predictions(ledger, capsys):
     ledger.put(experiment, build_record(experiment, "d/a", OFFICIAL["d/a"]))
     assert main(["predictions", "--ledger", str(ledger.root)]) == 3
     assert capsys.readouterr().err == "incomplete: 1 of 2 folds are missing\n"
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_text_in_csv(ledger, tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        "subject,clip,label,prediction\n"
+        '=1+1,"=HYPERLINK(""http://x"")",positive,negative\n'
+        "s2,@a,surprise,surprise\ns3,-a,negative,negative\ns4,+a,negative,negative\n"
+    )
+    import_table(ForeignTable(path, "=A()", "megc2019", "loso"), ledger)
+    assert main(["predictions", "--ledger", str(ledger.root)]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["clip"][:2] for row in rows] == ["'=", "'@", "'-", "'+"]
+    assert rows[0]["subject"] == "'=1+1"
+    site = tmp_path / "site"
+    assert main(["leaderboard", "--ledger", str(ledger.root), "--out", str(site)]) == 0
+    with (site / "megc2019.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["method"] == "'=A()"

@@ -14,36 +14,9 @@ from results.__main__ import main
 from results.exchange.bundle import MANIFEST, Figures, Manifest
 from results.exchange.submission import _zip, merge, pack, rerun, verify
 from results.ledger.ledger import Ledger
-from results.ledger.records import Experiment, PlannedFold
+from results.ledger.records import PlannedFold
 from results.ledger.sealed import seal
-
-TABLE = {f"synthetic/s{n}": ["n>n", "p>p", "s>n"] for n in range(4)}
-
-
-@pytest.fixture
-def real(ledger, make_experiment, make_record) -> Experiment:
-    """An experiment whose digest follows from its config, as a run makes it."""
-    config = ExperimentConfig(data=DataConfig(selection="inner"), seed=7)
-    experiment = make_experiment(
-        TABLE,
-        digest=experiment_digest(config, "d" * 16, "t" * 16),
-        method=config.method(),
-        seed=7,
-        teacher_digest="t" * 16,
-        config=config.to_json(),
-        folds=tuple(PlannedFold(name, (name,), 3) for name in TABLE),
-    )
-    ledger.open(experiment)
-    for fold, clips in TABLE.items():
-        ledger.put(experiment, make_record(experiment, fold, clips))
-    return experiment
-
-
-@pytest.fixture
-def bundle(ledger, real, tmp_path) -> Path:
-    path = tmp_path / "mine.zip"
-    pack(ledger, [real], path)
-    return path
+from tests.build.records import FOUR_SUBJECTS
 
 
 def changed(bundle: Path, edit: Callable[[dict[str, bytes]], None]) -> Path:
@@ -65,7 +38,7 @@ def resealed(data: bytes, **changes: object) -> bytes:
 
 
 def test_a_bundle_holds_and_equal_ledgers_give_equal_bytes(ledger, real, bundle, tmp_path):
-    (packed,) = verify(bundle)
+    (packed,) = verify(bundle).experiments
     assert packed.experiment == real
     assert packed.records == ledger.records(real)
     pack(ledger, [real], tmp_path / "again.zip")
@@ -101,7 +74,7 @@ def test_any_changed_byte_is_noticed(bundle):
         except DadnetError:
             continue
         # Some bytes of a zip file say nothing of its files, such as flags of the system.
-        assert len(found) == 1
+        assert len(found.experiments) == 1
         with zipfile.ZipFile(bundle) as held:
             assert held.read(MANIFEST)
 
@@ -167,14 +140,14 @@ def test_a_tampered_bundle_fails_with_the_field_named(bundle, field, message):
 
 
 def test_an_incomplete_experiment_is_not_packed(ledger, fill, tmp_path):
-    experiment = fill(TABLE, without=["synthetic/s1"])
+    experiment = fill(FOUR_SUBJECTS, without=["synthetic/s1"])
     with pytest.raises(DadnetError, match="3 of 4 folds"):
         pack(ledger, [experiment], tmp_path / "x.zip")
     assert not (tmp_path / "x.zip").exists()
 
 
 def test_one_fold_is_made_again_by_a_command(ledger, real, bundle, tmp_path):
-    (packed,) = verify(bundle)
+    (packed,) = verify(bundle).experiments
     script = tmp_path / "again.py"
     script.write_text(
         "import sys\n"
@@ -188,7 +161,7 @@ def test_one_fold_is_made_again_by_a_command(ledger, real, bundle, tmp_path):
     words = [sys.executable, str(script), str(ledger.root), "{ledger}", "{fold}"]
     root = str(Path(__file__).parents[3])
     command = shlex.join(["env", f"PYTHONPATH={root}", *words])
-    assert rerun(packed, command, seed=3) in TABLE
+    assert rerun(packed, command, seed=3) in FOUR_SUBJECTS
     with pytest.raises(DadnetError, match="was not made again: status 1"):
         rerun(packed, shlex.join([sys.executable, "-c", "raise SystemExit(1)"]), seed=3)
     # a ledger with other predictions
@@ -244,7 +217,7 @@ def test_nothing_of_a_bundle_is_written_outside_the_ledger(bundle, tmp_path, nam
 
 def test_a_dataset_named_as_the_way_up_stays_inside(ledger, make_experiment, make_record, tmp_path):
     config = ExperimentConfig(data=DataConfig(dataset="..", selection="inner"), seed=7)
-    table = {f"../s{n}": clips for n, clips in enumerate(TABLE.values())}
+    table = {f"../s{n}": clips for n, clips in enumerate(FOUR_SUBJECTS.values())}
     experiment = make_experiment(
         table,
         dataset="..",

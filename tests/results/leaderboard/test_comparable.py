@@ -134,7 +134,7 @@ def test_mixed_versions_are_a_warning_on_the_board_and_in_the_exports(
             ledger.put(experiment, make_record(experiment, fold, clips, host=host))
     site = tmp_path / "site"
     assert main(["leaderboard", "--ledger", str(ledger.root), "--out", str(site)]) == 0
-    note = "folds made by different versions: dadnet-loso 0.0.7 (2 folds), 0.1.0 (2 folds)"
+    note = "made by 2 versions: dadnet-loso 0.0.7 (2 folds), 0.1.0 (2 folds)"
     with (site / "synthetic.csv").open(newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert (rows["mixed"]["note"], rows["mixed"]["rank"]) == (note, "1")
@@ -144,6 +144,26 @@ def test_mixed_versions_are_a_warning_on_the_board_and_in_the_exports(
     pages = [path.read_text() for path in site.glob("run-*.html")]
     assert sorted(note in page for page in pages) == [False, True]
     assert "mixed: " + note in " ".join(capsys.readouterr().out.split())
+
+
+def test_folds_of_two_states_of_the_code_and_of_none_are_mixed(
+    ledger, make_experiment, make_record
+):
+    table = {name: ["n>n", "p>p"] for name in "abc"}
+    for codes, note in (
+        (("1a", "1a", "2b"), "made by 2 versions: code 1a (2 folds), 2b (1 folds)"),
+        ((None, None, "2b"), "made by 2 versions: code 2b (1 folds), unknown (2 folds)"),
+        ((None, None, None), None),
+        (("1a", "1a", "1a"), None),
+    ):
+        experiment = make_experiment(table, method=f"codes {codes}")
+        ledger.open(experiment)
+        for fold, code in zip("abc", codes, strict=True):
+            versions = {"torch": "2.0"} | ({"code": code} if code else {})
+            record = make_record(experiment, fold, table[fold], host={"versions": versions})
+            ledger.put(experiment, record)
+        notes = {row.experiment.method: row.note for row in leaderboard(ledger).rows}
+        assert notes[experiment.method] == note
 
 
 def test_versions_are_read_alike_by_the_slow_path(

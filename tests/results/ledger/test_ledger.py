@@ -82,6 +82,15 @@ def test_open_again_changes_nothing_and_other_content_is_refused(ledger, fill):
         ledger.open(experiment.replace(method="another"))
 
 
+def test_open_removes_what_a_killed_writer_left(ledger, fill):
+    experiment = fill({"s/1": ["n>n"]})
+    stale = ledger.folder(experiment) / "folds" / f".{'0a' * 8}.tmp"
+    stale.write_bytes(b"half")
+    os.utime(stale, (0, 0))
+    ledger.open(experiment)
+    assert not stale.exists()
+
+
 def test_experiments_are_sorted(ledger, fill):
     for seed in (31, 4, 7):
         fill(TABLE, seed=seed, without=list(TABLE))

@@ -241,7 +241,7 @@ def test_a_bundle_of_labels_holds_and_a_changed_kind_does_not(
     }
     experiment = put(ledger, make_experiment, make_record, **own)
     pack(ledger, [experiment], tmp_path / "mine.zip")
-    [packed] = verify(tmp_path / "mine.zip")
+    [packed] = verify(tmp_path / "mine.zip").experiments
     assert packed.experiment == experiment
     assert packed.summary.uf1.value == pytest.approx(0.75)
     [record, *_] = packed.records

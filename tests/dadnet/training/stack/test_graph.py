@@ -81,14 +81,29 @@ def test_folds_that_finish_and_join_are_captured_again_and_not_compared_again(da
     assert "wait" not in graphs.events[second:]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("not permitted"), torch.OutOfMemoryError("full")])
-def test_a_step_that_cannot_be_captured_stays_eager_and_one_line_says_why(dataset, error):
+def test_a_step_that_cannot_be_captured_stays_eager_and_one_line_says_why(dataset):
     made, graphs, lines = short(), RecordingGraphs(), []
-    graphs.fail = error
+    graphs.fail = RuntimeError("not permitted")
     stack = views(dataset, made)[:2]
     found = trained(made, stack, Capture(lines.append, graphs))
     assert_alike(found, trained(made, stack, eager()))
-    assert lines == [f"graph: steps are not captured: {error}"]
+    assert lines == ["graph: steps are not captured: not permitted"]
+
+
+def test_a_graph_of_one_fold_without_room_is_not_used(dataset):
+    made, graphs, lines = short(), RecordingGraphs(), []
+    graphs.fail = torch.OutOfMemoryError("full")
+    [view, *_] = views(dataset, made)
+    fold = OneFold(made, view, make_teacher(), CPU)
+    FoldStack([fold], Capture(lines.append, graphs)).train_epoch()
+    assert lines == ["graph: steps are not captured: full"]
+
+
+def test_a_graph_of_several_folds_without_room_is_out_of_memory(dataset):
+    made, graphs = short(), RecordingGraphs()
+    graphs.fail = torch.OutOfMemoryError("full")
+    with pytest.raises(torch.OutOfMemoryError):
+        trained(made, views(dataset, made)[:2], Capture(pytest.fail, graphs))
 
 
 def test_a_step_that_replays_to_other_numbers_is_not_used(dataset):
