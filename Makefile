@@ -32,6 +32,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pylint dadnet results orchestration search_spaces
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python .ci/audit.py constraints.txt

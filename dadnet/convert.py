@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dadnet.base import cli
 from dadnet.base.digests import file_digest
+from dadnet.base.disk import LARGEST_WEIGHTS, check_regular
 from dadnet.base.errors import DadnetError
 from dadnet.inference.imported_weights import describe_weights
 from dadnet.inference.model_file import ALL_SUBJECTS, ModelCard, TrainedModel, build_network
@@ -121,11 +122,14 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     if not path.is_file():
         raise DadnetError(f"convert: there is no file {path}")
     try:
+        check_regular(path, LARGEST_WEIGHTS)
         with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
             warnings.simplefilter("ignore")  # about pickle's protocol; our error explains more
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DadnetError(_refusal(path, str(error))) from error
+    except DadnetError:
+        raise
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
             AssertionError, zipfile.BadZipFile) as error:  # fmt: skip
         raise DadnetError(

@@ -90,6 +90,8 @@ def run(flags: AblateFlags, console: Console) -> int:
     if flags.fresh and not flags.dry_run:
         for _, plan in plans:
             stored(ledger.folder(plan.experiment)).remove_tree()
+    for _, plan in plans if not flags.dry_run else ():
+        ledger.set_damage_aside(plan.experiment)
     missing = {plan.experiment.digest: ledger.missing(plan.experiment) for _, plan in plans}
     _print_plan(plans, missing, flags, console)
     if flags.dry_run:

@@ -113,6 +113,8 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
                 )
         stored(ledger.folder(experiment)).remove_tree()
+    if not flags.dry_run:
+        ledger.set_damage_aside(experiment)
     if flags.retry_diverged and not flags.dry_run:
         ledger.forget_divergences(experiment)
     missing = _requested(flags, plan, ledger)

@@ -30,6 +30,7 @@ from dadnet.config.experiment import (
 )
 from dadnet.config.model import Size
 from dadnet.flow.store import FlowStore, load_flow_store
+from dadnet.folds.audit import check_names
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.protocols import Fold, carve_val
 from dadnet.folds.view import FoldView, TrainedFold
@@ -114,6 +115,7 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
     if {height, width} != {size := flags.input_size}:
         console.print(f"flows of {width} x {height} pixels are resized to {size} x {size}")
     dataset = MicroExpressionDataset.from_store(store, flags.class_set, flags.input_size)
+    check_names(dataset.clips)
     if dataset.task.multi_label:
         raise DadnetError(
             f"class_set: a teacher is trained on one class of each clip, {flags.class_set} has "

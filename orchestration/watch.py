@@ -9,6 +9,7 @@ nothing runs any more, or once for scripts. Exit status: 0 if every experiment s
 import math
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,12 +26,13 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, is_remote, on_disk
 from orchestration.reporting.events import EventLog, LoggedFold, LoggedRun
 from orchestration.reporting.progress import duration, remaining
-from results.ledger.ledger import Ledger, file_name
+from results.ledger.files import LedgerWarning, lines_of
+from results.ledger.ledger import Ledger
 from results.ledger.mirror import readable
 from results.ledger.records import Experiment
 
 LOOK_S = 2.0
-_ORDER = ("running", "lost", "failed", "waiting", "done")
+_ORDER = ("running", "lost", "failed", "damaged", "waiting", "done")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +59,14 @@ class Watched:
     Args:
         title: what it is.
         log: its event log.
-        planned: names of its folds; None for a search, whose folds are in its log.
-        records: folder of their records.
+        of: the experiment with its ledger; None for a search, whose folds are in its log.
     """
 
-    def __init__(
-        self, title: str, log: Path, planned: tuple[str, ...] | None, records: Path | None = None
-    ) -> None:
+    def __init__(self, title: str, log: Path, of: tuple[Ledger, Experiment] | None = None) -> None:
         self.title = title
-        self._log, self._planned, self._records = EventLog(log), planned, records
+        self._log, self._of = EventLog(log), of
+        self._planned = None if of is None else tuple(fold.name for fold in of[1].folds)
+        self._seen: dict[str, tuple[tuple[int, ...], bool]] = {}
         self.run, self.folds = LoggedRun(), list[LoggedFold]()
 
     @classmethod
@@ -74,8 +75,7 @@ class Watched:
         return cls(
             f"{experiment.dataset} {experiment.digest} {experiment.method}",
             on_disk(ledger.events_path(experiment)),
-            tuple(fold.name for fold in experiment.folds),
-            on_disk(ledger.fold_path(experiment, "").parent),
+            (ledger, experiment),
         )
 
     def look(self, now: float) -> None:
@@ -84,16 +84,27 @@ class Watched:
         goes_on = self.run.state(now) in ("running", "silent")
         names = tuple(self.run.folds) if self._planned is None else self._planned
         self.folds = [self.run.folds.get(name, LoggedFold(name)) for name in names]
-        if self._records is not None:
-            here = {path.name for path in self._records.glob("*.json")}
+        if self._of is not None:
             for fold in self.folds:
-                if f"{file_name(fold.name)}.json" in here:
-                    fold.state = "done"
+                valid = self._has_record(*self._of, fold.name)
+                if valid is not None:
+                    fold.state = "done" if valid else "damaged"
                 elif fold.state == "done":  # its record was removed
                     fold.state = "waiting"
         for fold in self.folds:
             if fold.state == "running" and not goes_on:
                 fold.state = "lost"
+
+    def _has_record(self, ledger: Ledger, experiment: Experiment, name: str) -> bool | None:
+        """Whether a fold's record can be used; None without one. Each is read once."""
+        try:
+            status = on_disk(ledger.fold_path(experiment, name)).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        stamp = (status.st_size, status.st_ino, status.st_mtime_ns)
+        if self._seen.get(name, ((), False))[0] != stamp:
+            self._seen[name] = (stamp, ledger.record(experiment, name) is not None)
+        return self._seen[name][1]
 
     @property
     def count(self) -> Counter[str]:
@@ -144,7 +155,7 @@ def find(flags: WatchFlags) -> list[Watched]:
             "name one by --experiment"
         )
     watched = [Watched.of(ledger, experiment) for experiment in logged]
-    watched += [Watched(f"search {path.parent}", path, None) for path in searches]
+    watched += [Watched(f"search {path.parent}", path) for path in searches]
     for each in watched:
         each.look(time.time())
     return sorted(watched, key=lambda each: each.run.last_at)
@@ -170,6 +181,8 @@ def _head(each: Watched, now: float) -> str:
         f"{each.title}: {count['done']} of {len(each.folds)} folds done, {count['running']} "
         f"running, {count['failed']} failed, {sum(f.retries for f in each.folds)} retries; "
     )
+    if count["damaged"]:
+        line += f"{count['damaged']} damaged; "
     if each.complete:
         return line + "complete"
     if state == "running":
@@ -215,8 +228,17 @@ def watch(flags: WatchFlags, console: Console) -> int:
         Exit status: 0 if every experiment shown is complete, else 3.
 
     Raises:
-        DadnetError: if there is nothing to show, or a log is damaged.
+        DadnetError: if there is nothing to show.
     """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LedgerWarning)
+        status = _watch(flags, console)
+    for line in lines_of(caught):
+        console.print(f"warning: {line}", markup=False)
+    return status
+
+
+def _watch(flags: WatchFlags, console: Console) -> int:
     watched = find(flags)
 
     def picture() -> Group:

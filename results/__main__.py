@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dadnet.base import cli
-from dadnet.base.boundary import one_line
 from dadnet.base.cli import DONE
 from dadnet.base.errors import DadnetError
 from results import flags
-from results.ledger.ledger import Ledger, LedgerWarning
+from results.ledger.files import LedgerWarning, lines_of
+from results.ledger.ledger import Ledger
 
 # Each command: its flags, and its function in `results.commands`, which is imported when it
 # runs, because most commands need numpy and more.
@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LedgerWarning)
         status = cli.run_command(_run, argv)
-    for warning in caught:
-        print(f"warning: {one_line(str(warning.message))}", file=sys.stderr)
+    for line in lines_of(caught):
+        print(f"warning: {line}", file=sys.stderr)
     return status
 
 

@@ -10,7 +10,6 @@ import warnings
 
 from threadpoolctl import threadpool_limits
 
-from dadnet.base.boundary import one_line
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
 from dadnet.labels.own_labels import read_translation
@@ -25,6 +24,7 @@ from results.leaderboard.ranking import Filters, leaderboard
 from results.leaderboard.rows import Group
 from results.leaderboard.stamp import write_site_stamp
 from results.leaderboard.text import text_table
+from results.ledger.files import lines_of
 from results.ledger.ledger import Ledger, LedgerWarning
 from results.ledger.mirror import readable
 from results.ledger.sources import source_note
@@ -56,12 +56,15 @@ def leaderboard_site(
             run_pages=arguments.run_pages,
             flows=arguments.flows,
         )
-    text = text_table(made, width=max(80, shutil.get_terminal_size((120, 24)).columns), most=50)
+    text = text_table(
+        made, width=min(1000, max(80, shutil.get_terminal_size((120, 24)).columns)), most=50
+    )
     print(text)
     orphans = [
-        f"{path} has records without an experiment.json" for path in ledger.orphans(experiments)
+        f"{path} has records without an experiment.json that can be read"
+        for path in ledger.orphans(experiments)
     ]
-    lines = [one_line(str(warning.message)) for warning in caught] + orphans
+    lines = lines_of(caught) + orphans
     for line in lines:
         print(f"warning: {line}", file=sys.stderr)
     print(f"wrote {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""))

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
@@ -41,7 +42,15 @@ def console() -> Console:
 
     In a notebook they are plain lines of one output, not a display each.
     """
+    _drop_odd_sizes()
     return _Terminal(soft_wrap=True, highlight=False, force_jupyter=False)
+
+
+def _drop_odd_sizes() -> None:
+    """Forget a size of the terminal that rich cannot read: it fails on "¹" and on 5,000 digits."""
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch("[0-9]{1,4}", os.environ.get(name, "80")):
+            del os.environ[name]
 
 
 _REGISTRY = ConstructorRegistry()
@@ -171,6 +180,7 @@ def parse(
         SystemExit: with 0, after `--help`.
     """
     errors = io.StringIO()
+    _drop_odd_sizes()
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(

@@ -13,6 +13,7 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from dadnet.base.disk import stream_regular
 from dadnet.base.errors import DadnetError
 
 _READ_AT_ONCE = 2**20
@@ -31,7 +32,7 @@ def canonical_json(value: object) -> str:
             value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
         )
         text.encode()  # half of a surrogate pair is a string in Python and nowhere else
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DadnetError(f"expected plain finite JSON values, got: {error}") from error
     return text
 
@@ -70,7 +71,7 @@ def file_checksum(path: Path) -> str:
         DadnetError: if it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with stream_regular(path, follow=True) as file:
             return parts_digest(iter(partial(file.read, _READ_AT_ONCE), b""), 64)
     except OSError as error:
         raise DadnetError(f"{path} cannot be read: {error.strerror}") from error

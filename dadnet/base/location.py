@@ -5,7 +5,6 @@ A URI is written as `pyarrow.fs` reads it: ``s3://bucket/folder?endpoint_overrid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -97,8 +96,12 @@ class Stored(Protocol):
     def overwrite(self, data: bytes) -> None:
         """Write the file in the place of any other."""
 
-    def read_each(self, names: Sequence[str]) -> Iterator[bytes | None]:
-        """Yield the content of these files of the folder; None for one that is not there."""
+    def read(self) -> bytes | None:
+        """The content of the file; None if there is none.
+
+        Raises:
+            IrregularFileError: if it is a link, a named pipe or anything else but a file.
+        """
 
     def local_copy(self) -> AbstractContextManager[Path]:
         """Yield a path of this machine with the content, for readers that need one."""

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
-from dadnet.base.errors import StorageError
+from dadnet.base.errors import DadnetError, StorageError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Requests are repeated for so long; longer outages end the command, which can be given again.
 RETRY_ENV = "DADNET_STORAGE_RETRY_S"
 RETRY_AFTER_S = 0.2
-_RETRY_S = 120.0
+_RETRY_S, _LONGEST_RETRY_S = 120.0, 86_400.0
 _T = TypeVar("_T")
 
 
@@ -57,7 +57,16 @@ def open_store(base: str, query: str) -> ObjectStore:
 
 
 def _retry_s() -> float:
-    return float(os.environ.get(RETRY_ENV, _RETRY_S))
+    text = os.environ.get(RETRY_ENV, str(_RETRY_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_RETRY_S:
+        raise DadnetError(
+            f"{RETRY_ENV}: expected seconds from 0 to {_LONGEST_RETRY_S:.0f}, got {text!r}"
+        )
+    return seconds
 
 
 @lru_cache(maxsize=16)

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dadnet.base.digests import digest16
+from dadnet.base.disk import read_input
 from dadnet.base.errors import DadnetError
 
 FORM = "FILE.py:function or package.module:function"
@@ -151,7 +152,7 @@ def _collect(root: Path, first: str, package: str | None) -> dict[str, str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_input(path)
     except UnicodeDecodeError as error:
         raise DadnetError(f"{path}: expected UTF-8 text, got something else") from error
     except OSError as error:

@@ -131,6 +131,13 @@ class RemotePath:
             raise StorageError(f"storage: {self} ended after {len(data)} of {size} bytes")
         return data
 
+    def read(self) -> bytes | None:
+        """The object's content; None if there is none."""
+        try:
+            return self.read_bytes()
+        except FileNotFoundError:
+            return None
+
     def read_text(self, encoding: str = "utf-8") -> str:
         """The object's content as text."""
         return self.read_bytes().decode(encoding)

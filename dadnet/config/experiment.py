@@ -14,7 +14,7 @@ from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 from dadnet.base.own_code import OwnCode
 from dadnet.config.baselines import BASELINES, FITTED_BASELINES
-from dadnet.config.checks import check_choices, require
+from dadnet.config.checks import check_fields, is_whole, require, require_count
 from dadnet.config.model import ModelConfig as ModelConfig
 
 Policy = Literal["none", "hflip", "standard", "reference-v1"]
@@ -50,9 +50,9 @@ class DataConfig:
     """Permute the labels over the clips: a control, whose score must be at chance."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         require(self, "dataset", bool(self.dataset), "a name")
-        require(self, "num_folds", self.num_folds >= 2, "2 or more")
+        require_count(self, "num_folds", 2)
         fraction = 0.05 <= self.val_fraction <= 0.5
         require(self, "val_fraction", fraction, "a share from 0.05 to 0.5")
 
@@ -77,12 +77,13 @@ class LossConfig:
     """Label smoothing of the cross-entropy; of labels, over the two values of each."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        stages = tuple(sorted(set(self.alignment_stages)))
-        rising = stages == self.alignment_stages and set(stages) <= {0, 1, 2, 3}
+        check_fields(self)
+        stages = self.alignment_stages
+        whole = isinstance(stages, tuple) and all(map(is_whole, stages))
+        rising = whole and tuple(sorted({*stages} & {0, 1, 2, 3})) == stages
         require(self, "alignment_stages", rising, "rising stages out of 0,1,2,3")
         require(self, "alignment_weight", self.alignment_weight >= 0, "0 or more")
-        require(self, "num_projections", self.num_projections >= 1, "1 or more")
+        require_count(self, "num_projections", 1)
         require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "0 <= s < 1")
 
 
@@ -112,13 +113,13 @@ class OptimConfig:
     """How a training step multiplies: float32, tf32 (GPUs only) or bf16; scores are float32."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if not isinstance(self.augmentation, OwnCode):
             known = get_args(Policy)
             expected = f"one of {', '.join(known)} or FILE.py:function"
             require(self, "augmentation", self.augmentation in known, expected)
         for name in ("epochs", "batch_size"):
-            require(self, name, getattr(self, name) >= 1, "1 or more")
+            require_count(self, name, 1)
         require(self, "lr", self.lr > 0, "more than 0")
         require(self, "lr_floor", 0 <= self.lr_floor <= 1, "0 to 1")
         warms_up = 0 <= self.warmup_epochs < self.epochs
@@ -139,6 +140,7 @@ class ExperimentConfig:
     """Seed of every draw."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(self, "seed", self.seed >= 0, "0 or more")
         if self.data.selection == "last" and self.optim.patience:
             raise DadnetError(
@@ -185,9 +187,9 @@ class ExperimentConfig:
         _reject_unknown("experiment", data, {*parts, "seed"})
         built: dict[str, Any] = {"seed": data["seed"]} if "seed" in data else {}
         for name, part in parts.items():
-            values = dict(data.get(name, {}))
+            values = _mapping(name, data.get(name, {}))
             _reject_unknown(name, values, {f.name for f in dataclasses.fields(part)})
-            if "alignment_stages" in values:
+            if isinstance(values.get("alignment_stages"), list):
                 values["alignment_stages"] = tuple(values["alignment_stages"])
             if isinstance(own := values.get("augmentation"), Mapping):
                 values["augmentation"] = OwnCode.from_json(own)
@@ -208,8 +210,14 @@ class ExperimentConfig:
         return name + (", labels shuffled" if self.data.shuffle_labels else "")
 
 
+def _mapping(where: str, data: object) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise DadnetError(f"{where}: expected fields by name, got {data!r}")
+    return dict(data)
+
+
 def _reject_unknown(where: str, data: Mapping[str, Any], known: set[str]) -> None:
-    if unknown := sorted(set(data) - known):
+    if unknown := sorted(set(_mapping(where, data)) - known):
         raise DadnetError(
             f"{where}: unknown {', '.join(unknown)}; available are {', '.join(sorted(known))}"
         )

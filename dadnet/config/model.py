@@ -10,7 +10,7 @@ from dadnet.base.digests import canonical_json
 from dadnet.base.errors import DadnetError
 from dadnet.base.own_code import OwnCode
 from dadnet.config.baselines import BASELINES, ModelType
-from dadnet.config.checks import check_choices, require
+from dadnet.config.checks import LARGEST_SIDE, check_fields, require
 
 Size = Literal["ultralight", "nano", "micro", "tiny", "small", "base"]
 
@@ -48,14 +48,15 @@ class ModelConfig:
     """Arguments of your own network, such as width=16 dropout=0.2."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         least, name = 32, "at least 32 (the stages halve 4, 2, 2, 2)"
         method = BASELINES.get(self.model_type)
         if method is not None:
             least, name = 28, "at least 28"
         elif self.own_alone:
             least, name = 2, "at least 2"
-        require(self, "input_size", self.input_size >= least, name)
+        fits = least <= self.input_size <= LARGEST_SIDE
+        require(self, "input_size", fits, f"{name}, at most {LARGEST_SIDE}")
         if method is not None:
             divides = self.input_size % method.multiple == 0
             expected = f"a multiple of {method.multiple} for {self.model_type}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from dadnet.base.errors import DadnetError
+from dadnet.datasets.subjects import plain_name
 
 INDEX_COLUMNS = (
     "clip_id", "dataset", "subject", "filename", "onset", "apex", "offset", "emotion",
@@ -111,11 +112,13 @@ def build_index(
 ) -> ClipIndex:
     """The index of rows with the keys ``INDEX_COLUMNS``, after clips that were rejected before.
 
-    Of several rows with one clip id all are rejected, since the right one is unknown; in an
-    `official` annotation the rows that were rejected before count too.
+    Names get one Unicode form. Of several rows with one clip id all are rejected, since the right
+    one is unknown; in an `official` annotation the rows that were rejected before count too.
     """
     clips = pd.DataFrame(list(rows), columns=list(INDEX_COLUMNS))
     clips = clips.astype({c: "int64" if c in FRAME_COLUMNS else "str" for c in INDEX_COLUMNS})
+    for column in ("clip_id", "subject"):
+        clips[column] = clips[column].map(plain_name)
     counts = Counter([*clips["clip_id"], *(r.clip_id for r in rejected if official)])
     repeated = clips["clip_id"].map(counts) > 1
     what = "of the annotation" if official else "have this id"

@@ -18,6 +18,7 @@ from dadnet.datasets.index import ClipIndex, Notes, Rejected, build_index
 from dadnet.datasets.official.tables import HEADER_ROWS
 from dadnet.datasets.own_clips import name_clips, own_clip, plain_cell
 from dadnet.datasets.sheets import Line, Sheet, read_sheets
+from dadnet.datasets.subjects import plain_name, spelling_key
 
 # Our name of a column -> other names of it, as `_plain` writes them.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -247,11 +248,11 @@ def _check_subjects(
     """Refuse one person under two names: their clips would stand on both sides of a fold."""
     written: dict[tuple[str, str], str] = {}
     for dataset, cells in zip(datasets, lines, strict=True):
-        subject = cells["subject"].removeprefix(f"{dataset}/")
+        subject = plain_name(cells["subject"].removeprefix(f"{dataset}/"))
         if not subject:
             continue
-        key = re.sub(r"\.0+$", "", "".join(unicodedata.normalize("NFKC", subject).split()))
-        key = re.sub(r"0*([0-9]+)", r"\1", key).casefold()
+        key = re.sub(r"\.0+$", "", spelling_key(subject))
+        key = re.sub(r"0*([0-9]+)", r"\1", key)
         first = written.setdefault((dataset, key), subject)
         if first != subject:
             raise DadnetError(

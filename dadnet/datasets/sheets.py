@@ -18,7 +18,9 @@ from typing import Any
 
 import xlrd
 from openpyxl import load_workbook
+from openpyxl.utils import column_index_from_string, range_boundaries
 
+from dadnet.base.disk import read_regular
 from dadnet.base.errors import DadnetError
 
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
@@ -32,6 +34,12 @@ _ARCHIVES = {
 }
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+# A workbook of 100,000 clips has about 30 MB and 2 million cells.
+_LARGEST, _MOST_CELLS = 2**27, 10**7
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\b[^>]*>")
+_RANGE = re.compile(rb"""\bref=["']([A-Z]{1,3}[0-9]{1,7}(?::[A-Z]{1,3}[0-9]{1,7})?)["']""")
+_ROW = re.compile(rb"""<(?:\w+:)?row\b[^>]*?\br=["']([0-9]{1,12})["']""")
+_CELL = re.compile(rb"""<(?:\w+:)?c\b[^>]*?\br=["']([A-Z]{1,3})[0-9]""")
 _SAVE = "save it again as .xlsx or as CSV in UTF-8"
 
 
@@ -76,7 +84,7 @@ def read_sheets(path: Path, encoding: str | None = None) -> tuple[Sheet, ...]:
         DadnetError: if the file cannot be read, or is of another kind; the message names it.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, follow=True)
     except OSError as error:
         raise DadnetError(f"{path} cannot be read: {error.strerror}") from error
     if not data.strip(b"\0 \t\r\n"):
@@ -115,11 +123,39 @@ def _kind_of_ole(data: bytes) -> str:
     return "protected by a password" if _ENCRYPTED in data else ""
 
 
+def _check_size(data: bytes) -> None:
+    """Refuse a workbook that would fill the memory: by what it declares, before it is unpacked.
+
+    A merged range is as large as its corners say, however small the file is.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > _LARGEST:
+            raise DadnetError(f"expected a table of at most {_LARGEST} bytes when unpacked")
+        for entry in entries:
+            if entry.filename.startswith("xl/worksheets/"):
+                _check_cells(archive.read(entry))
+
+
+def _check_cells(sheet: bytes) -> None:
+    ranges = [_RANGE.search(tag) for tag in _MERGED.findall(sheet)]
+    if b"\0" in sheet or None in ranges:
+        raise DadnetError("expected merged cells such as A1:B2 in UTF-8")
+    corners = [range_boundaries(found[1].decode()) for found in ranges if found]
+    merged = sum((c - a + 1) * (d - b + 1) for a, b, c, d in corners if a and b and c and d)
+    rows = max(map(int, _ROW.findall(sheet)), default=0)
+    columns = max((column_index_from_string(c.decode()) for c in _CELL.findall(sheet)), default=0)
+    if max(merged, rows * columns) > _MOST_CELLS:
+        raise DadnetError(f"expected a table of at most {_MOST_CELLS} cells")
+
+
 def _workbook(path: Path, data: bytes) -> tuple[Sheet, ...]:
     read = _xlsx if data.startswith(_ZIP) else _xls
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # openpyxl warns of unsupported styles
+            if read is _xlsx:
+                _check_size(data)
             return tuple(read(data))
     except Exception as error:  # these parsers raise nearly anything on damaged files
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -130,6 +166,8 @@ def _xlsx(data: bytes) -> Iterable[Sheet]:
     book = load_workbook(io.BytesIO(data), data_only=True)
     formulas = load_workbook(io.BytesIO(data)) if _has_formulas(data) else None
     for sheet in book.worksheets:
+        if sheet.max_row * sheet.max_column > _MOST_CELLS:
+            raise DadnetError(f"expected a table of at most {_MOST_CELLS} cells")
         rows = [[text(value) for value in row] for row in sheet.iter_rows(values_only=True)]
         if formulas is not None:
             # A program that saved formulas without their values: the formula itself is shown.

@@ -5,6 +5,8 @@ public sets do not overlap: CASME II ``sub01``, SMIC ``s01``, SAMM ``006``, CAS(
 """
 
 import re
+import unicodedata
+from collections.abc import Iterable
 
 from dadnet.base.errors import DadnetError
 
@@ -68,3 +70,34 @@ def canonical_subject(dataset: str, name: str) -> str:
     pattern, form = _PLAIN_IDS.get(dataset, (_NEVER, ""))
     match = pattern.fullmatch(name)
     return form.format(int(match[1])) if match else name
+
+
+def plain_name(name: str) -> str:
+    """A name in Unicode's composed form (NFC), with plain blanks and without invisible letters.
+
+    >>> plain_name("Rene\u0301\u200b ") == "Ren\u00e9"
+    True
+    """
+    composed = unicodedata.normalize("NFC", name)
+    return " ".join("".join(c for c in composed if unicodedata.category(c) != "Cf").split())
+
+
+def spelling_key(name: str) -> str:
+    """What all ways of writing a subject share: `sub01`, `SUB01`, `sub 01` and their Unicode forms.
+
+    Reference: the compatibility forms and the case folding of the Unicode Standard, Annex 15.
+    """
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return unicodedata.normalize(
+        "NFKC", "".join(c for c in plain if unicodedata.category(c)[0] not in "ZC")
+    )
+
+
+def two_spellings(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two of these names that are one name in two spellings; None if there are none."""
+    known: dict[str, str] = {}
+    for name in sorted(set(names)):
+        first = known.setdefault(spelling_key(name), name)
+        if first != name:
+            return first, name
+    return None

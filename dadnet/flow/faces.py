@@ -6,6 +6,7 @@ the tip of the nose and the corners of the mouth; of two, the one on the left of
 """
 
 import csv
+import io
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dadnet.base.disk import read_input
 from dadnet.base.errors import DadnetError
 
 Points = npt.NDArray[np.float64]  # (5, 2), x to the right, y down
@@ -99,10 +101,10 @@ def read_points(path: Path) -> Mapping[str, Points]:
         DadnetError: if the file cannot be read, or a line does not fit; it names the line.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            rows = list(reader)
-            header = reader.fieldnames or []
+        text = io.StringIO(read_input(path, "utf-8-sig"), newline="")
+        reader = csv.DictReader(text, strict=True)
+        rows = list(reader)
+        header = reader.fieldnames or []
     except OSError as error:
         raise DadnetError(f"landmarks: {path} cannot be read: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:

@@ -5,14 +5,16 @@ HTNet have them. Its bytes are grey values: `ImageScale` says how many pixels th
 """
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dadnet.base.disk import read_regular, stream_regular
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.frames import IMAGE_SUFFIXES
 from dadnet.flow.compute import Flow, check_flow, check_plausible
@@ -22,6 +24,7 @@ FLOW_SUFFIXES = (".npy", ".npz", ".flo", *IMAGE_SUFFIXES)
 
 _NUMPY, _ZIP = b"\x93NUMPY", b"PK"
 _FLO, _FLO_REVERSED = b"PIEH", b"HEIP"  # 202021.25 as float32, little and big endian
+_LARGEST = 2**29  # bytes of an array: 3 channels of 4096 x 4096 float64 have 400 MB
 _UNKNOWN = 1e9  # Middlebury's mark of a pixel without a flow is larger
 
 
@@ -101,13 +104,16 @@ def read_flow(path: Path, scale: ImageScale | None = None) -> FlowFile:
 
 def _array(path: Path) -> FlowFile:
     """A NumPy file; pickles are never loaded."""
-    with path.open("rb") as file:
+    with stream_regular(path, follow=True) as file:
         head = file.read(len(_NUMPY))
         if not head.startswith((_NUMPY, _ZIP)):
             found = "a PNG image" if head.startswith(b"\x89PNG") else "another file"
             raise DadnetError(f"cannot be read: expected the array of a .npy file, got {found}")
         file.seek(0)
         try:
+            if head.startswith(_NUMPY):
+                _check_header(file, os.fstat(file.fileno()).st_size)
+                file.seek(0)
             loaded: Any = np.load(file, allow_pickle=False)
             array = _only(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
         except DadnetError:
@@ -141,8 +147,33 @@ def _only(arrays: Any) -> npt.NDArray[Any]:
         raise DadnetError(
             f"expected one array, or one named flow, got {', '.join(names) or 'none'}"
         )
-    array: npt.NDArray[Any] = arrays["flow" if "flow" in names else names[0]]
+    name = "flow" if "flow" in names else names[0]
+    stored = {entry.filename.removesuffix(".npy"): entry for entry in arrays.zip.infolist()}
+    if stored[name].file_size > _LARGEST:
+        raise DadnetError(f"expected an array of at most {_LARGEST} bytes when unpacked")
+    with arrays.zip.open(stored[name]) as entry:
+        _check_header(entry, stored[name].file_size)
+    array: npt.NDArray[Any] = arrays[name]
     return array
+
+
+def _check_header(stream: IO[bytes], size: int) -> None:
+    """Refuse an array that is larger than its file, before the memory for it is taken.
+
+    Raises:
+        ValueError: if there is no header, or none of an array of plain values.
+    """
+    version = np.lib.format.read_magic(stream)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in read:
+        raise DadnetError(f"expected an array of NumPy's format 1.0 or 2.0, got {version}")
+    shape, _, kind = read[version](stream)
+    declared = math.prod(shape) * kind.itemsize
+    if min(shape, default=1) < 0 or declared > min(size, _LARGEST):
+        raise DadnetError(f"its header declares {declared} bytes, the file has {size}")
 
 
 def _two_channels(array: npt.NDArray[Any]) -> tuple[Flow, bool]:
@@ -170,7 +201,7 @@ def _middlebury(path: Path) -> Flow:
 
     Reference: Baker et al., A Database and Evaluation Methodology for Optical Flow, 2011.
     """
-    with path.open("rb") as file:
+    with stream_regular(path, follow=True) as file:
         head = file.read(12)
     if head[:4] == _FLO_REVERSED:
         raise DadnetError("expected a little-endian .flo file, got a big-endian one")
@@ -197,7 +228,7 @@ def _middlebury(path: Path) -> Flow:
 def _image(path: Path, scale: ImageScale | None) -> FlowFile:
     if scale is None:
         raise DadnetError("expected a flow in pixels (.npy or .flo), got an image")
-    data = np.fromfile(path, dtype=np.uint8)
+    data = np.frombuffer(read_regular(path, follow=True), dtype=np.uint8)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     except cv2.error:  # for example an impossible size

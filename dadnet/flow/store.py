@@ -5,6 +5,7 @@ without this package. There is one row group per subject.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +18,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dadnet.base.digests import canonical_json, checksum, content_digest, file_checksum
-from dadnet.base.disk import replacing
+from dadnet.base.disk import check_regular, free_memory, replacing
 from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import Location, is_remote, location, replace_file, stored, write_once
 from dadnet.base.remote import RemotePath
+from dadnet.config.checks import LARGEST_SIDE
+from dadnet.datasets.card import CARD as CARD
+from dadnet.datasets.card import read_card as read_card
 from dadnet.datasets.index import FRAME_COLUMNS, INDEX_COLUMNS
 from dadnet.flow.compute import resize_flow
 
 # No byte-stream split: it saves a fifth, but duckdb cannot read it for float16.
 _PARQUET = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["dataset", "subject"]}
-CARD = "card.json"
 FLOW_FILE = "flows-00000.parquet"
 META_COLUMNS = [*(c for c in INDEX_COLUMNS if not c.endswith("_path")), "flow_digest"]
-
-_MEMINFO = Path("/proc/meminfo")
-_GROUP = Path("/sys/fs/cgroup")
 
 Flows = npt.NDArray[np.float16]
 
@@ -134,31 +134,6 @@ def set_store_aside(store: Path) -> None:
         stored(path).set_aside(path.with_name(f"{path.name}.damaged"))
 
 
-def read_card(store: str | Location) -> dict[str, Any]:
-    """The card of a complete store.
-
-    Raises:
-        DadnetError: if there is no complete store in that folder.
-    """
-    path = location(store) / CARD
-    try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DadnetError(
-            f"flow store: expected {path} (made by `python -m orchestration.ingest`), "
-            "but there is none"
-        ) from None
-    except StorageError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DadnetError(f"flow store: {path} cannot be read: {error}") from error
-    if missing := {"digest", "files", "parameters"} - set(card):
-        raise DadnetError(f"flow store: {path} lacks {', '.join(sorted(missing))}")
-    if "normalisation" not in card["parameters"]:
-        raise DadnetError(f"flow store: {path} lacks the normalisation among its parameters")
-    return card
-
-
 def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
     """Clips and flows of one Parquet file.
 
@@ -171,7 +146,7 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
     try:
         with pq.ParquetFile(_source(path)) as file:
             # One row group after the other into one array, so that the set is in memory once.
-            kind = file.schema_arrow.field("flow").type
+            kind = _flow_type(file)
             flows = np.empty((file.metadata.num_rows, *kind.shape), np.float16)
             tables, start = [], 0
             for number in range(file.num_row_groups):
@@ -180,50 +155,62 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
                     flows[start : start + len(chunk)] = chunk.to_numpy_ndarray()
                     start += len(chunk)
                 tables.append(table.select(META_COLUMNS))
-        return pa.concat_tables(tables).to_pandas(), flows
+        table = pa.concat_tables(tables)
+        _check_columns(table)
+        return table.to_pandas(), flows
     except StorageError:
         raise
-    except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
-        first_line = str(error).splitlines()[0]
+    except (OSError, KeyError, ValueError, IndexError, pa.ArrowException) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise DadnetError(f"flow store: {path.name} cannot be read: {first_line}") from error
 
 
 def _source(path: Location) -> Any:
-    return pa.BufferReader(path.read_bytes()) if is_remote(path) else path
+    if is_remote(path):
+        return pa.BufferReader(path.read_bytes())
+    check_regular(path, 2**62)
+    return path
 
 
-def free_memory() -> int | None:
-    """Bytes available without swapping, within the container's limit; None if unknown."""
-    try:
-        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux
-        return None
-    fields = {name: rest.split()[0] for name, _, rest in (line.partition(":") for line in lines)}
-    free = int(fields["MemAvailable"]) * 1024
-    try:
-        limit = (_GROUP / "memory.max").read_text(encoding="ascii").strip()
-        used = int((_GROUP / "memory.current").read_text(encoding="ascii"))
-    except OSError:  # the container has no limit
-        return free
-    return free if limit == "max" else min(free, max(0, int(limit) - used))
+def _flow_type(file: pq.ParquetFile) -> Any:
+    """The type of the flow column, if it is that of :func:`flow_table`."""
+    kind = file.schema_arrow.field("flow").type
+    shape = tuple(getattr(kind, "shape", ()))
+    square = len(shape) == 3 and shape[0] == 2 and all(0 < n <= LARGEST_SIDE for n in shape[1:])
+    if not square or kind.value_type != pa.float16():
+        raise DadnetError(f"its flows have the type {kind}; expected float16 of (2, H, W)")
+    return kind
+
+
+def _check_columns(table: pa.Table) -> None:
+    table.validate(full=True)  # whether the texts are UTF-8
+    for name in META_COLUMNS:
+        column, kind = table[name], pa.int64() if name in FRAME_COLUMNS else pa.string()
+        if column.null_count or column.type != kind:
+            raise DadnetError(
+                f"its column {name} is {column.type} with {column.null_count} nulls; expected "
+                f"{kind} without"
+            )
 
 
 def _check_memory(store: Location, names: Sequence[str]) -> None:
     """Refuse a store that is larger than the free memory, before hours of swapping."""
     free = free_memory()
+    needed = 0
     if free is None:
         return
-    needed = 0
     for name in names:
         path = store / name
         try:
             if is_remote(path):
                 needed += path.size()  # compressed: a lower bound, without reading it twice
                 continue
-            file = pq.ParquetFile(path)
-            shape = file.schema_arrow.field("flow").type.shape
-            needed += 2 * file.metadata.num_rows * int(np.prod(shape))
-        except (OSError, KeyError, AttributeError, pa.ArrowException):
+            with pq.ParquetFile(_source(path)) as file:
+                groups = map(file.metadata.row_group, range(file.num_row_groups))
+                unpacked = [group.total_byte_size for group in groups]
+                flows = 2 * file.metadata.num_rows * math.prod(_flow_type(file).shape)
+                needed += max(flows, sum(unpacked))
+        except (OSError, ValueError, KeyError, pa.ArrowException):
             return  # the reader reports the error
     if needed > free:
         raise DadnetError(
@@ -249,9 +236,19 @@ def load_flow_store(store: str | Location) -> FlowStore:
     for clip_id, expected, flow in zip(clips["clip_id"], clips["flow_digest"], flows, strict=True):
         if flow_digest(flow) != expected:
             raise DadnetError(f"flow store: the flow of {clip_id} is damaged; ingest it again")
+        if _is_odd(flow):
+            raise DadnetError(
+                f"flow store: the flow of {clip_id} holds NaN or infinity; ingest it again from "
+                "a finite flow, or reject the clip"
+            )
     if store_digest(clips, card["parameters"]["normalisation"]) != card["digest"]:
         raise DadnetError(f"flow store: {store} is not what its card says; ingest it again")
     return FlowStore(card, clips, flows)
+
+
+def _is_odd(flow: Flows) -> bool:
+    """Whether a value is NaN or infinite: in float16 all bits of the exponent are then set."""
+    return bool(((flow.view(np.uint16) & 0x7C00) == 0x7C00).any())
 
 
 def publish_store(store: Path, target: RemotePath) -> bool:
@@ -309,7 +306,7 @@ def join_stores(stores: Sequence[FlowStore], size: int) -> FlowStore:
 
 def _check_names(store: Location, names: Sequence[str]) -> None:
     for name in names:
-        if Path(name).name != name or name in ("", ".."):  # no path out of the folder
+        if Path(name).name != name or name in ("", "..") or not name.isprintable():
             raise DadnetError(f"flow store: expected a plain file name in the card, got {name!r}")
         path = store / name
         if not is_remote(path) and path.resolve().parent != path.parent.resolve():

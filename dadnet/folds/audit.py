@@ -8,6 +8,7 @@ import pandas as pd
 
 from dadnet.base.errors import AuditError
 from dadnet.config.experiment import DataConfig
+from dadnet.datasets.subjects import spelling_key, two_spellings
 from dadnet.folds.protocols import Fold, dataset_of
 from dadnet.labels.tasks import lacking
 
@@ -38,7 +39,9 @@ def audit(
         AuditError: at the first leak; one line with the fold and the subjects.
     """
     _normalisation(store_normalisation)
+    check_names(clips)
     _one_clip_two_subjects(clips, "clip_id", "one clip id")
+    _once(clips)
     _one_clip_two_subjects(clips, "flow_digest", "identical flow")
     _two_sides(folds, config.selection)
     _coverage(clips, folds, config.protocol)
@@ -57,9 +60,26 @@ def audit(
     return line
 
 
-def _key(subject: str) -> str:
-    """Spelling that makes `sub01`, `SUB01` and `sub01 ` one subject."""
-    return subject.strip().casefold()
+def check_names(clips: pd.DataFrame) -> None:
+    """Refuse names that a reader takes for others, before any clip is used.
+
+    Args:
+        clips: one row per clip: clip_id, subject.
+
+    Raises:
+        AuditError: if one subject has two spellings, or a name has letters that are not visible.
+    """
+    if pair := two_spellings(clips["subject"].unique()):
+        raise AuditError(
+            f"audit: subjects on two sides: {pair[0]!a} and {pair[1]!a} are one subject "
+            "in two spellings; expected one way of writing each subject"
+        )
+    for name in (*clips["subject"].unique(), *clips["clip_id"]):
+        if not name.isprintable() or name != name.strip():
+            raise AuditError(
+                f"audit: the name {name!a} has blanks around it or letters that cannot be "
+                "seen; ingest the data again, which removes them"
+            )
 
 
 def _some(names: Iterable[str]) -> str:
@@ -85,13 +105,18 @@ def _one_clip_two_subjects(clips: pd.DataFrame, column: str, what: str) -> None:
         )
 
 
+def _once(clips: pd.DataFrame) -> None:
+    if len(twice := clips.loc[clips["clip_id"].duplicated(), "clip_id"].unique()):
+        raise AuditError(f"audit: expected each clip once, got twice: {_some(twice)}")
+
+
 def _two_sides(folds: tuple[Fold, ...], selection: str) -> None:
     for fold in folds:
         sides = {"fit": fold.fit, "val": fold.val, "test": fold.test}
         for one, other in combinations(sides, 2):
             if selection == "oracle" and (one, other) == ("val", "test"):
                 continue
-            both = {_key(s) for s in sides[one]} & {_key(s) for s in sides[other]}
+            both = {spelling_key(s) for s in sides[one]} & {spelling_key(s) for s in sides[other]}
             if both:
                 raise AuditError(
                     f"audit: fold {fold.name}: subjects on two sides, {one} and {other}: "
@@ -106,14 +131,14 @@ def _coverage(clips: pd.DataFrame, folds: tuple[Fold, ...], protocol: str) -> No
         if len(both := parts[parts > 1]):
             raise AuditError(f"audit: subjects in two test parts: {_some(both.index)}")
         return
-    tested = Counter(_key(s) for fold in folds for s in fold.test)
-    wrong = {s for s in clips["subject"].unique() if tested[_key(s)] != 1}
+    tested = Counter(spelling_key(s) for fold in folds for s in fold.test)
+    wrong = {s for s in clips["subject"].unique() if tested[spelling_key(s)] != 1}
     if wrong:
         raise AuditError(
             f"audit: protocol {protocol} tests every subject once, but here not {_some(wrong)}"
         )
     for fold in folds if protocol == "cross-dataset" else ():
-        sides = [{dataset_of(_key(s)) for s in side} for side in (fold.test, fold.fit)]
+        sides = [{dataset_of(spelling_key(s)) for s in side} for side in (fold.test, fold.fit)]
         if shared := sides[0] & sides[1]:
             raise AuditError(
                 f"audit: fold {fold.name}: dataset on two sides, fit and test: {_some(shared)}"
@@ -128,9 +153,12 @@ def _coverage(clips: pd.DataFrame, folds: tuple[Fold, ...], protocol: str) -> No
 
 
 def _teacher(folds: tuple[Fold, ...], teacher_subjects: Iterable[str]) -> None:
-    seen = {_key(s) for s in teacher_subjects}
+    seen = {spelling_key(s) for s in teacher_subjects}
     tested = {
-        s for fold in folds for s in fold.test if {_key(s), f"{_key(s).split('/')[0]}/*"} & seen
+        s
+        for fold in folds
+        for s in fold.test
+        if {spelling_key(s), f"{spelling_key(s).split('/')[0]}/*"} & seen
     }
     if tested:
         raise AuditError(

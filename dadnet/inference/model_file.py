@@ -8,6 +8,7 @@ so a prediction cannot use wrong ones. Nothing in the file can run code.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.baselines import BASELINES
+from dadnet.config.checks import check_fields, require
 from dadnet.config.experiment import ModelConfig
 from dadnet.models import MicroFlowNeXt, load_weights, save_weights, weights_digest
 from dadnet.models.own import OwnNetwork
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 CARD = "dadnet_card"
 SCHEMA = 1
 ALL_SUBJECTS = "*"  # as in `ckplus/*`: the training subjects of the set are unknown
-_LARGEST_INPUT = 4096  # pixels; a larger value means a damaged card
 
 Kind = Literal["teacher", "fold", "converted"]
 Pair = tuple[float, float]
@@ -74,12 +75,13 @@ class ModelCard:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise DadnetError(f"card: expected one of {', '.join(get_args(Kind))}; got {self.kind}")
+        check_fields(self)
+        for name in ("flow", "metrics", "origin"):
+            require(self, name, isinstance(getattr(self, name), Mapping), "fields by name")
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise DadnetError(
                 f"card: expected two or more different class names, got {', '.join(self.classes)}"
             )
-        if self.model.input_size > _LARGEST_INPUT:
-            raise DadnetError(f"card: input_size {self.model.input_size} is no size of a flow")
         if (self.normalisation == "fit") != (self.statistics is not None):
             raise DadnetError("card: expected statistics with normalisation fit, and only there")
 
@@ -111,10 +113,13 @@ class ModelCard:
             if card["statistics"] is not None:
                 (a, b), (c, d) = card["statistics"]
                 card["statistics"] = ((float(a), float(b)), (float(c), float(d)))
+                if not all(map(math.isfinite, (*card["statistics"][0], *card["statistics"][1]))):
+                    raise DadnetError("card: damaged (statistics that are not finite)")
             return cls(**{**card, "model": ModelConfig.from_json(card["model"])})
         except DadnetError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+                RecursionError) as error:  # fmt: skip
             raise DadnetError(f"card: damaged ({type(error).__name__}: {error})") from error
 
 

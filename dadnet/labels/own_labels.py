@@ -16,6 +16,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from dadnet.base.digests import canonical_json
+from dadnet.base.disk import read_input
 from dadnet.base.errors import DadnetError
 
 # The class set whose classes are the words of the store.
@@ -59,7 +60,7 @@ def class_set_text(value: str) -> str:
         return value
     path = Path(value).expanduser()
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = read_input(path, "utf-8-sig")
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not in UTF-8"
         raise DadnetError(f"class set: {path} cannot be read: {reason}") from error
@@ -88,7 +89,7 @@ def words_of(emotions: Iterable[str]) -> dict[str, str]:
 def _parsed(content: str, what: str) -> Mapping[Any, Any]:
     try:
         data = yaml.safe_load(content)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = " ".join(str(error).split())[:200]
         raise DadnetError(f"{what}: expected YAML or JSON: {line}") from error
     if not isinstance(data, dict):

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dadnet.base.digests import checksum, parts_digest
+from dadnet.base.disk import LARGEST_WEIGHTS, check_regular
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location, replace_file, stored
 
@@ -49,16 +50,16 @@ def load_weights(path: str | Location, *, own: bool = False) -> LoadedWeights:
             "`dadnet convert` makes one of a .pth)"
         )
     try:
-        with (
-            stored(path).local_copy() as copy,
-            safe_open(copy, framework="pt", device="cpu") as file,
-        ):
-            metadata = file.metadata() or {}
-            if own or _CHECKSUM in metadata:
-                _check(path, copy.read_bytes())
-            metadata.pop(_CHECKSUM, None)
-            return LoadedWeights({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
-    except (FileNotFoundError, IsADirectoryError):
+        with stored(path).local_copy() as copy:
+            check_regular(copy, LARGEST_WEIGHTS)
+            with safe_open(copy, framework="pt", device="cpu") as file:
+                metadata = file.metadata() or {}
+                if own or _CHECKSUM in metadata:
+                    _check(path, copy.read_bytes())
+                metadata.pop(_CHECKSUM, None)
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return LoadedWeights(weights, metadata)
+    except FileNotFoundError:
         raise DadnetError(f"expected a weight file at {path}, got none") from None
     except (SafetensorError, OSError) as error:
         raise DadnetError(f"expected a whole safetensors file at {path}: {error}") from error

@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from dadnet.base.errors import StorageError
 from dadnet.base.location import Location, replace_file, stored
@@ -34,6 +37,8 @@ from results.ledger.records import Experiment
 
 BEAT_S = 5.0
 LEASE_S = 60.0
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
+_OWNER = re.compile(r"[\w.%~-]{1,255}", re.ASCII)  # as `Heartbeat` names itself
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Claims:
 
     def take(self, fold: str) -> bool:
         """Claim a fold; False if another live run has it. Our own claim stays ours."""
+        tried = 0
         while True:
             number, holder = self._last(fold)
             if holder == self.owner:
@@ -59,8 +65,8 @@ class Claims:
             if holder is not None and not self._is_gone(holder):
                 return False
             claim = json.dumps({"owner": self.owner}) + "\n"
-            path = self.folder / f"{file_name(fold)}.{number + 1}.json"
-            if write_once(path, claim):
+            tried = max(number, tried) + 1  # a name that is taken and is no claim is passed over
+            if write_once(self.folder / f"{file_name(fold)}.{tried}.json", claim):
                 return True  # else another run was quicker, or our own first try had succeeded
 
     def release(self, fold: str) -> None:
@@ -77,22 +83,24 @@ class Claims:
     def _last(self, fold: str) -> tuple[int, str | None]:
         """The highest number of a fold's claims, and the run that wrote it."""
         number = max(self._numbers(fold), default=0)
-        data = bytes_of(self.folder / f"{file_name(fold)}.{number}.json") if number else None
-        if data is None:  # none, or removed since: its record is there
+        holder = _fields_of(self.folder / f"{file_name(fold)}.{number}.json") if number else None
+        if holder is None:  # none, or removed since: its record is there
             return number, None
-        return number, _json_of(data).get("owner", "")
+        return number, holder.owner
 
     def _numbers(self, fold: str) -> list[int]:
         start = f"{file_name(fold)}."
         names = stored(self.folder).names()
         ends = (name[len(start) :] for name in names if name.startswith(start))
         numbers = (end.removesuffix(".json") for end in ends)
-        return [int(number) for number in numbers if number.isdecimal()]
+        return [int(number) for number in numbers if _NUMBER.fullmatch(number)]
 
     def _is_gone(self, owner: str) -> bool:
+        if not _OWNER.fullmatch(owner):
+            return True
         path = self.folder / "owners" / f"{owner}.json"
-        theirs = stored(path).modified()
-        if theirs is None or _died_here(_json_of(bytes_of(path) or b"")):
+        theirs, process = stored(path).modified(), _fields_of(path)
+        if theirs is None or process is None or _died_here(process):
             return True
         ours = stored(self.folder / "owners" / f"{self.owner}.json").modified()
         return ours is not None and (ours - theirs).total_seconds() > self.lease_s
@@ -147,19 +155,31 @@ def _machine() -> dict[str, str]:
         return {}
 
 
-def _died_here(process: dict[str, Any]) -> bool:
+class _Fields(msgspec.Struct):
+    """What a claim or a heartbeat says; any other content is as good as none."""
+
+    owner: str = ""
+    pid: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+    boot: str = ""
+    processes: str = ""
+
+
+def _died_here(process: _Fields) -> bool:
     """Whether it is a process of this machine that has ended; then its lease need not end first."""
     here = _machine()
-    same = bool(here) and {name: process.get(name) for name in here} == here
-    return same and not is_alive(int(process["pid"]))
+    same = bool(here) and {name: getattr(process, name) for name in here} == here
+    return same and not is_alive(process.pid)
 
 
-def _json_of(data: bytes) -> dict[str, Any]:
+def _fields_of(path: Location) -> _Fields | None:
+    """The fields of a claim or heartbeat; None if there is none."""
     try:
-        value = json.loads(data)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        data = bytes_of(path)
+        return None if data is None else msgspec.json.decode(data, type=_Fields)
+    except StorageError:
+        raise
+    except (ValueError, RecursionError):  # damaged, or no file
+        return _Fields()
 
 
 class ClaimedQueue:

@@ -114,23 +114,24 @@ class EventLog:
         self.run, self._reader = LoggedRun(), EventReader(path)
 
     def look(self) -> LoggedRun:
-        """Read on; raises `DadnetError` if a line is no event."""
+        """Read on; lines that are no events give a `LedgerWarning`."""
         path = self._reader.path
-        if path.exists() and path.stat().st_size < self._reader.offset:  # --fresh began another
+        if path.is_file() and path.stat().st_size < self._reader.offset:  # --fresh began another
             self.run, self._reader = LoggedRun(), EventReader(path)
         self._reader.read(self.run.take)
         return self.run
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives."""
+    """Whether a process of this machine lives; 0 or less is none."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        if pid > 0:
+            os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # it is another user's
         return True
-    return True
+    return pid > 0
 
 
 class EventWriter:

@@ -75,7 +75,9 @@ class PlainSearch(SearchRun):
             values, winners = study.winner_values(), []
             for seed in self.flags.winner_seeds:
                 winner = WinnerFolds.of(self._base(seed), values, (), study.digest)
-                missing = Ledger(self.flags.ledger).missing(winner.plan.experiment)
+                ledger = Ledger(self.flags.ledger)
+                ledger.set_damage_aside(winner.plan.experiment)
+                missing = ledger.missing(winner.plan.experiment)
                 winners.append(replace(winner, folds=missing))
             train_winners(winners, workers.service, self.flags.ledger)
             return winners
@@ -175,6 +177,7 @@ class NestedSearch(SearchRun):
                     winners.append(WinnerFolds.of(self.plan, values, subjects, study.digest))
                 winner_of = {fold: winner for winner in winners for fold in winner.folds}
                 experiment = nested_experiment(self.plan, winner_of, self._search_settings())
+                Ledger(ledger).set_damage_aside(experiment)
                 missing = set(Ledger(ledger).missing(experiment))
                 to_train = [
                     replace(winner, folds=tuple(fold for fold in winner.folds if fold in missing))

@@ -91,6 +91,7 @@ class Study:
         if self._lock is None:
             raise DadnetError(f"study {self.name} is being run by another process")
         try:
+            self._ledger.check(self.digest)
             self._open_storage()
         except BaseException:
             self.close()

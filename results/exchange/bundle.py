@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import ExperimentConfig, experiment_digest
+from dadnet.datasets.subjects import spelling_key
 from results.exchange.signature import Signature, check_signature
 from results.ledger.files import named
 from results.ledger.ledger import check_record, file_name
@@ -156,7 +157,9 @@ def _unzip(data: bytes) -> dict[str, bytes]:
             if max(sizes, default=0) > _LARGEST_FILE or sum(sizes) > LARGEST_BUNDLE:
                 raise DadnetError(f"bundle: expected less than {LARGEST_BUNDLE} bytes")
             return {entry.filename: _read(bundle, entry) for entry in entries}
-    except _BROKEN as error:
+    except DadnetError:
+        raise
+    except (*_BROKEN, ValueError) as error:
         raise DadnetError(f"bundle: expected a zip file, got: {error}") from error
 
 
@@ -222,12 +225,12 @@ def _check_sides(name: str, experiment: Experiment, records: Sequence[FoldRecord
     imported = experiment.config.get("source") == "import"
     for record in records:
         for subject in record.test_subjects:
-            if subject in tested:
+            key = spelling_key(subject)
+            if key in tested:
                 raise DadnetError(
-                    f"{name}: test_subjects: {subject} is tested in {tested[subject]} and "
-                    f"{record.fold}"
+                    f"{name}: test_subjects: {subject} is tested in {tested[key]} and {record.fold}"
                 )
-            tested[subject] = record.fold
+            tested[key] = record.fold
         if not imported and not record.fit_subjects:
             raise DadnetError(f"{name}: fit_subjects of {record.fold}: expected some, got: none")
         if not record.audit:

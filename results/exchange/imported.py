@@ -11,7 +11,7 @@ from typing import Any
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.literature import difference_from_literature
-from dadnet.datasets.subjects import COMPOSITES
+from dadnet.datasets.subjects import COMPOSITES, plain_name, two_spellings
 from dadnet.labels.label_sets import label_sets_of
 from results.exchange.exchanged import class_counts, why_exchanged
 from results.exchange.logs import FORMATS, PREFIX, REQUIRED, Foreign, read_foreign
@@ -108,6 +108,7 @@ def import_file(table: ForeignTable, ledger: Ledger) -> Imported:
     experiment = _experiment(table, classes, by_subject)
     audit = "; ".join(["imported: the training was not seen", *notes])
     records = [_record(experiment, subject, by_subject[subject], audit) for subject in by_subject]
+    ledger.check(experiment)
     ledger.open(experiment)
     for record in records:
         ledger.put(experiment, record)
@@ -216,13 +217,13 @@ def _prediction(
             raise DadnetError(
                 f"expected {column} as one of {', '.join(classes)}, got: {row[column]!r} in {where}"
             )
-    subject = f"{row.get('dataset', table.dataset)}/{row['subject']}"
+    subject = f"{row.get('dataset', table.dataset)}/{plain_name(row['subject'])}"
     try:
         probabilities = [float(row[f"{PREFIX}{name}"]) for name in classes if PREFIX + name in row]
         _check_scale(probabilities)
         likely = classes[probabilities.index(max(probabilities))] if probabilities else ""
         return Prediction(
-            clip_id=f"{subject}/{row['clip']}",
+            clip_id=f"{subject}/{plain_name(row['clip'])}",
             subject=subject,
             part="",
             label=row["label"],
@@ -253,6 +254,11 @@ def _check_unique(foreign: Foreign, predictions: Sequence[Prediction]) -> None:
                 f"expected each clip once, got: {prediction.clip_id} again in {where}"
             )
         seen.add(prediction.clip_id)
+    if pair := two_spellings(prediction.subject for prediction in predictions):
+        raise DadnetError(
+            f"expected one way of writing each subject, got: {pair[0]!r} and {pair[1]!r}, which "
+            "would be tested as two"
+        )
 
 
 def _experiment(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dadnet.base.disk import read_regular
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.sheets import read_sheets
 from dadnet.datasets.subjects import canonical_dataset, canonical_subject, dataset_of_subject
@@ -89,10 +90,11 @@ def read_foreign(path: Path, form: str, dataset: str, composite: bool) -> Foreig
     Raises:
         DadnetError: naming the line that does not fit.
     """
-    if path.is_file() and path.read_bytes()[:4] in _WORKBOOKS:
+    data = _content(path)
+    if data[:4] in _WORKBOOKS:
         lines = [list(line.cells) for line in read_sheets(path)[0].lines]
         return _table(path, lines)
-    text = _text(path)
+    text = _text(path, data)
     form = _format(text) if form == "auto" else form
     if form == "csv":
         return _table(path, _csv_lines(path, text))
@@ -107,13 +109,16 @@ def read_foreign(path: Path, form: str, dataset: str, composite: bool) -> Foreig
     return replace(read, where=[f"{place} of {path}" for place in read.where])
 
 
-def _text(path: Path) -> str:
+def _content(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return read_regular(path, follow=True)
     except FileNotFoundError as error:
         raise DadnetError(f"expected a CSV file or a log, got: no file at {path}") from error
     except OSError as error:
         raise DadnetError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _text(path: Path, data: bytes) -> str:
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)

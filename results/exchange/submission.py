@@ -13,16 +13,19 @@ import random
 import shlex
 import subprocess
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dadnet.base.disk import read_regular
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
 from results.exchange import bundle
-from results.exchange.bundle import Bundle, Packed, check_bundle
+from results.exchange.bundle import LARGEST_BUNDLE, Bundle, Packed, check_bundle
 from results.exchange.signature import sign
+from results.ledger.files import LedgerWarning, lines_of
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, FoldRecord, comparable
 from results.statistics.summary import count_records, summarise
@@ -70,11 +73,7 @@ def verify(path: Path) -> Bundle:
         DadnetError: naming the file and field of the first thing that does not.
     """
     try:
-        if (size := path.stat().st_size) > bundle.LARGEST_BUNDLE:
-            raise DadnetError(
-                f"bundle: expected less than {bundle.LARGEST_BUNDLE} bytes, got {size}"
-            )
-        return check_bundle(path.read_bytes())
+        return check_bundle(read_regular(path, follow=True, most=LARGEST_BUNDLE))
     except FileNotFoundError as error:
         raise DadnetError(f"expected a bundle, got: no file at {path}") from error
 
@@ -121,26 +120,28 @@ def rerun(packed: Packed, command: str, seed: int) -> str:
 def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
     """Put bundles and other ledgers into a ledger; everything is checked before any is written.
 
+    The sources stay as they are.
+
     Returns:
         The numbers of records that were new, and that were there already.
 
     Raises:
-        DadnetError: if a source does not hold, or two records of one fold differ.
+        DadnetError: if a source does not hold or has a damaged file, another version has written
+            a file, or two records of one fold or two experiments of one digest differ.
     """
-    pairs: list[tuple[Experiment, tuple[FoldRecord, ...]]] = []
-    for source in sources:
-        if source.is_dir():
-            theirs = Ledger(source)
-            pairs += [(each, theirs.records(each)) for each in theirs.experiments()]
-        else:
-            pairs += [(packed.experiment, packed.records) for packed in verify(source).experiments]
+    pairs = [pair for source in sources for pair in _content_of(source)]
     if not pairs:
         raise DadnetError("expected bundles or ledgers with experiments, got: none")
+    experiments: dict[tuple[str, str], Experiment] = {}
     known: dict[tuple[str, str, str], dict[str, Any]] = {}
     for experiment, records in pairs:
+        key = (experiment.dataset, experiment.digest)
+        if experiments.setdefault(key, experiment) != experiment:
+            raise DadnetError(f"two experiments {experiment.digest} differ; nothing was merged")
+        ledger.check(experiment)
         for record in records:
-            key = (experiment.dataset, experiment.digest, record.fold)
-            there = known.get(key)
+            fold = (*key, record.fold)
+            there = known.get(fold)
             if there is None:
                 stored = ledger.record(experiment, record.fold)
                 there = None if stored is None else comparable(stored)
@@ -151,7 +152,7 @@ def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
                     f"two records of fold {record.fold} of {experiment.digest} differ in "
                     f"{', '.join(fields)}; nothing was merged"
                 )
-            known[key] = made
+            known[fold] = made
     new = same = 0
     for experiment, records in pairs:
         ledger.open(experiment)
@@ -159,6 +160,24 @@ def merge(sources: Iterable[Path], ledger: Ledger) -> tuple[int, int]:
             stored_now = ledger.put(experiment, record)
             new, same = new + stored_now, same + (not stored_now)
     return new, same
+
+
+def _content_of(source: Path) -> list[tuple[Experiment, tuple[FoldRecord, ...]]]:
+    """Return the experiments of a bundle or a ledger with their records.
+
+    Raises:
+        DadnetError: if anything in it cannot be used.
+    """
+    if not source.is_dir():
+        return [(packed.experiment, packed.records) for packed in verify(source).experiments]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LedgerWarning)
+        theirs = Ledger(source)
+        pairs = [(each, theirs.records(each)) for each in theirs.experiments()]
+    if lines := lines_of(caught):
+        more = f" (and {len(lines) - 1} more)" if lines[1:] else ""
+        raise DadnetError(f"{source}: {lines[0]}{more}; nothing was merged")
+    return pairs
 
 
 def _zip(files: Mapping[str, bytes]) -> bytes:

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from dadnet.base.disk import ABSENT, is_folder
 from results.ledger.files import STUDIES
 
 # A file changed this shortly before it was looked at may change again within the clock's grain.
@@ -64,10 +65,10 @@ def _names(root: str) -> Iterator[str]:
     with os.scandir(root) as datasets:
         for dataset in datasets:
             hidden = dataset.name.startswith(".") and dataset.name != STUDIES
-            if hidden or not dataset.is_dir():
+            if hidden or not is_folder(dataset):
                 continue
             with os.scandir(dataset.path) as experiments:
-                yield from (f"{dataset.name}/{e.name}" for e in experiments if e.is_dir())
+                yield from (f"{dataset.name}/{e.name}" for e in experiments if is_folder(e))
 
 
 def _look_at(root: str, names: list[str], limit: int) -> list[str | None]:
@@ -81,12 +82,14 @@ def _look(root: str, name: str, limit: int) -> str | None:
     for part in ("", "/folds", "/diverged", "/features", "/explain"):
         try:
             folder = os.open(f"{root}/{name}{part}", os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise
             continue
         try:
             files = sorted(e for e in os.listdir(folder) if e.endswith((".json", ".jsonl")))  # noqa: PTH208 - of a descriptor
             for file in files:
-                status = os.stat(file, dir_fd=folder)
+                status = os.stat(file, dir_fd=folder, follow_symlinks=False)
                 numbers += (status.st_size, status.st_ino, status.st_mtime_ns)
         finally:
             os.close(folder)
@@ -105,6 +108,7 @@ def _folders_of(path: str) -> Iterator[tuple[str, int]]:
     """Names and times of the folders in a folder; a file that comes or goes changes the time."""
     try:
         with os.scandir(path) as entries:
-            yield from ((e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir())
-    except FileNotFoundError:
-        return
+            yield from ((e.name, e.stat().st_mtime_ns) for e in entries if is_folder(e))
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise

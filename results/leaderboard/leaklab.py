@@ -8,6 +8,7 @@ so this is an upper bound of the effect.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.digests import digest16
+from dadnet.base.disk import read_input
 from dadnet.base.errors import DadnetError
 from results.leaderboard.rows import Group, Row
 from results.statistics.resampling import marginal_figures, marginals, pooled_uf1
@@ -80,13 +82,17 @@ def labels_of_table(path: Path) -> Labels:
         DadnetError: if the file is missing, lacks a column or holds no clip.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
+        text = io.StringIO(read_input(path, "utf-8-sig"), newline="")
+        rows = list(csv.DictReader(text, strict=True))
     except (FileNotFoundError, UnicodeDecodeError, csv.Error) as error:
         raise DadnetError(f"expected a CSV of clips, got: {path}: {error}") from error
     columns = list(rows[0]) if rows else []
     if not {"subject", "label"} <= set(columns):
         raise DadnetError(f"expected columns subject and label in {path}, got: {columns}")
+    if ragged := next(
+        (k for k, row in enumerate(rows, 2) if {None, ""} & {*row, *row.values()}), 0
+    ):
+        raise DadnetError(f"expected as many filled cells as columns in row {ragged} of {path}")
     names = [f"{row.get('dataset') or path.stem}/{row['subject']}" for row in rows]
     classes = tuple(sorted({row["label"] for row in rows}))
     subjects = tuple(sorted(set(names)))

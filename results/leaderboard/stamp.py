@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
+
+from dadnet.base.disk import read_regular
 from results.leaderboard.fingerprint import of_ledger, of_source
 
 STAMP = ".stamp.json"
@@ -46,8 +49,8 @@ def unchanged(out: Path, made_from: str | None) -> SiteStamp | None:
     Every file of the site is read and hashed.
     """
     try:
-        stamp = SiteStamp(**json.loads((out / STAMP).read_bytes()))
-    except (OSError, ValueError, TypeError):  # no stamp, or a damaged one: make the site
+        stamp = msgspec.json.decode(read_regular(out / STAMP), type=SiteStamp)
+    except (OSError, ValueError, RecursionError):  # no stamp, or a damaged one: make the site
         return None
     whole = all(_hash(out / name) == digest for name, digest in stamp.files.items())
     return stamp if whole and stamp.made_from == made_from else None
@@ -72,6 +75,6 @@ def write_site_stamp(
 
 def _hash(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(read_regular(path)).hexdigest()
+    except (OSError, ValueError):
         return None

@@ -7,7 +7,7 @@ One sealed file per fold and corruption, written once, like a fold's record.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -16,8 +16,8 @@ import msgspec
 from dadnet.base.errors import DadnetError
 from dadnet.flow.corruptions import KINDS, VERSION
 from dadnet.labels.tasks import Names
-from results.ledger.files import read_whole
-from results.ledger.ledger import Ledger, file_name, write_once
+from results.ledger.files import read_whole, write_whole
+from results.ledger.ledger import Ledger, file_name
 from results.ledger.records import Experiment, FoldRecord, Prediction
 from results.ledger.sealed import Digest, JsonObject, Sealed, Text
 
@@ -76,33 +76,35 @@ class RobustnessLedger:
         """
         _check(record, scored)
         path = self.path(experiment, scored.fold, scored.corruption)
-        while not write_once(path, scored.to_json() + "\n"):
-            if self.get(experiment, record, scored.corruption) is not None:
-                return False
-        return True
+        read = _reader(record, scored.corruption)
+        folder = self.ledger.folder(experiment)
+        return write_whole(path, folder, scored.to_json() + "\n", read) is None
 
     def get(
         self, experiment: Experiment, record: FoldRecord, corruption: str
     ) -> CorruptedFold | None:
-        """The corrupted fold of a record, None if there is none.
+        """The corrupted fold of a record; None if there is none, or none that can be used.
 
-        A damaged one, or one of other weights, clips or definitions, is moved aside.
+        One of other weights, clips or definitions cannot be used.
         """
-
-        def read(data: bytes) -> CorruptedFold:
-            scored = CorruptedFold.from_json(data)
-            _check(record, scored)
-            if scored.corruption != corruption:
-                raise DadnetError(f"expected {corruption}, got: {scored.corruption}")
-            return scored
-
         path = self.path(experiment, record.fold, corruption)
-        return read_whole(path, self.ledger.folder(experiment), read)
+        return read_whole(path, _reader(record, corruption))
 
     def kinds(self, experiment: Experiment) -> tuple[str, ...]:
         """Return the kinds of corruption of which anything was scored."""
         folder = self.folder(experiment)
         return tuple(kind for kind in KINDS if any(folder.glob(f"{kind}-*/*.json")))
+
+
+def _reader(record: FoldRecord, corruption: str) -> Callable[[bytes], CorruptedFold]:
+    def read(data: bytes) -> CorruptedFold:
+        scored = CorruptedFold.from_json(data)
+        _check(record, scored)
+        if scored.corruption != corruption:
+            raise DadnetError(f"expected {corruption}, got: {scored.corruption}")
+        return scored
+
+    return read
 
 
 def _check(record: FoldRecord, scored: CorruptedFold) -> None:

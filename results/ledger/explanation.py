@@ -15,6 +15,7 @@ import msgspec
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import replace_file
+from results.ledger.files import read_whole
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
 from results.ledger.sealed import Digest, JsonObject, Sealed, check_mapping
@@ -65,18 +66,12 @@ def put_explanation(ledger: Ledger, experiment: Experiment, explanation: Explana
 
 
 def read_explanation(ledger: Ledger, experiment: Experiment) -> Explanation | None:
-    """Return the experiment's explanation; None if there is none.
+    """Return the experiment's explanation; None if there is none, or none that can be used."""
 
-    Raises:
-        DadnetError: naming the file, if it is damaged.
-    """
-    path = explanation_path(ledger, experiment)
-    if not path.exists():
-        return None
-    try:
-        found = Explanation.from_json(path.read_bytes())
+    def read(data: bytes) -> Explanation:
+        found = Explanation.from_json(data)
         if found.experiment != experiment.digest:
             raise DadnetError(f"it is of {found.experiment}")
-    except DadnetError as error:
-        raise DadnetError(f"{path}: {error}; `orchestration.explain` makes it again") from error
-    return found
+        return found
+
+    return read_whole(explanation_path(ledger, experiment), read)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
-from results.ledger.files import named, read_whole
-from results.ledger.ledger import Ledger, file_name, write_once
+from results.ledger.files import read_whole, write_whole
+from results.ledger.ledger import Ledger, file_name
 from results.ledger.records import Experiment
 from results.ledger.sealed import Digest, Names1, Sealed, Text
 
@@ -81,26 +81,18 @@ def put_features(ledger: Ledger, experiment: Experiment, features: Features) -> 
 
     Damaged ones are moved to ``quarantine/`` with a `LedgerWarning`.
     """
-    path, folder = _path(ledger, experiment, features.fold), ledger.folder(experiment)
-    while not write_once(path, features.to_json() + "\n"):
-        if read_whole(path, folder, partial(_read, experiment, features.fold)) is not None:
-            return False
-    return True
+    path, text = _path(ledger, experiment, features.fold), features.to_json() + "\n"
+    read = partial(_read, experiment, features.fold)
+    return write_whole(path, ledger.folder(experiment), text, read) is None
 
 
 def read_features(ledger: Ledger, experiment: Experiment) -> list[Features]:
-    """Return the stored features of the experiment's folds; none is no error, damage is one.
-
-    Raises:
-        DadnetError: naming the damaged file.
-    """
-    stored = []
-    for fold in experiment.folds:
-        path = _path(ledger, experiment, fold.name)
-        if path.exists():
-            with named(path):
-                stored.append(_read(experiment, fold.name, path.read_bytes()))
-    return stored
+    """Return the stored features of the experiment's folds; what cannot be used gives a warning."""
+    found = (
+        read_whole(_path(ledger, experiment, fold.name), partial(_read, experiment, fold.name))
+        for fold in experiment.folds
+    )
+    return [features for features in found if features is not None]
 
 
 def _path(ledger: Ledger, experiment: Experiment, fold: str) -> Location:

@@ -1,10 +1,14 @@
-"""Files of the ledger: names, reading, and setting damaged files aside."""
+"""Files of the ledger: names, reading, and setting damaged files aside.
+
+Readers change nothing: what they cannot use they report with a `LedgerWarning`. Who writes a file
+moves what is damaged out of its way first, to ``quarantine/``. A file of another version stays.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
+import secrets
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,21 +16,26 @@ from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import quote
 
+from dadnet.base.boundary import one_line
 from dadnet.base.digests import content_digest
-from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, stored
+from dadnet.base.errors import DadnetError, StorageError
+from dadnet.base.location import Location, stored, write_once
 
 # Where the searches are, beside the datasets.
 STUDIES = ".studies"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names need some of it
-_READ_AT_ONCE = 2**16
+_TRIES = 100
 _FORMULA = ("=", "+", "-", "@")
 
 T = TypeVar("T")
 
 
 class LedgerWarning(UserWarning):
-    """Something in the ledger is damaged and was moved aside."""
+    """Something in the ledger cannot be used, or was moved aside."""
+
+
+class OtherVersionError(DadnetError):
+    """A whole file that another version of this program has written."""
 
 
 @lru_cache(maxsize=10_000)
@@ -46,12 +55,20 @@ def file_name(name: str) -> str:
     return slug
 
 
+def lines_of(caught: Iterable[warnings.WarningMessage]) -> list[str]:
+    """Return each warning once, as a line, and how many are of the ledger if there are several."""
+    lines = {one_line(str(one.message)): issubclass(one.category, LedgerWarning) for one in caught}
+    number = sum(lines.values())
+    return [*lines, *([f"{number} files of the ledger are left out"] if number > 1 else [])]
+
+
 def bytes_of(path: Location) -> bytes | None:
-    """Return the content of a file, or None if there is none."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
+    """Return the content of a file, or None if there is none.
+
+    Raises:
+        IrregularFileError: if it is a link, a named pipe or anything else but a file.
+    """
+    return stored(path).read()
 
 
 @contextmanager
@@ -63,51 +80,107 @@ def named(place: object) -> Iterator[None]:
         raise DadnetError(f"{place}: {error}") from error
 
 
-def read_quickly(path: str) -> bytes:
-    """Return the content of a file: three calls to the system where a file object makes six.
+class _DamagedError(DadnetError):
+    """A file whose content cannot be used, or a name that is no file."""
 
-    A read that gives less than was asked for is taken for the end; a checksum tells otherwise.
+    def __init__(self, reason: str, content: bytes | None) -> None:
+        super().__init__(reason)
+        self.content = content
 
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
+
+def _read(path: Location, read: Callable[[bytes], T], data: bytes | None) -> T | None:
     try:
-        parts = [os.read(descriptor, _READ_AT_ONCE)]
-        while len(parts[-1]) == _READ_AT_ONCE:
-            parts.append(os.read(descriptor, _READ_AT_ONCE))
-    finally:
-        os.close(descriptor)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        data = bytes_of(path) if data is None else data
+        return None if data is None else read(data)
+    except StorageError:
+        raise
+    except OtherVersionError as error:
+        raise OtherVersionError(f"{path}: {error}") from error
+    except DadnetError as error:
+        raise _DamagedError(str(error), data) from error
 
 
-def read_whole(
-    path: Location, folder: Location, read: Callable[[bytes], T], data: bytes | None = None
-) -> T | None:
-    """Return what a file holds; None if there is none, or if it is damaged and was moved aside.
+def read_whole(path: Location, read: Callable[[bytes], T], data: bytes | None = None) -> T | None:
+    """Return what a file holds; None if there is none, or none that can be used.
+
+    The second case gives a `LedgerWarning`; the file stays as it is.
 
     Args:
         path: the file.
-        folder: a damaged file goes to ``quarantine/`` below it.
         read: returns the content's meaning; its `DadnetError` means damage.
         data: the content, if it was read already.
+
+    Raises:
+        StorageError: if an object storage cannot be reached.
     """
-    data = bytes_of(path) if data is None else data
-    if data is None:
-        return None
     try:
-        return read(data)
+        return _read(path, read, data)
+    except StorageError:
+        raise
+    except OtherVersionError as error:
+        reason = f"left out: {error}"
     except DadnetError as error:
-        quarantine(path, folder, data, str(error))
+        reason = f"damaged {path} is left out: {error}; the command that made it makes it again"
+    except OSError as error:
+        reason = f"{path} is left out: it cannot be read ({error.strerror})"
+    warnings.warn(reason, LedgerWarning, stacklevel=3)
+    return None
+
+
+def check_whole(path: Location, read: Callable[[bytes], T], data: bytes | None = None) -> T | None:
+    """Return what `read_whole` returns, without a warning of damage.
+
+    Raises:
+        OtherVersionError: if another version has written the file.
+        OSError: if it cannot be read.
+    """
+    try:
+        return _read(path, read, data)
+    except _DamagedError:
         return None
 
 
-def quarantine(path: Location, folder: Location, damaged: bytes, reason: str) -> None:
-    """Move a damaged file to ``quarantine/`` below a folder, with a `LedgerWarning`."""
-    target = folder / "quarantine" / f"{content_digest(damaged, 12)}-{path.name}"
+def set_damage_aside(
+    path: Location, folder: Location, read: Callable[[bytes], T], data: bytes | None = None
+) -> T | None:
+    """Return what `check_whole` returns; a damaged file goes to ``quarantine/`` below the folder.
+
+    So does whatever is no regular file; each gives a `LedgerWarning`. The errors are those of
+    `check_whole`.
+    """
+    try:
+        return _read(path, read, data)
+    except _DamagedError as error:
+        quarantine(path, folder, error.content, str(error))
+        return None
+
+
+def write_whole(
+    path: Location, folder: Location, text: str, read: Callable[[bytes], T]
+) -> T | None:
+    """Write a file if there is none that can be used; return the one that is there, else None.
+
+    The arguments and errors are those of `set_damage_aside`, which makes room for the file.
+    """
+    for _ in range(_TRIES):
+        if write_once(path, text):
+            return None
+        if (there := set_damage_aside(path, folder, read)) is not None:
+            return there
+    raise StorageError(f"storage: {path} can be neither written nor read")
+
+
+def quarantine(path: Location, folder: Location, damaged: bytes | None, reason: str) -> None:
+    """Move a damaged file to ``quarantine/`` below a folder, with a `LedgerWarning`.
+
+    `damaged` is its content; None if it is no file.
+    """
+    # What is no file has no content that could name it.
+    name = secrets.token_hex(6) if damaged is None else content_digest(damaged, 12)
+    target = folder / "quarantine" / f"{name}-{path.name}"
     if stored(path).set_aside(target, damaged):
         warnings.warn(
-            f"damaged {path} was moved to {target.parent}: {reason}", LedgerWarning, stacklevel=4
+            f"damaged {path} was moved to {target.parent}: {reason}", LedgerWarning, stacklevel=5
         )
 
 

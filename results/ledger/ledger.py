@@ -12,19 +12,32 @@
                               source/                  (a user's own network, as text)
                               quarantine/              (damaged files, kept for a look)
 
+Reading changes nothing: a damaged file gives a `LedgerWarning` and counts as absent. A run calls
+`Ledger.set_damage_aside` first. A file of another schema version stays, and no run writes over it.
+
 The folder may lie on object storage (`dadnet.base.remote`): a record is then one conditional put.
 Names become file names by percent-encoding, so that any printable name is safe and no two meet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
-from dadnet.base.disk import remove_stale
+from dadnet.base.disk import read_regular, remove_stale
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, is_remote, location, on_disk, stored, write_once
-from results.ledger.files import LedgerWarning, bytes_of, file_name, read_quickly, read_whole
+from results.ledger.checks import check_record, check_same, divergence_reader, record_reader
+from results.ledger.files import (
+    LedgerWarning,
+    bytes_of,
+    check_whole,
+    file_name,
+    read_whole,
+    set_damage_aside,
+    write_whole,
+)
 from results.ledger.quick import read_experiment
 from results.ledger.records import Divergence, Experiment, FoldRecord, PlannedFold
 from results.ledger.sources import write_sources
@@ -51,100 +64,93 @@ class Ledger:
         """Write the experiment's file if it is absent; remove what killed writers have left.
 
         Raises:
-            DadnetError: if another experiment lies there under the same digest.
+            DadnetError: if another experiment, or one of another version, lies there under the
+                same digest.
         """
+        folder = self.folder(experiment)
+        path, text = folder / "experiment.json", experiment.to_json() + "\n"
+        if not is_remote(folder):
+            remove_stale(folder)
+        write_sources(experiment.config, folder)
+        existing = write_whole(path, folder, text, self._experiment_reader(path))
+        if existing is not None:
+            check_same(existing, experiment)
+
+    def set_damage_aside(self, experiment: Experiment) -> None:
+        """Move the damaged files of an experiment to ``quarantine/``; a run does this first.
+
+        Raises:
+            DadnetError: as `check`.
+        """
+        folder = self.folder(experiment)
+        self._look(experiment, lambda path, *content: set_damage_aside(path, folder, *content))
+
+    def check(self, experiment: Experiment) -> None:
+        """Look whether an experiment can be written here; nothing is changed.
+
+        Raises:
+            DadnetError: if another version has written one of its files, or another experiment
+                lies there under the same digest.
+        """
+        self._look(experiment, check_whole)
+
+    def _look(self, experiment: Experiment, look: Callable[..., Any]) -> None:
+        """Look at each file with its path, its reader and its content, if that was read."""
         path = self.folder(experiment) / "experiment.json"
-        if not is_remote(path):
-            remove_stale(path.parent)
-        text = experiment.to_json() + "\n"
-        write_sources(experiment.config, path.parent)
-        while not write_once(path, text):
-            existing = self._read_experiment(path)
-            if existing is None:  # it was damaged and has been moved aside: write again
-                continue
-            if existing != experiment:
-                raise DadnetError(
-                    f"experiment {experiment.digest} is already in {path.parent} "
-                    f"with other content (method {existing.method!r})"
-                )
-            return
+        existing = look(path, self._experiment_reader(path))
+        if existing is not None:
+            check_same(existing, experiment)
+        for name, data in self._contents(experiment):
+            look(self.fold_path(experiment, name), record_reader(experiment, name), data)
 
     def is_begun(self, dataset: str, digest: str) -> bool:
         """Whether an experiment has been opened here, whatever became of it."""
         return (self.root / file_name(dataset) / digest / "experiment.json").exists()
 
     def missing(self, experiment: Experiment) -> tuple[str, ...]:
-        """Return the names of the planned folds without a valid record, in plan order.
-
-        A damaged record is moved to ``quarantine/`` with a `LedgerWarning`.
-        """
+        """Return the names of the planned folds without a valid record, in plan order."""
         done = {record.fold for record in self.records(experiment)}
         return tuple(fold.name for fold in experiment.folds if fold.name not in done)
 
     def put(self, experiment: Experiment, record: FoldRecord) -> bool:
-        """Store a finished fold, once and atomically.
+        """Store a finished fold, once and atomically; a damaged record is moved out of its way.
 
         Returns:
             True if this call stored it; False if a valid record was there, which is left alone.
 
         Raises:
-            DadnetError: if the record does not belong to the experiment.
+            DadnetError: if the record does not belong to the experiment, or one of another
+                version is there.
         """
         check_record(experiment, record)
-        path = self.fold_path(experiment, record.fold)
-        while not write_once(path, record.to_json() + "\n"):
-            if self.record(experiment, record.fold) is not None:
-                return False
-        return True
+        path, text = self.fold_path(experiment, record.fold), record.to_json() + "\n"
+        read = record_reader(experiment, record.fold)
+        return write_whole(path, self.folder(experiment), text, read) is None
 
     def records(self, experiment: Experiment) -> tuple[FoldRecord, ...]:
-        """Return the valid records in plan order; damaged ones are moved aside as in `missing`."""
-        names = [fold.name for fold in experiment.folds]
-        folds = stored(self.folder(experiment) / "folds")
-        read = folds.read_each([f"{file_name(name)}.json" for name in names])
-        found = (
-            self.record(experiment, name, data)
-            for name, data in zip(names, read, strict=True)
-            if data is not None
-        )
+        """Return the valid records in plan order; any other gives a `LedgerWarning`."""
+        found = (self.record(experiment, *content) for content in self._contents(experiment))
         return tuple(record for record in found if record is not None)
 
     def record(
         self, experiment: Experiment, fold: str, data: bytes | None = None
     ) -> FoldRecord | None:
-        """Return one fold's valid record, or None; a damaged one is moved aside.
+        """Return one fold's valid record, or None; one that cannot be used gives a warning.
 
         `data` is the content of its file, if it was read already.
         """
-
-        def read(data: bytes) -> FoldRecord:
-            record = FoldRecord.from_json(data)
-            if record.fold != fold:
-                raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
-            check_record(experiment, record)
-            return record
-
-        path = self.fold_path(experiment, fold)
-        return read_whole(path, self.folder(experiment), read, data)
+        return read_whole(self.fold_path(experiment, fold), record_reader(experiment, fold), data)
 
     def put_divergence(self, experiment: Experiment, divergence: Divergence) -> None:
         """Store that a fold has diverged, unless that is known."""
         path = self._diverged(experiment) / f"{file_name(divergence.fold)}.json"
-        while not write_once(path, divergence.to_json() + "\n"):
-            if self.divergence(experiment, divergence.fold) is not None:
-                return
+        read = divergence_reader(experiment, divergence.fold)
+        write_whole(path, self.folder(experiment), divergence.to_json() + "\n", read)
 
     def divergence(self, experiment: Experiment, fold: str) -> Divergence | None:
         """Return what is known of a fold that has diverged; None of any other."""
-
-        def read(data: bytes) -> Divergence:
-            divergence = Divergence.from_json(data)
-            if (divergence.experiment, divergence.fold) != (experiment.digest, fold):
-                raise DadnetError("it belongs to another fold")
-            return divergence
-
         path = self._diverged(experiment) / f"{file_name(fold)}.json"
-        return read_whole(path, self.folder(experiment), read)
+        return read_whole(path, divergence_reader(experiment, fold))
 
     def divergences(self, experiment: Experiment) -> tuple[Divergence, ...]:
         """Return the folds without a record that have diverged, in plan order."""
@@ -165,13 +171,18 @@ class Ledger:
         return self.folder(experiment) / "diverged"
 
     def read_all(self, experiment: Experiment) -> Iterator[tuple[PlannedFold, bytes | None]]:
-        """Yield each planned fold with the bytes of its file, not looked at; None if absent."""
+        """Yield each planned fold with the bytes of its file, not looked at; None if absent.
+
+        What is no file, or cannot be read, counts as empty: whoever reads it properly says why.
+        """
         folder = f"{self.local_root}/{file_name(experiment.dataset)}/{experiment.digest}/folds"
         for fold in experiment.folds:
             try:
-                yield fold, read_quickly(f"{folder}/{file_name(fold.name)}.json")
-            except FileNotFoundError:
+                yield fold, read_regular(f"{folder}/{file_name(fold.name)}.json")
+            except (FileNotFoundError, NotADirectoryError):
                 yield fold, None
+            except (OSError, DadnetError):
+                yield fold, b""
 
     def find(self, digest: str | None) -> Experiment:
         """Return the experiment whose digest begins so; without one, the only one there is.
@@ -191,7 +202,8 @@ class Ledger:
 
     def experiments(self) -> tuple[Experiment, ...]:
         """Return every experiment, sorted by dataset, method, seed and digest."""
-        read = (self._read_experiment(folder / "experiment.json") for folder in self._folders())
+        paths = (folder / "experiment.json" for folder in self._folders())
+        read = (read_whole(path, self._experiment_reader(path)) for path in paths)
         found = [experiment for experiment in read if experiment is not None]
         found.sort(key=lambda e: (e.dataset, e.method, -1 if e.seed is None else e.seed, e.digest))
         return tuple(found)
@@ -239,47 +251,28 @@ class Ledger:
         names = (name for name in stored(self.root).folders(2) if not name.startswith("."))
         return [self.root / name for name in names]
 
-    def _read_experiment(self, path: Location) -> Experiment | None:
+    def _contents(self, experiment: Experiment) -> Iterator[tuple[str, bytes | None]]:
+        """Yield each planned fold's name, with the content of its file where that was read.
+
+        On object storage many are read at once; on a disk whoever uses one reads it.
+        """
+        names = [fold.name for fold in experiment.folds]
+        folder = self.folder(experiment) / "folds"
+        if is_remote(folder):
+            read = folder.read_each([f"{file_name(name)}.json" for name in names])
+            found = zip(names, read, strict=True)
+            yield from ((name, data) for name, data in found if data is not None)
+        else:
+            yield from ((name, None) for name in names)
+
+    def _experiment_reader(self, path: Location) -> Callable[[bytes], Experiment]:
         def read(data: bytes) -> Experiment:
             experiment = read_experiment(data) or Experiment.from_json(data)
             if self.folder(experiment) != path.parent:
                 raise DadnetError(f"it describes {experiment.dataset}/{experiment.digest}")
             return experiment
 
-        return read_whole(path, path.parent, read)
-
-
-def check_record(experiment: Experiment, record: FoldRecord) -> None:
-    """Check that a record is one of the experiment's planned folds, whole and with its classes.
-
-    Raises:
-        DadnetError: naming the first thing that does not fit.
-    """
-    planned = experiment.by_name.get(record.fold)
-    if planned is None:
-        raise DadnetError(f"fold {record.fold!r} is not planned in experiment {experiment.digest}")
-    pairs = {
-        "experiment": (experiment.digest, record.experiment),
-        "selection": (experiment.selection, record.selection),
-        "teacher": (experiment.teacher_digest, record.teacher_digest),
-        "test subjects": (sorted(planned.test_subjects), sorted(record.test_subjects)),
-        "number of clips": (planned.num_test_clips, len(record.predictions)),
-    }
-    for name, (expected, actual) in pairs.items():
-        if expected != actual:
-            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {actual}")
-    known = experiment.classes
-    for row in record.predictions:
-        if not row.fits(known, experiment.multi_label):
-            raise DadnetError(
-                f"classes of {row.clip_id}: expected some of {', '.join(known)}, "
-                f"got: {row.label} and {row.prediction}"
-            )
-        if row.probabilities is not None and len(row.probabilities) != len(known):
-            raise DadnetError(
-                f"probabilities of {row.clip_id}: expected {len(known)}, "
-                f"got: {len(row.probabilities)}"
-            )
+        return read
 
 
 def _has_records(folds: Location) -> bool:

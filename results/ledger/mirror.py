@@ -14,8 +14,11 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from dadnet.base.digests import content_digest
-from dadnet.base.errors import StorageError
+from dadnet.base.disk import read_regular
+from dadnet.base.errors import DadnetError, StorageError
 from dadnet.base.location import is_remote, replace_file
 from dadnet.base.remote import Entry, RemotePath
 from results.ledger.ledger import Ledger
@@ -34,7 +37,11 @@ def readable(ledger: Ledger) -> Ledger:
 
 def mirror_folder(root: RemotePath) -> Path:
     """Where the mirror of a ledger lies: in the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        cache = Path(given) if given else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise DadnetError("XDG_CACHE_HOME: expected a folder, since there is no home") from error
     return cache / "dadnet" / "ledgers" / content_digest(str(root))
 
 
@@ -103,7 +110,6 @@ def _join_events(folder: Path, names: Iterable[str]) -> None:
 
 def _load(path: Path) -> dict[str, str]:
     try:
-        found: dict[str, str] = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return msgspec.json.decode(read_regular(path), type=dict[str, str])
+    except (FileNotFoundError, ValueError, RecursionError):  # absent or damaged: fetch all again
         return {}
-    return found

@@ -19,19 +19,22 @@ import msgspec
 import numpy as np
 
 from dadnet.base.digests import canonical_json
-from results.ledger.records import Experiment, FoldRecord, PlannedFold, Prediction
+from results.ledger.records import Experiment, FoldRecord, Host, PlannedFold, Prediction
 from results.ledger.sealed import SCHEMA, unchecked
 
 _Names = tuple[str, ...]
 _CHECKSUM = b'"checksum":"'
 _ENTRY = len(_CHECKSUM) + 64 + 2  # with the closing quote and the comma
 _SEAL = {"schema": Literal[1], "checksum": str}
+
+
+class _Host(Host, gc=False):
+    versions: msgspec.Raw = msgspec.Raw(b"")  # type: ignore[assignment]  # parsed once for many
+
+
 _RECORD: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
     unchecked(
-        FoldRecord,
-        predictions=GenericAlias(list, unchecked(Prediction)),
-        host=dict[str, msgspec.Raw],
-        **_SEAL,
+        FoldRecord, predictions=GenericAlias(list, unchecked(Prediction)), host=_Host, **_SEAL
     )
 )
 
@@ -95,18 +98,27 @@ def read_clips(
             return None
         try:
             record = _RECORD.decode(data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, OverflowError, RecursionError):
             return None
-        if not _record_fits(record, experiment, fold):
+        text = bytes(record.host.versions)
+        if not _versions_fit(text) or not _record_fits(record, experiment, fold):
             return None
         fold_of.update(dict.fromkeys(fold.test_subjects, number))
         clips += record.predictions
         expected += [number] * fold.num_test_clips
-        versions[bytes(record.host.get("versions", b""))] += 1
+        versions[text] += 1
         num_done += 1
     subjects_fit = [fold_of.get(clip.subject) for clip in clips] == expected
     fit = subjects_fit and _clips_fit(clips, experiment.classes, experiment.multi_label)
     return (num_done, clips, versions) if fit else None
+
+
+@lru_cache(maxsize=1_000)
+def _versions_fit(text: bytes) -> bool:
+    try:
+        return not text or msgspec.json.decode(text, type=dict[str, str]) is not None
+    except msgspec.DecodeError:
+        return False
 
 
 def versions_of(record: FoldRecord) -> bytes:
@@ -121,7 +133,7 @@ def code_of(record: FoldRecord) -> str:
     return str(versions.get("code", "unknown")) if isinstance(versions, Mapping) else "unknown"
 
 
-def _record_fits(record: FoldRecord, experiment: Experiment, fold: PlannedFold) -> bool:
+def _record_fits(record: Any, experiment: Experiment, fold: PlannedFold) -> bool:
     sides = (record.fit_subjects, record.val_subjects, record.test_subjects)
     return (
         record.experiment == experiment.digest

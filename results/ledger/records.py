@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -165,6 +166,32 @@ class Prediction(Record, frozen=True):
         return True
 
 
+class Host(msgspec.Struct, gc=False):
+    """The fields of a record's host that are read back; more are allowed."""
+
+    started_at: str | None = None
+    seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    tries: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] | None = None
+    stack: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] | None = None
+    versions: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.started_at is not None:
+            datetime.fromisoformat(self.started_at).timestamp()
+
+
+def check_host(host: JsonObject) -> None:
+    """Raise unless the fields of `Host` are of their types.
+
+    Raises:
+        DadnetError: naming the first that is not.
+    """
+    try:
+        msgspec.convert(host, Host)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise DadnetError(f"host: {error}") from error
+
+
 class FoldRecord(Sealed, frozen=True):
     """A finished fold.
 
@@ -198,6 +225,7 @@ class FoldRecord(Sealed, frozen=True):
         msgspec.structs.force_setattr(self, "curves", finite(self.curves))
         super().__post_init__()
         check_choice("selection", self.selection, SELECTIONS)
+        check_host(self.host)
         self._check_sides()
         check_names("clips of the predictions", [p.clip_id for p in self.predictions])
 

@@ -12,6 +12,7 @@ import msgspec
 
 from dadnet.base.digests import canonical_json, checksum
 from dadnet.base.errors import DadnetError
+from results.ledger.files import OtherVersionError
 
 SCHEMA = 1
 
@@ -136,9 +137,10 @@ def unseal(text: str | bytes, kind: str) -> dict[str, Any]:
         kind: what the text is, for the error ("record", "experiment").
 
     Raises:
-        DadnetError: if it is not JSON, not in canonical form, of another schema, or its checksum
-            does not match. The canonical form is demanded so that no changed byte passes: ``1e-05``
-            and ``1E-05`` are equal numbers.
+        OtherVersionError: if it is whole and of another schema.
+        DadnetError: if it is not JSON, not in canonical form, or its checksum does not match. The
+            canonical form is demanded so that no changed byte passes: ``1e-05`` and ``1E-05`` are
+            equal numbers.
     """
     try:
         text = text.decode() if isinstance(text, bytes) else text
@@ -147,15 +149,29 @@ def unseal(text: str | bytes, kind: str) -> dict[str, Any]:
         raise DadnetError(f"expected a {kind} in JSON, got: {error}") from error
     if not isinstance(value, dict):
         raise DadnetError(f"expected a {kind} as a JSON object, got: {type(value).__name__}")
-    if value.get("schema") != SCHEMA:
-        raise DadnetError(f"expected a {kind} of schema {SCHEMA}, got: {value.get('schema')!r}")
     stated = value.pop("checksum", None)
     sealed = seal(value)
-    if stated != json.loads(sealed)["checksum"]:
+    whole = stated == json.loads(sealed)["checksum"]
+    if type(schema := value.get("schema")) is not int or schema != SCHEMA:
+        expected = f"{kind}: expected schema {SCHEMA}"
+        # The seal is that of every schema: a text that it does not fit is damaged.
+        if type(schema) is int and whole:
+            raise OtherVersionError(f"{expected}, got: {schema} (written by {_writer(value)})")
+        raise DadnetError(f"{expected}, got: {schema!r}")
+    if not whole:
         raise DadnetError(f"the checksum of the {kind} does not match its content")
     if text.removesuffix("\n") != sealed:
         raise DadnetError(f"the {kind} is not in canonical form")
     return value
+
+
+def _writer(payload: Mapping[str, Any]) -> str:
+    """Name the version that wrote a sealed text, as far as the text says it."""
+    host = payload.get("host")
+    versions = host.get("versions") if isinstance(host, dict) else None
+    version = versions.get("dadnet-loso") if isinstance(versions, dict) else None
+    known = version if isinstance(version, str) and version.isprintable() else "another version"
+    return f"{known}, schema {payload['schema']}"
 
 
 def check_text(name: str, value: str, *, empty: bool = False) -> str:

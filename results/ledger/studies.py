@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, location, replace_file, stored
-from results.ledger.files import STUDIES, file_name, read_whole
+from results.ledger.files import STUDIES, file_name, read_whole, set_damage_aside
 from results.ledger.records import Experiment
 from results.ledger.sealed import (
     Count,
@@ -155,16 +155,26 @@ class StudyLedger:
         return self.root / STUDIES / file_name(digest)
 
     def put(self, study: StudyRecord) -> None:
-        """Write or replace a study's record, atomically."""
+        """Write or replace a study's record, atomically; raises what `check` raises."""
+        self.check(study.digest)
         replace_file(self.folder(study.digest) / "study.json", f"{study.to_json()}\n")
+
+    def check(self, digest: str) -> None:
+        """Move a damaged record of a study aside; a search does this before its first trial.
+
+        Raises:
+            OtherVersionError: if another version has written it.
+        """
+        folder = self.folder(digest)
+        set_damage_aside(folder / "study.json", folder, StudyRecord.from_json)
 
     def of(self, experiment: Experiment) -> tuple[StudyRecord, ...]:
         """The studies whose winner this experiment is."""
         return tuple(study for study in self.studies() if experiment.digest in study.scored)
 
     def studies(self) -> tuple[StudyRecord, ...]:
-        """Every study with a valid record, sorted by name; a damaged one is moved aside."""
+        """Every study with a valid record, sorted by name; any other gives a `LedgerWarning`."""
         folder = self.root / STUDIES
         paths = (folder / name / "study.json" for name in stored(folder).folders())
-        read = [read_whole(path, path.parent, StudyRecord.from_json) for path in paths]
+        read = [read_whole(path, StudyRecord.from_json) for path in paths]
         return tuple(sorted(filter(None, read), key=lambda study: study.name))

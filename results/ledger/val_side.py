@@ -15,7 +15,7 @@ Nothing in here has a field for a test clip, so no search can read one through i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, replace_file, stored
-from results.ledger.files import read_whole
-from results.ledger.ledger import Ledger, file_name, write_once
-from results.ledger.records import Experiment
+from results.ledger.files import read_whole, write_whole
+from results.ledger.ledger import Ledger, file_name
+from results.ledger.records import Experiment, check_host
 from results.ledger.sealed import (
     Count,
     Curves,
@@ -78,6 +78,7 @@ class ValSide(Sealed, frozen=True):
         msgspec.structs.force_setattr(self, "curves", finite(self.curves))
         msgspec.structs.force_setattr(self, "confusion", nested(self.confusion))
         super().__post_init__()
+        check_host(self.host)
         if set(check_mapping("log_losses", self.log_losses)) != set(self.val_subjects):
             raise DadnetError(
                 f"expected a log-loss for each of {self.val_subjects}, got: {self.log_losses}"
@@ -99,7 +100,7 @@ class ValSide(Sealed, frozen=True):
     @property
     def seconds(self) -> float:
         """Seconds of training that fall to this fold, of a stack its share."""
-        return float(self.host.get("seconds", 0.0)) / int(self.host.get("stack", 1))
+        return float(self.host.get("seconds") or 0.0) / int(self.host.get("stack") or 1)
 
 
 class ValLedger:
@@ -132,22 +133,13 @@ class ValLedger:
             DadnetError: if it does not belong to the experiment.
         """
         _check(experiment, side)
-        while not write_once(self.path(experiment, side.fold), side.to_json() + "\n"):
-            if self.get(experiment, side.fold) is not None:
-                return False
-        return True
+        path, text = self.path(experiment, side.fold), side.to_json() + "\n"
+        read = _reader(experiment, side.fold)
+        return write_whole(path, self._ledger.folder(experiment), text, read) is None
 
     def get(self, experiment: Experiment, fold: str) -> ValSide | None:
-        """The fold's val side; None if there is none. A damaged one is moved aside."""
-
-        def read(data: bytes) -> ValSide:
-            side = ValSide.from_json(data)
-            if side.fold != fold:
-                raise DadnetError(f"expected fold {fold!r}, got: {side.fold!r}")
-            _check(experiment, side)
-            return side
-
-        return read_whole(self.path(experiment, fold), self._ledger.folder(experiment), read)
+        """The fold's val side; None if there is none, or none that can be used."""
+        return read_whole(self.path(experiment, fold), _reader(experiment, fold))
 
     def missing(self, experiment: Experiment, folds: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the folds that have no val side, in their order."""
@@ -176,6 +168,17 @@ class ValLedger:
 
     def _marker(self, experiment: Experiment, study: str) -> Location:
         return self._ledger.folder(experiment) / "searched" / f".kept-for-{file_name(study)}"
+
+
+def _reader(experiment: Experiment, fold: str) -> Callable[[bytes], ValSide]:
+    def read(data: bytes) -> ValSide:
+        side = ValSide.from_json(data)
+        if side.fold != fold:
+            raise DadnetError(f"expected fold {fold!r}, got: {side.fold!r}")
+        _check(experiment, side)
+        return side
+
+    return read
 
 
 def _check(experiment: Experiment, side: ValSide) -> None:

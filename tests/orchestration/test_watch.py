@@ -163,11 +163,17 @@ def test_what_cannot_be_shown_is_one_line(run, tmp_path, capsys, words, says):
     assert (status, says in text, text.count("\n")) == (2, True, 1)
 
 
-def test_a_damaged_log_and_an_empty_ledger_are_one_line(run, tmp_path, capsys):
+def test_damage_costs_a_warning_and_an_empty_ledger_is_one_line(run, tmp_path, capsys):
     with run.progress:
         half_done(run)
     run.log.write_text("no json\n" + run.log.read_text())
+    run.ledger.fold_path(run.plan.experiment, run.names[0]).write_text("{")
+    before = {path: path.lstat() for path in tmp_path.rglob("*")}
     status, text = watch_once(capsys, tmp_path)
-    assert (status, "in line 1 of" in text, text.count("\n")) == (2, True, 1)
+    assert (status, "0 of 4 folds done" in text, "1 damaged" in text) == (3, True, True)
+    assert "left out: line 1 is 'no json'" in text
+    assert text.count("warning: damaged ") == 1
+    assert "warning: 2 files of the ledger are left out" in text
+    assert {path: path.lstat() for path in tmp_path.rglob("*")} == before
     status, text = watch_once(capsys, tmp_path / "empty")
     assert (status, "expected a folder with experiments" in text) == (2, True)

@@ -90,6 +90,15 @@ def test_a_full_disk_is_one_line(capsys):
     )
 
 
+@pytest.mark.parametrize("size", ["\N{SUPERSCRIPT ONE}", "1" * 5000, "-5", "", "x"])
+def test_a_size_of_the_terminal_that_cannot_be_read_is_forgotten(monkeypatch, size):
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.setenv(name, size)
+    assert cli.console().width > 0
+    monkeypatch.setenv("COLUMNS", "123")
+    assert cli.console().width == 123
+
+
 def test_a_name_from_a_file_cannot_command_the_terminal(capsys):
     cli.console().print("clip \x1b[2J\x1b]0;title\x07\u202e of [bold]two[/bold] lines\n中文")
     assert capsys.readouterr().out == "clip ?[2J?]0;title?? of two lines\n中文\n"

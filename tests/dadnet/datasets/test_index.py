@@ -20,6 +20,13 @@ class TestIndex:
         assert [r.clip_id for r in checked.rejected] == ["a", "a"]
         assert "2 rows" in checked.rejected[0].reason
 
+    def test_names_get_one_unicode_form(self):
+        accent = "d/Rene\N{COMBINING ACUTE ACCENT}\u200b "
+        checked = build_index([row(f"{accent}/c") | {"subject": accent}])
+        assert checked.clips.loc[0, "subject"] == "d/Ren\N{LATIN SMALL LETTER E WITH ACUTE}"
+        composed = [row("d/\u00e9"), row("d/e\N{COMBINING ACUTE ACCENT}")]
+        assert [r.clip_id for r in build_index(composed).rejected] == ["d/\u00e9"] * 2
+
     def test_columns_come_in_the_fixed_order(self):
         backwards = dict(reversed(row("a").items()))
         assert tuple(build_index([backwards]).clips.columns) == INDEX_COLUMNS

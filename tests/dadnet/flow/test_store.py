@@ -72,7 +72,9 @@ def test_a_changed_flow_is_noticed(make_store):
         load_flow_store(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret.parquet", "/etc/passwd", "..", "", "a/../b.parquet"])
+@pytest.mark.parametrize(
+    "name", ["../secret.parquet", "/etc/passwd", "..", "", "a/../b.parquet", "a\0b"]
+)
 def test_a_card_cannot_lead_outside_its_folder(store, name):
     card = read_card(store)
     (store / "card.json").write_text(json.dumps({**card, "files": [name]}))
@@ -98,3 +100,17 @@ def test_a_link_cannot_lead_outside_the_folder(store, tmp_path):
     (tmp_path / "elsewhere.parquet").rename(store / FLOW_FILE)
     (tmp_path / "shared").symlink_to(store)
     assert len(load_flow_store(tmp_path / "shared").clips) == 30
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 65504])
+def test_a_flow_that_is_not_finite_is_refused_although_its_digest_is_right(make_store, value):
+    flows = (
+        np.ones((6, 2, 32, 32), np.float16) * np.arange(6, dtype=np.float16)[:, None, None, None]
+    )
+    flows[2, 1, 31, 31] = value
+    folder = make_store("s", make_clips(3, 2), flows=flows)
+    if np.isfinite(value):  # the largest number of float16
+        assert load_flow_store(folder).flows.max() == value
+        return
+    with pytest.raises(DadnetError, match="the flow of synthetic/sub02/clip0 holds NaN or inf"):
+        load_flow_store(folder)

@@ -148,3 +148,45 @@ def test_a_subject_in_two_test_parts_is_refused():
     table.loc[0, "part"] = "testB"
     with pytest.raises(AuditError, match="subjects in two test parts: d/s0"):
         audit(table, folds, CLASSES, config, store_normalisation="none")
+
+
+def test_a_clip_id_twice_under_one_subject_is_refused():
+    table = clips()
+    table.loc[1, "clip_id"] = table.loc[0, "clip_id"]
+    with pytest.raises(AuditError, match="expected each clip once, got twice: d/s0/c0"):
+        check(table)
+
+
+SPELLINGS = {
+    "case": ("d/s0", "d/S0"),
+    "blank": ("d/s0", "d/s 0"),
+    "no-break blank": ("d/s0", "d/s\N{NO-BREAK SPACE}0"),
+    "wide": ("d/s0", "d/s\N{FULLWIDTH DIGIT ZERO}"),
+    "forms": ("d/Ren\N{LATIN SMALL LETTER E WITH ACUTE}", "d/Rene\N{COMBINING ACUTE ACCENT}"),
+    "sharp s": ("d/Strasse", "d/Stra\N{LATIN SMALL LETTER SHARP S}e"),
+}
+
+
+@pytest.mark.parametrize("protocol", ["loso", "group-kfold"])
+@pytest.mark.parametrize("spellings", SPELLINGS.values(), ids=SPELLINGS)
+def test_no_spelling_hides_a_subject_under_any_protocol(spellings, protocol):
+    table = clips().replace(dict(zip(("d/s0", "d/s1"), spellings, strict=True)))
+    config = DataConfig(protocol=protocol, num_folds=3)
+    folds = make_folds(table, config, 0)
+    with pytest.raises(AuditError, match="are one subject in two spellings"):
+        audit(table, folds, CLASSES, config, store_normalisation="none")
+
+
+@pytest.mark.parametrize("column", ["subject", "clip_id"])
+@pytest.mark.parametrize("letter", ["\u200b", "\u202e", "\ufeff", "\u2060", "\u00ad", "\x07"])
+def test_a_letter_that_cannot_be_seen_is_refused(column, letter):
+    table = clips()
+    table[column] = table[column].replace(table.loc[0, column], f"{table.loc[0, column]}{letter}x")
+    with pytest.raises(AuditError, match=r"letters that cannot be seen.*ingest the data again"):
+        check(table)
+
+
+@pytest.mark.parametrize("seen", ["D/S 3", "d/s\u200b3", "\ufeffd/*", "d/\uff53\uff13"])
+def test_no_spelling_hides_a_subject_of_a_teacher(seen):
+    with pytest.raises(AuditError, match="teacher was trained on"):
+        check(clips(), teacher_subjects=[seen])

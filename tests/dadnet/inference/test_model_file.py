@@ -74,7 +74,10 @@ def test_a_model_file_can_teach_and_keeps_its_flow_correction(tmp_path):
         (lambda card: card.update(classes=["a", "b"]), "expected head.bias as torch.float32 (2,)"),
         (lambda card: card.update(classes=["a", "b", "b"]), "different class names"),
         (lambda card: card["model"].update(input_size=64), "expected fc_loc.0.weight"),
-        (lambda card: card["model"].update(input_size=10**9), "is no size of a flow"),
+        (
+            lambda card: card["model"].update(input_size=10**9),
+            "input_size: expected at least 32 (the stages halve 4, 2, 2, 2), at most 4096",
+        ),
         (lambda card: card["model"].update(micro_size="huge"), "expected one of ultralight"),
         (lambda card: card["model"].update(head="linear"), "attention"),
         (lambda card: card["model"].update(stn=False), "fc_loc"),

@@ -11,6 +11,7 @@ from orchestration.folds.claims import ClaimedQueue, Heartbeat, claims_folder
 from orchestration.folds.here import LocalQueue
 from orchestration.folds.queue import ELSEWHERE_S, LeaseQueue
 from results.ledger.ledger import Ledger
+from tests.build.listing import IRREGULAR, put_irregular
 from tests.build.records import build_experiment
 
 EXPERIMENT = build_experiment({f"sub{n:02d}": ["n>n"] for n in range(6)})
@@ -135,3 +136,42 @@ def test_a_fold_that_diverges_is_released_too(ledger):
         assert _claims(ledger) != []
         queue.diverge("sub00", "diverged in epoch 1")
         assert not [name for name in _claims(ledger) if name.startswith("sub00")]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", IRREGULAR)
+def test_a_claim_or_a_heartbeat_that_is_no_file_is_passed_over_without_a_loop(tmp_path, kind):
+    folder = claims_folder(Ledger(tmp_path / "runs"), EXPERIMENT)
+    with Heartbeat(folder) as claims:
+        (folder / "sub00.1.json").touch()
+        put_irregular(folder / "sub00.1.json", kind)
+        (folder / "sub01.1.json").write_text('{"owner": "gone-1-ab"}')
+        (folder / "owners" / "gone-1-ab.json").touch()
+        put_irregular(folder / "owners" / "gone-1-ab.json", kind)
+        assert claims.take("sub00")
+        assert claims.others() in ((), ("gone-1",))
+        claims.take("sub01")  # a heartbeat that is no file ends with its lease
+
+
+DAMAGED = [b"", b"\xff", b"[" * 100_000, b"null", b"[]", b'{"owner": null}', b'{"owner": 5}']
+DAMAGED += [b'{"owner": "../../x"}', b'{"owner": "a\\u0000"}', b'{"owner": "%s"}' % (b"x" * 999)]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_claim_holds_nothing(tmp_path, content):
+    folder = claims_folder(Ledger(tmp_path / "runs"), EXPERIMENT)
+    with Heartbeat(folder) as claims:
+        (folder / "sub00.1.json").write_bytes(content)
+        assert claims.take("sub00")
+
+
+@pytest.mark.parametrize("pid", ['"x"', "null", "-1", "1" + "0" * 400, "[]", "0"])
+def test_a_heartbeat_with_an_impossible_process_ends_with_its_lease(tmp_path, pid):
+    folder = claims_folder(Ledger(tmp_path / "runs"), EXPERIMENT)
+    with Heartbeat(folder) as claims:
+        (own,) = (folder / "owners").iterdir()
+        text = own.read_text().replace(f'"pid": {os.getpid()}', f'"pid": {pid}')
+        assert pid in text
+        (folder / "owners" / "there-1-ab.json").write_text(text)
+        (folder / "sub00.1.json").write_text('{"owner": "there-1-ab"}')
+        assert claims.take("sub00") == (pid == "0")

@@ -11,6 +11,7 @@ from results.leaderboard.ranking import leaderboard
 from results.ledger.records import Prediction
 
 HEADER = "subject,clip,label,prediction\n"
+EARLIER = ("casme2/s1", "casme2/s2")
 GOOD = HEADER + "s1,c1,negative,negative\ns1,c2,positive,surprise\ns2,c1,surprise,surprise\n"
 
 
@@ -160,6 +161,21 @@ def test_bad_tables_are_refused_and_nothing_is_written(ledger, write, text, mess
     with pytest.raises(DadnetError, match=message):
         import_table(write(text), ledger)
     assert not ledger.root.exists()
+
+
+@pytest.mark.parametrize("other", ["S1", "s 1", "\N{FULLWIDTH LATIN SMALL LETTER S}1"])
+def test_one_subject_in_two_spellings_is_refused_and_nothing_is_written(ledger, write, other):
+    text = GOOD + f"{other},c3,surprise,surprise\n"
+    with pytest.raises(DadnetError, match="one way of writing each subject"):
+        import_table(write(text), ledger)
+    assert not ledger.root.exists()
+
+
+def test_names_of_an_import_get_one_unicode_form(ledger, write):
+    forms = ("Ren\N{LATIN SMALL LETTER E WITH ACUTE}", "Rene\N{COMBINING ACUTE ACCENT}\u200b")
+    rows = [f"{name},c{n},positive,positive\n" for n, name in enumerate(forms)]
+    experiment = import_table(write(GOOD + "".join(rows)), ledger)
+    assert [fold.name for fold in experiment.folds] == [f"casme2/{forms[0]}", *EARLIER]
 
 
 def test_unknown_class_is_refused(ledger, write):

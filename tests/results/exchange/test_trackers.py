@@ -11,7 +11,9 @@ TABLE = {"a/1": ["n>n", "p>p"], "..": ["s>s", "n>p"], "c": ["p>p", "s>n"]}
 
 
 def told(*folds: str) -> str:
-    return "".join(json.dumps({"event": "finished", "fold": fold}) + "\n" for fold in folds)
+    at = "2026-01-01T00:00:00+00:00"
+    events = ({"at": at, "event": "finished", "fold": fold} for fold in folds)
+    return "".join(json.dumps(event) + "\n" for event in events)
 
 
 def test_folds_come_in_the_order_of_their_events_and_once(ledger, fill, make_record):

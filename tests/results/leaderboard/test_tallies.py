@@ -56,6 +56,7 @@ WRONG = {
     "curves": {"a": ["x"]},
     "predictions": [],
     "audit": "\u0007",
+    "host": {"tries": "x"},
     "surplus": 1,
 }
 
@@ -68,7 +69,31 @@ def test_the_quick_path_leaves_wrong_fields_to_the_slow_one(ledger, fill, field)
     del payload["checksum"]
     path.write_text(seal({**payload, field: WRONG[field]}) + "\n")
     assert read_clips(experiment, ledger.read_all(experiment)) is None
-    with pytest.warns(LedgerWarning, match="damaged"):
+    with pytest.warns(LedgerWarning, match="left out"):
+        assert ledger.record(experiment, "a") is None
+
+
+HOSTS = [
+    {"tries": -1},
+    {"tries": 10**400},
+    {"seconds": "1"},
+    {"stack": 0},
+    {"started_at": "yesterday"},
+    {"started_at": 5},
+    {"versions": {"torch": 2}},
+    {"versions": [1]},
+]
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=range(len(HOSTS)))
+def test_both_paths_refuse_a_host_that_no_page_can_show(ledger, fill, host):
+    experiment = fill(TABLE)
+    path = ledger.fold_path(experiment, "a")
+    payload = json.loads(path.read_bytes())
+    del payload["checksum"]
+    path.write_text(seal({**payload, "host": host}) + "\n")
+    assert read_clips(experiment, ledger.read_all(experiment)) is None
+    with pytest.warns(LedgerWarning, match="left out: host: "):
         assert ledger.record(experiment, "a") is None
 
 

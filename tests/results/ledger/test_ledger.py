@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from dadnet.base.disk import read_regular
 from dadnet.base.errors import DadnetError
-from results.ledger.files import read_quickly
 from results.ledger.ledger import Ledger, LedgerWarning, file_name, write_once
 from results.ledger.records import Divergence
 from results.ledger.sealed import seal
@@ -22,7 +22,15 @@ def files(ledger: Ledger) -> list[str]:
 def test_files_of_every_size_are_read_to_their_end(tmp_path, size):
     text = os.urandom(size)
     (tmp_path / "file").write_bytes(text)
-    assert read_quickly(str(tmp_path / "file")) == text
+    assert read_regular(str(tmp_path / "file")) == text
+
+
+def listing(ledger: Ledger) -> dict:
+    """All that a reader must not change: names, kinds, sizes, times and bytes."""
+    return {
+        path: (path.lstat(), path.read_bytes() if path.is_file() else None)
+        for path in [ledger.root, *ledger.root.rglob("*")]
+    }
 
 
 def test_layout_and_plan_minus_ledger(ledger, fill, make_record):
@@ -128,7 +136,7 @@ def resealed(**changes: object):
         (truncated, "expected a record in JSON"),
         (empty, "expected a record in JSON"),
         (flipped, "checksum"),
-        (resealed(schema=2), "schema 1, got: 2"),
+        (lambda text: text.replace('"schema":1', '"schema":3'), "schema 1, got: 3"),
         (resealed(experiment="0" * 16), "experiment of fold"),
         (resealed(fold="casme2/sub03"), "expected fold 'casme2/sub01'"),
         (resealed(selection="oracle"), "selection of fold"),
@@ -136,7 +144,7 @@ def resealed(**changes: object):
         (resealed(surplus=1), "unknown field `surplus`"),
     ],
 )
-def test_damage_is_quarantined_with_one_line_and_computed_again(
+def test_damage_is_reported_by_readers_and_quarantined_by_a_run(
     ledger, fill, make_record, damage, reason
 ):
     experiment = fill(TABLE)
@@ -145,13 +153,18 @@ def test_damage_is_quarantined_with_one_line_and_computed_again(
     bad = damage(good)
     assert bad != good
     path.write_text(bad)
+    before = listing(ledger)
     with pytest.warns(LedgerWarning, match=re.escape(reason)) as caught:
         assert ledger.missing(experiment) == ("casme2/sub01",)
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
+    assert listing(ledger) == before
+    with pytest.warns(LedgerWarning, match="was moved to"):
+        ledger.set_damage_aside(experiment)
     (kept,) = (path.parents[1] / "quarantine").iterdir()
     assert kept.read_text() == bad
-    assert ledger.missing(experiment) == ("casme2/sub01",)  # and no second warning
+    ledger.set_damage_aside(experiment)  # and no second warning
+    assert ledger.missing(experiment) == ("casme2/sub01",)
     record = make_record(experiment, "casme2/sub01", TABLE["casme2/sub01"])
     assert ledger.put(experiment, record)
     assert path.read_text() == good
@@ -174,13 +187,11 @@ def test_damaged_experiment_leaves_orphans_until_it_is_opened_again(ledger, fill
     path.write_text("{}")
     with pytest.warns(LedgerWarning, match=r"experiment\.json"):
         assert ledger.experiments() == ()
-    assert ledger.orphans() == (path.parent,)
-    ledger.open(experiment)
+    assert ledger.orphans(known=()) == (path.parent,)
+    with pytest.warns(LedgerWarning, match=r"experiment\.json was moved to"):
+        ledger.open(experiment)
     assert ledger.orphans() == ()
     assert ledger.missing(experiment) == ()
-    path.write_text("{}")
-    with pytest.warns(LedgerWarning, match=r"experiment\.json"):
-        ledger.open(experiment)
     assert ledger.experiments() == (experiment,)
 
 
