@@ -129,8 +129,8 @@ def convolution(x: Tensor, layer: nn.Conv2d, weights: Weights) -> Tensor:
 class _Convolution(torch.autograd.Function):
     """K convolutions of stride 1.
 
-    The gradient of the maps is the convolution with the turned kernels. torch's own is another
-    program for one fold than for several.
+    On a CPU torch's gradients are another program for one fold than for several. There that of the
+    maps is the convolution with the turned kernels, and those of the weights are made one by one.
     """
 
     @staticmethod
@@ -144,25 +144,27 @@ class _Convolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
-        grad_x, folds = None, len(weight)
-        if ctx.needs_input_grad[0]:
+        folds, needed = len(weight), ctx.needs_input_grad[0]
+
+        def gradients(grad: Tensor, x: Tensor, weight: Tensor, of_x: bool) -> tuple[Tensor, ...]:
+            found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+                grad, x, weight.flatten(0, 1), [grad.shape[1]], [1, 1], [ctx.padding] * 2,
+                [1, 1], False, [0, 0], len(weight), [of_x, True, True],
+            )  # fmt: skip
+            return found
+
+        if not x.is_cpu:
+            grad_x, of_weight, of_bias = gradients(grad, x, weight, needed)
+            return grad_x, of_weight.view_as(weight), of_bias.view(folds, -1), None
+        result: Tensor | None = None
+        if needed:
             turned = weight.flip(3, 4).transpose(1, 2).flatten(0, 1)
             margin = weight.shape[-1] - 1 - ctx.padding
-            grad_x = F.conv2d(grad, turned, padding=margin, groups=folds)
-        # On a CPU one by one, since the weights' gradient is another program for several, too.
-        parts = folds if x.is_cpu else 1
-        found = [
-            torch.ops.aten.convolution_backward(
-                of_grad, of_x, of_weight.flatten(0, 1), [of_grad.shape[1]], [1, 1],
-                [ctx.padding, ctx.padding], [1, 1], False, [0, 0], len(of_weight),
-                [False, True, True],
-            )
-            for of_grad, of_x, of_weight in zip(
-                grad.chunk(parts, 1), x.chunk(parts, 1), weight.chunk(parts), strict=True
-            )
-        ]  # fmt: skip
+            result = F.conv2d(grad, turned, padding=margin, groups=folds)
+        each = zip(grad.chunk(folds, 1), x.chunk(folds, 1), weight.split(1), strict=True)
+        found = [gradients(*of_fold, False) for of_fold in each]
         of_weight, of_bias = (torch.cat([part[i] for part in found]) for i in (1, 2))
-        return grad_x, of_weight.view_as(weight), of_bias.view(folds, -1), None
+        return result, of_weight.view_as(weight), of_bias.view(folds, -1), None
 
 
 def patches(maps: Tensor, size: int) -> Tensor:
