@@ -51,7 +51,8 @@ def clip_losses(logits: Tensor, labels: Tensor, smoothing: float | Tensor) -> Te
     """
     share = torch.as_tensor(smoothing, dtype=logits.dtype, device=logits.device).reshape(-1, 1)
     if multi_label(labels):
-        return _binary(logits, labels, share[..., None]).mean(2)
+        # In float64 the rounding of a fold does not depend on its place in a stack; see `wide`.
+        return _binary(logits.double(), labels, share[..., None]).mean(2).to(logits)
     # torch's function takes one smoothing for all clips.
     log_probabilities = logits.log_softmax(2)
     likelihood = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none")

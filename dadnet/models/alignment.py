@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
-from dadnet.models.precision import full
+from dadnet.models.precision import full, wide
 from dadnet.models.sliced import GaussianSliced
 
 Form = Literal["tokens", "flat"]
@@ -60,8 +60,6 @@ def gaussian_sliced(
     directions = directions.to(student).expand(folds, *directions.shape[-2:])
     if method == "auto":
         method = cheaper_method(number, dim, directions.shape[1])
-    if weights is None:
-        weights = student.new_full((folds, number), 1 / number)
     result: Tensor = GaussianSliced.apply(  # type: ignore[no-untyped-call]
         student, teacher, weights, directions, method == "moments"
     )
@@ -85,7 +83,7 @@ def points_of(features: Tensor, reading: str) -> Tensor:
 
 def covariance_of(points: Tensor, weights: Tensor) -> Tensor:
     """Population covariance (K, D, D) of weighted points (K, N, D)."""
-    centred = points - weights[:, None] @ points
+    centred = points - _weighted_mean(points, weights)
     return (centred.mT * weights[:, None]) @ centred
 
 
@@ -123,13 +121,14 @@ def mmd(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
     points = torch.cat([student, teacher], dim=1)
     signs = torch.cat([weights, -weights], dim=1)  # (K, 2N)
     halves = signs.abs() / 2
-    points = points - halves[:, None] @ points  # a common offset would cost digits
+    points = points - _weighted_mean(points, halves)  # a common offset would cost digits
     squares = points.square().sum(2)
     distances = (squares[:, :, None] + squares[:, None] - 2 * points @ points.mT).clamp(min=0)
     with torch.no_grad():
-        mean = (halves[:, None] @ distances @ halves[:, :, None]).clamp(min=_TINY)
-    kernel = torch.stack([(-distances / (step * mean)).exp() for step in _MMD_LADDER]).mean(0)
-    return (signs[:, None] @ kernel @ signs[:, :, None])[:, 0, 0]
+        mean = _quadratic(distances, halves).clamp(min=_TINY)[:, None, None]
+    ladder = [wide(-distances / (step * mean)).exp() for step in _MMD_LADDER]
+    kernel = torch.stack(ladder).mean(0).to(points)
+    return _quadratic(kernel, signs)
 
 
 def l2(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
@@ -168,7 +167,8 @@ def pkt(student: Tensor, teacher: Tensor, weights: Tensor, _: Tensor) -> Tensor:
         & ~torch.eye(weights.shape[1], dtype=torch.bool, device=weights.device)
     )  # a clip does not pick itself
     ours, theirs = (_picking(points, others) for points in (student, teacher))
-    divergence = (theirs * (theirs.clamp(min=_TINY).log() - ours.clamp(min=_TINY).log())).sum(2)
+    logs = [wide(picking.clamp(min=_TINY)).log() for picking in (theirs, ours)]
+    divergence = (theirs * (logs[0] - logs[1]).to(theirs)).sum(2)
     return (divergence * weights).sum(1)
 
 
@@ -253,11 +253,26 @@ def alignment_distance(
         raise DadnetError(
             f"expected directions of shape (L, {ours.shape[2]}), got {tuple(directions.shape)}"
         )
+    if clip_weights is None and objective.distance is gaussian_sliced:
+        return gaussian_sliced(ours, theirs, None, directions)
     if clip_weights is None:
         clip_weights = ours.new_full(clips, 1 / clips[1])
     per_clip = ours.shape[1] // student.shape[1]
     weights = (clip_weights / per_clip).to(ours).repeat_interleave(per_clip, dim=1)
     return objective.distance(ours, theirs, weights, directions)
+
+
+def _weighted_mean(points: Tensor, weights: Tensor) -> Tensor:
+    """Mean of points (K, N, D) by weights (K, N), shape (K, 1, D).
+
+    Not a product with one row, whose rounding depends on K on a CPU.
+    """
+    return (points * weights[:, :, None]).sum(1, keepdim=True)
+
+
+def _quadratic(values: Tensor, weights: Tensor) -> Tensor:
+    """Values (K, N, N) weighted by (K, N) on both sides and summed, (K,)."""
+    return (values * weights[:, :, None] * weights[:, None]).sum((1, 2))
 
 
 def _unit(points: Tensor) -> Tensor:

@@ -243,9 +243,9 @@ def fold_losses(
         DadnetError: If directions lack an aligned stage.
     """
     logits = full(output.logits)
-    every = valid if valid is not None else logits.new_ones(logits.shape[:2]).bool()
-    weights = clip_weights(every, logits.dtype)
-    cross_entropy = (clip_losses(logits, labels, label_smoothing) * weights).sum(1)
+    losses = clip_losses(logits, labels, label_smoothing)
+    weights = None if valid is None else clip_weights(valid, logits.dtype)
+    cross_entropy = losses.mean(1) if weights is None else (losses * weights).sum(1)
     if not output.teacher_features:
         return LossParts(cross_entropy, cross_entropy, torch.zeros_like(cross_entropy), {})
     return _with_alignment(

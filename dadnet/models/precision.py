@@ -63,6 +63,15 @@ def full(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
+def wide(x: Tensor) -> Tensor:
+    """As float64 on a CPU, for functions such as exp and cos of a few numbers.
+
+    In float32 the last numbers of a tensor, which fill no vector register, go through another
+    code, so that a fold's numbers would depend on its place in a stack.
+    """
+    return x.double() if x.is_cpu else x
+
+
 def in_full(device: torch.device) -> AbstractContextManager[None]:
     """A part of a forward pass that stays in float32 inside `half_products`."""
     if not _has_autocast(device.type):

@@ -1,5 +1,7 @@
 """The sliced distance of Gaussians, of K folds at once, with its gradient in closed form.
 
+A product with a single row is written as a sum: on a CPU its rounding depends on K.
+
 Axes: K folds, N points, D dimension of a point, L directions.
 """
 
@@ -10,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from dadnet.models.operations import aligned, products
 
 
 class GaussianSliced(torch.autograd.Function):
@@ -24,30 +28,36 @@ class GaussianSliced(torch.autograd.Function):
         ctx: Any,
         student: Tensor,
         teacher: Tensor,
-        weights: Tensor,
+        weights: Tensor | None,
         directions: Tensor,
         moments: bool,
     ) -> Tensor:
-        """Points (K, N, D), weights (K, N) and directions (K, L, D) to distances (K,)."""
-        across, share = directions.mT, weights[:, :, None]  # (K, D, L), (K, N, 1)
+        """Points (K, N, D), weights (K, N) and directions (K, L, D) to distances (K,).
+
+        Without weights all points count equally.
+        """
+        across = directions.mT  # (K, D, L)
+        share = 1 / student.shape[1] if weights is None else weights[:, :, None]  # (K, N, 1)
         means, spreads, kept, centres = [], [], [], []
         for points in (student, teacher):
-            means.append(weights[:, None] @ points)  # (K, 1, D)
-            centred = points - means[-1]
+            means.append(_mean(points, weights))  # (K, 1, D)
+            centred = aligned(points - means[-1])
             centres.append(centred)
             if moments:
                 covariance = (centred * share).mT @ centred
-                variance = ((directions @ covariance) * directions).sum(2)
+                variance = (products(directions, covariance) * directions).sum(2)
                 kept.append(centred)
             else:
-                kept.append(centred @ across)
-                variance = (weights[:, None] @ kept[-1].square())[:, 0]
+                kept.append(products(centred, across))
+                variance = _mean(kept[-1].square(), weights)[:, 0]
             # Rounding can leave a variance just below 0, and the root has no gradient at 0.
             spreads.append(variance.clamp(min=0).sqrt())  # (K, L)
-        shift, spread = ((means[0] - means[1]) @ across)[:, 0], spreads[0] - spreads[1]
-        ctx.moments = moments
+        shift = ((means[0] - means[1]) * directions).sum(2)
+        spread = spreads[0] - spreads[1]
+        ctx.moments, ctx.share = moments, share if weights is None else None
         centres = [means[0] - means[1], *centres] if ctx.needs_input_grad[3] else []
-        ctx.save_for_backward(share, directions, shift, spread, *spreads, *kept, *centres)
+        saved = directions, shift, spread, *spreads, *kept, *centres
+        ctx.save_for_backward(None if weights is None else share, *saved)
         return (shift.square() + spread.square()).mean(1)
 
     @staticmethod
@@ -55,10 +65,12 @@ class GaussianSliced(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of student, teacher and directions."""
         share, directions, shift, spread, ours, theirs, *kept = ctx.saved_tensors
+        share = ctx.share if share is None else share
         centres = kept[2:]
         each = (grad * (2 / directions.shape[1]))[:, None]
-        of_mean = (shift * each)[:, None] @ directions  # (K, 1, D)
-        of_directions = (shift * each)[:, :, None] * centres[0] if centres else None
+        lines = (shift * each)[:, :, None]  # (K, L, 1)
+        of_mean = (lines * directions).sum(1, keepdim=True)  # (K, 1, D)
+        of_directions = lines * centres[0] if centres else None
         found: list[Tensor | None] = []
         for needed, sign, std, points in zip(
             ctx.needs_input_grad, (1, -1), (ours, theirs), kept, strict=False
@@ -75,5 +87,10 @@ class GaussianSliced(torch.autograd.Function):
             weighted = scale * directions
             if ctx.moments:
                 weighted = weighted.mT @ directions
-            found.append(torch.baddbmm(of_mean * sign, points, weighted).mul_(share))
+            found.append(products(points, weighted, of_mean * sign).mul_(share))
         return (*found, None, of_directions, None)
+
+
+def _mean(points: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of points (K, N, D), shape (K, 1, D)."""
+    return points.mean(1, keepdim=True) if weights is None else weights[:, None] @ points

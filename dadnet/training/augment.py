@@ -19,6 +19,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.own_code import OwnCode
 from dadnet.config.experiment import Policy
 from dadnet.flow.own_augmentation import OwnAugmentation
+from dadnet.models.precision import wide
 
 
 class WarpParameters(NamedTuple):
@@ -186,7 +187,8 @@ def warp_flow(flow: Tensor, angle: Tensor, scale: Tensor, flip: Tensor) -> Tenso
             raise DadnetError(f"expected {name} of shape ({len(flow)},), got {tuple(value.shape)}")
     angle, scale = (p.to(device=flow.device, dtype=flow.dtype) for p in (angle, scale))
     mirrored = mirror_flow(flow, flip)
-    cos, sin = angle.deg2rad().cos(), angle.deg2rad().sin()
+    turn = wide(angle).deg2rad()
+    cos, sin = turn.cos().to(angle), turn.sin().to(angle)
     forward = _matrix(cos, -sin, sin, cos) * scale[:, None, None]
     resampled = _resample(mirrored, _matrix(cos, sin, -sin, cos) / scale[:, None, None])
     turned = torch.bmm(forward, resampled.flatten(2)).view_as(resampled)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -24,15 +25,22 @@ from dadnet.training.stack.aligned import index_of, pick
 from dadnet.training.stack.batch import Batcher, CachedMaps
 from dadnet.training.stack.flat_adamw import FlatAdamW
 from dadnet.training.stack.graph import Capture, CapturedStep
+from dadnet.training.stack.groups import alike, joined
 from dadnet.training.stack.inputs import Drawer, Epoch, StepInputs
 from dadnet.training.stack.network import StackedDADNet
+
+_VAL_CLIPS = 8  # of each fold, validated at once on a CPU
 
 
 class FoldStack:
     """Several folds whose steps are made together.
 
     The draws of a fold and the order of its clips are those of a single training; only the
-    arithmetic is shared. Results equal those of a single training up to the order of summation.
+    arithmetic is shared.
+
+    On a CPU the folds of a step that have equally many clips are one program, and those with more
+    or fewer another. No batch is padded, and no number of a fold depends on the other folds: its
+    outcome is the same bits in every stack. On other devices all folds are one padded program.
 
     Args:
         folds: folds in training; their networks and optimisers are read here, and updated when
@@ -64,7 +72,7 @@ class FoldStack:
         self.curves = ["train_loss", "alignment"]
         self.curves += sorted({name for fold in folds for name in fold.stage_curves})
         # Whether every step runs all folds at one shape; those without clips do not change.
-        if capture is not None or self.device.type != "cpu":
+        if capture is not None or self.device.type != "cpu" or not self.pads:
             self.stack.lie_flat()
         self.masked = self.pads and self.stack.flat is not None
         self.optimiser = self._optimiser()
@@ -76,6 +84,7 @@ class FoldStack:
         self.drawer = Drawer(folds, self.stack.shapes, self.stack.left, self.device)
         vals = [fold.view.val for fold in folds]
         self._val_rows = pad_sequence(vals, batch_first=True).to(self.device)
+        self._parts: dict[tuple[int, int], Any] = {}  # networks of adjacent folds, once made
         self._chosen: dict[str, Tensor] = {}  # name in the stack: weights of the best epochs
 
     def _stack_networks(self) -> Any:
@@ -168,38 +177,57 @@ class FoldStack:
         Returns:
             The losses of these folds.
         """
-        chosen = range(len(self)) if self.masked else [k for k, size in enumerate(sizes) if size]
-        some = None if len(chosen) == len(self) else index_of(tuple(chosen), self.device)
-        own = inputs if self.masked else inputs.of(some, max(sizes))
         with matrix_units(self.precision):
-            self.stack.zero_grad()
-            loss = self._losses(own, chosen, [sizes[k] for k in chosen])
-            self._update(loss.total.sum(), inputs, chosen)
+            if self.masked:
+                return self._step_of_all(inputs)
+            parts = [
+                self._step_of(folds, inputs.of(folds, sizes[folds.start])) for folds in alike(sizes)
+            ]
+        return joined(parts)
+
+    def _step_of(self, folds: slice, inputs: StepInputs) -> LossParts:
+        """A step of adjacent folds with equally many clips, from their inputs."""
+        part = self._part(folds)
+        part.zero_grad()
+        loss = self._losses(part, folds, inputs)
+        loss.total.sum().backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step(range(folds.start, folds.stop), part.parameters)
         return loss
 
-    def _update(self, loss: Tensor, inputs: StepInputs, chosen: Sequence[int]) -> None:
-        if self.stack.flat is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step(chosen)
-            return
+    def _part(self, folds: slice) -> Any:
+        """The networks of adjacent folds."""
+        key = folds.start, folds.stop
+        if key not in self._parts:
+            every = key == (0, len(self))
+            self._parts[key] = self.stack if every else self.stack.part(folds)
+        return self._parts[key].train(self.stack.training)
+
+    def _step_of_all(self, inputs: StepInputs) -> LossParts:
+        """A step of all folds, padded; those without a clip do not change."""
+        loss = self._losses(self.stack, slice(0, len(self)), inputs, inputs.valid)
+        self._update(loss.total.sum(), inputs)
+        return loss
+
+    def _update(self, loss: Tensor, inputs: StepInputs) -> None:
         names, weights = zip(*self.stack.parameters.items(), strict=True)
         found = torch.autograd.grad(loss, weights, allow_unused=True)
         gradients = dict(zip(names, found, strict=True))
         self.optimiser.step(gradients, inputs.rates, inputs.valid.any(1))
 
-    def _losses(self, inputs: StepInputs, chosen: Sequence[int], sizes: Sequence[int]) -> LossParts:
-        """Losses of the chosen folds, each on its own clips; inputs are of these folds."""
-        some = None if len(chosen) == len(self) else index_of(tuple(chosen), self.device)
-        valid = inputs.valid if self.masked or len(set(sizes)) > 1 else None
+    def _losses(
+        self, part: Any, folds: slice, inputs: StepInputs, valid: Tensor | None = None
+    ) -> LossParts:
+        """Losses of adjacent folds, each on its own clips; networks and inputs are of these."""
+        chosen = range(folds.start, folds.stop)
         maps = None if self.maps is None else self.maps(inputs, chosen)
         flow = self.batcher.clips(inputs.rows, inputs.warp, chosen)
         with half_products(self.precision, self.device):
-            output = self.stack(flow, inputs.keep, valid=valid, folds=some, teacher_maps=maps)
+            output = part(flow, inputs.keep, valid=valid, teacher_maps=maps)
         return fold_losses(
             output,
             inputs.labels,
-            pick(self.alignment_weight, some),
-            label_smoothing=pick(self.label_smoothing, some),
+            self.alignment_weight[folds],
+            label_smoothing=self.label_smoothing[folds],
             directions={s: pick(d, output.slots.get(s)) for s, d in inputs.directions.items()},
             form=self.form,
             alignment=self.alignment,
@@ -213,19 +241,26 @@ class FoldStack:
         if not any(sizes):
             return [np.empty((0, fold.view.num_classes)) for fold in self.folds]
         self.stack.eval()
-        probabilities = self._val_on_device(self._val_rows).cpu().numpy()
-        return [p[:size] for p, size in zip(probabilities, sizes, strict=True)]
+        logits = self._val_on_device(self._val_rows).cpu()
+        found = []
+        for fold, of_fold, size in zip(self.folds, logits, sizes, strict=True):
+            found.append(to_probabilities(of_fold[:size].double(), fold.view.task).numpy())
+        return found
 
     @torch.no_grad()
     def _val_on_device(self, rows: Tensor) -> Tensor:
-        """Probabilities of clips (K, M) of every fold, (K, M, C), float64, on the device."""
-        at_once = max(1, EVAL_BATCH // len(self)) if rows.is_cpu else EVAL_BATCH
+        """Logits of clips (K, M) of every fold, (K, M, C), on the device."""
+        at_once = EVAL_BATCH
+        if rows.is_cpu:
+            # The shape of a fold's work must not depend on the others of its stack.
+            at_once = _VAL_CLIPS
+            rows = F.pad(rows, (0, -rows.shape[1] % at_once))
         with matrix_units("float32"):
             parts = [
                 self.stack.classify(self.batcher.clips(part))
                 for part in torch.split(rows, at_once, dim=1)
             ]
-        return to_probabilities(torch.cat(parts, dim=1).double(), self.folds[0].view.task)
+        return torch.cat(parts, dim=1)
 
     def select(self) -> None:
         """Keep the weights of the folds whose epoch is the best so far; they stay on the device."""

@@ -118,12 +118,14 @@ def new_stack(folds: Sequence[OneFold], capture: Capture | None = None) -> FoldS
         DadnetError: if they cannot be one stack.
     """
     model = folds[0].config.model
-    alone = folds[0].device.type == "cpu" or model.own_alone or model.model_type in BASELINES
-    if model.model_type in FITTED_BASELINES or (len(folds) == 1 and alone):
+    vmapped = model.own_alone or model.model_type in BASELINES
+    if model.model_type in FITTED_BASELINES or (vmapped and len(folds) == 1):
         return None
+    if vmapped and folds[0].device.type == "cpu":
+        return None  # `torch.vmap` is slower there, and rounds otherwise than a single network
     if _why_apart(folds[0].config, folds[0].view.num_classes, str(folds[0].device)):
         return None
-    if model.own_alone or model.model_type in BASELINES:
+    if vmapped:
         from dadnet.training.vmapped_stack import VmappedFoldStack  # it loads scikit-learn
 
         return VmappedFoldStack(folds)

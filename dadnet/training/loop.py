@@ -24,6 +24,7 @@ from dadnet.training.fold_stack import FoldStack
 from dadnet.training.kinds import new_fold, new_stack
 from dadnet.training.one_fold import OneFold
 from dadnet.training.stack.graph import Capture
+from dadnet.training.stack.groups import order_in_stack
 from dadnet.training.teacher import Teacher
 
 OnFoldEpoch = Callable[[str, int, Mapping[str, float]], None]
@@ -126,7 +127,7 @@ def train_folds(
         if any(fold.finished for fold in running):
             continue  # interrupted after its last epoch
 
-        folds = list(running)
+        folds = sorted(running, key=order_in_stack)
         if stack is None or stack.folds != folds:
             for fold in folds:
                 fold.leave_stack()
@@ -141,7 +142,7 @@ def train_folds(
             probabilities = stack.val_probabilities()
 
         stopping = stop()
-        for fold, of_val in zip(running, probabilities, strict=True):
+        for fold, of_val in zip(folds, probabilities, strict=True):
             fold.validate(of_val)
         if stack is not None:
             stack.select()

@@ -20,7 +20,7 @@ from dadnet.labels.targets import clip_losses
 from dadnet.models import LossParts
 from dadnet.models.baselines import BaselineNetwork
 from dadnet.models.own import OwnNetwork
-from dadnet.models.precision import full, half_products
+from dadnet.models.precision import full, half_products, matrix_units
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.stack.aligned import index_of, pick
 from dadnet.training.stack.inputs import Left, StepInputs
@@ -116,7 +116,19 @@ class VmappedFoldStack(FoldStack):
     def _stack_networks(self) -> VmappedStack:
         return VmappedStack([fold.model for fold in self.folds])  # type: ignore[misc]
 
-    def _losses(self, inputs: StepInputs, chosen: Sequence[int], sizes: Sequence[int]) -> LossParts:
+    def step(self, inputs: StepInputs, sizes: Sequence[int]) -> LossParts:
+        """One optimiser step of the folds that have clips; see `FoldStack.step`."""
+        chosen = [k for k, size in enumerate(sizes) if size]
+        some = None if len(chosen) == len(self) else index_of(tuple(chosen), self.device)
+        with matrix_units(self.precision):
+            own = inputs.of(some, max(sizes))
+            loss = self._of_sizes(own, chosen, [sizes[k] for k in chosen])
+            self._update(loss.total.sum(), inputs)
+        return loss
+
+    def _of_sizes(
+        self, inputs: StepInputs, chosen: Sequence[int], sizes: Sequence[int]
+    ) -> LossParts:
         by_size: dict[int, list[int]] = {}  # batch size: slots of the folds in this step
         for slot, size in enumerate(sizes):
             by_size.setdefault(size, []).append(slot)

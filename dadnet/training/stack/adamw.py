@@ -80,16 +80,22 @@ class StackedAdamW:
         ]
 
     @torch.no_grad()
-    def step(self, folds: Sequence[int] | None = None) -> None:
-        """Update these folds (None: all) from the gradients; nothing of the others changes."""
-        parameters = enumerate(self.parameters.values())
+    def step(
+        self, folds: Sequence[int] | None = None, part: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Update these folds (None: all) from the gradients; nothing of the others changes.
+
+        `part` has the weights of these folds alone, which are adjacent, with their gradients.
+        """
+        parameters = enumerate((self.parameters if part is None else part).values())
         gradients = {i: p.grad for i, p in parameters if p.grad is not None}
+        first = 0 if part is None or folds is None else folds[0]
         for k in range(len(self.lr)) if folds is None else folds:
             rows = [i for i in gradients if i in self._stepped[k]]
             weights, means, squares, steps = zip(*(self._tensors[k][i] for i in rows), strict=True)
             fused_adamw_step(
                 weights,
-                [gradients[i][k] for i in rows],
+                [gradients[i][k - first] for i in rows],
                 means,
                 squares,
                 steps,

@@ -20,10 +20,9 @@ from torch import Tensor
 from dadnet.models import DADNet, MicroFlowNeXt
 from dadnet.models.dad_net import FeatureAdapter
 from dadnet.training.stack import layers
-from dadnet.training.stack.layers import Real, Weights
+from dadnet.training.stack.layers import Weights
 from dadnet.training.stack.layout import FoldLayout
-
-_CACHED_PIXELS = 32 * 32 * 32  # of all clips in one call of the teacher
+from dadnet.training.stack.norm import Real, batch_norm
 
 
 class Aligning(NamedTuple):
@@ -101,8 +100,8 @@ def run_teacher(
         return {}
     flows = pick(x, aligning.anywhere)
     clips = flows.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    # A CPU is fastest while the maps at full size stay in its cache; a GPU takes all at once.
-    at_once = max(x.shape[1], _CACHED_PIXELS // x.shape[-1] ** 2) if x.is_cpu else len(clips)
+    # On a CPU fold by fold: maps stay in its cache, and do not depend on the other folds.
+    at_once = x.shape[1] if x.is_cpu else len(clips)
     depth = max(aligning.stages) + 1
     parts = [
         single.teacher.stage_features(p, num_stages=depth)[0] for p in torch.split(clips, at_once)
@@ -124,5 +123,5 @@ def adapt(
     """
     points = layers.patch_convolution(maps, adapter.conv, weights.below("conv"))
     stacked = layers.stack_maps(points)
-    adapted = layers.batch_norm(stacked, adapter.norm, weights.below("norm"), training, real)
+    adapted = batch_norm(stacked, adapter.norm, weights.below("norm"), training, real)
     return layers.fold_maps(adapted, len(maps))

@@ -70,10 +70,12 @@ class StepInputs(NamedTuple):
         directions = {stage: x.clone() for stage, x in self.directions.items()}
         return StepInputs(rows, labels, valid, warp, keep, masks, rates, directions)
 
-    def of(self, folds: Tensor | None, clips: int) -> StepInputs:
+    def of(self, folds: Tensor | slice | None, clips: int) -> StepInputs:
         """Those of some folds, index int64 (None: all), cut to this number of clips."""
 
         def part(x: Tensor) -> Tensor:
+            if isinstance(folds, slice):
+                return x[folds]
             return x if folds is None else x.index_select(0, folds)
 
         rows, labels, valid, angle, scale, flip = (

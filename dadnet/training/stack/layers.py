@@ -8,9 +8,9 @@ strided view (K, N, C) that a batched product takes without a copy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from dadnet.models import blocks
-from dadnet.models.loss import clip_weights
-from dadnet.models.operations import depthwise_convolution, gradient_magnitude
-from dadnet.models.precision import as_products, full
+from dadnet.models.operations import (
+    aligned,
+    channel_means,
+    depthwise_convolution,
+    gradient_magnitude,
+    products,
+    rescale,
+)
+from dadnet.models.precision import as_products
 
 
 @dataclass(frozen=True)
@@ -47,44 +53,53 @@ class Weights:
         return self.values.get(self.prefix + name)
 
 
-class Real(NamedTuple):
-    """Which clips of a padded batch there are; floats, computed once for all layers."""
-
-    share: Tensor  # weight of each clip in the mean of its fold, (K, B); 0 in the padding
-    clips: Tensor  # number of each fold, (K, 1)
-    there: Tensor  # 1 where the fold has any, else 0, (K, 1)
-    batches: Tensor  # the same as a truth value, (K,)
-
-    @classmethod
-    def of(cls, valid: Tensor, dtype: torch.dtype) -> Real:
-        """Those of a mask (K, B)."""
-        clips, batches = valid.sum(1, keepdim=True).to(dtype), valid.any(1)
-        return cls(clip_weights(valid, dtype), clips, batches.to(dtype)[:, None], batches)
-
-    def pick(self, folds: Tensor | None) -> Real:
-        """Those of some folds, index int64; None is all."""
-        return self if folds is None else Real(*(part.index_select(0, folds) for part in self))
-
-
 class _Linear(torch.autograd.Function):
     """K linear layers; its weight gradient has the weight's layout, so that nothing transposes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = aligned(x)
         ctx.save_for_backward(x, weight)
         if bias is None:
-            return torch.bmm(x, weight.mT)
-        return torch.baddbmm(bias[:, None], x, weight.mT)
+            return products(x, weight.mT)
+        return products(x, weight.mT, bias[:, None])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        grad = aligned(grad)
         return (
-            torch.bmm(grad, weight) if needs_x else None,
-            torch.bmm(grad.mT, x) if needs_weight else None,
-            grad.sum(1) if needs_bias else None,
+            products(grad, weight) if needs_x else None,
+            products(grad.mT, x) if needs_weight else None,
+            fold_sums(grad) if needs_bias else None,
         )
+
+
+def fold_sums(x: Tensor) -> Tensor:
+    """Sums of the channels of every fold, (K, ..., C) to (K, C).
+
+    On a CPU each fold is summed alone where torch would sum all channels as one row; see
+    `channel_sums`.
+    """
+    others = tuple(range(1, x.ndim - 1))
+    if not x.is_cpu or x.is_contiguous() or len(x) == 1:
+        return x.sum(others)
+    return torch.stack([of_fold.sum(tuple(i - 1 for i in others)) for of_fold in x])
+
+
+_AT_ONCE = 32  # numbers; a multiple of what a CPU's functions compute together
+
+
+def each_fold(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A function such as the sigmoid of every number of the folds' tensors, (K, ...).
+
+    On a CPU each fold is computed alone where the last of its numbers do not fill the vector
+    registers: they go through another code, which rounds otherwise.
+    """
+    if not x.is_cpu or len(x) == 1 or x[0].numel() % _AT_ONCE == 0:
+        return function(x)
+    return torch.stack([function(of_fold) for of_fold in x])
 
 
 def linear(x: Tensor, weights: Weights) -> Tensor:
@@ -100,20 +115,56 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def depthwise(x: Tensor, weights: Weights) -> Tensor:
     """One depthwise convolution per fold that keeps the size; (B, K*C, H, W) to the same."""
-    return depthwise_convolution(x, weights["weight"].flatten(0, 1), weights["bias"].flatten())
+    weight, bias = weights["weight"].flatten(0, 1), weights["bias"].flatten()
+    return depthwise_convolution(x, weight, bias, len(weights["bias"]))
 
 
 def convolution(x: Tensor, layer: nn.Conv2d, weights: Weights) -> Tensor:
-    """One convolution per fold; (B, K*I, H, W) to (B, K*O, H', W')."""
-    weight, bias = weights["weight"], weights.get("bias")
-    return F.conv2d(
-        x,
-        weight.flatten(0, 1),
-        None if bias is None else bias.flatten(),
-        layer.stride,
-        layer.padding,
-        groups=len(weight) * layer.groups,
-    )
+    """One convolution of stride 1 per fold; (B, K*I, H, W) to (B, K*O, H', W')."""
+    padding = int(layer.padding[0])
+    result: Tensor = _Convolution.apply(x, weights["weight"], weights["bias"], padding)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Convolution(torch.autograd.Function):
+    """K convolutions of stride 1.
+
+    On a CPU torch's gradients are another program for one fold than for several. There that of the
+    maps is the convolution with the turned kernels, and those of the weights are made one by one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.padding = padding
+        flat = weight.flatten(0, 1)
+        return F.conv2d(x, flat, bias.flatten(), padding=padding, groups=len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        x, weight = ctx.saved_tensors
+        folds, needed = len(weight), ctx.needs_input_grad[0]
+
+        def gradients(grad: Tensor, x: Tensor, weight: Tensor, of_x: bool) -> tuple[Tensor, ...]:
+            found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+                grad, x, weight.flatten(0, 1), [grad.shape[1]], [1, 1], [ctx.padding] * 2,
+                [1, 1], False, [0, 0], len(weight), [of_x, True, True],
+            )  # fmt: skip
+            return found
+
+        if not x.is_cpu:
+            grad_x, of_weight, of_bias = gradients(grad, x, weight, needed)
+            return grad_x, of_weight.view_as(weight), of_bias.view(folds, -1), None
+        result: Tensor | None = None
+        if needed:
+            turned = weight.flip(3, 4).transpose(1, 2).flatten(0, 1)
+            margin = weight.shape[-1] - 1 - ctx.padding
+            result = F.conv2d(grad, turned, padding=margin, groups=folds)
+        each = zip(grad.chunk(folds, 1), x.chunk(folds, 1), weight.split(1), strict=True)
+        found = [gradients(*of_fold, False) for of_fold in each]
+        of_weight, of_bias = (torch.cat([part[i] for part in found]) for i in (1, 2))
+        return result, of_weight.view_as(weight), of_bias.view(folds, -1), None
 
 
 def patches(maps: Tensor, size: int) -> Tensor:
@@ -137,17 +188,31 @@ def patch_convolution(maps: Tensor, layer: nn.Conv2d, weights: Weights) -> Tenso
     squares = patches(maps, layer.kernel_size[0])
     flat = weights["weight"].flatten(2)
     points = _linear(squares.flatten(1, 3), flat, weights.get("bias"))
-    return points.view(*squares.shape[:4], -1)
+    return points.reshape(*squares.shape[:4], -1)
 
 
 def fold_maps(x: Tensor, folds: int) -> Tensor:
     """Stacked maps (B, K*C, H, W) as a view (K, B, C, H, W)."""
-    return x.view(x.shape[0], folds, -1, *x.shape[2:]).transpose(0, 1)
+    result: Tensor = _FoldMaps.apply(x, folds)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _FoldMaps(torch.autograd.Function):
+    """`fold_maps`; torch's own gradient is not channels-last, which slows everything before it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, folds: int) -> Tensor:
+        return x.view(x.shape[0], folds, -1, *x.shape[2:]).transpose(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return stack_maps(grad.permute(0, 1, 3, 4, 2)), None
 
 
 def stack_maps(points: Tensor) -> Tensor:
     """Features (K, B, H, W, C) as stacked maps (B, K*C, H, W), channels-last."""
-    return points.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
+    return points.permute(1, 2, 3, 0, 4).contiguous().flatten(3).permute(0, 3, 1, 2)
 
 
 def layer_norm(x: Tensor, layer: nn.LayerNorm, weights: Weights) -> Tensor:
@@ -170,91 +235,7 @@ class _Affine(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, scale = ctx.saved_tensors
-        others = tuple(range(1, x.ndim - 1))
-        return grad * scale, (grad * x).sum(others), grad.sum(others)
-
-
-def batch_norm(
-    x: Tensor, layer: nn.BatchNorm2d, weights: Weights, training: bool, real: Real | None
-) -> Tensor:
-    """One BatchNorm per fold, each on its own clips; running statistics are updated in place.
-
-    Maps (B, K*C, H, W) to the same shape. `layer` is a single network's, for its settings; `real`
-    says which clips there are, None is all; what is computed for others has no meaning.
-    """
-    x = full(x)
-    if training:
-        weights["num_batches_tracked"].add_(1 if real is None else real.batches)
-        if real is not None:
-            return _masked_batch_norm(x, layer, weights, real)
-    return F.batch_norm(
-        x,
-        weights["running_mean"].view(-1),
-        weights["running_var"].view(-1),
-        weights["weight"].flatten(),
-        weights["bias"].flatten(),
-        training,
-        layer.momentum or 0.0,
-        layer.eps,
-    )
-
-
-class _MaskedNorm(torch.autograd.Function):
-    """BatchNorm over weighted clips; its gradient in closed form needs a third of the passes.
-
-    Maps (B, K*C, H, W) channels-last, scale and shift (K, C), weight of each clip (K, B) to the
-    normalised maps and the (weighted, population) mean and variance, (K, C).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, share: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        points, of_clip = _points(x, len(scale)), share.t()[:, :, None]  # (B, H*W, K, C)
-        mean = (of_clip * points.mean(1)).sum(0)
-        centred = points - mean
-        var = (of_clip * centred.square().mean(1)).sum(0)
-        root = (var + eps).rsqrt()
-        normal = centred.mul_(root)
-        ctx.save_for_backward(normal, scale * root, of_clip)
-        ctx.mark_non_differentiable(mean, var)
-        ctx.set_materialize_grads(False)
-        return _as_maps(torch.addcmul(shift, normal, scale), x), mean, var
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        normal, factor, of_clip = ctx.saved_tensors
-        points = _points(grad, len(factor))
-        of_shift, of_scale = points.sum((0, 1)), (points * normal).sum((0, 1))
-        common = torch.addcmul(of_shift, normal, of_scale)
-        each = (of_clip / -points.shape[1])[:, None]
-        result = torch.addcmul(points, common, each).mul_(factor)
-        return _as_maps(result, grad), of_scale, of_shift, None, None
-
-
-def _points(x: Tensor, folds: int) -> Tensor:
-    """Stacked maps (B, K*C, H, W) as points (B, H*W, K, C)."""
-    points = x.permute(0, 2, 3, 1).flatten(1, 2)
-    return points.view(*points.shape[:2], folds, -1)
-
-
-def _as_maps(points: Tensor, like: Tensor) -> Tensor:
-    """Points (B, H*W, K, C) as stacked maps (B, K*C, H, W), channels-last."""
-    return points.view(len(like), *like.shape[2:], -1).permute(0, 3, 1, 2)
-
-
-def _masked_batch_norm(x: Tensor, layer: nn.BatchNorm2d, weights: Weights, real: Real) -> Tensor:
-    """Statistics over the real clips."""
-    y, mean, var = _MaskedNorm.apply(x, weights["weight"], weights["bias"], real.share, layer.eps)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        count = real.clips * x[0, 0].numel()  # (K, 1)
-        # A fold without a clip keeps its statistics.
-        momentum = real.there * (layer.momentum or 0.0)
-        weights["running_mean"].lerp_(mean, momentum)
-        weights["running_var"].lerp_(var * (count / (count - 1)), momentum)
-    result: Tensor = y
-    return result
+        return grad * scale, fold_sums(grad * x), fold_sums(grad)
 
 
 def gradient_aware_block(
@@ -270,8 +251,8 @@ def gradient_aware_block(
     edges = depthwise(gradient_magnitude(x), weights.below("grad_conv"))
     y = fold_maps(torch.add(y, edges, alpha=blocks.GRADIENT_WEIGHT), folds)
     points = layer_norm(y.permute(0, 1, 3, 4, 2), block.norm, weights.below("norm"))
-    hidden = F.gelu(linear(points.flatten(1, 3), weights.below("pwconv", 0)))
-    branch = linear(hidden, weights.below("pwconv", 2)).view(points.shape)
+    hidden = each_fold(F.gelu, linear(points.flatten(1, 3), weights.below("pwconv", 0)))
+    branch = linear(hidden, weights.below("pwconv", 2)).reshape(points.shape)
     if keep is not None:
         branch = branch * keep[:, :, None, None, None]
     return x + stack_maps(branch)
@@ -280,18 +261,29 @@ def gradient_aware_block(
 def channel_attention(x: Tensor, weights: Weights) -> Tensor:
     """`ChannelAttention` of every fold; (B, K*C, H, W) to the same shape."""
     folds = len(weights["fc.0.weight"])
-    parts = (x.mean((2, 3)), x.amax((2, 3)))
+    parts = (channel_means(x, folds), x.amax((2, 3)))
     summary = torch.cat([part.view(len(part), folds, -1) for part in parts], dim=2)  # (B, K, 2C)
     hidden = linear(summary.transpose(0, 1), weights.below("fc", 0)).relu()
-    factors = linear(hidden, weights.below("fc", 2)).sigmoid()  # (K, B, C)
-    return x * factors.transpose(0, 1).flatten(1)[:, :, None, None]
+    factors = each_fold(torch.sigmoid, linear(hidden, weights.below("fc", 2)))  # (K, B, C)
+    return rescale(x, factors.transpose(0, 1).flatten(1), folds)
 
 
 def head_attention(tokens: Tensor, attention: blocks.HeadAttention, weights: Weights) -> Tensor:
     """`HeadAttention` of every fold; tokens (K, B, N, D) to the same shape."""
     values = layer_norm(tokens, attention.norm, weights.below("norm"))
     flat = values.flatten(1, 2)
-    projected = linear(flat, weights.below("projection")).view(values.shape)
+    projected = linear(flat, weights.below("projection")).reshape(values.shape)
+    enhanced = linear(flat, weights.below("micro_enhance")).reshape(values.shape)
+    # On a CPU fold by fold, so that the products' matrices begin as those of a single fold.
+    pairs = [(projected, values)]
+    if tokens.is_cpu and tokens.shape[2] > 1:
+        pairs = [*zip(projected[:, None], values[:, None], strict=True)]
+    attended = [_attended(*pair) for pair in pairs]
+    together = attended[0] if len(attended) == 1 else torch.cat(attended)
+    return torch.add(together, enhanced, alpha=blocks.ENHANCEMENT_WEIGHT)
+
+
+def _attended(projected: Tensor, values: Tensor) -> Tensor:
     scores = projected @ projected.transpose(2, 3) * projected.shape[-1] ** -0.5
-    enhanced = linear(flat, weights.below("micro_enhance")).view(values.shape)
-    return torch.add(scores.softmax(dim=-1) @ values, enhanced, alpha=blocks.ENHANCEMENT_WEIGHT)
+    result: Tensor = scores.softmax(dim=-1) @ values
+    return result

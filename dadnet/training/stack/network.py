@@ -16,6 +16,7 @@ rows and columns, L directions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,8 +31,9 @@ from dadnet.training.stack import layers
 from dadnet.training.stack.aligned import AligningFolds, adapt, pick, pick_maps, run_teacher
 from dadnet.training.stack.flat_adamw import flattened
 from dadnet.training.stack.inputs import Left
-from dadnet.training.stack.layers import Real, Weights
+from dadnet.training.stack.layers import Weights
 from dadnet.training.stack.layout import FoldLayout, adapter_stage, check_alike, stack_tensors
+from dadnet.training.stack.norm import Real
 from dadnet.training.stack.student import student_logits, student_maps
 
 if TYPE_CHECKING:
@@ -67,6 +69,16 @@ class Stack:
         self.flat, self.parameters = flattened(self.parameters)
         for parameter in self.parameters.values():
             parameter.requires_grad_()
+
+    def part(self, folds: slice) -> Self:
+        """Adjacent folds as a stack of their own; its weights and buffers are views of these."""
+        part = copy(self)
+        part.layouts = self.layouts[folds]
+        part.parameters = {
+            n: p.detach()[folds].requires_grad_() for n, p in self.parameters.items()
+        }
+        part.buffers = {name: buffer[folds] for name, buffer in self.buffers.items()}
+        return part
 
     def tensors(self) -> dict[str, Tensor]:
         """All weights and buffers, by their names in the stack."""
@@ -121,6 +133,12 @@ class StackedDADNet(Stack):
                 self._adapters.update(zip(model.adapted_stages, model.adapters, strict=True))  # type: ignore[arg-type]
         self._device = next(iter(self.parameters.values())).device
         self._all = AligningFolds.of(self.layouts, None, self._device)
+
+    def part(self, folds: slice) -> Self:
+        """Adjacent folds as a stack of their own; its weights and buffers are views of these."""
+        part = super().part(folds)
+        part._all = AligningFolds.of(part.layouts, None, self._device)
+        return part
 
     @property
     def student(self) -> MicroFlowNeXt:

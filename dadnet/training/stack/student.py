@@ -15,7 +15,8 @@ from dadnet.models.blocks import ChannelAttention, GradientAwareBlock
 from dadnet.models.operations import affine_points
 from dadnet.models.precision import in_full
 from dadnet.training.stack import layers
-from dadnet.training.stack.layers import Real, Weights
+from dadnet.training.stack.layers import Weights
+from dadnet.training.stack.norm import Real, batch_norm
 
 
 def student_maps(
@@ -76,12 +77,12 @@ def _align_flow(
         if isinstance(layer, nn.Conv2d):
             maps = layers.convolution(maps, layer, of_layer)
         elif isinstance(layer, nn.BatchNorm2d):
-            maps = layers.batch_norm(maps, layer, of_layer, training, real)
+            maps = batch_norm(maps, layer, of_layer, training, real)
         else:
             maps = layer(maps)
     features = layers.fold_maps(maps, len(x)).flatten(2)
     hidden = layers.linear(features, weights.below("fc_loc", 0)).relu()
-    theta = layers.linear(hidden, weights.below("fc_loc", 2)).view(-1, 2, 3)
+    theta = layers.linear(hidden, weights.below("fc_loc", 2)).reshape(-1, 2, 3)
     flow = x.flatten(0, 1)
     grid = affine_points(theta, *flow.shape[2:])
     resampled = F.grid_sample(flow, grid, align_corners=True)
