@@ -102,6 +102,8 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
         return Outcome(cli.INCOMPLETE, interrupted=True)
     ledger, experiment = Ledger(flags.ledger), plan.experiment
     _print_plan(plan, console)
+    if not flags.dry_run and not flags.fresh:
+        ledger.set_damage_aside(experiment)
     if not flags.fresh and (line := made_by_another(experiment, ledger.records(experiment))):
         if flags.strict:
             raise DadnetError(f"strict: {line}; go on with that, or make all again by --fresh")
@@ -113,8 +115,6 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
                     f"fresh: expected no other run of this experiment, got {', '.join(others)}"
                 )
         stored(ledger.folder(experiment)).remove_tree()
-    if not flags.dry_run:
-        ledger.set_damage_aside(experiment)
     if flags.retry_diverged and not flags.dry_run:
         ledger.forget_divergences(experiment)
     missing = _requested(flags, plan, ledger)

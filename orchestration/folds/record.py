@@ -145,9 +145,10 @@ def load_trained(
 ) -> TrainedFold | None:
     """The trained fold, read from val side and weights; None if one is missing.
 
-    Weights that are damaged or do not fit are moved to ``quarantine/`` with a `LedgerWarning`.
+    What is damaged or does not fit is moved to ``quarantine/`` with a `LedgerWarning`.
     """
-    side, path = vals.get(plan.experiment, fold), vals.weights_path(plan.experiment, fold)
+    side = vals.get_or_set_aside(plan.experiment, fold)
+    path = vals.weights_path(plan.experiment, fold)
     if side is None or not path.exists():
         return None
     model = build_model(plan.config, len(plan.dataset.classes), plan.teacher, torch.Generator())

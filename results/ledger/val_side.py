@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, replace_file, stored
-from results.ledger.files import read_whole, write_whole
+from results.ledger.files import read_whole, set_damage_aside, write_whole
 from results.ledger.ledger import Ledger, file_name
 from results.ledger.records import Experiment, check_host
 from results.ledger.sealed import (
@@ -140,6 +140,11 @@ class ValLedger:
     def get(self, experiment: Experiment, fold: str) -> ValSide | None:
         """The fold's val side; None if there is none, or none that can be used."""
         return read_whole(self.path(experiment, fold), _reader(experiment, fold))
+
+    def get_or_set_aside(self, experiment: Experiment, fold: str) -> ValSide | None:
+        """As `get`, for a run: a damaged one is moved to ``quarantine/`` with a `LedgerWarning`."""
+        folder = self._ledger.folder(experiment)
+        return set_damage_aside(self.path(experiment, fold), folder, _reader(experiment, fold))
 
     def missing(self, experiment: Experiment, folds: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the folds that have no val side, in their order."""
