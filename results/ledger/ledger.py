@@ -28,7 +28,6 @@ from typing import Any
 from dadnet.base.disk import read_regular, remove_stale
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, is_remote, location, on_disk, stored, write_once
-from results.ledger.checks import check_record, check_same, divergence_reader, record_reader
 from results.ledger.files import (
     LedgerWarning,
     bytes_of,
@@ -39,7 +38,7 @@ from results.ledger.files import (
     write_whole,
 )
 from results.ledger.quick import read_experiment
-from results.ledger.records import Divergence, Experiment, FoldRecord, PlannedFold
+from results.ledger.records import Divergence, Experiment, FoldRecord, PlannedFold, check_record
 from results.ledger.sources import write_sources
 
 __all__ = ["Ledger", "LedgerWarning", "bytes_of", "check_record", "file_name", "write_once"]
@@ -74,7 +73,7 @@ class Ledger:
         write_sources(experiment.config, folder)
         existing = write_whole(path, folder, text, self._experiment_reader(path))
         if existing is not None:
-            check_same(existing, experiment)
+            _check_same(existing, experiment)
 
     def set_damage_aside(self, experiment: Experiment) -> None:
         """Move the damaged files of an experiment to ``quarantine/``; a run does this first.
@@ -99,9 +98,9 @@ class Ledger:
         path = self.folder(experiment) / "experiment.json"
         existing = look(path, self._experiment_reader(path))
         if existing is not None:
-            check_same(existing, experiment)
+            _check_same(existing, experiment)
         for name, data in self._contents(experiment):
-            look(self.fold_path(experiment, name), record_reader(experiment, name), data)
+            look(self.fold_path(experiment, name), _record_reader(experiment, name), data)
 
     def is_begun(self, dataset: str, digest: str) -> bool:
         """Whether an experiment has been opened here, whatever became of it."""
@@ -124,7 +123,7 @@ class Ledger:
         """
         check_record(experiment, record)
         path, text = self.fold_path(experiment, record.fold), record.to_json() + "\n"
-        read = record_reader(experiment, record.fold)
+        read = _record_reader(experiment, record.fold)
         return write_whole(path, self.folder(experiment), text, read) is None
 
     def records(self, experiment: Experiment) -> tuple[FoldRecord, ...]:
@@ -139,18 +138,18 @@ class Ledger:
 
         `data` is the content of its file, if it was read already.
         """
-        return read_whole(self.fold_path(experiment, fold), record_reader(experiment, fold), data)
+        return read_whole(self.fold_path(experiment, fold), _record_reader(experiment, fold), data)
 
     def put_divergence(self, experiment: Experiment, divergence: Divergence) -> None:
         """Store that a fold has diverged, unless that is known."""
         path = self._diverged(experiment) / f"{file_name(divergence.fold)}.json"
-        read = divergence_reader(experiment, divergence.fold)
+        read = _divergence_reader(experiment, divergence.fold)
         write_whole(path, self.folder(experiment), divergence.to_json() + "\n", read)
 
     def divergence(self, experiment: Experiment, fold: str) -> Divergence | None:
         """Return what is known of a fold that has diverged; None of any other."""
         path = self._diverged(experiment) / f"{file_name(fold)}.json"
-        return read_whole(path, divergence_reader(experiment, fold))
+        return read_whole(path, _divergence_reader(experiment, fold))
 
     def divergences(self, experiment: Experiment) -> tuple[Divergence, ...]:
         """Return the folds without a record that have diverged, in plan order."""
@@ -277,3 +276,37 @@ class Ledger:
 
 def _has_records(folds: Location) -> bool:
     return any(name.endswith(".json") for name in stored(folds).names())
+
+
+def _record_reader(experiment: Experiment, fold: str) -> Callable[[bytes], FoldRecord]:
+    """Return a reader of one fold's record; it raises `DadnetError` on any other content."""
+
+    def read(data: bytes) -> FoldRecord:
+        record = FoldRecord.from_json(data)
+        if record.fold != fold:
+            raise DadnetError(f"expected fold {fold!r}, got: {record.fold!r}")
+        check_record(experiment, record)
+        return record
+
+    return read
+
+
+def _divergence_reader(experiment: Experiment, fold: str) -> Callable[[bytes], Divergence]:
+    """Return a reader of one fold's divergence; it raises `DadnetError` on any other content."""
+
+    def read(data: bytes) -> Divergence:
+        divergence = Divergence.from_json(data)
+        if (divergence.experiment, divergence.fold) != (experiment.digest, fold):
+            raise DadnetError("it belongs to another fold")
+        return divergence
+
+    return read
+
+
+def _check_same(existing: Experiment, experiment: Experiment) -> None:
+    """Raise `DadnetError` unless the experiment that is there is the given one."""
+    if existing != experiment:
+        raise DadnetError(
+            f"experiment {experiment.digest} is already in the ledger with other content (method "
+            f"{existing.method!r})"
+        )

@@ -272,3 +272,36 @@ def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, st
             yield from _flat(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", str(value)
+
+
+def check_record(experiment: Experiment, record: FoldRecord) -> None:
+    """Check that a record is one of the experiment's planned folds, whole and with its classes.
+
+    Raises:
+        DadnetError: naming the first thing that does not fit.
+    """
+    planned = experiment.by_name.get(record.fold)
+    if planned is None:
+        raise DadnetError(f"fold {record.fold!r} is not planned in experiment {experiment.digest}")
+    pairs = {
+        "experiment": (experiment.digest, record.experiment),
+        "selection": (experiment.selection, record.selection),
+        "teacher": (experiment.teacher_digest, record.teacher_digest),
+        "test subjects": (sorted(planned.test_subjects), sorted(record.test_subjects)),
+        "number of clips": (planned.num_test_clips, len(record.predictions)),
+    }
+    for name, (expected, actual) in pairs.items():
+        if expected != actual:
+            raise DadnetError(f"{name} of fold {record.fold}: expected {expected}, got: {actual}")
+    known = experiment.classes
+    for row in record.predictions:
+        if not row.fits(known, experiment.multi_label):
+            raise DadnetError(
+                f"classes of {row.clip_id}: expected some of {', '.join(known)}, "
+                f"got: {row.label} and {row.prediction}"
+            )
+        if row.probabilities is not None and len(row.probabilities) != len(known):
+            raise DadnetError(
+                f"probabilities of {row.clip_id}: expected {len(known)}, "
+                f"got: {len(row.probabilities)}"
+            )

@@ -140,7 +140,7 @@ def test_kept_weights_predict_as_the_network_and_are_no_teacher(name, tmp_path, 
 
 def test_a_size_that_does_not_fit_is_refused_by_name():
     assert ModelConfig(model_type="ststnet", input_size=28).input_size == 28
-    with pytest.raises(DadnetError, match="input_size: expected at least 28, got 27"):
+    with pytest.raises(DadnetError, match="input_size: expected at least 28, at most 4096, got 27"):
         ModelConfig(model_type="rcn-a", input_size=27)
     with pytest.raises(DadnetError, match="multiple of 8 for htnet-like, got 60"):
         ModelConfig(model_type="htnet-like", input_size=60)
