@@ -71,9 +71,13 @@ def how_stacked(config: ExperimentConfig, num_classes: int, device: str) -> str:
     own = config.model.model
     if reason := _why_apart(config, num_classes, device):
         return f"folds of a stack are trained one after the other: {reason}"
-    return (
-        "" if own is None else f"folds of a stack are trained as one program: {own} by torch.vmap"
-    )
+    if own is None:
+        return ""
+    if torch.device(device).type == "cpu":
+        return (
+            f"folds of a stack are trained one after the other: on a CPU, {own} rounds alike then"
+        )
+    return f"folds of a stack are trained as one program: {own} by torch.vmap"
 
 
 class FittedFold(OneFold):

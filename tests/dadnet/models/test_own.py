@@ -126,7 +126,7 @@ def test_folds_are_one_program_where_that_gives_the_same(returned, before, reaso
     why = why_one_by_one(config_of(text), 3, "cpu")
     assert (reason in why) if reason else why == ""
     line = how_stacked(ExperimentConfig(model=config_of(text)), 3, "cpu")
-    assert ("one after the other" if reason else "as one program") in line
+    assert f"one after the other: {'' if reason else 'on a CPU'}" in line
     assert how_stacked(ExperimentConfig(), 3, "cpu") == ""
 
 
