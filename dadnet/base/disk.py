@@ -20,7 +20,6 @@ from dadnet.base.errors import DadnetError, StorageError
 
 # A disk that is full or cannot be written.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-# There is no such folder or file.
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # Nothing that is read as a whole is larger; a larger file is damaged or of another kind.
 LARGEST = 2**30
@@ -36,28 +35,29 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFLNK: "a symbolic link",
 }
-# What `open` answers to a link that must not be followed or leads to itself, and to a socket.
-_NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO)
+# What `open` answers to a link that it must not follow, and to a socket, pipe or folder.
+_NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR)
 
 
 class IrregularFileError(DadnetError):
     """A name is a named pipe, a folder, a device or a link, where a file must be."""
 
 
-def open_regular(path: str | Path, *, follow: bool = False) -> int:
-    """Open a regular file for reading and return its descriptor; the call never waits.
+def open_regular(path: str | Path, *, follow: bool = False, append: bool = False) -> int:
+    """Open a regular file and return its descriptor; the call never waits.
 
     Args:
         path: the file.
         follow: whether a symbolic link may lead to it; only a user's own word may name one.
+        append: to write at its end; without it, to read. An absent file is made.
 
     Raises:
         FileNotFoundError: if there is none.
         IrregularFileError: if the name is no regular file.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT if append else os.O_RDONLY
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, flags | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW), 0o666)
     except OSError as error:
         if error.errno not in _NO_FILE:
             raise

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from dadnet.base.disk import open_regular
 from dadnet.base.location import Location, is_remote, replace_file
 from results.ledger.events import EventReader
 
@@ -157,7 +158,7 @@ class EventWriter:
         """Add a line; on object storage it is visible after some seconds."""
         if not is_remote(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as stream:
+            with os.fdopen(open_regular(self._path, append=True), "a", encoding="utf-8") as stream:
                 stream.write(f"{line}\n")
             return
         self._lines.append(f"{line}\n")
