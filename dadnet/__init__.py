@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 # `python -m`, which has no other name yet, or the console script: a command of ours begins here,
 # and its imports take seconds. Ctrl-C within them gives one line and a status too.
 if sys.argv[:1] == ["-m"] or (sys.argv[:1] and sys.argv[0].endswith(("/dadnet", "/run_loso.py"))):
-    from dadnet.base.boundary import guard_imports
+    from dadnet.base.boundary import guard_process
 
-    guard_imports()
+    guard_process()
 
 __version__ = "0.1.0"
 

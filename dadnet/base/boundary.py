@@ -67,6 +67,19 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     return status
 
 
+def guard_process() -> None:
+    """For a process of a command: until `run_command` begins, an error is one line and a status."""
+    guard_imports()
+    sys.excepthook = _end_by_error
+
+
+def _end_by_error(kind: type[BaseException], error: BaseException, _: Any) -> NoReturn:
+    status, text = _verdict(error)
+    with suppress(OSError):
+        os.write(2, f"error: {one_line(text)}\n".encode(errors="replace"))
+    os._exit(status)
+
+
 def guard_imports() -> dict[int, Any]:
     """Until `run_command` begins, a signal that ends a process gives one line and status 3.
 

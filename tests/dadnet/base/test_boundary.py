@@ -189,3 +189,25 @@ def test_a_call_from_python_gets_a_full_disk_and_an_exit_as_errors_of_one_line()
         sys.exit(3)
     with pytest.raises(ZeroDivisionError), as_dadnet_errors():
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("MemoryError", "error: memory: there is not enough of it"),
+        ("ImportError('no room')", "error: an error in this program, please report it: ImportErr"),
+        ("OSError(24, 'Too many open files', 'x')", "error: expected a file or folder that can"),
+    ],
+)
+@pytest.mark.parametrize(
+    "words", [("orchestration.run_loso", "--help"), ("dadnet.doctor", "--help")]
+)
+def test_an_error_within_the_imports_of_a_command_is_one_line(tmp_path, words, error, line):
+    (tmp_path / "cv2.py").write_text(f"raise {error}\n")
+    paths = [str(tmp_path), str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode in (2, 3)
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
