@@ -7,7 +7,7 @@ import platform
 import socket
 import time
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from dadnet.base.digests import code_digest
+from dadnet.base.location import Location
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.kinds import how_stacked
@@ -54,6 +55,14 @@ def with_measured_stack(
     The largest stack is `at_most`: as many of the named folds as one worker makes.
     """
     size = options.stack
+    kept = None if options.device == "cpu" else stack_on_gpu(plan.experiment, options.ledger)
+    if kept is not None and size != kept:
+        again = f"the folds that are there were trained in stacks of {kept}"
+        if size == "auto":
+            size = kept
+            report(f"stack of {kept}: {again}")
+        else:
+            report(f"warning: {again}, these in stacks of {size}; a GPU rounds differently then")
     if size == "auto":
         torch.set_num_threads(1)
         device = torch.device(options.device)
@@ -72,6 +81,17 @@ def with_measured_stack(
     if size > 1 and (line := how_stacked(plan.config, classes, options.device)):
         report(line)
     return replace(options, stack=size)
+
+
+def stack_on_gpu(experiment: Experiment, ledger: Location) -> int | None:
+    """The stack in which most finished folds of an experiment were trained on a GPU, if any were.
+
+    Numbers of a GPU depend on the stack by rounding, so one experiment has one.
+    """
+    hosts = [record.host for record in Ledger(ledger).records(experiment)]
+    stacks = Counter(h.get("stack") for h in hosts if h.get("device", "cpu") != "cpu")
+    stacks.pop(None, None)
+    return max(stacks, key=lambda size: (stacks[size], size), default=None)
 
 
 def make_folds(

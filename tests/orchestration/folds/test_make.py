@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from orchestration import run_loso
 from orchestration.folds import make as work
 from orchestration.folds.flags import parse_flags
 from orchestration.folds.here import LocalQueue
-from orchestration.folds.make import make_folds
+from orchestration.folds.make import make_folds, with_measured_stack
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import load_inputs, plan_of
 from results.ledger.ledger import Ledger
@@ -61,6 +62,26 @@ def test_auto_measures_and_reports_the_size(site, tmp_path, capsys):
     assert run_loso.main(words) == 0
     assert "ms per fold and step by size: 1:" in capsys.readouterr().out
     assert len(ledger_content(tmp_path / "runs")) == 5
+
+
+def test_on_a_gpu_later_folds_have_the_stack_of_the_first_ones(plan, tmp_path):
+    names = tuple(fold.name for fold in plan.folds)
+    make_folds(plan, LocalQueue(names[:2]), WorkOptions(tmp_path / "cpu"))
+    ledger, lines = Ledger(tmp_path / "gpu"), []
+    auto = WorkOptions(ledger.root, stack="auto", device="cuda")
+    ledger.open(plan.experiment)
+    for name in names[:2]:
+        record = Ledger(tmp_path / "cpu").record(plan.experiment, name)
+        made = record.replace(host={**record.host, "device": "cuda", "stack": 3})
+        ledger.put(plan.experiment, made)
+    assert with_measured_stack(plan, names[2:], auto, 3, lines.append).stack == 3
+    assert lines.pop() == "stack of 3: the folds that are there were trained in stacks of 3"
+    alone = replace(auto, stack=1)
+    assert with_measured_stack(plan, names[2:], alone, 3, lines.append).stack == 1
+    assert lines.pop().startswith("warning: the folds that are there were trained in stacks of 3")
+    on_cpu = replace(alone, device="cpu")
+    assert with_measured_stack(plan, names[2:], on_cpu, 3, lines.append).stack == 1
+    assert lines == []
 
 
 class Finished(LocalQueue):
