@@ -59,6 +59,24 @@ def send_signals(this: Round) -> None:
     this.finish(0)
 
 
+def kill_here(this: Round) -> None:
+    """SIGKILL of a run in one process, alone or in stacks of four; half of the rounds flip a bit."""
+    this.stack = 1 + 3 * (this.number % 2)
+    this.checkpoint_every = 1
+    with this.command(0) as process:
+        if this.draw.random() < 0.75:
+            this.until(this.running, process)
+            time.sleep(this.draw.uniform(0, 6))
+        else:
+            time.sleep(this.draw.uniform(0.5, 5))
+        process.kill()
+    if this.number // 2 % 2:
+        path = this.flip_bit("checkpoints/*")
+        this.lenient = path is not None
+        this.notes["bit_flipped_in"] = path and path.name
+    this.finish(0)
+
+
 def lose_output(this: Round) -> None:
     """Nobody reads the output: closed streams, a reader that goes, a full device."""
     kind = ("closed stdout", "closed stderr", "both closed", "reader gone", "full")[this.number % 5]
@@ -266,6 +284,7 @@ def damaged(data: bytes, draw: random.Random) -> bytes:
 
 
 SMALL_FAULTS: dict[str, Callable[[Round], None]] = {
+    "kill": kill_here,
     "signals": send_signals,
     "output": lose_output,
     "environment": change_environment,
