@@ -60,7 +60,7 @@ def send_signals(this: Round) -> None:
 
 
 def kill_here(this: Round) -> None:
-    """SIGKILL of a run in one process, alone or in stacks of four; half of the rounds flip a bit."""
+    """SIGKILL of a run in one process, folds alone or in stacks; every second round flips a bit."""
     this.stack = 1 + 3 * (this.number % 2)
     this.checkpoint_every = 1
     with this.command(0) as process:
