@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,8 @@ def test_an_unexpected_error_keeps_its_traceback_in_a_file(body, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_ends_is_an_interruption(number):
     body = "print('ready', flush=True); time.sleep(60)"
-    process = start(body, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    usual = partial(signal.signal, number, signal.SIG_DFL)  # the tests may run under nohup
+    process = start(body, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=usual)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     assert lines_of(process) == ["error: interrupted; what is finished is kept"]
