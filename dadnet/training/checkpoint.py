@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from dadnet.base.digests import checked_content, code_digest, with_checksum
+from dadnet.base.disk import LARGEST_WEIGHTS, read_regular
 from dadnet.base.errors import StorageError
-from dadnet.base.location import Location, replace_file, stored
+from dadnet.base.location import Location, is_remote, replace_file, stored
 
 # What torch raises for a file that is not whole.
 _DAMAGED = (
@@ -67,7 +68,7 @@ class CheckpointFile:
         program alone computes a fold. Nothing in a file can run code.
         """
         try:
-            content = checked_content(self.path.read_bytes())
+            content = checked_content(self._content())
             saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except StorageError:
             raise
@@ -87,6 +88,11 @@ class CheckpointFile:
             return None
         state: dict[str, Any] = saved["state"]
         return state
+
+    def _content(self) -> bytes:
+        if is_remote(self.path):
+            return self.path.read_bytes()
+        return read_regular(self.path, most=LARGEST_WEIGHTS)  # a named pipe would wait for ever
 
     def remove(self) -> None:
         """Delete the state, once the record of the fold is written."""

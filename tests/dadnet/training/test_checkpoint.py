@@ -9,6 +9,7 @@ from dadnet.base.digests import code_digest, with_checksum
 from dadnet.training import checkpoint
 from dadnet.training.checkpoint import CheckpointFile
 from tests.build.damage import flip, some_bits
+from tests.build.listing import IRREGULAR, put_irregular
 
 
 class TestCheckpointFile:
@@ -85,3 +86,14 @@ class TestCheckpointFile:
         with pytest.warns(UserWarning, match="set aside.*(?i:weights.only)"):
             assert file.load() is None
         assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", IRREGULAR)
+def test_a_state_that_is_no_regular_file_is_set_aside_without_waiting(tmp_path, kind):
+    file = CheckpointFile(tmp_path / "c.pt", "e", "f")
+    put_irregular(file.path, kind)
+    with pytest.warns(UserWarning, match=r"expected a regular file at .*c\.pt"):
+        assert file.load() is None
+    assert not file.path.is_symlink()
+    assert not file.path.exists()
