@@ -156,7 +156,7 @@ KINDS = (outage, stutter, truncated, full_disk, slow)
 
 
 def fail_storage(this: Round) -> None:
-    """The kinds in turn."""
+    """Storage fails: an outage, errors, truncated objects, a full disk, slow storage, in turn."""
     kind = KINDS[this.number % len(KINDS)]
     this.notes["kind"] = kind.__name__
     kind(this)
