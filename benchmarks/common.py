@@ -68,6 +68,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def quiet(most: float = 1.0) -> float:
+    """The load of the last minute; a machine with other work gives no figures."""
+    load = os.getloadavg()[0]
+    if load > most:
+        raise SystemExit(f"the load is {load:.1f}: wait until it is at most {most:g}")
+    return load
+
+
 def arguments(
     description: str | None, repeats: int, switches: Mapping[str, str] | None = None
 ) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Milliseconds per training step: the ordinary loop against the engine.
+"""Milliseconds per training step: the ordinary loop and a strong plain one against the engine.
 
 `python -m benchmarks.fold_step --json benchmarks/results/fold_step.json`. Micro student, ultralight
 teacher, batch 8, one thread (`--device cuda`: one GPU). Each time has its floor beside it: the
@@ -14,7 +14,7 @@ import torch
 from benchmarks.common import arguments, as_row, measure, report
 from benchmarks.counting import work_of
 from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
-from benchmarks.ordinary import OrdinaryFold
+from benchmarks.ordinary import OrdinaryFold, StrongFold
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
 from dadnet.folds.view import FoldView
@@ -65,12 +65,15 @@ def one_size(
     view = fold(input_size, device)
     ordinary = OrdinaryFold(made, view.flows.cpu(), view.labels.cpu(), frozen, device)
     ordinary.model.train()
-    batches = ordinary.batches()
+    strong = StrongFold(made, view.flows.cpu(), view.labels.cpu(), frozen, device)
+    strong.model.train()
+    batches, strong_batches = ordinary.batches(), strong.batches()
     ours = OneFold(made, view, frozen, device)
     ours.model.train()
     picked = torch.arange(8)
     ways: dict[str, Callable[[], object]] = {
         "ordinary": lambda: ordinary.step(*next(batches)),
+        "strong": lambda: strong.step(*next(strong_batches)),
         "engine": lambda: ours.training_step(picked),
     }
 
@@ -87,8 +90,9 @@ def one_size(
     row = {"input_size": input_size, "augmentation": augmentation, **as_row(timings)}
     for name, way in ways.items():
         seconds = timings[name].median_s
-        if name != "ordinary":
+        if name not in ("ordinary", "strong"):
             row[f"{name}_ratio"] = timings["ordinary"].median_s / seconds
+            row[f"{name}_ratio_to_strong"] = timings["strong"].median_s / seconds
             row |= ceiling.beside(name, seconds, work)
         if (peak := peak_bytes(way, device)) is not None:
             row[f"{name}_step_mib"] = peak / 2**20

@@ -34,7 +34,7 @@ from benchmarks.counting import work_of
 from benchmarks.devices import Ceilings, ceilings, choose, peak_bytes
 from benchmarks.fold_step import teacher
 from benchmarks.gpu_checks import check_gradients, check_resume, folds_of, numbered, random_view
-from benchmarks.ordinary import OrdinaryFold
+from benchmarks.ordinary import OrdinaryFold, StrongFold
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import (
     ExperimentConfig,
@@ -43,9 +43,7 @@ from dadnet.config.experiment import (
     OptimConfig,
     Precision,
 )
-from dadnet.flow.normalisation import normalise
 from dadnet.models.precision import matrix_units
-from dadnet.training.augment import POLICIES
 from dadnet.training.fold_stack import FoldStack
 from dadnet.training.one_fold import OneFold
 from dadnet.training.stack.graph import Capture
@@ -80,30 +78,6 @@ def config_of(size: int, precision: Precision) -> ExperimentConfig:
             batch_size=BATCH, augmentation="hflip", warmup_epochs=0, precision=precision
         ),
     )
-
-
-class StrongFold(OrdinaryFold):
-    """The plain loop at its best: clips on the device, batched augmentation, fused AdamW."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        config, flows, labels = arguments[:3]
-        self.optimiser = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad],
-            lr=config.optim.lr,
-            weight_decay=config.optim.weight_decay,
-            fused=True,
-        )
-        self.clips, self.labels = flows.to(self.device).float(), labels.to(self.device)
-
-    def epoch(self) -> None:
-        """One pass over the clips."""
-        self.model.train()
-        augment = POLICIES[self.config.optim.augmentation]
-        order = torch.randperm(len(self.clips), generator=self.draws)
-        for rows in order.to(self.device).split(BATCH):
-            flow = augment(self.clips[rows], self.draws)
-            self.step(normalise(flow), self.labels[rows])
 
 
 def ways_of(

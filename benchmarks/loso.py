@@ -1,23 +1,26 @@
-"""Folds per hour, end to end: an ordinary sequential script against `run_loso`.
+"""Folds per hour, end to end: plain scripts against `run_loso`.
 
 `python -m benchmarks.loso --json benchmarks/results/loso.json`. 24 subjects, input 56, the recipe
 `smoke` (`--short`: half of its epochs, so that the start-up counts twice as much). Each way is a
-separate command, with its start-up: the ordinary script on all cores (torch's default); the same
-with one process per fold, as many at a time as there are cores, one thread each; `run_loso` with
-one fold at a time per worker, and with stacks. For `run_loso` the overhead is reported too: seconds
-outside the folds, and the fraction of time in which workers are idle. `--lean` measures only the
-ordinary script and stacks.
+separate command, with its start-up: the strongest plain way (one process per core for the whole
+run, one thread each, batched augmentation, fused AdamW), to which the ratios refer; the ordinary
+script on all cores (torch's default); the same with one process per fold; `run_loso` with one fold
+at a time per worker, and with stacks. For `run_loso` the overhead is reported too: seconds outside
+the folds, and the fraction of time in which workers are idle. `--lean` measures only the strongest
+plain way and stacks. The machine must be quiet: a load above 1 is refused.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.common import arguments, report
+from benchmarks.common import arguments, quiet, report
 from benchmarks.fold_step import teacher
-from benchmarks.ordinary import OrdinaryFold
+from benchmarks.ordinary import OrdinaryFold, StrongFold
 from dadnet.config.experiment import DataConfig
 from dadnet.config.presets import get_preset
 from dadnet.flow.store import (
@@ -45,6 +48,7 @@ from results.ledger.ledger import Ledger
 
 SUBJECTS, CLIPS_EACH, SIZE = 24, 6, 56
 EPOCHS = get_preset("smoke", DataConfig()).optim.epochs
+Way = Callable[[int], object]
 EMOTIONS = ("disgust", "happiness", "surprise")
 
 
@@ -87,7 +91,9 @@ def write_noise(
     write_card(store, {**card, "parameters": {"normalisation": "none"}})
 
 
-def ordinary_script(folder: Path, epochs: int, numbers: list[int]) -> None:
+def plain_folds(
+    folder: Path, epochs: int, numbers: list[int], fold_type: type[OrdinaryFold]
+) -> None:
     """Train these folds in turn (default: all) and predict their test subjects."""
     config = get_preset("smoke", DataConfig())
     dataset = MicroExpressionDataset.from_store(load_flow_store(folder / "flows"), "3class", SIZE)
@@ -99,7 +105,7 @@ def ordinary_script(folder: Path, epochs: int, numbers: list[int]) -> None:
         # A fifth of the training clips is for validation, as in the engine.
         rows = torch.nonzero(~test).flatten()
         fit, val = rows[: len(rows) * 4 // 5], rows[len(rows) * 4 // 5 :]
-        fold = OrdinaryFold(config, dataset.flows[fit], dataset.labels[fit], frozen)
+        fold = fold_type(config, dataset.flows[fit], dataset.labels[fit], frozen)
         for _ in range(epochs):
             fold.epoch()
             fold.predict(dataset.flows[val])
@@ -107,21 +113,32 @@ def ordinary_script(folder: Path, epochs: int, numbers: list[int]) -> None:
     print(f"{right} of {len(dataset)} right")
 
 
-def ordinary_command(folder: Path, epochs: int) -> list[str]:
-    """The command of the ordinary script, for all folds or for those with these numbers."""
-    return [sys.executable, "-m", "benchmarks.loso", "--fold", str(folder), str(epochs)]
+def plain_command(way: str, folder: Path, epochs: int) -> list[str]:
+    """The command of a plain script, for all folds or for those with these numbers."""
+    return [sys.executable, "-m", "benchmarks.loso", "--fold", way, str(folder), str(epochs)]
 
 
-def process_per_fold(command: list[str]) -> None:
-    """Run each fold of the ordinary script in a separate process, one per core at a time."""
+def in_processes(commands: list[list[str]]) -> None:
+    """Run one-thread processes, as many at a time as there are cores."""
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         calls = [
-            pool.submit(subprocess.run, [*command, str(k)], check=True, env=one_thread)
-            for k in range(SUBJECTS)
+            pool.submit(subprocess.run, command, check=True, env=one_thread) for command in commands
         ]
     for call in calls:
         call.result()
+
+
+def process_per_fold(folder: Path, epochs: int) -> None:
+    """Run each fold of the ordinary script in a separate process."""
+    command = plain_command("ordinary", folder, epochs)
+    in_processes([[*command, str(k)] for k in range(SUBJECTS)])
+
+
+def strong_pool(folder: Path, epochs: int) -> None:
+    """The strongest plain way: one process per core for the whole run, each with its folds."""
+    command, cores = plain_command("strong", folder, epochs), os.cpu_count() or 1
+    in_processes([[*command, *map(str, range(i, SUBJECTS, cores))] for i in range(cores)])
 
 
 def engine_command(folder: Path, epochs: int, ledger: Path, stack: str) -> list[str]:
@@ -167,47 +184,60 @@ def seconds_of(command: list[str]) -> float:
     return time.perf_counter() - started
 
 
+def ways(folder: Path, epochs: int, given: argparse.Namespace) -> dict[str, Way]:
+    """Name and work of each way; the number of the repetition is its argument."""
+    stacks = ("auto",) if given.lean else ("1", "auto")
+    plain: dict[str, Way] = {"strong_pool": lambda _: strong_pool(folder, epochs)}
+    if not given.lean:
+        ordinary = plain_command("ordinary", folder, epochs)
+        plain["ordinary"] = lambda _: subprocess.run(ordinary, check=True, capture_output=True)
+        plain["process_per_fold"] = lambda _: process_per_fold(folder, epochs)
+    return plain | {
+        f"run_loso_stack_{stack}": partial(run_engine, folder, epochs, stack) for stack in stacks
+    }
+
+
+def run_engine(folder: Path, epochs: int, stack: str, number: int) -> None:
+    """`run_loso` as a user calls it, with a new ledger for each repetition."""
+    command = engine_command(folder, epochs, folder / f"run_loso_stack_{stack}-{number}", stack)
+    subprocess.run(command, check=True, capture_output=True)
+
+
 def main() -> None:
     """Measure and report."""
     if sys.argv[1:2] == ["--fold"]:
-        ordinary_script(Path(sys.argv[2]), int(sys.argv[3]), [int(k) for k in sys.argv[4:]])
+        kind = {"ordinary": OrdinaryFold, "strong": StrongFold}[sys.argv[2]]
+        plain_folds(Path(sys.argv[3]), int(sys.argv[4]), [int(k) for k in sys.argv[5:]], kind)
         return
-    switches = {"short": "half of the epochs", "lean": "the ordinary script and stacks alone"}
+    switches = {"short": "half of the epochs", "lean": "the strongest pool and stacks alone"}
     given = arguments(__doc__, 3, switches)
     epochs = EPOCHS // 2 if given.short else EPOCHS
+    load = quiet()
     seconds: dict[str, list[float]] = {}
     spent: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder)
         for number in range(given.repeats):
-            ordinary = ordinary_command(folder, epochs)
-            seconds.setdefault("ordinary", []).append(seconds_of(ordinary))
-            if not given.lean:
+            for way, work in ways(folder, epochs, given).items():
                 started = time.perf_counter()
-                process_per_fold(ordinary)
-                seconds.setdefault("process_per_fold", []).append(time.perf_counter() - started)
-            for stack in ("auto",) if given.lean else ("1", "auto"):
-                way, ledger = f"run_loso_stack_{stack}", folder / f"runs-{stack}-{number}"
-                seconds.setdefault(way, []).append(
-                    seconds_of(engine_command(folder, epochs, ledger, stack))
-                )
-                spent.setdefault(way, []).append(overhead(ledger, seconds[way][-1]))
+                work(number)
+                seconds.setdefault(way, []).append(time.perf_counter() - started)
+                ledger = folder / f"{way}-{number}"
+                if ledger.exists():
+                    spent.setdefault(way, []).append(overhead(ledger, seconds[way][-1]))
     rows = []
     for way, all_s in seconds.items():
         median = statistics.median(all_s)
         row: dict[str, Any] = {"way": way, "median_s": median, "all_s": all_s}
-        row |= {
-            "folds_per_hour": SUBJECTS * 3600 / median,
-            "ratio": statistics.median(seconds["ordinary"]) / median,
-        }
+        row["folds_per_hour"] = SUBJECTS * 3600 / median
+        row["ratio_to_strong_pool"] = statistics.median(seconds["strong_pool"]) / median
         for figure in ("outside_s", "idle_share"):
             if way in spent:
                 row[figure] = statistics.median(each[figure] for each in spent[way])
         rows.append(row)
-    report(
-        "loso", [{"subjects": SUBJECTS, "epochs": epochs, "input_size": SIZE}, *rows], given.json
-    )
+    head = {"subjects": SUBJECTS, "epochs": epochs, "input_size": SIZE, "load_before": load}
+    report("loso", [head, *rows], given.json)
 
 
 if __name__ == "__main__":

@@ -101,3 +101,42 @@ class OrdinaryFold:
         """Batches without end."""
         while True:
             yield from self.loader
+
+
+class StrongFold(OrdinaryFold):
+    """The plain loop at its best: clips on the device, batched augmentation, fused AdamW."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        flows: Tensor,
+        labels: Tensor,
+        teacher: Teacher | None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(config, flows, labels, teacher, device)
+        self.optimiser = torch.optim.AdamW(
+            [p for p in self.model.parameters() if p.requires_grad],
+            lr=config.optim.lr,
+            weight_decay=config.optim.weight_decay,
+            fused=True,
+        )
+        self.clips, self.labels = flows.to(device).float(), labels.to(device)
+
+    def epoch(self) -> None:
+        """One pass over the clips."""
+        self.model.train()
+        for flow, labels in self.one_pass():
+            self.step(flow, labels)
+
+    def one_pass(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch, each augmented and normalised at once."""
+        augment = POLICIES[self.config.optim.augmentation]
+        order = torch.randperm(len(self.clips), generator=self.draws).to(self.device)
+        for rows in order.split(self.config.optim.batch_size):
+            yield normalise(augment(self.clips[rows], self.draws)), self.labels[rows]
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches without end."""
+        while True:
+            yield from self.one_pass()

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.disturbed import LAST_S, Round, check
+from benchmarks.disturbed import LAST_S, Round, SkippedError, check
 
 ENDS = (0, 2, 3)
 # What a run reads again, by folder; a file of an ingest and the records are apart.
@@ -94,20 +94,38 @@ def lose_output(this: Round) -> None:
     this.finish(0)
 
 
+# What a command is put into, where the machine lets us make namespaces.
+READ_ONLY_HOME = 'mount --bind "$HOME" "$HOME" && mount -o remount,ro,bind "$HOME" && exec "$@"'
+TWO_PORTS = (
+    'ip link set lo up && echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range && exec "$@"'
+)
+
+
 def change_environment(this: Round) -> None:
-    """No home, a long or absent folder for temporary files, no locale, a narrow terminal."""
-    deep = this.folder / ("long" * 20) / ("long" * 20)
+    """No home or a read-only one, a bad folder for temporary files, no locale, no free port."""
+    deep, home = this.folder / ("long" * 20) / ("long" * 20), this.folder / "home"
     deep.mkdir(parents=True)
-    name, env = [
-        ("no HOME", {"HOME": "/nowhere"}),
-        ("long TMPDIR", {"TMPDIR": str(deep)}),
-        ("no locale", {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}),
-        ("odd terminal", {"COLUMNS": "0", "TERM": "none"}),
-    ][this.number % 4]
-    workers = this.draw.choice((0, 1))
-    status = run(this, this.words(workers), env=env, last_s=LAST_S)
-    check(status == 0, f"{name}: {this.tail()}")
-    this.notes |= {"environment": name, "workers": workers}
+    home.mkdir()
+    kinds: list[tuple[str, dict[str, str], list[str]]] = [
+        ("no HOME", {"HOME": "/nowhere"}, []),
+        ("long TMPDIR", {"TMPDIR": str(deep)}, []),
+        ("no locale", {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, []),
+        ("odd terminal", {"COLUMNS": "0", "TERM": "none"}, []),
+        ("read-only HOME", {"HOME": str(home)}, ["-m", "bash", "-c", READ_ONLY_HOME, "-"]),
+        ("two free ports", {}, ["-n", "bash", "-c", TWO_PORTS, "-"]),
+    ]
+    name, env, inside = kinds[this.number % len(kinds)]
+    if inside:
+        if subprocess.run(["unshare", "-mn", "true"], check=False).returncode:
+            raise SkippedError("no namespaces may be made here")
+        inside = ["unshare", *inside]
+    # In turn: without Ray, and with it.
+    workers = this.number // len(kinds) % 2
+    status = run(this, [*inside, *this.words(workers)], env=env, last_s=LAST_S)
+    this.notes |= {"environment": name, "workers": workers, "status": status}
+    if status != 0:  # Ray needs more than two ports: a line says so
+        check(name == "two free ports" and workers == 1 and status == 3, f"{name}: {this.tail()}")
+        this.finish(0)
 
 
 def interrupted(this: Round) -> None:

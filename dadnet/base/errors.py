@@ -24,3 +24,9 @@ class TestLabelError(DadnetError):
     """A test clip was requested where none is allowed, as during a search."""
 
     __test__ = False  # for pytest, which would take the name for a test
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters; its type without a message."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -21,7 +21,7 @@ from openpyxl import load_workbook
 from openpyxl.utils import column_index_from_string, range_boundaries
 
 from dadnet.base.disk import read_regular
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, first_line
 
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 # The name of the stream of a workbook with a password, in UTF-16.
@@ -158,8 +158,7 @@ def _workbook(path: Path, data: bytes) -> tuple[Sheet, ...]:
                 _check_size(data)
             return tuple(read(data))
     except Exception as error:  # these parsers raise nearly anything on damaged files
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DadnetError(f"{path} cannot be read as .xlsx or .xls: {first[:200]}") from error
+        raise DadnetError(f"{path} cannot be read as .xlsx or .xls: {first_line(error)}") from error
 
 
 def _xlsx(data: bytes) -> Iterable[Sheet]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.disk import read_input
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, first_line
 
 Points = npt.NDArray[np.float64]  # (5, 2), x to the right, y down
 Matrix = npt.NDArray[np.float64]  # (2, 3)
@@ -156,8 +156,7 @@ def load_landmarker(model: Path) -> Landmarker:
         options = vision.FaceLandmarkerOptions(base_options=base, num_faces=1)
         detector = vision.FaceLandmarker.create_from_options(options)
     except (RuntimeError, ValueError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        reason = f"landmark_model: {model} is no Face Landmarker: {first[:200]}"
+        reason = f"landmark_model: {model} is no Face Landmarker: {first_line(error)}"
         raise DadnetError(reason) from error
 
     def landmarks(image: Image) -> Points:

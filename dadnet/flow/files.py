@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.disk import read_regular, stream_regular
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, first_line
 from dadnet.datasets.frames import IMAGE_SUFFIXES
 from dadnet.flow.compute import Flow, check_flow, check_plausible
 
@@ -119,7 +119,7 @@ def _array(path: Path) -> FlowFile:
         except DadnetError:
             raise
         except Exception as error:  # zipfile, zlib and numpy have errors of many types
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             if "allow_pickle" in reason:
                 reason = "expected an array of numbers, got Python objects"
             raise DadnetError(f"cannot be read: {reason}") from error

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from dadnet.base.digests import canonical_json, checksum, content_digest, file_checksum
 from dadnet.base.disk import check_regular, free_memory, replacing
-from dadnet.base.errors import DadnetError, StorageError
+from dadnet.base.errors import DadnetError, StorageError, first_line
 from dadnet.base.location import Location, is_remote, location, replace_file, stored, write_once
 from dadnet.base.remote import RemotePath
 from dadnet.config.checks import LARGEST_SIDE
@@ -161,8 +161,7 @@ def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:
     except StorageError:
         raise
     except (OSError, KeyError, ValueError, IndexError, pa.ArrowException) as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DadnetError(f"flow store: {path.name} cannot be read: {first_line}") from error
+        raise DadnetError(f"flow store: {path.name} cannot be read: {first_line(error)}") from error
 
 
 def _source(path: Location) -> Any:

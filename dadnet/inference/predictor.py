@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, first_line
 from dadnet.flow.compute import check_flow, resize_flow, to_half
 from dadnet.inference.model_file import TrainedModel, load_model_file
 from dadnet.inference.score import score
@@ -136,8 +136,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise DadnetError(f"device: {name} cannot be used: {reason}") from error
+        raise DadnetError(f"device: {name} cannot be used: {first_line(error)}") from error
     return device
 
 

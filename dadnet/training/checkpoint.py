@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dadnet.base.digests import checked_content, code_digest, with_checksum
 from dadnet.base.disk import LARGEST_WEIGHTS, read_regular
-from dadnet.base.errors import StorageError
+from dadnet.base.errors import StorageError, first_line
 from dadnet.base.location import Location, is_remote, replace_file, stored
 
 # What torch raises for a file that is not whole.
@@ -75,7 +75,7 @@ class CheckpointFile:
         except FileNotFoundError:
             return None
         except _DAMAGED as bad:
-            self.set_aside(str(bad).splitlines()[0] if str(bad) else type(bad).__name__)
+            self.set_aside(first_line(bad))
             return None
         if not isinstance(saved, dict) or set(saved) != {"experiment", "fold", "code", "state"}:
             self.set_aside("not a checkpoint of this package")

@@ -191,6 +191,7 @@ class ClaimedQueue:
     def __init__(self, queue: FoldQueue, claims: Claims) -> None:
         self._queue, self._claims = queue, claims
         self.elsewhere, self.inform = queue.elsewhere, queue.inform
+        self.put_back = queue.put_back
 
     def take(self) -> Claim | None:
         """As of `FoldQueue`."""

@@ -19,19 +19,21 @@ from typing import Any
 import torch
 
 from dadnet.base.digests import code_digest
+from dadnet.base.errors import DadnetError, first_line
 from dadnet.base.location import Location
 from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.kinds import how_stacked
-from dadnet.training.loop import DivergedError, FoldTask, train_folds
+from dadnet.training.loop import DivergedError, FoldTask, StoppedError, train_folds
 from dadnet.training.stack.graph import capture_for
 from dadnet.training.stack_size import choose_stack_size, is_out_of_memory
 from orchestration.folds.claims import ClaimedQueue
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import Plan
 from orchestration.folds.queue import Claim
+from orchestration.folds.queue_state import is_of_the_process
 from orchestration.folds.record import dataset_to_train, is_written, score_trained, write_fold
-from orchestration.folds.worker_queue import FoldQueue
+from orchestration.folds.worker_queue import FoldQueue, LeaseLostError
 from results.ledger.ledger import Ledger
 from results.ledger.quick import code_of
 from results.ledger.records import Divergence, Experiment, FoldRecord
@@ -100,7 +102,8 @@ def make_folds(
     """Make folds until the queue has none: train several at once, write each when it is trained.
 
     A fold that a search has trained before, and whose weights it kept, is only scored. A stack
-    that runs out of memory is halved, with a warning, and goes on. A fold that diverges, or has
+    that runs out of memory is halved, with a warning, and goes on. Of a stack that breaks, each
+    fold goes on alone, so that only the one that breaks is a failure. A fold that diverges, or has
     done so by the ledger, is reported to the queue, and the others go on.
 
     Args:
@@ -112,63 +115,102 @@ def make_folds(
     Raises:
         StoppedError: because of `stop`; the states of the folds in training are written.
     """
-    assert options.stack != "auto"
     if options.claims is not None:
         queue = ClaimedQueue(queue, options.claims)
-    size, retried, begun = options.stack, deque[Claim](), dict[str, tuple[Claim, float]]()
-    ledger = Ledger(options.ledger)
+    _Maker(plan, queue, options, stop).make()
 
-    def next_claim() -> Claim | None:
-        while (claim := _next(queue, retried, stop)) is not None:
+
+class _Maker:
+    """The folds that one call of `make_folds` trains, and those that it has yet to try again."""
+
+    def __init__(
+        self, plan: Plan, queue: FoldQueue, options: WorkOptions, stop: Callable[[], bool]
+    ) -> None:
+        assert options.stack != "auto"
+        self.plan, self.queue, self.options, self.stop = plan, queue, options, stop
+        self.ledger, self.size, self.is_alone = Ledger(options.ledger), options.stack, False
+        self.begun = dict[str, tuple[Claim, float]]()
+        self.again = deque[Claim]()  # begun in a stack that broke; they go on from checkpoints
+
+    def make(self) -> None:
+        """Make folds until none is left."""
+        while True:
+            try:
+                self.train()
+                if not self.is_alone:
+                    return
+                self.is_alone = False
+            except (StoppedError, LeaseLostError, DadnetError):
+                raise
+            except Exception as error:
+                if not self.can_go_on(error):
+                    self.queue.put_back("its stack broke", [claim.fold for claim in self.again])
+                    raise
+
+    def train(self) -> None:
+        """Train folds, several at once or each alone; write those that are trained."""
+        now = replace(self.options, stack=1 if self.is_alone else self.size)
+        for trained in _train(
+            self.plan, self.next_claim, self.queue, now, self.stop, self.on_divergence
+        ):
+            write_fold(self.plan, trained, self.options, self.circumstances(trained.name))
+            _checkpoint(self.plan, trained.name, self.options).remove()
+            del self.begun[trained.name]
+            self.queue.finish(trained.name)
+
+    def can_go_on(self, error: Exception) -> bool:
+        """Whether the folds can be made in smaller stacks, or alone, after an error."""
+        number = len(self.begun)
+        if self.is_alone:
+            return False
+        if is_out_of_memory(error) and self.size > 1:
+            before, self.size = self.size, self.size - self.size // 2
+            what = f"a stack of {before} folds ran out of memory; going on with {self.size} at once"
+        elif number > 1 and not is_of_the_process(error):
+            self.is_alone = True
+            what = f"a stack of {number} folds broke ({first_line(error)}); each goes on alone"
+        else:
+            return False
+        self.again.extendleft(claim for claim, _ in reversed(self.begun.values()))
+        self.begun.clear()
+        warnings.warn(what, stacklevel=2)
+        return True
+
+    def next_claim(self) -> Claim | None:
+        """The next fold to train, if there is one and the run is not to stop."""
+        while (claim := self.take()) is not None:
             # Its worker may have died between writing the record and reporting it.
-            if is_written(plan, claim.fold, options) or (
-                options.test_side and score_trained(plan, claim.fold, options, claim.circumstances)
+            if is_written(self.plan, claim.fold, self.options) or (
+                self.options.test_side
+                and score_trained(self.plan, claim.fold, self.options, claim.circumstances)
             ):
-                queue.finish(claim.fold)
-            elif known := ledger.divergence(plan.experiment, claim.fold):
-                queue.diverge(claim.fold, known.why)
+                self.queue.finish(claim.fold)
+            elif known := self.ledger.divergence(self.plan.experiment, claim.fold):
+                self.queue.diverge(claim.fold, known.why)
             else:
-                begun[claim.fold] = claim, time.time()
+                self.begun[claim.fold] = claim, time.time()
                 return claim
         return None
 
-    def circumstances(fold: str) -> dict[str, Any]:
-        return _circumstances(*begun[fold], options.device, size)
+    def take(self) -> Claim | None:
+        """A fold of a stack that broke, else one of the queue."""
+        if self.again:
+            return self.again.popleft()
+        return None if self.is_alone or self.stop() else self.queue.take()
 
-    def on_divergence(error: DivergedError) -> None:
-        fold, host = error.fold, circumstances(error.fold)
-        known = Divergence(plan.experiment.digest, fold, error.epoch, error.why, host)
-        ledger.put_divergence(plan.experiment, known)
-        _checkpoint(plan, fold, options).remove()
-        del begun[fold]
-        queue.diverge(fold, error.why)
+    def circumstances(self, fold: str) -> dict[str, Any]:
+        """Where and how this fold was made."""
+        size = 1 if self.is_alone else self.size
+        return _circumstances(*self.begun[fold], self.options.device, size)
 
-    while True:
-        try:
-            now = replace(options, stack=size)
-            for trained in _train(plan, next_claim, queue, now, stop, on_divergence):
-                write_fold(plan, trained, options, circumstances(trained.name))
-                _checkpoint(plan, trained.name, options).remove()
-                del begun[trained.name]
-                queue.finish(trained.name)
-            return
-        except RuntimeError as error:  # a StoppedError too, which is not about memory
-            if size == 1 or not is_out_of_memory(error):
-                raise
-        # They go on from their checkpoints.
-        retried.extendleft(claim for claim, _ in reversed(begun.values()))
-        begun.clear()
-        warnings.warn(
-            f"a stack of {size} folds ran out of memory; going on with {size - size // 2} at once",
-            stacklevel=2,
-        )
-        size -= size // 2
-
-
-def _next(queue: FoldQueue, retried: deque[Claim], stop: Callable[[], bool]) -> Claim | None:
-    if retried:
-        return retried.popleft()
-    return None if stop() else queue.take()
+    def on_divergence(self, error: DivergedError) -> None:
+        """Write that a fold diverged; report it to the queue."""
+        fold, host = error.fold, self.circumstances(error.fold)
+        known = Divergence(self.plan.experiment.digest, fold, error.epoch, error.why, host)
+        self.ledger.put_divergence(self.plan.experiment, known)
+        _checkpoint(self.plan, fold, self.options).remove()
+        del self.begun[fold]
+        self.queue.diverge(fold, error.why)
 
 
 def _train(

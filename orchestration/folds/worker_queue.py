@@ -1,6 +1,6 @@
 """The queue as the maker of folds sees it: one interface for this process and for a cluster."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from orchestration.folds.queue import Claim, LeaseQueue
@@ -30,6 +30,9 @@ class FoldQueue(Protocol):
 
     def inform(self, fold: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Report an epoch (from 1); raises `LeaseLostError` if another worker has the fold."""
+
+    def put_back(self, why: str, folds: Iterable[str] | None = None) -> None:
+        """Put back folds that did not fail (default: all that are held); others may go on."""
 
 
 class Ask(Protocol):
@@ -92,13 +95,13 @@ class WorkerQueue:
         """Pass a message on to the driver."""
         self.ask(LeaseQueue.message, "told", message, self.worker)
 
-    def put_back(self, why: str) -> None:
-        """Put back the folds that are held: the run is to stop, and their states are written."""
-        self._give_back(LeaseQueue.put_back, why)
+    def put_back(self, why: str, folds: Iterable[str] | None = None) -> None:
+        """As of `FoldQueue`: the run is to stop, or others have failed."""
+        self._give_back(LeaseQueue.put_back, why, list(self.held if folds is None else folds))
 
     def fail(self, why: str) -> None:
         """Give back the folds that are held after a failure."""
-        self._give_back(LeaseQueue.fail, why)
+        self._give_back(LeaseQueue.fail, why, list(self.held))
 
     def retire(self, why: str) -> None:
         """End this worker, which is sick; the folds that are held go to others."""
@@ -106,8 +109,9 @@ class WorkerQueue:
         self.ask(LeaseQueue.retire, self.worker, why)
         self.held.clear()
 
-    def _give_back(self, method: Callable[[LeaseQueue, str, str, str], None], why: str) -> None:
+    def _give_back(
+        self, method: Callable[[LeaseQueue, str, str, str], None], why: str, folds: list[str]
+    ) -> None:
         self._first = None
-        for claim in self.held.values():
-            self.ask(method, self.worker, claim.name, why)
-        self.held.clear()
+        for fold in folds:
+            self.ask(method, self.worker, self.held.pop(fold).name, why)

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, make_url
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, first_line
 from dadnet.base.location import Location, is_remote
 from orchestration.folds.claims import Heartbeat
 from results.ledger.studies import TrialRow
@@ -53,9 +53,8 @@ def open_storage(url: str | BaseStorage) -> BaseStorage:
             options = {"connect_args": {"timeout": 60}}
         return RDBStorage(url, engine_kwargs=options, skip_compatibility_check=False)
     except Exception as error:  # the driver's, SQLAlchemy's or alembic's
-        line = str(error).strip().splitlines()[0]
         raise DadnetError(
-            f"study storage: {url.split('@')[-1]} cannot be opened: {line}"
+            f"study storage: {url.split('@')[-1]} cannot be opened: {first_line(error)}"
         ) from error
 
 

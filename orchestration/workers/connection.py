@@ -23,7 +23,7 @@ import grpc
 import ray
 
 from dadnet.base.disk import DiskPath
-from dadnet.base.errors import DadnetError, OutsideError
+from dadnet.base.errors import DadnetError, OutsideError, first_line
 from orchestration.workers import ray_internals, session
 from orchestration.workers.sign_of_life import watch_head
 
@@ -190,7 +190,7 @@ def _start(cpus: int) -> None:
                 **ray_internals.NODE_ON_LOOPBACK,
             )
     except Exception as error:  # Ray raises bare ones here
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise OutsideError(
             f"Ray could not start on this machine: {reason}; its logs are in {folder}. It needs "
             "about 20 free ports and processes of its own: look at `ulimit -u` and other programs, "
@@ -229,7 +229,7 @@ def _join(address: str) -> None:
         with contextlib.nullcontext() if is_outside(address) else ray_internals.on_loopback():
             ray.init(address=address, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise DadnetError(
             f"Ray at {address} cannot be joined: {reason}; expected the token of this cluster in "
             "~/.ray/auth_token or RAY_AUTH_TOKEN_PATH"

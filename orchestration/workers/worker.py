@@ -184,8 +184,8 @@ def _make(
             make(plans.of(plan), queue, options, WORKER_STOP)
     except StoppedError:
         pass
-    except LeaseLostError:
-        why = "left with a fold that lost its lease"
+    except LeaseLostError:  # the others of its stack have not failed
+        queue.put_back("left with a fold that lost its lease")
     except Exception as error:  # whatever breaks a fold must not break the others
         if is_of_the_process(error):
             queue.retire_for(error)

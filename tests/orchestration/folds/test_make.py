@@ -10,10 +10,11 @@ from dadnet.base.digests import source_digest
 from orchestration import run_loso
 from orchestration.folds import make as work
 from orchestration.folds.flags import parse_flags
-from orchestration.folds.here import LocalQueue
+from orchestration.folds.here import LocalQueue, make_folds_here
 from orchestration.folds.make import make_folds, with_measured_stack
 from orchestration.folds.options import WorkOptions
 from orchestration.folds.plan import load_inputs, plan_of
+from orchestration.folds.worker_queue import LeaseLostError
 from results.ledger.ledger import Ledger
 from tests.build.runs import ledger_content, run_words
 
@@ -55,6 +56,50 @@ def test_one_fold_that_does_not_fit_is_an_error(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "train_folds", no_device)
     with pytest.raises(torch.OutOfMemoryError):
         make_folds(plan, LocalQueue((plan.folds[0].name,)), WorkOptions(tmp_path / "runs"))
+
+
+def test_one_fold_that_breaks_its_stack_costs_its_neighbours_nothing(plan, tmp_path, monkeypatch):
+    names, real = tuple(fold.name for fold in plan.folds), work.FoldView.of
+    whole = tmp_path / "whole"
+    make_folds(plan, LocalQueue(names), WorkOptions(whole, stack=1))
+
+    def poisoned(dataset, fold, device):
+        view = real(dataset, fold, device)
+        if fold.name == names[1]:
+            view.labels[0] = 99  # the loss of its first step raises
+        return view
+
+    monkeypatch.setattr(work.FoldView, "of", poisoned)
+    events = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_folds_here(
+            plan,
+            names,
+            WorkOptions(tmp_path / "runs", stack=3),
+            lambda snapshot: events.extend(snapshot["events"]),
+        )
+    ledger = Ledger(tmp_path / "runs")
+    assert ledger.missing(plan.experiment) == (names[1],)
+    failed = [(e["event"], e["fold"]) for e in events if e["event"] in ("returned", "failed")]
+    assert failed == [("returned", names[1])] * 2 + [("failed", names[1])]
+    assert any("a stack of 3 folds broke (" in str(w.message) for w in caught)
+    others = [name for name in names if name != names[1]]
+    assert [ledger.record(plan.experiment, name).scores for name in others] == [
+        Ledger(whole).record(plan.experiment, name).scores for name in others
+    ]
+
+
+def test_a_lost_lease_is_not_retried_alone(plan, tmp_path, monkeypatch):
+    names = tuple(fold.name for fold in plan.folds)
+    queue = LocalQueue(names)
+
+    def lost(*_):
+        raise LeaseLostError(names[0])
+
+    monkeypatch.setattr(queue, "inform", lost)
+    with pytest.raises(LeaseLostError):
+        make_folds(plan, queue, WorkOptions(tmp_path / "runs", stack=3))
 
 
 def test_auto_measures_and_reports_the_size(site, tmp_path, capsys):
