@@ -268,5 +268,7 @@ def _steady(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:
             name: getattr(made, name)
             for name in ("encoding", "errors", "line_buffering", "write_through")
         }
+    if options.get("errors", "strict") == "strict":
+        options["errors"] = "replace"  # a character that the terminal does not know is a "?"
     buffer = io.BufferedWriter(_SteadyOutput(number, "wb", closefd=False))
     return io.TextIOWrapper(buffer, **options)

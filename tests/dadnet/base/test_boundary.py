@@ -58,6 +58,17 @@ def test_the_work_goes_on_when_the_reader_of_the_output_has_gone(tmp_path):
     assert (tmp_path / "made").read_text() == "whole"
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_characters_that_the_terminal_does_not_know_do_not_end_the_work(encoding):
+    process = start(
+        "print('\\u2500 \\u5fae done'); return 0",
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert process.communicate(timeout=60)[0] == "? ? done\n"
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("body", ["print('x'); sys.stdout.flush()", "print('at the end')"])
 def test_output_on_a_full_disk_is_an_error(body):
     with Path("/dev/full").open("w") as full:
