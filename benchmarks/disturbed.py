@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from results.ledger.records import comparable
 
 SUBJECTS, CLIPS_EACH, SIZE, EPOCHS, WORKERS = 6, 6, 32, 40, 2
 LAST_S = 600.0  # a command that takes longer hangs
+ENDS = (0, 2, 3)
 
 
 def free_port() -> int:
@@ -62,6 +63,7 @@ class Round:
         damaged: folds whose records the round has damaged.
         found: the ledger's content, for a round whose storage is gone afterwards.
         search: words of `tune`, for a round whose command is a search.
+        is_compared: the round itself compares what it made with the undisturbed.
         notes: for the report.
     """
 
@@ -78,6 +80,7 @@ class Round:
     damaged: set[str] = field(default_factory=set)
     found: dict[str, str] | None = None
     search: str = ""
+    is_compared: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -197,7 +200,7 @@ class Round:
 
     def check_against(self, undisturbed: dict[str, str]) -> None:
         """Check what must hold of a ledger after any fault."""
-        if self.search:  # the round has compared its studies
+        if self.is_compared:
             return
         found = self.content() if self.found is None else self.found
         check(found == undisturbed, "the ledger differs from the undisturbed one")
@@ -218,3 +221,22 @@ class Round:
         check(aside == len(self.damaged), f"{aside} records moved aside, not {self.damaged}")
         lost = ("returned", "yielded", "failed")
         self.notes["retries"] = sum(e["event"] in lost for e in events)
+
+
+def run(this: Round, words: Sequence[str], *, last_s: float = 120, **options: Any) -> int:
+    """Run a command; its status must be one of three, and its output no traceback."""
+    with (this.folder / "log").open("ab") as log:
+        begun = log.tell()
+        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **options}
+        env = {**os.environ, **streams.pop("env", {})}
+        try:
+            status = subprocess.run(
+                words, check=False, timeout=last_s, env=env, **streams
+            ).returncode
+        except subprocess.TimeoutExpired:
+            check(False, f"still running after {last_s:g} s: {words}")
+    said = (this.folder / "log").read_bytes()[begun:].decode(errors="replace")
+    check(status in ENDS, f"status {status} of {words}: {said[-1500:]}")
+    check("Traceback (most recent call last)" not in said, f"a traceback: {said[-1500:]}")
+    this.notes["statuses"] = [*this.notes.get("statuses", []), status]
+    return status

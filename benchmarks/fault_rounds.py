@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.disturbed import EPOCHS, Round, check, free_port
+import cv2
+import numpy as np
+
+from benchmarks.disturbed import EPOCHS, LAST_S, Round, check, free_port, run
+from dadnet.flow.store import verify_store
 from dadnet.training.checkpoint import CheckpointFile
 from orchestration.workers.ray_internals import on_loopback
 from results.ledger.ledger import Ledger
@@ -73,21 +78,34 @@ def kill_driver(this: Round) -> None:
 def kill_search(this: Round) -> None:
     """SIGKILL of a search's driver; the same command ends with the undisturbed study."""
     vary(this)
+    with undisturbed_search(this):
+        with this.command() as process:
+            wait_for_val_sides(this, process)
+            process.kill()
+        time.sleep(3)
+        flip_checkpoint(this)
+        this.finish()
+
+
+@contextmanager
+def undisturbed_search(this: Round) -> Iterator[None]:
+    """Make the round a search; its studies are compared with those of a search in one process."""
     small = "--epochs 10 --num-trials 3 --outer-groups 2 --concurrent-trials 1"
     this.search = f"{small} --site {this.folder}/site"
+    this.is_compared = True
     calm = replace(this, ledger="", folder=this.folder / "calm")
     calm.folder.mkdir()
     calm.finish(workers=0)
-    with this.command() as process:
-        made = this.draw.randint(1, 8)
-        this.until(lambda: len(list(Path(this.ledger).rglob("*.val.json"))) >= made, process)
-        time.sleep(this.draw.uniform(0, 2))
-        process.kill()
-    time.sleep(3)
-    flip_checkpoint(this)
-    this.finish()
+    yield
     found, undisturbed = studies_of(this), studies_of(calm)
     check(found == undisturbed, f"the study differs: {found} and {undisturbed}")
+
+
+def wait_for_val_sides(this: Round, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a search has made a random number of folds, and a little longer."""
+    made = this.draw.randint(1, 8)
+    this.until(lambda: len(list(Path(this.ledger).rglob("*.val.json"))) >= made, process)
+    time.sleep(this.draw.uniform(0, 2))
 
 
 def studies_of(this: Round) -> list[Any]:
@@ -202,14 +220,67 @@ def stop_head(this: Round) -> None:
     with cluster(this, 1) as raylets, this.command(1) as process:
         this.until(this.running, process)
         time.sleep(this.draw.uniform(0, 6))
-        raylets.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
-        stopped = time.monotonic()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(120)
-        this.notes["driver_ended_by_itself"] = process.poll() is not None
-        this.notes["driver_ended_after_s"] = time.monotonic() - stopped
+        lose_head(this, raylets, process)
     with cluster(this, 1):
         this.finish(1)
+
+
+def stop_head_of_search(this: Round) -> None:
+    """The head is stopped under a search and started again; the same command."""
+    with undisturbed_search(this):
+        with cluster(this, 1) as raylets, this.command(1) as process:
+            wait_for_val_sides(this, process)
+            lose_head(this, raylets, process)
+        with cluster(this, 1):
+            this.finish(1)
+
+
+def lose_head(this: Round, raylets: Any, process: subprocess.Popen[bytes]) -> None:
+    """Stop the head; the command must end by itself, with status 3 and one line."""
+    raylets.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+    stopped = time.monotonic()
+    this.wait(process, 3)
+    this.notes["driver_ended_after_s"] = time.monotonic() - stopped
+    check("Traceback (most recent" not in this.log(), this.tail())
+
+
+def kill_ingest(this: Round) -> None:
+    """SIGKILL of an ingest, and one bit of a chunk changes; the same command ends with the store."""
+    source, clips = this.folder / "frames", 24
+    source.mkdir()
+    draws = np.random.default_rng(this.number)
+    lines = ["subject,label,onset_path,apex_path"]
+    for i in range(clips):
+        first = draws.integers(0, 255, (96, 96), dtype=np.uint8)
+        for name, image in (("a", first), ("b", np.roll(first, 1, 1))):
+            cv2.imwrite(str(source / f"{i}{name}.png"), cv2.GaussianBlur(image, (9, 9), 3))
+        lines.append(f"s{i % 6},{('disgust', 'happiness', 'surprise')[i % 3]},{i}a.png,{i}b.png")
+    (source / "clips.csv").write_text("\n".join(lines), encoding="utf-8")
+
+    def words(out: Path) -> list[str]:
+        flags = (
+            f"--index {source}/clips.csv --dataset mine --size 96 --out {out} --workers {workers}"
+        )
+        return [sys.executable, "-m", "orchestration.ingest", *flags.split()]
+
+    workers, store, calm = this.number % 2, this.folder / "store", this.folder / "calm"
+    run(this, words(calm))
+    with (this.folder / "log").open("ab") as log:
+        process = subprocess.Popen(words(store), stdout=log, stderr=log, start_new_session=True)
+        time.sleep(this.draw.uniform(1, 12))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    this.ledger, this.is_compared = this.folder, True
+    path = this.flip_bit("store*/**/*.parquet")
+    this.notes |= {"workers": workers, "bit_flipped_in": path and path.name}
+    check(run(this, words(store), last_s=LAST_S) == 0, this.tail())
+    check(flows_of(store) == flows_of(calm), "the flow store differs from the undisturbed one")
+
+
+def flows_of(store: Path) -> str:
+    """The digest of a flow store, which is verified."""
+    return str(verify_store(store)["digest"])
 
 
 PROCESS_FAULTS: dict[str, Callable[[Round], None]] = {
@@ -220,4 +291,6 @@ PROCESS_FAULTS: dict[str, Callable[[Round], None]] = {
     "raylet": kill_raylet,
     "join": join_and_go,
     "head": stop_head,
+    "head_search": stop_head_of_search,
+    "ingest": kill_ingest,
 }

@@ -13,33 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from benchmarks.disturbed import LAST_S, Round, SkippedError, check
+from benchmarks.disturbed import ENDS, LAST_S, Round, SkippedError, check, run
 
-ENDS = (0, 2, 3)
 # What a run reads again, by folder; a file of an ingest and the records are apart.
 STATES = ("checkpoints", "val", "features", "claims", "events.jsonl")
 ODD = ("broken link", "FIFO", "folder", "endless device", "empty file")
-
-
-def run(this: Round, words: Sequence[str], *, last_s: float = 120, **options: Any) -> int:
-    """Run a command; its status must be one of three, and its output no traceback."""
-    with (this.folder / "log").open("ab") as log:
-        begun = log.tell()
-        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **options}
-        env = {**os.environ, **streams.pop("env", {})}
-        try:
-            status = subprocess.run(
-                words, check=False, timeout=last_s, env=env, **streams
-            ).returncode
-        except subprocess.TimeoutExpired:
-            check(False, f"still running after {last_s:g} s: {words}")
-    said = (this.folder / "log").read_bytes()[begun:].decode(errors="replace")
-    check(status in ENDS, f"status {status} of {words}: {said[-1500:]}")
-    check("Traceback (most recent call last)" not in said, f"a traceback: {said[-1500:]}")
-    this.notes["statuses"] = [*this.notes.get("statuses", []), status]
-    return status
 
 
 def send_signals(this: Round) -> None:
