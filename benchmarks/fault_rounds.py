@@ -245,28 +245,16 @@ def lose_head(this: Round, raylets: Any, process: subprocess.Popen[bytes]) -> No
 
 
 def kill_ingest(this: Round) -> None:
-    """SIGKILL of an ingest, and one bit of a chunk changes; the same command ends with the store."""
-    source, clips = this.folder / "frames", 24
-    source.mkdir()
-    draws = np.random.default_rng(this.number)
-    lines = ["subject,label,onset_path,apex_path"]
-    for i in range(clips):
-        first = draws.integers(0, 255, (96, 96), dtype=np.uint8)
-        for name, image in (("a", first), ("b", np.roll(first, 1, 1))):
-            cv2.imwrite(str(source / f"{i}{name}.png"), cv2.GaussianBlur(image, (9, 9), 3))
-        lines.append(f"s{i % 6},{('disgust', 'happiness', 'surprise')[i % 3]},{i}a.png,{i}b.png")
-    (source / "clips.csv").write_text("\n".join(lines), encoding="utf-8")
-
-    def words(out: Path) -> list[str]:
-        flags = (
-            f"--index {source}/clips.csv --dataset mine --size 96 --out {out} --workers {workers}"
-        )
-        return [sys.executable, "-m", "orchestration.ingest", *flags.split()]
-
+    """SIGKILL of an ingest; one bit of a finished chunk changes; the same command again."""
     workers, store, calm = this.number % 2, this.folder / "store", this.folder / "calm"
-    run(this, words(calm))
+    table = write_frames(this.folder / "frames", clips=24, seed=this.number)
+    words = [sys.executable, "-m", "orchestration.ingest", "--index", str(table)]
+    words += f"--dataset mine --size 96 --workers {workers} --out".split()
+    run(this, [*words, str(calm)])
     with (this.folder / "log").open("ab") as log:
-        process = subprocess.Popen(words(store), stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            [*words, str(store)], stdout=log, stderr=log, start_new_session=True
+        )
         time.sleep(this.draw.uniform(1, 12))
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -274,8 +262,23 @@ def kill_ingest(this: Round) -> None:
     this.ledger, this.is_compared = this.folder, True
     path = this.flip_bit("store*/**/*.parquet")
     this.notes |= {"workers": workers, "bit_flipped_in": path and path.name}
-    check(run(this, words(store), last_s=LAST_S) == 0, this.tail())
+    check(run(this, [*words, str(store)], last_s=LAST_S) == 0, this.tail())
     check(flows_of(store) == flows_of(calm), "the flow store differs from the undisturbed one")
+
+
+def write_frames(folder: Path, clips: int, seed: int) -> Path:
+    """Write two frames per clip and their table; returns the table."""
+    folder.mkdir()
+    draws = np.random.default_rng(seed)
+    lines = ["subject,label,onset_path,apex_path"]
+    for i in range(clips):
+        first = cv2.GaussianBlur(draws.integers(0, 255, (96, 96), dtype=np.uint8), (9, 9), 3)
+        cv2.imwrite(str(folder / f"{i}a.png"), first)
+        cv2.imwrite(str(folder / f"{i}b.png"), np.roll(first, 1, 1))
+        lines.append(f"s{i % 6},{('disgust', 'happiness', 'surprise')[i % 3]},{i}a.png,{i}b.png")
+    table = folder / "clips.csv"
+    table.write_text("\n".join(lines), encoding="utf-8")
+    return table
 
 
 def flows_of(store: Path) -> str:
