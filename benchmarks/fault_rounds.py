@@ -270,12 +270,13 @@ def write_frames(folder: Path, clips: int, seed: int) -> Path:
     """Write two frames per clip and their table; returns the table."""
     folder.mkdir()
     draws = np.random.default_rng(seed)
-    lines = ["subject,label,onset_path,apex_path"]
+    lines = ["clip_id,subject,label,onset_path,apex_path"]
     for i in range(clips):
         first = cv2.GaussianBlur(draws.integers(0, 255, (96, 96), dtype=np.uint8), (9, 9), 3)
         cv2.imwrite(str(folder / f"{i}a.png"), first)
         cv2.imwrite(str(folder / f"{i}b.png"), np.roll(first, 1, 1))
-        lines.append(f"s{i % 6},{('disgust', 'happiness', 'surprise')[i % 3]},{i}a.png,{i}b.png")
+        label = ("disgust", "happiness", "surprise")[i % 3]
+        lines.append(f"c{i},s{i % 6},{label},{i}a.png,{i}b.png")
     table = folder / "clips.csv"
     table.write_text("\n".join(lines), encoding="utf-8")
     return table
