@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import replace_file, stored
+from dadnet.base.location import stored
 from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import PRESETS
 from orchestration.folds.flags import RunFlags, parse_with_preset, preset_of
@@ -25,6 +25,7 @@ from orchestration.folds.plan import Inputs, Plan, load_inputs, plan_of
 from orchestration.run_loso import check_device, cost_here, find_inputs, make_missing
 from results.ledger.ledger import Ledger
 from results.pages import ablation
+from results.pages.linking import add_page
 
 WEIGHTS = (0.1, 0.5, 1.0, 1.5, 2.0)
 STAGES = (0, 1, 2, 3)
@@ -167,7 +168,7 @@ def _show(
     result = ablation.make_ablation(ledger, [(name, plan.experiment) for name, plan in plans])
     console.print(ablation.ablation_table(result), markup=False)
     path = flags.site / ablation.ablation_page_name(result)
-    replace_file(path, ablation.render_ablation(result))
+    add_page(path, ablation.render_ablation(result))
     console.print(f"wrote {path}", markup=False)
     if result.complete:
         return cli.DONE

@@ -18,7 +18,6 @@ from rich.console import Console
 
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import replace_file
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.flow.corrupted_inputs import corrupted_inputs
@@ -35,6 +34,7 @@ from results.ledger.explanation import Explanation, put_explanation
 from results.ledger.ledger import Ledger
 from results.ledger.records import FoldRecord
 from results.ledger.sources import sources_of
+from results.pages.linking import add_page
 from results.pages.run import render_run, row_of, run_page_name
 
 NUM_RANKS = 33
@@ -93,7 +93,7 @@ def run(flags: ExplainFlags, console: Console) -> int:
     path = put_explanation(ledger, experiment, explanation)
     console.print(f"wrote {path}", markup=False)
     page = flags.site / run_page_name(experiment)
-    replace_file(page, render_run(ledger, row_of(ledger, experiment)))
+    add_page(page, render_run(ledger, row_of(ledger, experiment)))
     console.print(f"wrote {page}", markup=False)
     return cli.DONE
 

@@ -20,13 +20,13 @@ from rich.progress import Progress as ProgressBar
 
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import replace_file
 from dadnet.flow.corruptions import KINDS, Corruption, suite
 from orchestration.folds.plan import default_flows
 from orchestration.folds.rescore import Scoring, load_scoring, score_fold
 from results.ledger.corrupted import RobustnessLedger
 from results.ledger.ledger import Ledger
 from results.pages import robustness as page
+from results.pages.linking import add_page
 from results.pages.run import robustness_page_name
 
 Work = list[tuple[str, tuple[Corruption, ...]]]
@@ -108,7 +108,7 @@ def run(flags: RobustnessFlags, console: Console) -> int:
     for result in results:
         console.print(page.robustness_table(result), markup=False)
     path = flags.site / robustness_page_name(experiments)
-    replace_file(path, page.render_robustness(results))
+    add_page(path, page.render_robustness(results))
     console.print(f"wrote {path}", markup=False)
     names = {corruption.name for corruption in corruptions}
     incomplete = any(name in names for result in results for name, _, _ in result.missing)

@@ -77,7 +77,15 @@ def _leaderboard(arguments: flags.LeaderboardFlags) -> int:
 
     options = {
         name: None if (value := getattr(arguments, name)) is None else str(value)
-        for name in ("dataset", "protocol", "class_set", "format", "run_pages", "flows")
+        for name in (
+            "dataset",
+            "protocol",
+            "class_set",
+            "format",
+            "run_pages",
+            "flows",
+            "standalone",
+        )
     }
     processes = os.cpu_count() or 1
     ledger = readable(Ledger(arguments.ledger))

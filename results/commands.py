@@ -29,6 +29,8 @@ from results.ledger.ledger import Ledger, LedgerWarning
 from results.ledger.mirror import readable
 from results.ledger.sources import source_note
 from results.pages import run as pages
+from results.pages.compare import compare_page_name, render_compare
+from results.pages.linking import add_page
 from results.pages.plots import lines
 from results.pages.rendering import render
 from results.pages.site import write_site
@@ -55,6 +57,7 @@ def leaderboard_site(
             ledger=ledger,
             run_pages=arguments.run_pages,
             flows=arguments.flows,
+            standalone=arguments.standalone,
         )
     text = text_table(
         made, width=min(1000, max(80, shutil.get_terminal_size((120, 24)).columns)), most=50
@@ -132,11 +135,12 @@ def run_page(arguments: flags.RunFlags) -> int:
     ledger = readable(Ledger(arguments.ledger))
     row = pages.row_of(ledger, ledger.find(arguments.experiment))
     path = arguments.out / pages.run_page_name(row.experiment)
-    replace_file(path, pages.render_run(ledger, row, arguments.flows))
+    add_page(path, pages.render_run(ledger, row, arguments.flows, arguments.standalone))
     print(f"wrote {path}")
-    if (robust := pages.render_own_robustness(ledger, row)) is not None:
+    robust = pages.render_own_robustness(ledger, row, arguments.standalone)
+    if robust is not None:
         beside = arguments.out / pages.robustness_page_name([row.experiment])
-        replace_file(beside, robust)
+        add_page(beside, robust)
         print(f"wrote {beside}")
     return DONE if row.complete else INCOMPLETE
 
@@ -145,9 +149,9 @@ def compare_page(arguments: flags.CompareFlags) -> int:
     """Compare two experiments, on a page and in two lines."""
     ledger = readable(Ledger(arguments.ledger))
     first, second = (ledger.find(name) for name in (arguments.first, arguments.second))
-    page, gap = pages.render_compare(ledger, first, second)
-    path = arguments.out / f"compare-{first.digest}-{second.digest}.html"
-    replace_file(path, page)
+    page, gap = render_compare(ledger, first, second, arguments.flows, arguments.standalone)
+    path = arguments.out / compare_page_name(first, second)
+    add_page(path, page)
     print(Comparison.of(first, second, gap))
     print(f"wrote {path}")
     return DONE
@@ -185,12 +189,13 @@ def leak_laboratory(arguments: flags.LeaklabFlags) -> int:
     page = render(
         "leaklab.html.j2",
         plots={"luck": lines(curves, "draws to choose from", "UF1, pooled", "log")},
+        standalone=arguments.standalone,
         parts=parts,
         gains=gains,
         repeats=arguments.repeats,
     )
     path = arguments.out / "leaklab.html"
-    replace_file(path, page)
+    add_page(path, page)
     print(f"wrote {path}")
     return DONE
 

@@ -43,6 +43,8 @@ class LeaderboardFlags(_LedgerFlags):
     """Flow store, for pictures of the hardest clips."""
     rebuild: bool = False
     """Make the pages even if nothing has changed."""
+    standalone: bool = False
+    """Put plotly into each page, to send one alone; by default it lies beside them."""
 
     def __post_init__(self) -> None:
         _check_count("run_pages", self.run_pages)
@@ -57,6 +59,8 @@ class RunFlags(_LedgerFlags):
     """Folder for the page."""
     flows: Path | None = None
     """Flow store, for pictures of the hardest clips."""
+    standalone: bool = False
+    """Put plotly into each page, to send one alone; by default it lies beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,10 @@ class CompareFlags(_LedgerFlags):
     second: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B", help=_DIGEST)]
     out: Path = Path("site")
     """Folder for the page."""
+    flows: Path | None = None
+    """Flow store, for pictures of the clips that changed."""
+    standalone: bool = False
+    """Put plotly into each page, to send one alone; by default it lies beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +89,8 @@ class LeaklabFlags(_LedgerFlags):
     """Simulations of each."""
     out: Path = Path("site")
     """Folder for the page."""
+    standalone: bool = False
+    """Put plotly into each page, to send one alone; by default it lies beside them."""
 
     def __post_init__(self) -> None:
         _check_count("repeats", self.repeats)

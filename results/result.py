@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location, replace_file
+from dadnet.base.location import Location
 from dadnet.labels.tasks import text_of
 from results.leaderboard.rows import Row
 from results.ledger.ledger import Ledger
@@ -18,6 +18,8 @@ from results.ledger.mirror import readable
 from results.ledger.records import Experiment, FoldRecord
 from results.ledger.studies import StudyRecord
 from results.pages import run as pages
+from results.pages.compare import checked_difference
+from results.pages.linking import add_page
 from results.statistics.compare import Comparison
 from results.statistics.summary import Score, Summary
 
@@ -187,7 +189,7 @@ class Result(_Shown):
         Raises:
             DadnetError: if one is incomplete, or they did not score the same clips.
         """
-        gap = pages.checked_difference(self.row, other.row)
+        gap = checked_difference(self.row, other.row)
         if {*self.predictions["clip"]} != {*other.predictions["clip"]}:
             raise DadnetError("expected two rows over the same clips, got: other clip names")
         return Comparison.of(self.experiment, other.experiment, gap)
@@ -200,7 +202,7 @@ class Result(_Shown):
             flows: flow store of its data, for pictures of the hardest clips.
         """
         store = None if flows is None else Path(flows)
-        replace_file(Path(path), pages.render_run(self._ledger, self.row, store))
+        add_page(Path(path), pages.render_run(self._ledger, self.row, store, standalone=True))
         return Path(path)
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ from orchestration.search.winner import (
 )
 from results.ledger.ledger import Ledger
 from results.ledger.studies import StudyLedger, StudyRecord
-from results.pages.study import parameter_importances
+from results.statistics.importances import parameter_importances
 
 
 class PlainSearch(SearchRun):

@@ -96,6 +96,7 @@ def render_ablation(ablation: Ablation) -> str:
     experiment = ablation.base.row.experiment
     return render(
         "ablation.html.j2",
+        of=experiment.dataset,
         ablation=ablation,
         experiment=experiment,
         leaderboard_page=f"{page_name(experiment.dataset)}.html",

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from dadnet.flow.picture import colour_wheel
+from dadnet.flow.picture import colour_wheel, wheel
 from dadnet.flow.store import read_card
 
 _SIDE = 96
+# Levels of the picture behind two parameters.
+LEVELS = 6
 
 
 def flow_pictures(store: Path, clip_ids: Sequence[str]) -> dict[str, bytes]:
@@ -43,6 +45,11 @@ def flow_pictures(store: Path, clip_ids: Sequence[str]) -> dict[str, bytes]:
     return pictures
 
 
+def wheel_picture() -> bytes:
+    """Return the key to the colours as a PNG: each colour in its direction from the middle."""
+    return png(wheel(_SIDE)[..., ::-1])
+
+
 def colours(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Return the picture (side, side, 3) of a flow (2, H, W); no motion is white.
 
@@ -51,6 +58,24 @@ def colours(flow: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     rows, columns = (np.arange(_SIDE) * size // _SIDE for size in flow.shape[1:])
     small = flow[:, rows][:, :, columns].astype(np.float32)
     return colour_wheel(small, float(np.quantile(np.hypot(*small), 0.99)))[..., ::-1]
+
+
+def levels_picture(places: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> bytes:
+    """Return the interpolated values as a picture of a few levels; the darker, the higher.
+
+    Args:
+        places: (2, N) in [0, 1], across and up; values: (N,).
+    """
+    middles = (np.arange(60) + 0.5) / 60
+    across, up = np.meshgrid(middles, middles[::-1])  # the first row is on top
+    squared = (across[..., None] - places[0]) ** 2 + (up[..., None] - places[1]) ** 2
+    weights = 1 / (squared + 1e-3)
+    smooth = (weights * values).sum(-1) / weights.sum(-1)
+    spread = float(values.max() - values.min()) or 1.0
+    level = np.clip(np.floor((smooth - values.min()) / spread * LEVELS), 0, LEVELS - 1)
+    share = (level / (LEVELS - 1))[..., None]
+    light, dark = np.array([222.0, 238.0, 238.0]), np.array([13.0, 101.0, 112.0])
+    return png(np.rint(light + share * (dark - light)).astype(np.uint8))
 
 
 def png(picture: npt.NDArray[np.uint8]) -> bytes:

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from results.ledger.records import FoldRecord, Prediction
-from results.pages.maps import corners
+from results.ledger.records import FoldRecord
 
 Plot = dict[str, Any]
 COLOURS = ("--accent", "--second", "--third", "--fourth", "--fifth", "--sixth", "--seventh")
@@ -64,7 +63,9 @@ def curves(records: Sequence[FoldRecord], names: Sequence[str], title: str) -> P
         )
     if not traces:
         return None
-    return {"data": traces, "layout": _layout("epoch", title)}
+    layout = figure_layout("epoch", title)
+    whole_ticks(layout["xaxis"], 1, max(len(trace["x"]) for trace in traces))
+    return {"data": traces, "layout": layout}
 
 
 def _band(curves_: Sequence[Sequence[float | None]]) -> dict[str, list[float | None]]:
@@ -74,7 +75,7 @@ def _band(curves_: Sequence[Sequence[float | None]]) -> dict[str, list[float | N
         here = [curve[epoch] for curve in curves_ if epoch < len(curve)]
         values = [value for value in here if value is not None]
         for name, share in (("low", 0.1), ("middle", 0.5), ("high", 0.9)):
-            band[name].append(_round(float(np.quantile(values, share))) if values else None)
+            band[name].append(rounded(float(np.quantile(values, share))) if values else None)
     return band if any(value is not None for value in band["middle"]) else {"middle": []}
 
 
@@ -87,15 +88,39 @@ def chosen_epochs(records: Sequence[FoldRecord]) -> Plot | None:
     counts = [chosen.count(epoch) for epoch in epochs]
     colour = {"color": "--accent"}
     bars = {"type": "bar", "x": epochs, "y": counts, "marker": colour, "name": "folds"}
-    layout = _layout("chosen epoch", "folds")
-    last = max(*epochs, *(record.epochs_run or 1 for record in records))
-    layout["xaxis"]["range"] = [0.5, last + 0.5]  # one epoch alone has no scale of its own
-    layout["yaxis"]["dtick"] = -(-max(counts) // 5)  # whole folds
+    layout = figure_layout("chosen epoch", "folds")
+    whole_ticks(layout["xaxis"], 1, max(*epochs, *(record.epochs_run or 1 for record in records)))
+    whole_ticks(layout["yaxis"], 0, max(counts), below=0)
     return {"data": [bars], "layout": layout}
 
 
+def whole_ticks(axis: dict[str, Any], low: int, high: int, below: float = 0.5) -> None:
+    """Give an axis of whole numbers, from `low` to `high`, at least three ticks, at whole numbers.
+
+    Args:
+        axis: of a layout; it is changed.
+        low: the least number shown; high: the greatest.
+        below: room before the least one.
+    """
+    high = max(high, low + 2)  # one or two numbers alone are no scale
+    axis["range"] = [low - below, high + 0.5]
+    axis["dtick"] = step = -(-(high - low) // 8)
+    axis["tick0"] = low if step == 1 else 0
+
+
+def worker_numbers(records: Sequence[FoldRecord]) -> dict[str, str]:
+    """Return a number for each worker, by its first start: its own name has that of a machine."""
+    begun = [
+        (str(record.host.get("started_at", "")), str(record.host["worker"]))
+        for record in records
+        if record.host.get("worker")
+    ]
+    names = dict.fromkeys(name for _, name in sorted(begun))
+    return {name: f"worker {number}" for number, name in enumerate(names, start=1)}
+
+
 def time_line(records: Sequence[FoldRecord], events: Sequence[Mapping[str, Any]]) -> Plot | None:
-    """Return when each worker made which fold, in minutes; tries that failed are marked."""
+    """Return when each worker made which fold; tries that failed are marked."""
     spans = []
     for record in records:
         started, seconds = record.host.get("started_at"), record.host.get("seconds")
@@ -104,7 +129,12 @@ def time_line(records: Sequence[FoldRecord], events: Sequence[Mapping[str, Any]]
     if not spans:
         return None
     zero = min(start for start, _, _ in spans)
-    workers = sorted({str(record.host.get("worker", "")) for _, _, record in spans})
+    unit, divisor = _unit(max(start + seconds for start, seconds, _ in spans) - zero)
+    workers = worker_numbers(records)
+
+    def of_worker(item: Mapping[str, Any]) -> str:
+        return workers.get(str(item.get("worker", "")), "another worker")
+
     traces: list[dict[str, Any]] = []
     for again in (False, True):
         part = [item for item in spans if (int(item[2].host.get("tries", 1) or 1) > 1) == again]
@@ -114,9 +144,9 @@ def time_line(records: Sequence[FoldRecord], events: Sequence[Mapping[str, Any]]
                     "type": "bar",
                     "orientation": "h",
                     "name": "second or later try" if again else "first try",
-                    "y": [plain(str(record.host.get("worker", ""))) for _, _, record in part],
-                    "x": [_round(seconds / 60) for _, seconds, _ in part],
-                    "base": [_round((start - zero) / 60) for start, _, _ in part],
+                    "y": [of_worker(record.host) for _, _, record in part],
+                    "x": [rounded(seconds / divisor) for _, seconds, _ in part],
+                    "base": [rounded((start - zero) / divisor) for start, _, _ in part],
                     "text": [plain(_what(record)) for _, _, record in part],
                     "textposition": "none",
                     "hovertemplate": "%{text}<extra></extra>",
@@ -133,18 +163,25 @@ def time_line(records: Sequence[FoldRecord], events: Sequence[Mapping[str, Any]]
                 "type": "scatter",
                 "mode": "markers",
                 "name": "try that failed",
-                "x": [_round((_seconds(str(event["at"])) - zero) / 60) for event in lost],
-                "y": [plain(str(event.get("worker", ""))) for event in lost],
+                "x": [rounded((_seconds(str(event["at"])) - zero) / divisor) for event in lost],
+                "y": [of_worker(event) for event in lost],
                 "text": [plain(str(event.get("fold", ""))) for event in lost],
                 "hovertemplate": "%{text}<extra></extra>",
                 "marker": {"symbol": "x", "size": 10, "color": "--second"},
             }
         )
-    layout = _layout("minutes", "worker")
+    layout = figure_layout(unit, "")
     layout["barmode"] = "overlay"
-    layout["height"] = 120 + 34 * max(2, len(workers))
-    layout["yaxis"]["type"] = "category"
+    layout["height"] = 130 + 34 * max(2, len(workers))
+    layout["yaxis"].update(type="category", autorange="reversed")  # the first worker on top
     return {"data": traces, "layout": layout}
+
+
+def _unit(seconds: float) -> tuple[str, float]:
+    """Return the unit of a stretch of time, and its length in seconds."""
+    if seconds < 180:
+        return "seconds", 1.0
+    return ("minutes", 60.0) if seconds < 3 * 3600 else ("hours", 3600.0)
 
 
 def _what(record: FoldRecord) -> str:
@@ -156,63 +193,26 @@ def _what(record: FoldRecord) -> str:
     return ", ".join(parts)
 
 
-def clip_map(
-    rows: Sequence[Prediction], locations: Mapping[str, tuple[float, float]], classes: Sequence[str]
-) -> Plot | None:
-    """Return the clips between the corners of the classes; colour and symbol show the truth."""
-    if not locations:
-        return None
-    ends = corners(len(classes))
-    outline = [*ends.tolist(), ends[0].tolist()]
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [_round(x) for x, _ in outline],
-            "y": [_round(y) for _, y in outline],
-            "line": {"color": "--faint"},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    ]
-    for number, name in enumerate(classes):
-        part = [row for row in rows if row.label == name and row.clip_id in locations]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": plain(name),
-                "x": [_round(locations[row.clip_id][0]) for row in part],
-                "y": [_round(locations[row.clip_id][1]) for row in part],
-                "text": [plain(f"{row.clip_id}: {row.prediction}") for row in part],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": marker(number),
-            }
-        )
-    layout = _layout("", "")
-    layout["xaxis"]["visible"] = False
-    layout["yaxis"].update(visible=False, scaleanchor="x")
-    layout["height"] = 420
-    places = ((_round(1.16 * float(x)), _round(1.12 * float(y))) for x, y in ends)
-    layout["annotations"] = [
-        {"x": x, "y": y, "text": plain(name), "showarrow": False}
-        for name, (x, y) in zip(classes, places, strict=True)
-    ]
-    return {"data": traces, "layout": layout}
-
-
 def swings(names: Sequence[str], values: Sequence[float], title: str) -> Plot:
     """Return one bar per subject, from the largest loss to the largest gain."""
+    shown = short_names(names)
     bars = {
         "type": "bar",
-        "x": [plain(name) for name in names],
-        "y": [_round(value) for value in values],
+        "x": [plain(name) for name in shown],
+        "y": [rounded(value) for value in values],
         "marker": {"color": ["--accent" if value >= 0 else "--second" for value in values]},
         "name": title,
     }
-    layout = _layout("subject", title)
-    layout["xaxis"].update({"type": "category", "showticklabels": len(names) <= 30})
+    layout = figure_layout("subject", title)
+    layout["xaxis"].update({"type": "category"})
     return {"data": [bars], "layout": layout}
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return subjects without their dataset, if it is one dataset and they stay different."""
+    short = [name.split("/", 1)[-1] for name in names]
+    one = len({name.split("/", 1)[0] for name in names if "/" in name}) == 1
+    return short if one and len(set(short)) == len(set(names)) else list(names)
 
 
 def lines(
@@ -224,20 +224,41 @@ def lines(
             "type": "scatter",
             "mode": "lines+markers",
             "name": plain(name),
-            "x": [_round(x) for x, _ in points],
-            "y": [_round(y) for _, y in points],
+            "x": [rounded(x) for x, _ in points],
+            "y": [rounded(y) for _, y in points],
             "line": {"color": COLOURS[number % len(COLOURS)]},
             "marker": {"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8},
         }
         for number, (name, points) in enumerate(rows.items())
     ]
-    layout = _layout(across, up)
-    layout["xaxis"].update(type=scale, dtick=1)
+    layout = figure_layout(across, up)
+    layout["xaxis"]["type"] = scale
+    if scale == "log":
+        log_ticks(layout["xaxis"], [x for points in rows.values() for x, _ in points])
     layout["height"] += 19 * len(traces)  # the legend, one name to a line on a narrow page
     return {"data": traces, "layout": layout}
 
 
-def _layout(across: str, up: str) -> dict[str, Any]:
+def log_ticks(axis: dict[str, Any], values: Sequence[float]) -> None:
+    """Give a logarithmic axis at least three ticks, at 1, 2 and 5 of each decade or fewer."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    room = max(0.05 * (high - low), 0.03)
+    axis["type"], axis["range"] = "log", [rounded(low - room), rounded(high + room)]
+    for steps in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10)), tuple(range(10, 100))):
+        decades = range(math.floor(low - room), math.ceil(high + room))
+        every = [
+            step * 10.0**decade / (10 if len(steps) > 9 else 1)
+            for decade in decades
+            for step in steps
+        ]
+        ticks = [tick for tick in every if low - room <= math.log10(tick) <= high + room]
+        if len(ticks) >= 3:
+            axis["tickvals"], axis["ticktext"] = ticks, [f"{tick:g}" for tick in ticks]
+            return
+
+
+def figure_layout(across: str, up: str) -> dict[str, Any]:
+    """Return the layout of a figure with these titles of its axes."""
     return {
         "height": 300,
         "margin": {"l": 56, "r": 12, "t": 12, "b": 46},
@@ -253,5 +274,6 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _round(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """Return a number to five digits; None where it is not finite."""
     return float(f"{value:.5g}") if math.isfinite(value) else None

@@ -1,7 +1,8 @@
-"""Templates to self-contained pages: everything is inlined, and a policy admits just that.
+"""Templates to pages: everything but plotly is inlined, and a policy admits just that.
 
 A page needs no network, no server and no clock. Its content security policy admits the inlined
-scripts by their hashes. Pages with plots allow styles in general, which plotly sets as it draws.
+scripts by their hashes, and for plots the script beside it. Pages with plots allow styles in
+general, which plotly sets as it draws.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from dadnet.base.digests import content_digest
 from dadnet.labels.tasks import text_of
 from results.leaderboard import columns
 from results.leaderboard.rows import MOST_ROWS, Tally
+from results.ledger.records import Experiment
 from results.statistics.resampling import CONFIDENCE, NUM_RESAMPLES
 
+# Plotly's script, once for all pages of a folder; its name changes with its text.
+PLOTLY = "assets/plotly-basic-4.1.1.js"
 # Rows of a group with confusion matrix and subjects on the page itself.
 MOST_DETAILS = 20
 _TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -34,7 +38,10 @@ _TAKEN = re.compile(r"index|leaklab|run-|compare-|study-|robustness-|ablation-")
 def render(
     template: str,
     plots: Mapping[str, object] | None = None,
-    scripts: Sequence[str] = (),
+    *,
+    kind: str | None = None,
+    of: str = "",
+    standalone: bool = False,
     **values: object,
 ) -> str:
     """Return a page.
@@ -42,34 +49,53 @@ def render(
     Args:
         template: a file in ``templates``.
         plots: plotly figures by name; the template places them with ``plot(name)``.
-        scripts: further ones, such as the whole of plotly, which makes functions and pictures at
-            run time: the page's policy then admits that as well.
+        kind: of the page, for the lists of pages; by default, the template's name.
+        of: the dataset that it is about; "" for several.
+        standalone: plotly is in the page itself, not in a file beside it (`PLOTLY`).
         values: what the template asks for.
     """
     drawn = {name: figure for name, figure in (plots or {}).items() if figure is not None}
-    style, script = _text("style.css"), _text("page.js")
-    inlined = [script, *scripts]
+    style, inlined = _text("style.css"), [_text("page.js")]
     if drawn:
-        inlined += [_text("plotly-basic.min.js"), _text("plots.js")]
+        inlined += [plotly_script()] if standalone else []
+        inlined += [_text("plots.js")]
+    beside = bool(drawn) and not standalone
     allowed = " ".join(_source(text) for text in inlined)
-    evaluated, blob = (" 'unsafe-eval'", " blob:") if scripts else ("", "")
-    styles = "'unsafe-inline'" if drawn or scripts else _source(style)
+    # A page that is opened as a file has no origin of its own in some browsers.
+    files = " 'self' file:" if beside else ""
+    styles = "'unsafe-inline'" if drawn else _source(style)
     policy = (
-        f"default-src 'none'; style-src {styles}; script-src {allowed}{evaluated}; "
-        f"img-src data:{blob}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src {styles}; script-src {allowed}{files}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     return (
         _environment()
         .get_template(template)
         .render(
             **values,
+            kind=kind or template.split(".")[0],
+            of=of,
             style=Markup(style),
             scripts=[Markup(text) for text in inlined],
+            script_beside=PLOTLY if beside else None,
             policy=policy,
             plots=_island(drawn) if drawn else None,
             drawn=frozenset(drawn),
         )
     )
+
+
+def plotly_script() -> str:
+    """Return the text of plotly's script, which draws the plots."""
+    return _text("plotly-basic.min.js")
+
+
+def shown_names(experiments: Sequence[Experiment]) -> list[str]:
+    """Return what experiments are called beside each other; equal names get their digests."""
+    methods = [experiment.method for experiment in experiments]
+    return [
+        f"{e.method} {e.digest}" if methods.count(e.method) > 1 else e.method for e in experiments
+    ]
 
 
 def page_name(dataset: str) -> str:
@@ -112,6 +138,7 @@ def _environment() -> Environment:
         selection=columns.selection_text,
         study_page=study_page_name,
         value=_value,
+        signed=signed,
     )
     environment.globals.update(
         columns=[c for c in columns.COLUMNS if c.shown and not c.optional],
@@ -151,6 +178,15 @@ def _breakable(name: str) -> Markup:
 def _value(value: object) -> str:
     """Return a parameter for people."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Return a difference with its sign, which is a true minus.
+
+    >>> signed(-0.25, 2)
+    '\N{MINUS SIGN}0.25'
+    """
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -12,7 +14,13 @@ from results.ledger.sources import source_path, sources_of
 from results.ledger.studies import base_config
 
 
-def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
+def reproduce(
+    experiment: Experiment,
+    num_trials: int | None = None,
+    *,
+    flows: str | None = None,
+    ledger: str | None = None,
+) -> str:
     """Return the command that makes the experiment again.
 
     Flags are the fields of the stored config, which is also what the command line is made from.
@@ -20,6 +28,8 @@ def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
     Args:
         experiment: of a run, of an import, or a nested estimate.
         num_trials: of each search behind a nested estimate, where it is known.
+        flows: folder of the flow store; by default, where ``ingest`` puts it.
+        ledger: folder of the ledger, to go on in it.
     """
     config: Mapping[str, Any] = experiment.config
     if config.get("source") == "import":
@@ -30,7 +40,11 @@ def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
         )
     search, config = config.get("search"), base_config(config)
     program = "run_loso" if search is None else "tune"
-    words = [f"python -m orchestration.{program}", f"--flows flows/{quote(experiment.dataset)}"]
+    words = [
+        f"python -m orchestration.{program}",
+        f"--flows {quote(flows or f'flows/{experiment.dataset}')}",
+    ]
+    words += [] if ledger is None else [f"--ledger {quote(ledger)}"]
     if search is not None:
         words.append(f"--selection nested --outer-groups {len(search['outer_groups'])}")
         named = {name: search[name] for name in ("space", "pruning", "folds_per_trial")}
@@ -39,12 +53,23 @@ def reproduce(experiment: Experiment, num_trials: int | None = None) -> str:
         config["data"] = {n: v for n, v in config["data"].items() if n != "selection"}
     if experiment.teacher_digest is not None:
         words.append("--macro-weights teacher.safetensors")
-    config = _with_source_paths(config, f"runs/{experiment.dataset}/{experiment.digest}")
+    config = _with_source_paths(
+        config, f"{ledger or 'runs'}/{experiment.dataset}/{experiment.digest}"
+    )
     for part in sorted(config):
         fields = config[part]
         values = fields if isinstance(fields, Mapping) else {part: fields}
         words += [_flag(name, value) for name, value in sorted(values.items())]
     return " \\\n  ".join(word for word in words if word)
+
+
+def shown_path(path: object) -> str:
+    """Return a path for a page that others read: not where it lies in somebody's home."""
+    text = str(path)
+    if "://" in text or not Path(text).is_absolute():
+        return text
+    here = Path.cwd()
+    return str(Path(text).relative_to(here)) if Path(text).is_relative_to(here) else Path(text).name
 
 
 def _with_source_paths(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -76,6 +101,43 @@ def _flag(name: str, value: object) -> str:
     return f"--{flag} {quote(str(value))}"
 
 
+# Of each fold by itself, or names of a machine, which are nobody's business on a published page.
+_NOT_SHOWN = ("started_at", "seconds", "pid", "worker", "tries", "hostname")
+
+
+def made_when(records: Sequence[FoldRecord]) -> str:
+    """Return the day, the duration and the devices of a run in words; "" if none is known."""
+    spans = []
+    for record in records:
+        started, seconds = record.host.get("started_at"), record.host.get("seconds")
+        if isinstance(started, str) and isinstance(seconds, (int, float)):
+            spans.append((datetime.fromisoformat(started), float(seconds)))
+    names = [record.host.get("gpu_name") or record.host.get("device") for record in records]
+    devices = sorted({str(name) for name in names if name})
+    parts = [f"on {', '.join(devices)}"] if devices else []
+    if spans:
+        first = min(begun for begun, _ in spans)
+        wall = max((begun - first).total_seconds() + seconds for begun, seconds in spans)
+        training = sum(seconds for _, seconds in spans)
+        parts.insert(0, f"{first:%Y-%m-%d} in {duration(wall)}")
+        parts.append(f"{duration(training)} of training over all folds")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people.
+
+    >>> duration(7), duration(400), duration(9000)
+    ('7 s', '6 min 40 s', '2 h 30 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:
     """Return the machines and versions of the folds: name, and values with counts."""
     seen: dict[str, dict[str, int]] = {}
@@ -84,7 +146,7 @@ def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:
         versions = host.pop("versions", {})
         values = {**host, **(versions if isinstance(versions, dict) else {})}
         for name, value in values.items():
-            if name in ("started_at", "seconds", "pid", "worker", "tries"):
+            if name in _NOT_SHOWN:
                 continue
             counts = seen.setdefault(str(name), {})
             counts[str(value)] = counts.get(str(value), 0) + 1

@@ -19,7 +19,7 @@ from results.leaderboard.text import printed, titled_table
 from results.ledger.corrupted import RobustnessLedger
 from results.ledger.records import Experiment, FoldRecord
 from results.pages.plots import Plot, error_bars, lines
-from results.pages.rendering import page_name, render
+from results.pages.rendering import page_name, render, shown_names
 from results.statistics.counts import Counts, count
 from results.statistics.resampling import (
     NO_INTERVAL,
@@ -174,10 +174,10 @@ class _Base:
         return interval(resampled.astype(np.float64), value, left_out, self.effective)
 
 
-def render_robustness(compared: Sequence[Robustness]) -> str:
+def render_robustness(compared: Sequence[Robustness], standalone: bool = False) -> str:
     """Return the page of one experiment's curves, or of several side by side; at least one."""
     kinds = [kind for kind in KINDS if any(c.kind == kind for r in compared for c in r.curves)]
-    names = _names(compared)
+    names = shown_names([robustness.experiment for robustness in compared])
     named = list(zip(names, compared, strict=True))
     figures = {}
     for kind in kinds:
@@ -186,21 +186,14 @@ def render_robustness(compared: Sequence[Robustness]) -> str:
     return render(
         "robustness.html.j2",
         plots=figures,
+        title=" and ".join(names),
+        of=experiment.dataset,
+        standalone=standalone,
         named=named,
         kinds=[(kind, KINDS[kind]) for kind in kinds],
         leaderboard_page=f"{page_name(experiment.dataset)}.html",
         dataset=experiment.dataset,
     )
-
-
-def _names(compared: Sequence[Robustness]) -> list[str]:
-    methods = [robustness.experiment.method for robustness in compared]
-    return [
-        f"{r.experiment.method} {r.experiment.digest}"
-        if methods.count(r.experiment.method) > 1
-        else r.experiment.method
-        for r in compared
-    ]
 
 
 def _plot(kind: str, curves: dict[str, Curve]) -> Plot:

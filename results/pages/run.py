@@ -1,13 +1,16 @@
-"""The page of one experiment, and the page that compares two."""
+"""The page of one experiment."""
 
 from __future__ import annotations
 
 import base64
+import csv
+import io
+import math
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dadnet.base.errors import DadnetError
 from results.leaderboard.comparable import diverged_folds, mixed_versions
 from results.leaderboard.rows import Row
 from results.leaderboard.tallies import read_tallies
@@ -15,13 +18,18 @@ from results.ledger.events import read_events
 from results.ledger.explanation import read_explanation
 from results.ledger.features import read_features
 from results.ledger.ledger import Ledger
-from results.ledger.records import Experiment, Prediction
+from results.ledger.records import Experiment, FoldRecord, Prediction
 from results.ledger.studies import StudyLedger
 from results.pages import plots
-from results.pages.maps import hardest, map_of_features, map_of_probabilities, probability_of_truth
+from results.pages.maps import (
+    clip_map,
+    hardest,
+    map_of_features,
+    map_of_probabilities,
+    probability_of_truth,
+)
 from results.pages.rendering import page_name, render
-from results.pages.reproduce import environment, reproduce
-from results.statistics.compare import Difference, difference
+from results.pages.reproduce import environment, made_when, reproduce, shown_path
 
 if TYPE_CHECKING:
     from results.pages.explanation import Shown
@@ -59,23 +67,26 @@ def _has_robustness(ledger: Ledger, row: Row) -> bool:
     return bool(uf1) and any(ledger.local_folder(row.experiment).glob("robustness/*/*.json"))
 
 
-def render_own_robustness(ledger: Ledger, row: Row) -> str | None:
+def render_own_robustness(ledger: Ledger, row: Row, standalone: bool = False) -> str | None:
     """Return the page of an experiment under corruptions; None if nothing was scored."""
     if not _has_robustness(ledger, row):
         return None
     from results.pages import robustness  # OpenCV only when needed
 
     read = robustness.read_robustness(ledger.local_root, row.experiment)
-    return robustness.render_robustness([read])
+    return robustness.render_robustness([read], standalone)
 
 
-def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
+def render_run(
+    ledger: Ledger, row: Row, flows: Path | None = None, standalone: bool = False
+) -> str:
     """Return the page of one experiment.
 
     Args:
         ledger: where its folds are.
         row: of the leaderboard.
         flows: flow store of its data, for pictures of the hardest clips.
+        standalone: the page needs no file beside it.
     """
     experiment = row.experiment
     records = ledger.records(experiment)
@@ -90,14 +101,18 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         "alignment": plots.curves(records, stages or ("alignment",), "alignment loss"),
         "epochs": plots.chosen_epochs(records),
         "time": plots.time_line(records, events),
-        "map": plots.clip_map(rows, locations, experiment.classes),
+        "map": clip_map(rows, locations, experiment.classes),
     }
+    subjects = subject_rows(records)
     shown = _explanation(ledger, experiment, rows)
     worst = hardest(rows, experiment.classes, NUM_HARDEST)
     robust = robustness_page_name([experiment]) if _has_robustness(ledger, row) else None
     return render(
         "run.html.j2",
         plots={**figures, **(shown.plots if shown else {})},
+        kind="explanation" if shown else "run",
+        of=experiment.dataset,
+        standalone=standalone,
         explained=shown,
         row=row,
         records=records,
@@ -108,10 +123,20 @@ def render_run(ledger: Ledger, row: Row, flows: Path | None = None) -> str:
         num_retries=sum(event["event"] in ("returned", "failed") for event in events),
         hardest=_hardest_rows(worst, experiment, flows),
         has_flows=flows is not None,
+        wheel=wheel_of(flows),
+        subjects=subjects,
+        subjects_csv=base64.b64encode(subject_csv(subjects).encode()).decode(),
+        made=made_when(records),
+        log_loss_of_chance=math.log(2 if experiment.multi_label else len(experiment.classes)),
         robustness_page=robust,
         environment=environment(records),
         config=experiment.settings,
-        command=reproduce(experiment, max((len(s.trials) for s in row.studies), default=None)),
+        command=reproduce(
+            experiment,
+            max((len(s.trials) for s in row.studies), default=None),
+            flows=None if flows is None else shown_path(flows),
+            ledger=shown_path(ledger.root),
+        ),
         audits=sorted({record.audit for record in records}),
     )
 
@@ -127,83 +152,77 @@ def _explanation(
     return show(explanation, rows, experiment.classes)
 
 
-def checked_difference(one: Row, other: Row) -> Difference:
-    """Return the difference of two rows.
+def pictures_of(flows: Path | None, clip_ids: Sequence[str]) -> dict[str, str]:
+    """Return pictures of flows in base64, by clip; none without a flow store."""
+    if flows is None:
+        return {}
+    from results.pages.flow_picture import flow_pictures  # pyarrow and OpenCV only when needed
 
-    Raises:
-        DadnetError: if one is incomplete, or they did not score the same clips with one truth.
-    """
-    first, second = one.experiment, other.experiment
-    for row in (one, other):
-        if not row.complete:
-            raise DadnetError(
-                f"expected two complete experiments, got: {row.experiment.digest} with "
-                f"{row.num_done} of {row.num_planned} folds"
-            )
-    if first.classes != second.classes:
-        raise DadnetError(f"expected the same classes, got: {first.classes} and {second.classes}")
-    if first.multi_label != second.multi_label:
-        raise DadnetError(
-            "expected two of one kind, got: one class of each clip and several labels "
-            f"({first.class_set} and {second.class_set})"
-        )
-    return difference(one.counts, other.counts)
+    found = flow_pictures(flows, clip_ids)
+    return {name: base64.b64encode(picture).decode() for name, picture in found.items()}
 
 
-def render_compare(ledger: Ledger, first: Experiment, second: Experiment) -> tuple[str, Difference]:
-    """Return the page that compares two experiments, and their difference.
+def wheel_of(flows: Path | None) -> str | None:
+    """Return the key to the colours of the pictures, in base64; None without a flow store."""
+    if flows is None:
+        return None
+    from results.pages.flow_picture import wheel_picture
 
-    Raises:
-        DadnetError: if one is incomplete, or they did not score the same clips.
-    """
-    rows = [row_of(ledger, experiment) for experiment in (first, second)]
-    compared = checked_difference(*rows)
-    clips = [
-        {clip.clip_id: clip for record in ledger.records(e) for clip in record.predictions}
-        for e in (first, second)
-    ]
-    if clips[0].keys() != clips[1].keys():
-        raise DadnetError("expected two rows over the same clips, got: other clip names")
-    if other := sum(clip.label != clips[1][name].label for name, clip in clips[0].items()):
-        raise DadnetError(f"expected two rows with the same truth, got: another one for {other}")
-    pairs = ((clips[0][name], clips[1][name]) for name in sorted(clips[0]))
-    changed = [(a, b) for a, b in pairs if a.prediction != b.prediction]
-    names, values = _swings(rows[0], rows[1])
-    page = render(
-        "compare.html.j2",
-        plots={"swings": plots.swings(names, values, "right clips, A minus B, in %")},
-        rows=rows,
-        compared=compared,
-        honest=[first.protocol, first.class_set] == [second.protocol, second.class_set],
-        changed=changed,
-        swings=list(zip(names, values, strict=True)),
-        won=sum(a.label == a.prediction for a, _ in changed),
-        lost=sum(b.label == b.prediction for _, b in changed),
-        num_clips=len(clips[0]),
-    )
-    return page, compared
-
-
-def _swings(first: Row, second: Row) -> tuple[list[str], list[float]]:
-    """Return the subjects and the change in their share of right clips, worst first, in %."""
-    one, two = first.counts, second.counts
-    swings = 100.0 * (one.num_right - two.num_right) / one.num_decisions
-    shares = sorted(zip(swings.tolist(), one.subjects, strict=True))
-    return [name for _, name in shares], [value for value, _ in shares]
+    return base64.b64encode(wheel_picture()).decode()
 
 
 def _hardest_rows(
     rows: list[Prediction], experiment: Experiment, flows: Path | None
 ) -> list[tuple[Prediction, str, str | None]]:
-    pictures: dict[str, bytes] = {}
-    if flows is not None:
-        from results.pages.flow_picture import flow_pictures  # pyarrow and OpenCV only when needed
-
-        pictures = flow_pictures(flows, [row.clip_id for row in rows])
+    pictures = pictures_of(flows, [row.clip_id for row in rows])
     shown = []
     for row in rows:
         known = probability_of_truth(row, experiment.classes)
         share = "\N{EN DASH}" if known is None else f"{known:.3f}"
-        picture = pictures.get(row.clip_id)
-        shown.append((row, share, base64.b64encode(picture).decode() if picture else None))
+        shown.append((row, share, pictures.get(row.clip_id)))
     return shown
+
+
+@dataclass(frozen=True)
+class SubjectRow:
+    """One subject in the table of a run page.
+
+    Attributes:
+        subject: its name.
+        clips, right: decisions about its clips, and how many are right.
+        epoch: the chosen one of its fold; val_uf1: of that fold's validation subjects there.
+        seconds: of training its fold; worker: who made it, by number.
+    """
+
+    subject: str
+    clips: int
+    right: int
+    epoch: int | None
+    val_uf1: float | None
+    seconds: float | None
+    worker: str
+
+
+def subject_rows(records: Sequence[FoldRecord]) -> list[SubjectRow]:
+    """Return a row per test subject, in the order of the folds."""
+    workers, rows = plots.worker_numbers(records), []
+    for record in records:
+        curve, epoch = record.curves.get("val_uf1", ()), record.chosen_epoch
+        val = curve[epoch - 1] if epoch and epoch <= len(curve) else None
+        seconds = record.host.get("seconds")
+        worker = workers.get(str(record.host.get("worker", "")), "")
+        for subject in dict.fromkeys(row.subject for row in record.predictions):
+            clips = [row for row in record.predictions if row.subject == subject]
+            right = sum(row.label == row.prediction for row in clips)
+            rows.append(SubjectRow(subject, len(clips), right, epoch, val, seconds, worker))
+    return rows
+
+
+def subject_csv(rows: Sequence[SubjectRow]) -> str:
+    """Return the table as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(SubjectRow))
+    for row in rows:
+        writer.writerow("" if value is None else value for value in astuple(row))
+    return text.getvalue()

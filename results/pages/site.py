@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from dadnet.base.location import replace_file
 from results.leaderboard.export import to_csv, to_json, to_latex, to_markdown
 from results.leaderboard.rows import Leaderboard
 from results.ledger.ledger import Ledger
 from results.ledger.studies import StudyRecord
+from results.pages.linking import link_pages, write_page
 from results.pages.rendering import page_name, render, study_page_name
 from results.pages.run import render_own_robustness, render_run, robustness_page_name, run_page_name
 
@@ -32,6 +32,7 @@ def write_site(
     ledger: Ledger | None = None,
     run_pages: int = 0,
     flows: Path | None = None,
+    standalone: bool = False,
 ) -> tuple[Path, ...]:
     """Write the files of every dataset, and the index of the pages.
 
@@ -42,6 +43,7 @@ def write_site(
         ledger: of the leaderboard; needed for the pages of single experiments.
         run_pages: make these for the first so many rows of every group.
         flows: flow store, for pictures on them.
+        standalone: every page holds all that it needs, and needs no file beside it.
 
     Returns:
         The paths written, the index first if there is one.
@@ -57,8 +59,8 @@ def write_site(
     paths: list[Path] = []
 
     def write(name: str, text: str) -> None:
-        replace_file(folder / name, text)
-        paths.append(folder / name)
+        written = write_page(folder / name, text)
+        paths.extend(path for path in written if path not in paths)
 
     # The rows of a subset are of an experiment that has its page already.
     shown = [row for g in leaderboard.groups if not g.subset for row in g.rows[:run_pages]]
@@ -68,7 +70,7 @@ def write_site(
     if "html" in formats:
         write("index.html", render_index(leaderboard))
         for study in leaderboard.studies:
-            write(study_page_name(study.digest), render_study(study))
+            write(study_page_name(study.digest), render_study(study, standalone))
     for dataset in leaderboard.datasets:
         part = leaderboard.of_dataset(dataset)
         if "html" in formats:
@@ -78,9 +80,10 @@ def write_site(
             write(f"{page_name(dataset)}.{suffix}", make(part))
     for row in shown:
         assert ledger is not None
-        write(run_page_name(row.experiment), render_run(ledger, row, flows))
-        if (robust := render_own_robustness(ledger, row)) is not None:
+        write(run_page_name(row.experiment), render_run(ledger, row, flows, standalone))
+        if (robust := render_own_robustness(ledger, row, standalone)) is not None:
             write(robustness_page_name([row.experiment]), robust)
+    link_pages(folder)
     return tuple(paths)
 
 
@@ -110,6 +113,7 @@ def render_dataset(
     return render(
         "dataset.html.j2",
         leaderboard=leaderboard,
+        of=dataset,
         dataset=dataset,
         links=links,
         run_pages=run_pages,
@@ -121,17 +125,19 @@ def render_index(leaderboard: Leaderboard) -> str:
     return render("index.html.j2", leaderboard=leaderboard)
 
 
-def render_study(study: StudyRecord) -> str:
+def render_study(study: StudyRecord, standalone: bool = False) -> str:
     """Return the page of a search."""
-    # Optuna and Plotly take a second to import, and most leaderboards have no search.
-    from results.pages.study import figures, figures_script, plotly_script
+    # Optuna takes a second to import, and most leaderboards have no search.
+    from results.pages.study import sections
 
-    made = figures(study)
+    parts = sections(study)
     return render(
         "study.html.j2",
-        scripts=(plotly_script(), figures_script(made)),
+        plots={name: figure for part in parts for name, (_, figure) in part.plots.items()},
+        of=study.dataset,
+        standalone=standalone,
         study=study,
         counts=study.counts(),
         params=sorted({name for trial in study.trials for name in trial.params}),
-        figures=made,
+        sections=parts,
     )

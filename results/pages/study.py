@@ -1,167 +1,315 @@
-"""The page of a study: Optuna's figures and a table of its trials, in one file.
-
-Plotly's script lies in the page itself, so that it needs no network. It builds functions and
-style sheets at run time, which the page's content security policy has to admit; a page holds
-figures that this package made and nothing that anybody else typed.
-"""
+"""The plots of a study, from the ledger's record of it, in the style of the other pages."""
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Callable
-from typing import Any, Literal
+import base64
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import optuna
-from optuna import visualization
-from optuna.exceptions import ExperimentalWarning
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import TrialState
+import numpy as np
 
 from results.ledger.studies import StudyRecord, TrialRow
+from results.pages.flow_picture import LEVELS, levels_picture
+from results.pages.plots import Plot, figure_layout, log_ticks, plain, rounded, whole_ticks
+from results.statistics.importances import (
+    FEWEST,
+    common_parameters,
+    complete_trials,
+    is_log,
+    is_number,
+    parameter_importances,
+    varied_parameters,
+)
 
-_DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize")
-# Two trials are too few for a plot of a parameter.
-_FEWEST = 3
-
-
-def plotly_script() -> str:
-    """Return the text of Plotly's script."""
-    import plotly.offline  # only for pages, not for the importances
-
-    return str(plotly.offline.get_plotlyjs())
-
-
-def figures(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
-    """Return titles and figures (Plotly's JSON) of a study; those that its trials give."""
-    study, made = as_optuna(record), []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls some of its figures experimental
-        for title, make in _figures(record, study).items():
-            made.append((title, _styled(make())))
-    return made
+_HOVER = "%{text}<extra></extra>"
 
 
-def _figures(record: StudyRecord, study: optuna.Study) -> dict[str, Callable[[], Any]]:
-    shares, names = parameter_importances(record), _varied(record)
-    # With two objectives Optuna has to know which one to show.
-    target = _uf1 if len(record.objectives) > 1 else None
-    chosen: dict[str, Any] = {"target": target, "target_name": "val UF1"}
-    makers: dict[str, Callable[[], Any]] = {}
-    if record.best is not None:
-        makers["History"] = lambda: visualization.plot_optimization_history(study, **chosen)
-    if len(record.objectives) > 1 and record.best is not None:
-        makers["Pareto front"] = lambda: visualization.plot_pareto_front(study)
-    if shares:
-        makers["Importances (PED-ANOVA)"] = lambda: visualization.plot_param_importances(
-            study, evaluator=PedAnovaImportanceEvaluator(), params=list(shares), **chosen
-        )
-    if names:
-        makers["Slices"] = lambda: visualization.plot_slice(study, params=names, **chosen)
-    if common := _common(record, names):
-        makers["Parallel coordinates"] = lambda: visualization.plot_parallel_coordinate(
-            study, params=common, **chosen
-        )
-    if (pair := {"alignment_weight", "num_projections"}) <= set(names):
-        makers["Weight and projections of the alignment"] = lambda: visualization.plot_contour(
-            study, params=sorted(pair), **chosen
-        )
-    if any(row.reports for row in record.trials):
-        makers["What the pruning rule saw"] = lambda: visualization.plot_intermediate_values(study)
-    return makers
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
 
-
-def _uf1(trial: optuna.trial.FrozenTrial) -> float:
-    return float(trial.values[0])
-
-
-def _complete(record: StudyRecord) -> list[TrialRow]:
-    return [row for row in record.trials if row.state == "COMPLETE"]
-
-
-def _varied(record: StudyRecord) -> list[str]:
-    """Parameters with different values in at least a few complete trials."""
-    rows = _complete(record)
-    names = sorted({name for row in rows for name in row.params})
-    values = {name: [row.params[name] for row in rows if name in row.params] for name in names}
-    return [n for n in names if len(values[n]) >= _FEWEST and len(set(map(str, values[n]))) > 1]
-
-
-def _common(record: StudyRecord, names: list[str]) -> list[str]:
-    """Of some parameters those that most complete trials have; the others leave trials out."""
-    rows = _complete(record)
-    return [name for name in names if 2 * sum(name in row.params for row in rows) >= len(rows)]
-
-
-def _styled(figure: Any) -> dict[str, Any]:
-    figure.update_layout(title=None, margin={"l": 60, "r": 20, "t": 30, "b": 50}, template="none")
-    figure.update_yaxes(automargin=True)
-    made: dict[str, Any] = json.loads(figure.to_json())
-    return made
-
-
-def figures_script(made: list[tuple[str, dict[str, Any]]]) -> str:
-    """Return the script that draws the figures into the elements ``figure-1``, ..."""
-    calls = ["const options = {displaylogo: false, responsive: true};"]
-    for number, (_, figure) in enumerate(made, start=1):
-        data = json.dumps([figure["data"], figure["layout"]], sort_keys=True)
-        data = data.replace("</", "<\\/").replace("<!--", "<\\!--")
-        calls.append(f'Plotly.newPlot("figure-{number}", ...{data}, options);')
-    return "\n".join(calls)
-
-
-def as_optuna(record: StudyRecord) -> optuna.Study:
-    """The study in memory: for Optuna's figures, not to go on with."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(directions=_DIRECTIONS[: len(record.objectives)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names(list(record.objectives))
-    for row in record.trials:
-        study.add_trial(_frozen(row))
-    return study
-
-
-def _frozen(row: TrialRow) -> optuna.trial.FrozenTrial:
-    distributions = {
-        name: optuna.distributions.json_to_distribution(text)
-        for name, text in row.distributions.items()
-    }
-    return optuna.trial.create_trial(
-        state=TrialState[row.state],
-        values=None if row.values is None else list(row.values),
-        params=dict(row.params),
-        distributions=distributions,
-        intermediate_values=dict(row.reports),
-        user_attrs={"num_folds": row.num_folds, "val_uf1": row.val_uf1},
-    )
-
-
-def parameter_importances(record: StudyRecord) -> dict[str, float]:
-    """Share of each parameter in what makes a trial good, by PED-ANOVA (Watanabe et al. 2023).
-
-    Conditional parameters count where at least half of the complete trials have them; the others
-    trials are then left out.
-
-    Returns:
-        Parameter -> share, largest first, sum 1; empty with fewer than four complete trials or if
-        all are equal.
+    Attributes:
+        title, text: above its plots; text: how to read them.
+        plots: name -> caption and plot.
     """
-    rows = _complete(record)
-    if len({row.values[0] for row in rows if row.values}) < 4:
-        return {}
-    common = _common(record, sorted({name for row in rows for name in row.params}))
-    chosen = [row for row in rows if set(common) <= set(row.params)]
-    varied = [name for name in common if len({str(row.params[name]) for row in chosen}) > 1]
-    if len(chosen) < 4 or not varied:
-        return {}
-    study = as_optuna(record)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # experimental
-        importances = get_param_importances(
-            study,
-            evaluator=PedAnovaImportanceEvaluator(),
-            params=varied,
-            target=None if len(record.objectives) == 1 else lambda trial: trial.values[0],
-        )
-    return {name: float(share) for name, share in importances.items()}
+
+    title: str
+    text: str
+    plots: Mapping[str, tuple[str, Plot]]
+
+
+def sections(record: StudyRecord) -> list[Section]:
+    """Return the parts of a study's page; those that its trials give."""
+    makers: tuple[Callable[[StudyRecord], Section | None], ...] = (
+        _history, _front, _importances, _slices, _parallel, _contour, _reports
+    )  # fmt: skip
+    return [part for make in makers if (part := make(record)) is not None]
+
+
+def _history(record: StudyRecord) -> Section | None:
+    rows = [row for row in record.trials if row.val_uf1 is not None]
+    done = complete_trials(record)
+    if not done:
+        return None
+    best, so_far = -math.inf, []
+    for row in done:
+        best = max(best, _uf1(row))
+        so_far.append((row.number, best))
+    line = {
+        "type": "scatter", "mode": "lines", "name": "best so far", "hoverinfo": "skip",
+        "x": [x for x, _ in so_far], "y": [rounded(y) for _, y in so_far],
+        "line": {"color": "--accent", "shape": "hv"},
+    }  # fmt: skip
+    stopped = [row for row in rows if row.state == "PRUNED"]
+    traces = [line, _points(done, [row.number for row in done], "complete", "--accent", "circle")]
+    if stopped:
+        name = "stopped early, on the folds it saw"
+        traces.append(_points(stopped, [row.number for row in stopped], name, "--second", "x"))
+    layout = figure_layout("trial", "val UF1")
+    whole_ticks(layout["xaxis"], 0, record.trials[-1].number)
+    caption = "Pooled UF1 on the validation subjects of each trial, in the order of the proposals"
+    return Section("History", "", {"history": (caption, {"data": traces, "layout": layout})})
+
+
+def _front(record: StudyRecord) -> Section | None:
+    rows = complete_trials(record)
+    if len(record.objectives) < 2 or not rows:
+        return None
+    cost = [(row.values or ())[1] for row in rows]
+    kept = [
+        n for n, row in enumerate(rows)
+        if not any(_beats(other, row) for other in rows)
+    ]  # fmt: skip
+    kept.sort(key=lambda n: cost[n])
+    traces = [_points(rows, cost, "trials", "--muted", "circle")]
+    best = _points([rows[n] for n in kept], [cost[n] for n in kept], "front", "--accent", "star")
+    best.update(mode="lines+markers", line={"color": "--accent", "shape": "hv"})
+    layout = figure_layout(record.objectives[1].replace("_", " "), "val UF1")
+    text = "No trial has a higher UF1 for the same or a lower cost than those on the front."
+    plot = {"data": [*traces, best], "layout": layout}
+    return Section("Pareto front", text, {"front": (f"UF1 and {record.objectives[1]}", plot)})
+
+
+def _beats(one: TrialRow, other: TrialRow) -> bool:
+    (high, low), (uf1, cost) = (one.values or ())[:2], (other.values or ())[:2]
+    return high >= uf1 and low <= cost and (high, low) != (uf1, cost)
+
+
+def _importances(record: StudyRecord) -> Section | None:
+    shares = parameter_importances(record)
+    if not shares:
+        return None
+    names = list(shares)[::-1]
+    bars = {
+        "type": "bar", "orientation": "h", "y": [plain(name) for name in names],
+        "x": [rounded(100 * shares[name]) for name in names], "marker": {"color": "--accent"},
+        "hovertemplate": "%{x:.1f} %<extra></extra>", "name": "importance",
+    }  # fmt: skip
+    layout = figure_layout("share, %", "")
+    layout["height"] = max(280, 110 + 30 * len(names))
+    layout["yaxis"]["type"] = "category"
+    layout["xaxis"]["range"] = [0, 100]
+    text = (
+        "How much each parameter tells good trials from the others (PED-ANOVA, Watanabe et al. "
+        "2023). With few trials these shares are rough."
+    )
+    plot = {"data": [bars], "layout": layout}
+    return Section("Importances", text, {"importances": ("Share of each parameter", plot)})
+
+
+def _slices(record: StudyRecord) -> Section | None:
+    plots = {}
+    for number, name in enumerate(varied_parameters(record)):
+        rows = [row for row in complete_trials(record) if name in row.params]
+        values = [row.params[name] for row in rows]
+        layout = figure_layout(name, "val UF1")
+        shown = _axis(layout["xaxis"], record, name, values)
+        best = [n for n, row in enumerate(rows) if row.number == record.winner]
+        traces = [_points(rows, shown, "trials", "--accent", "circle")]
+        if best:
+            star = _points([rows[best[0]]], [shown[best[0]]], "winner", "--second", "star")
+            star["marker"]["size"] = 13
+            traces.append(star)
+        layout["showlegend"] = False
+        plots[f"slice-{number}"] = (f"Val UF1 by {name}", {"data": traces, "layout": layout})
+    text = "One mark per complete trial; the star is the winner. The other parameters vary too."
+    return Section("Slices", text, plots) if plots else None
+
+
+def _parallel(record: StudyRecord) -> Section | None:
+    names = common_parameters(record, varied_parameters(record))
+    rows = [row for row in complete_trials(record) if all(name in row.params for name in names)]
+    if not names or len(rows) < FEWEST:
+        return None
+    scales = [_Scale([row.params[name] for row in rows], is_log(record, name)) for name in names]
+    scales.append(_Scale([_uf1(row) for row in rows], False))
+    limit = float(np.quantile([_uf1(row) for row in rows], 0.8))
+    traces = []
+    for good in (False, True):
+        for row in (row for row in rows if (_uf1(row) >= limit) == good):
+            values = [*(row.params[name] for name in names), _uf1(row)]
+            look: dict[str, Any] = {"color": "--accent", "width": 2.5}
+            look = look if good else {"color": "--faint", "width": 1.5}
+            heights = [rounded(s.height(v)) for s, v in zip(scales, values, strict=True)]
+            mark = {"color": look["color"], "size": 6}
+            traces.append(
+                {
+                    "type": "scatter", "mode": "lines+markers", "x": list(range(len(values))),
+                    "y": heights, "line": look, "marker": mark, "hovertemplate": _HOVER,
+                    "text": [_told(row)] * len(values), "showlegend": False,
+                }
+            )  # fmt: skip
+    layout = figure_layout("", "")
+    titles = [*(plain(name) for name in names), "val UF1"]
+    last = len(titles) - 1
+    layout["xaxis"].update(tickvals=list(range(last + 1)), ticktext=titles)
+    layout["xaxis"]["range"] = [-0.4, last + 0.4]
+    layout["yaxis"].update(visible=False, range=[-0.12, 1.12])
+    layout["annotations"] = [
+        {"x": x, "y": y, "text": plain(text), "showarrow": False, "yanchor": side}
+        for x, scale in enumerate(scales)
+        for y, text, side in ((1.02, scale.ends[1], "bottom"), (-0.02, scale.ends[0], "top"))
+    ]
+    layout["height"] = 380
+    text = (
+        "One line per complete trial; the best fifth is coloured. The ends of each axis are above "
+        "and below it."
+    )
+    plot = {"data": traces, "layout": layout}
+    return Section("Parallel coordinates", text, {"parallel": ("Settings and val UF1", plot)})
+
+
+def _contour(record: StudyRecord) -> Section | None:
+    numbers = [name for name in varied_parameters(record) if is_number(record, name)]
+    order = list(parameter_importances(record))
+    numbers.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
+    pair = ["alignment_weight", "num_projections"]
+    if not set(pair) <= set(numbers):
+        pair = numbers[:2]
+    rows = [row for row in complete_trials(record) if all(name in row.params for name in pair)]
+    if len(pair) < 2 or len(rows) < FEWEST + 1:
+        return None
+    layout = figure_layout(*pair)
+    places = []
+    for axis, name in zip(("xaxis", "yaxis"), pair, strict=True):
+        values = [float(row.params[name]) for row in rows]
+        _axis(layout[axis], record, name, values)
+        if layout[axis].get("type") == "log":
+            values = [math.log10(value) for value in values]
+        low, high = min(values), max(values)
+        room = 0.06 * (high - low)
+        layout[axis].update(range=[rounded(low - room), rounded(high + room)], showgrid=False)
+        places.append([(v - low + room) / (high - low + 2 * room) for v in values])
+    picture = levels_picture(np.array(places), np.array([_uf1(row) for row in rows]))
+    layout["images"] = [
+        {
+            "source": f"data:image/png;base64,{base64.b64encode(picture).decode()}",
+            "xref": "paper", "yref": "paper", "x": 0, "y": 1, "sizex": 1, "sizey": 1,
+            "sizing": "stretch", "layer": "below", "opacity": 0.55,
+        }
+    ]  # fmt: skip
+    layout["height"] = 420
+    across = [row.params[pair[0]] for row in rows]
+    points = _points(rows, across, "trials", "--ink", "circle")
+    points["y"] = [row.params[pair[1]] for row in rows]
+    title = (
+        "Weight and projections of the alignment" if "alignment_weight" in pair and
+        "num_projections" in pair else f"Contour of {pair[0]} and {pair[1]}"
+    )  # fmt: skip
+    text = (
+        f"Val UF1 between the trials, in {LEVELS} levels: the darker, the higher. It is "
+        "interpolated (weights fall with the squared distance), so only the marks are measured."
+    )
+    plot = {"data": [points], "layout": layout}
+    return Section(title, text, {"contour": (f"Val UF1 by {pair[0]} and {pair[1]}", plot)})
+
+
+def _reports(record: StudyRecord) -> Section | None:
+    rows = [row for row in record.trials if row.reports]
+    if not rows:
+        return None
+    traces = []
+    for state, colour in (("COMPLETE", "--accent"), ("FAIL", "--muted"), ("PRUNED", "--second")):
+        name = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "stopped early"}[state]
+        symbol = "x" if state == "PRUNED" else "circle"
+        for number, row in enumerate(r for r in rows if r.state == state):
+            traces.append(
+                {
+                    "type": "scatter", "mode": "lines+markers", "name": name, "legendgroup": state,
+                    "showlegend": number == 0, "x": [step for step, _ in row.reports],
+                    "y": [rounded(value) for _, value in row.reports], "opacity": 0.75,
+                    "line": {"color": colour, "width": 1.5}, "hovertemplate": _HOVER,
+                    "marker": {"color": colour, "size": 6, "symbol": symbol},
+                    "text": [_told(row)] * len(row.reports),
+                }
+            )  # fmt: skip
+    layout = figure_layout("report", "minus val log-loss")
+    whole_ticks(layout["xaxis"], 1, max(step for row in rows for step, _ in row.reports))
+    text = (
+        "After each fold (with asha, after each epoch) a trial reports its log-loss on that fold's "
+        "validation subjects, with a minus, so that higher is better. All trials take the folds in "
+        "the same order, so the reports at one step are of the same fold. The rule stops a trial "
+        "that is clearly worse than the others at the same steps. No test clip is in it."
+    )
+    caption = "Reports of each trial, by step"
+    plot = {"data": traces, "layout": layout}
+    return Section("What the pruning rule saw", text, {"reports": (caption, plot)})
+
+
+class _Scale:
+    """Values of one parameter as heights from 0 to 1."""
+
+    def __init__(self, values: Sequence[Any], logarithmic: bool) -> None:
+        self._words: list[str] = []
+        if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+            self._log = logarithmic and min(values) > 0
+            self._low, self._high = self._number(min(values)), self._number(max(values))
+            self.ends = f"{min(values):.3g}", f"{max(values):.3g}"
+        else:
+            self._words = sorted({str(value) for value in values})
+            self.ends = self._words[0], self._words[-1]
+
+    def _number(self, value: float) -> float:
+        return math.log10(value) if self._log else float(value)
+
+    def height(self, value: Any) -> float:
+        """Return the height of a value."""
+        if self._words:
+            return self._words.index(str(value)) / max(1, len(self._words) - 1)
+        return (self._number(value) - self._low) / ((self._high - self._low) or 1.0)
+
+
+def _axis(axis: dict[str, Any], record: StudyRecord, name: str, values: Sequence[Any]) -> list[Any]:
+    """Set an axis for a parameter; return the values as it shows them."""
+    if not is_number(record, name):
+        axis["type"] = "category"
+        return [plain(str(value)) for value in values]
+    if is_log(record, name) and min(values) > 0:
+        log_ticks(axis, [float(value) for value in values])
+    return list(values)
+
+
+def _points(
+    rows: Sequence[TrialRow], across: Sequence[Any], name: str, colour: str, symbol: str
+) -> dict[str, Any]:
+    """Return a mark per trial, at its UF1."""
+    return {
+        "type": "scatter", "mode": "markers", "name": name, "x": list(across),
+        "y": [rounded(_uf1(row)) for row in rows], "text": [_told(row) for row in rows],
+        "hovertemplate": _HOVER, "marker": {"color": colour, "symbol": symbol, "size": 8},
+    }  # fmt: skip
+
+
+def _told(row: TrialRow) -> str:
+    """Return what is said of a trial where a reader points at it."""
+    settings = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in sorted(row.params.items())]  # fmt: skip
+    uf1 = "" if row.val_uf1 is None else f"val UF1 {row.val_uf1:.4f}"
+    parts = [f"trial {row.number}", uf1, *settings]
+    return "<br>".join(plain(part) for part in parts if part)
+
+
+def _uf1(row: TrialRow) -> float:
+    return float(row.values[0] if row.values else row.val_uf1 or 0.0)

@@ -23,8 +23,21 @@ function sortBy(button) {
     body.append(...rows.map(([, row]) => row));
   }
 }
-for (const button of document.querySelectorAll(".board thead button")) {
+for (const button of document.querySelectorAll("table thead button[data-first]")) {
   button.addEventListener("click", () => sortBy(button));
+}
+// Buttons that copy a text; without the clipboard's permission the text is selected, to copy by hand.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.addEventListener("click", async () => {
+    const source = document.getElementById(button.dataset.copy);
+    getSelection().selectAllChildren(source);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = document.execCommand("copy") ? "Copied" : "Selected: copy it";
+    }
+  });
 }
 // A link to a row opens its details.
 function openTarget() {

@@ -19,8 +19,10 @@ function coloured(value) {
   }
   return value;
 }
-function layout(figure) {
+function layout(figure, place) {
   const given = coloured(figure.layout);
+  // The names of the classes and the legend are above a square plot.
+  if (given.meta && given.meta.square) given.height = Math.min(place.clientWidth, 560) + 30;
   const axis = { color: colour("--muted"), gridcolor: colour("--faint"), zerolinecolor: colour("--faint") };
   const font = { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("--ink") };
   return {
@@ -34,7 +36,7 @@ function draw() {
   for (const [name, figure] of Object.entries(figures)) {
     const place = document.getElementById(`plot-${name}`);
     if (place) {
-      Plotly.react(place, coloured(figure.data), layout(figure), { displayModeBar: false, responsive: true });
+      Plotly.react(place, coloured(figure.data), layout(figure, place), { displayModeBar: false, responsive: true });
     }
   }
 }

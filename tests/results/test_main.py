@@ -28,7 +28,7 @@ def test_leaderboard_writes_the_site_and_prints_the_table(ledger, fill, tmp_path
     assert main(board_of(ledger, tmp_path / "site")) == 0
     captured = capsys.readouterr()
     assert "0.822 [" in captured.out
-    assert f"wrote {tmp_path / 'site' / 'index.html'} and 6 more" in captured.out
+    assert f"wrote {tmp_path / 'site' / 'index.html'} and 7 more" in captured.out
     assert captured.err == ""
 
 
@@ -110,10 +110,10 @@ def test_bad_input_gives_one_line_and_status_2(ledger, fill, capsys, arguments):
 def test_flags_are_frozen(capsys):
     for command, flags in {
         "leaderboard": "--ledger --out --dataset --protocol --class-set --format --run-pages "
-        "--flows --rebuild",
-        "run": "--ledger --out --flows",
-        "compare": "--ledger --out",
-        "leaklab": "--ledger --labels --k --repeats --out",
+        "--flows --rebuild --standalone",
+        "run": "--ledger --out --flows --standalone",
+        "compare": "--ledger --out --flows --standalone",
+        "leaklab": "--ledger --labels --k --repeats --out --standalone",
         "import": "--method --dataset --protocol --class-set --selection --classes --format "
         "--labels --ledger",
         "pack": "--ledger --out --sign",

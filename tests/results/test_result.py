@@ -133,6 +133,7 @@ def test_outside_of_a_notebook_it_is_shown_as_text(stored, capsys):
 def test_the_page_is_that_of_the_command(stored, tmp_path):
     result = stored(GOOD)
     words = ["run", result.digest, "--ledger", str(tmp_path / "runs"), "--out", str(tmp_path / "s")]
+    words.append("--standalone")
     assert results_main(words) == 0
     [page] = (tmp_path / "s").glob("run-*.html")
     assert result.page(tmp_path / "mine.html").read_bytes() == page.read_bytes()

@@ -12,11 +12,12 @@ from results.leaderboard.ranking import leaderboard
 from results.ledger.features import Features, put_features, read_features
 from results.ledger.ledger import LedgerWarning
 from results.ledger.records import PlannedFold, Prediction
+from results.pages.compare import render_compare
 from results.pages.flow_picture import colours, png
 from results.pages.maps import corners, hardest, map_of_features, map_of_probabilities
 from results.pages.plots import plain
 from results.pages.reproduce import reproduce
-from results.pages.run import render_compare, render_run, row_of
+from results.pages.run import render_run, row_of
 from results.pages.site import write_site
 
 TABLE = {"a": ["n>n", "p>p"], "b": ["s>s", "n>p"], "c": ["p>p", "s>n"]}
@@ -193,7 +194,8 @@ def test_hardest_clips_show_their_flows(ledger, fill, store):
     experiment = fill({subject: ["n>p", "n>n"]})  # its clips are named clip0, clip1
     text = render_run(ledger, row_of(ledger, experiment), store)
     assert f"{subject}/clip0" in clips
-    assert text.count("data:image/png;base64,") == 1
+    assert text.count("data:image/png;base64,") == 2  # and the key to the colours
+    assert "Colour wheel: red is motion to the right" in text
 
 
 def test_pictures_of_flows_are_whole_png_files():

@@ -7,7 +7,7 @@ from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.studies import StudyLedger, StudyRecord
 from results.pages.rendering import study_page_name
 from results.pages.site import render_study, write_site
-from results.pages.study import parameter_importances
+from results.statistics.importances import parameter_importances
 from tests.build.records import EVIL, GOOD, build_experiment, build_study, build_trial
 
 

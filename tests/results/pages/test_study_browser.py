@@ -31,7 +31,7 @@ def test_every_figure_is_drawn_and_nothing_is_refused(browser, page):
             "return [...document.querySelectorAll('.plot')]"
             ".map(plot => plot.querySelectorAll('.main-svg').length)"
         )
-        assert len(drawn) == 6
+        assert len(drawn) == 8  # with a slice for each of three parameters
         assert all(drawn)
         overflow = browser.execute_script(
             "return document.documentElement.scrollWidth - innerWidth"

@@ -18,7 +18,8 @@ from results.leaderboard.tallies import read_tallies
 from results.ledger.ledger import check_record
 from results.ledger.records import Experiment, FoldRecord, Prediction
 from results.ledger.val_side import nested
-from results.pages.run import render_compare, render_run, row_of
+from results.pages.compare import render_compare
+from results.pages.run import render_run, row_of
 from results.pages.site import render_dataset, render_index
 from results.statistics.compare import difference, swap_test
 from results.statistics.counts import count
