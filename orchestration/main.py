@@ -24,6 +24,7 @@ _VERBS = {
     "run": ("results.__main__", "the page of one experiment"),
     "compare": ("results.__main__", "two experiments, clip by clip"),
     "leaklab": ("results.__main__", "what selection on the test subjects is worth"),
+    "figures": ("results.__main__", "the plots of pages as PNG, SVG and PDF"),
     "predictions": ("results.__main__", "per-clip predictions as challenges ask for them"),
     "import": ("results.__main__", "per-clip predictions of another program into a ledger"),
     "pack": ("results.__main__", "complete experiments into one verified file"),

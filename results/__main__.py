@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "run": (flags.RunFlags, "run_page"),
     "compare": (flags.CompareFlags, "compare_page"),
     "leaklab": (flags.LeaklabFlags, "leak_laboratory"),
+    "figures": (flags.FiguresFlags, "write_plots"),
     "import": (flags.ImportFlags, "import_predictions"),
     "predictions": (flags.PredictionsFlags, "predictions"),
     "pack": (flags.PackFlags, "pack_bundle"),

@@ -32,7 +32,7 @@ from results.pages import run as pages
 from results.pages.compare import compare_page_name, render_compare
 from results.pages.linking import add_page
 from results.pages.plots import lines
-from results.pages.rendering import render
+from results.pages.rendering import PLOTLY_FILE, render
 from results.pages.site import write_site
 from results.statistics.compare import Comparison
 
@@ -197,6 +197,16 @@ def leak_laboratory(arguments: flags.LeaklabFlags) -> int:
     path = arguments.out / "leaklab.html"
     add_page(path, page)
     print(f"wrote {path}")
+    return DONE
+
+
+def write_plots(arguments: flags.FiguresFlags) -> int:
+    """Write the plots of pages as files."""
+    from results.exchange.figures import write_figures  # a browser only when needed
+
+    formats = tuple(arguments.format.split(","))
+    paths = write_figures(arguments.pages, arguments.out, formats, PLOTLY_FILE)
+    print(f"wrote {len(paths)} files in {arguments.out}")
     return DONE
 
 

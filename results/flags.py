@@ -97,6 +97,24 @@ class LeaklabFlags(_LedgerFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FiguresFlags:
+    """Write the plots of pages as PNG, SVG and PDF."""
+
+    pages: tyro.conf.Positional[list[Path]]
+    """Pages that another command wrote, such as site/*.html."""
+    out: Path = Path("figures")
+    """Folder for the files."""
+    format: str = "png,svg,pdf"
+    """Formats with commas between."""
+
+    def __post_init__(self) -> None:
+        if not self.pages:
+            raise DadnetError("pages: expected pages, such as site/*.html, got none")
+        for name in self.format.split(","):
+            _check_choice("format", name, ("png", "svg", "pdf"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImportFlags(_LedgerFlags):
     """Import the per-clip predictions of another program."""
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from dadnet.base.errors import DadnetError
 from results.leaderboard.columns import UNKNOWN
+from results.leaderboard.forest import shown_names
 from results.leaderboard.rows import Row
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, Prediction
 from results.pages.plots import swings
-from results.pages.rendering import page_name, render, shown_names
+from results.pages.rendering import page_name, render
 from results.pages.run import pictures_of, row_of, wheel_of
 from results.statistics.compare import Difference, difference
 

@@ -122,8 +122,11 @@ def _channels(channels: Sequence[Mapping[str, Any]]) -> Plot:
         middle = np.array(part["middle"])
         above = np.round(np.array(part["high"]) - middle, 5).tolist()
         below = np.round(middle - np.array(part["low"]), 5).tolist()
-        trace["error_y"] = error_bars(above, below, 0)
-    plot["layout"]["yaxis"]["range"] = [0, 1]
+        trace.update(mode="lines", error_y=error_bars(above, below, 0))
+    ends = [value for part in channels for name in ("low", "high") for value in part[name]]
+    low, high = min(ends), max(ends)
+    room = max(0.05 * (high - low), 0.5 * (0.1 - (high - low)))  # at least a tenth is shown
+    plot["layout"]["yaxis"]["range"] = [max(0.0, low - room), min(1.0, high + room)]
     return plot
 
 

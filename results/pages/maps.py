@@ -56,10 +56,10 @@ def framed(
     """Return the locations in a frame around the corners, and its reach from the middle.
 
     Few clips lie far outside the corners and would make all others a dot: what is farther away
-    than 95 % of the clips, and outside the corners, is moved to the edge in its direction.
+    than 90 % of the clips, and outside the corners, is moved to the edge in its direction.
     """
     lengths = {name: math.hypot(*location) for name, location in locations.items()}
-    reach = max(1.3, 1.15 * float(np.quantile(list(lengths.values()), 0.95)))
+    reach = max(1.3, 1.15 * float(np.quantile(list(lengths.values()), 0.9)))
     pulled = {name: min(1.0, 0.98 * reach / max(far, 1e-9)) for name, far in lengths.items()}
     return {n: (pulled[n] * x, pulled[n] * y) for n, (x, y) in locations.items()}, reach
 

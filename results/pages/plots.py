@@ -232,7 +232,7 @@ def lines(
         for number, (name, points) in enumerate(rows.items())
     ]
     layout = figure_layout(across, up)
-    layout["xaxis"]["type"] = scale
+    layout["xaxis"].update(type=scale, nticks=6)  # on a phone plotly would choose two or three
     if scale == "log":
         log_ticks(layout["xaxis"], [x for points in rows.values() for x, _ in points])
     layout["height"] += 19 * len(traces)  # the legend, one name to a line on a narrow page

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from markupsafe import Markup
 from dadnet.base.digests import content_digest
 from dadnet.labels.tasks import text_of
 from results.leaderboard import columns
+from results.leaderboard.forest import make_forest
 from results.leaderboard.rows import MOST_ROWS, Tally
-from results.ledger.records import Experiment
 from results.statistics.resampling import CONFIDENCE, NUM_RESAMPLES
 
 # Plotly's script, once for all pages of a folder; its name changes with its text.
@@ -30,6 +30,7 @@ PLOTLY = "assets/plotly-basic-4.1.1.js"
 # Rows of a group with confusion matrix and subjects on the page itself.
 MOST_DETAILS = 20
 _TEMPLATES = Path(__file__).parents[1] / "templates"
+PLOTLY_FILE = _TEMPLATES / "plotly-basic.min.js"
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 # Names of other pages begin so.
 _TAKEN = re.compile(r"index|leaklab|run-|compare-|study-|robustness-|ablation-")
@@ -87,15 +88,7 @@ def render(
 
 def plotly_script() -> str:
     """Return the text of plotly's script, which draws the plots."""
-    return _text("plotly-basic.min.js")
-
-
-def shown_names(experiments: Sequence[Experiment]) -> list[str]:
-    """Return what experiments are called beside each other; equal names get their digests."""
-    methods = [experiment.method for experiment in experiments]
-    return [
-        f"{e.method} {e.digest}" if methods.count(e.method) > 1 else e.method for e in experiments
-    ]
+    return _text(PLOTLY_FILE.name)
 
 
 def page_name(dataset: str) -> str:
@@ -138,7 +131,9 @@ def _environment() -> Environment:
         selection=columns.selection_text,
         study_page=study_page_name,
         value=_value,
+        forest=make_forest,
         signed=signed,
+        plain_number=lambda value: f"{value:.3f}".replace("-", "\N{MINUS SIGN}"),
     )
     environment.globals.update(
         columns=[c for c in columns.COLUMNS if c.shown and not c.optional],

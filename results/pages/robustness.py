@@ -15,11 +15,12 @@ from rich.text import Text
 
 from dadnet.base.errors import DadnetError
 from dadnet.flow.corruptions import KINDS, suite
+from results.leaderboard.forest import shown_names
 from results.leaderboard.text import printed, titled_table
 from results.ledger.corrupted import RobustnessLedger
 from results.ledger.records import Experiment, FoldRecord
 from results.pages.plots import Plot, error_bars, lines
-from results.pages.rendering import page_name, render, shown_names
+from results.pages.rendering import page_name, render
 from results.statistics.counts import Counts, count
 from results.statistics.resampling import (
     NO_INTERVAL,
@@ -201,7 +202,7 @@ def _plot(kind: str, curves: dict[str, Curve]) -> Plot:
         name: [(point.severity, point.retention) for point in curve.points]
         for name, curve in curves.items()
     }
-    plot = lines(points, f"{kind}: {KINDS[kind].unit}", "share of the clean UF1")
+    plot = lines(points, KINDS[kind].unit, "share of the clean UF1")
     if KINDS[kind].worst < KINDS[kind].clean:
         plot["layout"]["xaxis"]["autorange"] = "reversed"
     plot["layout"]["yaxis"]["rangemode"] = "tozero"

@@ -90,6 +90,9 @@ def test_import_then_leaderboard(published_log, ledger, tmp_path, capsys):
         ["compare", "0000", "1111", "--ledger", "LEDGER"],
         ["leaklab", "--labels", "none.csv", "--ledger", "LEDGER"],
         ["leaklab", "--k", "1,x", "--ledger", "LEDGER"],
+        ["figures"],
+        ["figures", "none.html"],
+        ["figures", "none.html", "--format", "gif"],
         ["leaklab", "--k", "0", "--ledger", "LEDGER"],
         ["pack", "0000", "--ledger", "LEDGER", "--out", "x.zip"],
         ["verify", "none.zip"],
@@ -114,6 +117,7 @@ def test_flags_are_frozen(capsys):
         "run": "--ledger --out --flows --standalone",
         "compare": "--ledger --out --flows --standalone",
         "leaklab": "--ledger --labels --k --repeats --out --standalone",
+        "figures": "--out --format",
         "import": "--method --dataset --protocol --class-set --selection --classes --format "
         "--labels --ledger",
         "pack": "--ledger --out --sign",
