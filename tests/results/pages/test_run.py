@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 import shlex
@@ -16,7 +17,7 @@ from results.pages.compare import render_compare
 from results.pages.flow_picture import colours, png
 from results.pages.maps import corners, hardest, map_of_features, map_of_probabilities
 from results.pages.plots import plain
-from results.pages.reproduce import reproduce
+from results.pages.reproduce import reproduce, shown_path
 from results.pages.run import render_run, row_of
 from results.pages.site import write_site
 
@@ -208,3 +209,37 @@ def test_pictures_of_flows_are_whole_png_files():
     np.testing.assert_array_equal(decoded[..., ::-1], picture)
     assert (picture[-1] == 255).all()  # no motion is white
     assert tuple(picture[0, 0]) == (255, 0, 0)  # to the right is red
+
+
+def test_the_subjects_are_a_table_and_no_machine_is_named(ledger, fill, make_record):
+    experiment = fill(TABLE, without=["b", "c"])
+    for number, fold in enumerate("bc"):
+        host = {
+            "started_at": f"2026-01-01T00:00:{30 * number:02d}+00:00", "seconds": 40.25,
+            "worker": f"secret-host:{9 - number}", "hostname": "secret-host", "device": "cuda:0",
+            "gpu_name": "H100",
+        }  # fmt: skip
+        curves = {"val_uf1": (0.25, 0.75)}
+        record = make_record(
+            experiment, fold, TABLE[fold], host=host, curves=curves, chosen_epoch=2
+        )
+        ledger.put(experiment, record)
+    text = render_run(ledger, row_of(ledger, experiment))
+    assert "secret-host" not in text
+    assert "Made 2026-01-01 in 1 min 10 s, on H100, 1 min 20 s of training over all folds." in text
+    table = base64.b64decode(re.search(r"data:text/csv;base64,([^\"]*)", text).group(1)).decode()
+    assert table.splitlines() == [
+        "subject,clips,right,epoch,val_uf1,seconds,worker",
+        "a,2,2,1,0.25,1.5,",
+        "b,2,1,2,0.75,40.25,worker 1",
+        "c,2,1,2,0.75,40.25,worker 2",
+    ]
+
+
+def test_the_command_names_the_paths_of_the_run_and_no_home(make_experiment):
+    experiment = make_experiment(TABLE, config=ExperimentConfig().to_json())
+    text = reproduce(experiment, flows="my flows", ledger="s3://bucket/runs")
+    assert "--flows 'my flows'" in text
+    assert "--ledger s3://bucket/runs" in text
+    assert shown_path("/home/me/runs") == "runs"
+    assert shown_path("some/runs") == "some/runs"
