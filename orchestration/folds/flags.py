@@ -93,7 +93,19 @@ def parse_flags(argv: Sequence[str], description: str | None = None) -> RunFlags
 def _defaults(given: RunFlags) -> RunFlags:
     data = given.experiment.data
     data = DataConfig(dataset=data.dataset, class_set=data.class_set, selection=data.selection)
-    return replace(RunFlags(), experiment=preset_of(given.preset, data, given.experiment.model))
+    preset = preset_of(given.preset, data, given.experiment.model)
+    return replace(RunFlags(), experiment=with_size_of_teacher(preset, given.macro_weights))
+
+
+def with_size_of_teacher(preset: ExperimentConfig, macro_weights: Path | None) -> ExperimentConfig:
+    """The preset with the input size of the teacher, which both streams must have."""
+    if macro_weights is None or preset.model.model_type not in ("dad_net", "baseline"):
+        return preset
+    from dadnet.models.weights import stated_input_size  # it loads torch
+
+    if (size := stated_input_size(macro_weights)) is None:
+        return preset
+    return replace(preset, model=replace(preset.model, input_size=size))
 
 
 def preset_of(name: str, data: DataConfig, given: ModelConfig) -> ExperimentConfig:

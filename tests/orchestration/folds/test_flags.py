@@ -4,11 +4,13 @@ import dataclasses
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
-from orchestration import run_loso
+from orchestration import ablate, run_loso
 from orchestration.folds.flags import RunFlags, parse_flags
+from orchestration.search.flags import parse_flags as tune_flags
 from tests.build.runs import run_words
 
 FLAGS = """
@@ -40,6 +42,7 @@ FLAGS = """
         (["--dataset", "casme2"], "expected synthetic, which is what"),
         (["--model-type", "baseline"], "a baseline has no teacher"),
         (["--macro-size", "base"], "macro_size base, the teacher ultralight"),
+        (["--input-size", "56"], "input_size 56, the teacher 32; give --input-size 32, or leave"),
         (["--macro-weights", "/nowhere.safetensors"], "nowhere.safetensors"),
         (["--class-set", "9class"], "no class set '9class'"),
     ],
@@ -51,6 +54,17 @@ def test_bad_input_is_one_clear_line_and_exit_status_2(site, tmp_path, capsys, w
     assert error.count("\n") == 1
     assert message in error
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "parse", [parse_flags, ablate.parse_flags, partial(tune_flags, description="")]
+)
+@pytest.mark.parametrize("preset", ["smoke", "reference-v1"])
+def test_the_input_size_is_the_teachers_unless_given(site, parse, preset):
+    words = ["--preset", preset, "--macro-weights", str(site / "teacher.safetensors")]
+    assert parse(words).experiment.model.input_size == 32
+    assert parse([*words, "--input-size", "64"]).experiment.model.input_size == 64
+    assert parse(words[:2]).experiment.model.input_size in (56, 224)
 
 
 def test_presets_give_defaults_and_flags_win():
