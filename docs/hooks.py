@@ -80,7 +80,7 @@ def command_line() -> str:
 
 
 def _output(*words: str) -> str:
-    env: dict[str, Any] = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    env: dict[str, Any] = {**os.environ, "COLUMNS": "78", "NO_COLOR": "1", "TERM": "dumb"}
     done = subprocess.run(
         [sys.executable, "-m", "orchestration.main", *words],
         cwd=ROOT, env=env, capture_output=True, text=True, check=True,
