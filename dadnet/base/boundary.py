@@ -89,7 +89,7 @@ def put_packages_first() -> None:
     """For a process of a command: a `results.py` of the current folder is not imported for ours.
 
     Python looks first into the current folder (`python -m`) or that of the script. That folder
-    stays, as the last one, for a network of the user's (`--model package.module:function`).
+    stays, as the last one, for what the user's own network imports.
     """
     root = str(_ROOT)
     if sys.path and not getattr(sys.flags, "safe_path", False) and sys.path[0] != root:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dadnet.base.boundary import put_packages_first
 from results.ledger.ledger import Ledger
 from tests.build.runs import run_words
 from tests.build.source import ROOT
@@ -69,15 +70,11 @@ def test_a_lone_copy_of_the_run_imports_our_packages(folder):
     assert done.returncode == 0, done.stderr
 
 
-def test_modules_of_the_current_folder_remain_importable(folder):
-    (folder / "nets.py").write_text(
-        "from torch import nn\n\n\ndef net(num_classes, input_size):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n"
-    )
-    done = run(folder, "-m", "orchestration.run_loso", "--model", "nets:net", "--flows", "none")
-    assert done.returncode == 2
-    assert "none" in done.stderr
-    assert "nets" not in done.stderr
+@pytest.mark.parametrize("before", [["/mine", str(ROOT), "/lib"], ["/mine", "/lib"]])
+def test_the_folder_of_the_user_stays_as_the_last(monkeypatch, before):
+    monkeypatch.setattr(sys, "path", list(before))
+    put_packages_first()
+    assert sys.path == [str(ROOT), "/lib", "/mine"]
 
 
 @pytest.mark.parametrize("name", ["results.py", "search_spaces/__init__.py"])
