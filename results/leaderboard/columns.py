@@ -149,7 +149,7 @@ COLUMNS: tuple[Column, ...] = (
         _end_of_ranks(0),
         _text_of_ranks,
         numeric=True,
-        help="95 % interval of the rank over resampled subjects",
+        help="95 % interval of the rank over resampled subjects; it holds the rank",
     ),
     _plain("ranks_high", "Ranks high", _end_of_ranks(1), shown=False),
     _plain(

@@ -24,7 +24,8 @@ from results.ledger.ledger import Ledger
 from results.ledger.mirror import readable
 from results.ledger.records import Experiment
 from results.ledger.studies import StudyLedger, StudyRecord
-from results.statistics.compare import detectable_gap, over_seeds, standings
+from results.statistics.compare import detectable_gap, over_seeds
+from results.statistics.standings import standings
 
 __all__ = ["Filters", "leaderboard", "text_table"]
 
@@ -146,13 +147,9 @@ def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
         if row.status != "ranked":
             placed.append(row)
             continue
-        number = len(placed)
-        rank: int | None = number + 1
-        if placed and _uf1(placed[-1]) == _uf1(row):
-            rank = placed[-1].rank
-        position = positions[number]
-        tie = None if position.tie is None else _letter(position.tie)
-        placed.append(replace(row, rank=rank, ranks=position.ranks, tie=tie, p_best=position.p))
+        at = positions[len(placed)]
+        tie = None if at.tie is None else _letter(at.tie)
+        placed.append(replace(row, rank=at.rank, ranks=at.ranks, tie=tie, p_best=at.p))
     return tuple(placed)
 
 

@@ -2,20 +2,15 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
 from dadnet.base.errors import DadnetError
 from dadnet.labels import metrics
-from results.statistics.compare import (
-    detectable_gap,
-    difference,
-    holm,
-    over_seeds,
-    rank_intervals,
-    standings,
-    swap_test,
-)
+from results.statistics.compare import detectable_gap, difference, holm, over_seeds, swap_test
 from results.statistics.counts import Counts
+from results.statistics.standings import rank_intervals, ranks_of, standings
 
 SUBJECTS = tuple(f"s{n:02d}" for n in range(20))
 
@@ -113,8 +108,31 @@ def test_rows_beyond_the_limit_are_not_tested_and_still_have_ranks():
 
 def test_rank_intervals_of_equal_rows_and_of_lone_ones():
     row = made(0.8, 1)
-    assert rank_intervals([row, row]) == ((1, 1), (2, 2))  # always equal: the order is kept
+    assert rank_intervals([row, row]) == ((1, 1), (1, 1))  # always equal: both are the best
     assert rank_intervals([row]) == (None,)
+    behind = made(0.4, 2)
+    assert ranks_of([row, row, behind]) == (1, 1, 3)
+    assert rank_intervals([row, row, behind])[2] == (3, 3)
+
+
+@given(st.lists(st.tuples(st.floats(0.34, 0.95), st.integers(0, 3)), min_size=2, max_size=7))
+@settings(max_examples=40, deadline=None)
+def test_a_rank_lies_in_its_interval_and_equal_rows_are_placed_equally(kinds):
+    rows = [made(skill, seed, SUBJECTS[:4]) for skill, seed in kinds]
+    rows.sort(key=lambda row: -metrics.uf1(row.pooled))
+    places = standings(rows, 250)
+    for row, place in zip(rows, places, strict=True):
+        assert place.ranks[0] <= place.rank <= place.ranks[1]
+        assert place.rank == 1 + sum(
+            round(metrics.uf1(other.pooled), 6) > round(metrics.uf1(row.pooled), 6)
+            for other in rows
+        )
+        alike = [
+            (other.rank, other.ranks)
+            for twin, other in zip(rows, places, strict=True)
+            if np.array_equal(twin.confusions, row.confusions)
+        ]
+        assert set(alike) == {(place.rank, place.ranks)}
 
 
 def test_seeds_over_the_same_subjects():
