@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from dadnet.base.errors import DadnetError
 from results.leaderboard.comparable import diverged_folds, mixed_versions
+from results.leaderboard.names import names_in
 from results.leaderboard.rows import Row
+from results.leaderboard.settings import preset_text
 from results.leaderboard.tallies import read_tallies
 from results.ledger.events import read_events
 from results.ledger.explanation import read_explanation
@@ -39,6 +41,9 @@ def row_of(ledger: Ledger, experiment: Experiment) -> Row:
         tallies.summary,
         tallies.counts,
         studies=studies,
+        name=names_in(ledger)[experiment.digest],
+        preset=preset_text(experiment),
+        made=tallies.made,
         notes=(*diverged_folds(ledger, experiment), *mixed_versions(tallies.versions)),
     )
 

@@ -14,7 +14,6 @@ from scipy.special import ndtri
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
-from results.ledger.records import Experiment
 from results.statistics.counts import Counts
 from results.statistics.resampling import (
     AnyFloats,
@@ -59,7 +58,7 @@ class Comparison:
     """The pooled UF1 of one experiment minus that of another, over the same clips.
 
     Attributes:
-        first, second: names of the two methods.
+        first, second: names of the two experiments.
         value: the difference; interval: its 95 % interval over subjects, None where there is none.
         p: two-sided, of the paired permutation that swaps whole subjects.
     """
@@ -71,11 +70,11 @@ class Comparison:
     p: float
 
     @classmethod
-    def of(cls, first: Experiment, second: Experiment, gap: Difference) -> Comparison:
-        """The difference of two experiments."""
+    def of(cls, first: str, second: str, gap: Difference) -> Comparison:
+        """The difference of two experiments of these names."""
         ends = gap.interval.low, gap.interval.high
         interval = None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
-        return cls(first.method, second.method, gap.value, interval, gap.p)
+        return cls(first, second, gap.value, interval, gap.p)
 
     def __str__(self) -> str:
         ends = "no interval"

@@ -25,7 +25,7 @@ def test_the_quick_path_reads_what_the_slow_one_reads(ledger, fill, make_record)
     experiment = fill(TABLE)
     folder = ledger.folder(experiment)
     assert read_experiment((folder / "experiment.json").read_bytes()) == experiment
-    num_done, clips, _ = read_clips(experiment, ledger.read_all(experiment))
+    num_done, clips, *_ = read_clips(experiment, ledger.read_all(experiment))
     rows = [row for record in ledger.records(experiment) for row in record.predictions]
     assert num_done == 3
     read = [(c.clip_id, c.subject, c.label, c.prediction, c.probabilities) for c in clips]
