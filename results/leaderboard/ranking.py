@@ -20,7 +20,6 @@ from results.leaderboard.names import names_in, without_seed
 from results.leaderboard.published import beside
 from results.leaderboard.rows import MOST_ROWS, Group, Leaderboard, Row, SeedRows
 from results.leaderboard.settings import preset_text
-from results.leaderboard.tallies import Tallies, read_tallies
 from results.leaderboard.text import text_table
 from results.ledger.ledger import Ledger
 from results.ledger.mirror import readable
@@ -28,6 +27,7 @@ from results.ledger.records import Experiment
 from results.ledger.studies import StudyLedger, StudyRecord
 from results.statistics.compare import detectable_gap, over_seeds
 from results.statistics.standings import standings
+from results.statistics.tallies import Tallies, read_tallies
 
 __all__ = ["Filters", "leaderboard", "text_table"]
 

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from results.leaderboard import tallies
 from results.leaderboard.export import to_json
 from results.leaderboard.ranking import leaderboard
-from results.leaderboard.tallies import read_tallies
 from results.ledger.ledger import LedgerWarning
 from results.ledger.quick import read_clips, read_experiment, sealed_whole
 from results.ledger.sealed import seal
+from results.statistics import tallies
+from results.statistics.tallies import read_tallies
 
 TABLE = {"a": ["n>n", "p>p"], "b": ["s>s", "n>n"], "c": ["p>p", "s>n"]}
 
