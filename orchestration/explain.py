@@ -32,7 +32,7 @@ from dadnet.training.teacher import Teacher
 from orchestration.folds.kept_weights import adapters_path
 from orchestration.folds.plan import default_flows
 from orchestration.folds.rescore import Scoring, check_clean, load_fold, load_scoring
-from results.leaderboard.names import find_experiment, said_once
+from results.leaderboard.names import find_experiment
 from results.ledger.explanation import Explanation, put_explanation
 from results.ledger.ledger import Ledger
 from results.ledger.records import FoldRecord
@@ -64,8 +64,10 @@ class ExplainFlags:
     """Folder for the run page."""
 
     def __post_init__(self) -> None:
-        if said_once(self.name, self.experiment) in (None, ""):
+        if not self.name and not self.experiment:
             raise DadnetError("experiment: expected the digest or name of an experiment, got none")
+        if self.name and self.experiment:
+            raise DadnetError("experiment: expected it once, got it as a word and by --experiment")
 
 
 def run(flags: ExplainFlags, console: Console) -> int:
@@ -75,7 +77,7 @@ def run(flags: ExplainFlags, console: Console) -> int:
         DadnetError: if the input cannot be used.
     """
     ledger = Ledger(flags.ledger)
-    experiment = find_experiment(ledger, said_once(flags.name, flags.experiment))
+    experiment = find_experiment(ledger, flags.name or flags.experiment)
     if named := sources_of(experiment.config).get("model"):
         raise DadnetError(
             f"experiment: expected a MicroFlowNeXt, whose parts are known; {experiment.digest} is "

@@ -27,7 +27,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, is_remote, on_disk
 from orchestration.reporting.events import EventLog, LoggedFold, LoggedRun
 from orchestration.reporting.progress import duration, remaining
-from results.leaderboard.names import begins_so, names_in, said_once
+from results.leaderboard.names import begins_so, names_in
 from results.ledger.files import LedgerWarning, lines_of
 from results.ledger.ledger import Ledger
 from results.ledger.mirror import readable
@@ -53,7 +53,8 @@ class WatchFlags:
     """Folds that are shown of each experiment, running ones first; 0: all."""
 
     def __post_init__(self) -> None:
-        said_once(self.name, self.experiment)
+        if self.name and self.experiment:
+            raise DadnetError("experiment: expected it once, got it as a word and by --experiment")
         if self.rows < 0:
             raise DadnetError(f"rows: expected 0 or more, got {self.rows}")
 
@@ -141,7 +142,7 @@ def find(flags: WatchFlags) -> list[Watched]:
     Raises:
         DadnetError: if there are none.
     """
-    ledger, word = readable(Ledger(flags.ledger)), said_once(flags.name, flags.experiment)
+    ledger, word = readable(Ledger(flags.ledger)), flags.name or flags.experiment
     experiments = ledger.experiments()
     logs = ledger.local_root.glob(".studies/**/events.jsonl")
     searches = [] if word else sorted(logs)

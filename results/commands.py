@@ -20,7 +20,7 @@ from results.exchange.signature import fingerprint_of
 from results.exchange.trackers import MLflow, TensorBoard, Tracker, feed
 from results.leaderboard import leaklab
 from results.leaderboard.columns import columns_of
-from results.leaderboard.names import find_experiment, names_in, said_once
+from results.leaderboard.names import find_experiment, names_in
 from results.leaderboard.ranking import Filters, leaderboard
 from results.leaderboard.rows import Group
 from results.leaderboard.stamp import write_site_stamp
@@ -105,7 +105,7 @@ def import_predictions(arguments: flags.ImportFlags) -> int:
 def predictions(arguments: flags.PredictionsFlags) -> int:
     """Write the per-clip predictions of one experiment, in a format that challenges ask for."""
     ledger = readable(Ledger(arguments.ledger))
-    experiment = find_experiment(ledger, said_once(arguments.name, arguments.experiment))
+    experiment = find_experiment(ledger, arguments.name or arguments.experiment)
     records = ledger.records(experiment)
     if len(records) < len(experiment.folds):
         missing = len(experiment.folds) - len(records)

@@ -130,6 +130,10 @@ class PredictionsFlags(_LedgerFlags):
     out: Path | None = None
     """File to write; by default, standard output."""
 
+    def __post_init__(self) -> None:
+        if self.name and self.experiment:
+            raise DadnetError("experiment: expected it once, got it as a word and by --experiment")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PackFlags(_LedgerFlags):

@@ -91,20 +91,6 @@ def find_experiment(ledger: Ledger, word: str | None) -> Experiment:
     return match(experiments, names_in(ledger, experiments), word)
 
 
-def said_once(word: str | None, flag: str | None) -> str | None:
-    """Return the experiment that a user names, by a word or by ``--experiment``.
-
-    Raises:
-        DadnetError: if both are given.
-    """
-    if word and flag:
-        raise DadnetError(
-            "experiment: expected it once, got it as a word and by --experiment: "
-            f"{_short(word)}, {_short(flag)}"
-        )
-    return word or flag
-
-
 def begins_so(
     experiments: Sequence[Experiment], names: Mapping[str, str], word: str
 ) -> list[Experiment]:

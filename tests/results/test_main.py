@@ -94,6 +94,7 @@ def test_import_then_leaderboard(published_log, ledger, tmp_path, capsys):
         ["rename", "DIGEST", "two\nlines", "--ledger", "LEDGER"],
         ["rm", "DIGEST", "--ledger", "LEDGER"],
         ["du", "--ledger", "/nowhere"],
+        ["predictions", "DIGEST", "--experiment", "DIGEST", "--ledger", "LEDGER"],
         ["compare", "0000", "1111", "--ledger", "LEDGER"],
         ["leaklab", "--labels", "none.csv", "--ledger", "LEDGER"],
         ["leaklab", "--k", "1,x", "--ledger", "LEDGER"],

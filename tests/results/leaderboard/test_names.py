@@ -7,14 +7,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import DataConfig
 from dadnet.config.presets import PRESETS, get_preset
 from results.leaderboard.export import to_csv, to_json, to_latex, to_markdown
-from results.leaderboard.names import (
-    check_free,
-    find_experiment,
-    given_name,
-    names_in,
-    put_name,
-    said_once,
-)
+from results.leaderboard.names import check_free, find_experiment, given_name, names_in, put_name
 from results.leaderboard.ranking import leaderboard, text_table
 from results.leaderboard.settings import preset_text
 from results.ledger.ledger import LedgerWarning
@@ -137,13 +130,6 @@ def test_the_line_of_an_ambiguous_word_is_short(ledger, fill):
     assert "3 more" in str(error.value)
     assert len(str(error.value)) <= 300
     assert "\n" not in str(error.value)
-
-
-def test_an_experiment_is_named_once():
-    assert said_once("a", None) == said_once(None, "a") == "a"
-    assert said_once(None, None) is None
-    with pytest.raises(DadnetError, match="expected it once"):
-        said_once("a", "b")
 
 
 @pytest.mark.parametrize("name", PRESETS)
