@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -101,14 +102,19 @@ def test_unknown_columns_are_one_short_line():
 
 def test_the_command_chooses_columns_and_a_second_call_does_so_too(ledger, fill, tmp_path, capsys):
     fill(GOOD)
+    for path in ledger.root.rglob("*.json"):  # old enough for a stamp
+        os.utime(path, (path.stat().st_mtime - 60,) * 2)
     words = ["leaderboard", "--ledger", str(ledger.root), "--out", str(tmp_path / "site")]
+    exported = tmp_path / "site" / "synthetic.csv"
     assert main(words) == 0
-    full = (tmp_path / "site" / "synthetic.csv").read_text()
+    full = exported.read_text()
     assert main([*words, "--columns", "method,uf1"]) == 0
-    assert (tmp_path / "site" / "synthetic.csv").read_text().splitlines()[0] == "method,uf1"
-    assert main(words) == 0
-    assert (tmp_path / "site" / "synthetic.csv").read_text() == full
+    assert exported.read_text().splitlines()[0] == "method,uf1"
     assert "nothing changed" not in capsys.readouterr().out
+    assert main([*words, "--columns", "method,uf1"]) == 0
+    assert "nothing changed" in capsys.readouterr().out
+    assert main(words) == 0
+    assert exported.read_text() == full
 
 
 def test_latex_has_a_label_the_best_in_bold_and_fits_two_columns(ledger, fill):

@@ -115,6 +115,26 @@ def test_rank_intervals_of_equal_rows_and_of_lone_ones():
     assert rank_intervals([row, row, behind])[2] == (3, 3)
 
 
+def wrong_in(clips: list[int]) -> Counts:
+    """Return counts over subjects with 20 clips of one class, of which so many are wrong."""
+    stack = np.zeros((len(clips), 3, 3), dtype=np.int64)
+    for s, wrong in enumerate(clips):
+        stack[s, s % 3, s % 3], stack[s, s % 3, (s + 1) % 3] = 20 - wrong, wrong
+    return Counts(SUBJECTS[: len(clips)], stack, None, None)
+
+
+def test_an_interval_is_widened_to_the_rank_that_hardly_any_resample_gives():
+    # Each of the others loses one subject. Some subject is missing in every resample, and then one
+    # of them has no error, while the steady row always has some: it leads only on all subjects.
+    steady = wrong_in([1] * 19 + [0])
+    others = [wrong_in([20 * (s == k) for s in range(20)]) for k in range(19)]
+    first, *rest = standings([steady, *others], 250)
+    assert first.rank == 1
+    assert first.ranks[0] == 1
+    assert first.ranks[1] > 3
+    assert all(place.ranks[0] == 1 for place in rest)
+
+
 @given(st.lists(st.tuples(st.floats(0.34, 0.95), st.integers(0, 3)), min_size=2, max_size=7))
 @settings(max_examples=40, deadline=None)
 def test_a_rank_lies_in_its_interval_and_equal_rows_are_placed_equally(kinds):
