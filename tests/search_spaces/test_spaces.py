@@ -82,6 +82,11 @@ def test_a_field_that_may_not_vary_is_refused(name):
         apply_values(BASE, {name: 1})
 
 
+def test_the_seed_is_no_field_of_a_space():
+    assert {name.partition(".")[0] for name in searchable()} == {"model", "loss", "optim"}
+    assert not [name for name in searchable() if "seed" in name]
+
+
 def test_a_users_file_works(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(

@@ -5,6 +5,7 @@ import pytest
 from dadnet.base.errors import DadnetError
 from dadnet.flow.compute import (
     FLOW_METHODS,
+    TVL1_PARAMETERS,
     check_flow,
     compute_flow,
     decode_image,
@@ -70,6 +71,40 @@ def test_vectors_are_rescaled_with_the_field(size):
     resized = resize_flow(flow, size)
     assert resized.shape == (2, size, size)
     np.testing.assert_allclose(resized.mean((1, 2)), flow.mean((1, 2)) * size / 56, rtol=1e-3)
+
+
+def test_a_field_that_is_not_square_is_rescaled_by_its_own_sides():
+    flow = np.ones((2, 20, 40), np.float32)
+    flow[:, :, 20:] = 3  # the right half moves three times as far
+    resized = resize_flow(flow, 10)
+    np.testing.assert_allclose(resized[0, :, :4], 10 / 40, rtol=1e-5)
+    np.testing.assert_allclose(resized[1, :, :4], 10 / 20, rtol=1e-5)
+    np.testing.assert_allclose(resized[:, :, 6:] / resized[:, :, :4], 3, rtol=1e-5)
+
+
+def test_tvl1_has_the_parameters_of_its_card():
+    # Pinned: another figure is another flow, under the same name.
+    assert TVL1_PARAMETERS == {
+        "tau": 0.25, "lambda": 0.15, "theta": 0.3, "nscales": 5, "warps": 5, "epsilon": 0.01,
+        "innnerIterations": 30, "outerIterations": 10, "scaleStep": 0.8, "gamma": 0.0,
+        "medianFiltering": 5, "useInitialFlow": False,
+    }  # fmt: skip
+    method = cv2.optflow.DualTVL1OpticalFlow_create(*TVL1_PARAMETERS.values())
+    used = {
+        "tau": method.getTau(),
+        "lambda": method.getLambda(),
+        "theta": method.getTheta(),
+        "nscales": method.getScalesNumber(),
+        "warps": method.getWarpingsNumber(),
+        "epsilon": method.getEpsilon(),
+        "innnerIterations": method.getInnerIterations(),
+        "outerIterations": method.getOuterIterations(),
+        "scaleStep": method.getScaleStep(),
+        "gamma": method.getGamma(),
+        "medianFiltering": method.getMedianFiltering(),
+        "useInitialFlow": method.getUseInitialFlow(),
+    }
+    assert used == pytest.approx(TVL1_PARAMETERS)
 
 
 def test_a_flow_of_the_right_size_is_unchanged():

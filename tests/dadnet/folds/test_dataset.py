@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from dadnet import MicroExpressionDataset
 from dadnet.base.errors import DadnetError
+from dadnet.flow.compute import resize_flow
 from dadnet.flow.normalisation import normalise
 from dadnet.flow.store import load_flow_store
 from tests.build.flows import make_clips
@@ -40,6 +41,27 @@ def test_dropped_emotions_are_counted(make_store):
     assert len(dataset) == 8
 
 
+@pytest.mark.parametrize("size", [32, 16])
+def test_every_flow_is_that_of_its_clip_where_the_class_set_drops_clips(make_store, size):
+    clips = make_clips(4, 3)
+    clips.loc[[0, 4, 5, 9], "emotion"] = "others"
+    flows = np.random.default_rng(0).normal(size=(12, 2, 32, 32)).astype(np.float16)
+    store = load_flow_store(make_store("s", clips, flows=flows))
+    dataset = MicroExpressionDataset.from_store(store, "3class", size)
+    row_of = {name: row for row, name in enumerate(store.clips["clip_id"])}
+    emotion_of = dict(zip(clips["clip_id"], clips["emotion"], strict=True))
+    plain = MicroExpressionDataset.from_store(store, "3class", 32)
+    labels = {"happiness": "positive", "surprise": "surprise"}
+    for i, clip in enumerate(dataset.clips["clip_id"]):
+        own = store.flows[row_of[clip]]
+        expected = own if size == 32 else resize_flow(own, size).astype(np.float16)
+        np.testing.assert_array_equal(dataset.flows[i].numpy(), expected, err_msg=clip)
+        assert dataset.clips["label"][i] == labels.get(emotion_of[clip], "negative")
+        assert dataset.clips["flow_digest"][i] == store.clips["flow_digest"][row_of[clip]]
+    assert dataset.clips["clip_id"].tolist() == plain.clips["clip_id"].tolist()
+    assert len(dataset) == 8
+
+
 def test_an_unknown_emotion_is_refused_by_name(make_store):
     clips = make_clips(4, 3).assign(emotion="puzzled")
     flows = np.ones((12, 2, 32, 32), np.float16)
@@ -56,6 +78,8 @@ def test_shuffling_keeps_the_class_counts_and_is_seeded(store):
     again = MicroExpressionDataset.from_store(loaded, "3class", 32, shuffle_seed=1)
     assert one.counts() == plain.counts()
     assert one.labels.tolist() == again.labels.tolist() != plain.labels.tolist()
+    other = MicroExpressionDataset.from_store(loaded, "3class", 32, shuffle_seed=2)
+    assert other.labels.tolist() not in (one.labels.tolist(), plain.labels.tolist())
 
 
 def test_pickling_sends_the_flows_out_of_band(dataset):

@@ -4,6 +4,7 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import DataConfig, ExperimentConfig, experiment_digest
+from dadnet.folds import protocols
 from dadnet.folds.protocols import carve_val, make_folds
 
 
@@ -97,6 +98,29 @@ def test_val_prefers_covering_every_class_over_its_size():
     val = carve_val(train, 0.2, 7)
     assert {"a", "b"} & set(val)
     assert {"a", "b"} - set(val)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_class_that_one_subject_has_is_fitted_not_validated(seed):
+    rows = [("a", "rare"), *[(s, label) for s in "abcdef" for label in ("x", "y")]]
+    train = pd.DataFrame(rows, columns=["subject", "label"])
+    assert "a" not in carve_val(train, 0.3, seed)
+
+
+def test_the_carve_is_the_best_of_several_draws(monkeypatch):
+    sizes = {"a": 9, "b": 1, "c": 7, "d": 2, "e": 5, "f": 3, "g": 8}
+    rows = [(s, label) for s, n in sizes.items() for label in ("x", "y") for _ in range(n)]
+    train = pd.DataFrame(rows, columns=["subject", "label"])
+
+    def off(seed: int) -> float:
+        val = carve_val(train, 0.2, seed)
+        return abs(sum(sizes[s] for s in val) / sum(sizes.values()) - 0.2)
+
+    whole, draws = [off(seed) for seed in range(5)], protocols._VAL_DRAWS
+    monkeypatch.setattr(protocols, "_VAL_DRAWS", 1)
+    single = [[off(seed + attempt) for attempt in range(draws)] for seed in range(5)]
+    assert whole == [min(row) for row in single]
+    assert any(best < row[0] for best, row in zip(whole, single, strict=True))
 
 
 def composite() -> pd.DataFrame:

@@ -8,6 +8,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig, ModelConfig, OptimConfig
 from dadnet.folds.view import FoldView
+from dadnet.inference.model_file import load_model_file
 from dadnet.training.build import build_model
 from dadnet.training.kinds import new_stack
 from dadnet.training.one_fold import OneFold
@@ -35,6 +36,17 @@ def test_weights_without_a_card_are_refused(tmp_path):
     save_file({"x": torch.zeros(2)}, tmp_path / "w.safetensors")
     with pytest.raises(DadnetError, match="has no card"):
         Teacher.load(tmp_path / "w.safetensors")
+
+
+def test_a_teacher_of_flows_normalised_by_its_clips_is_refused(tmp_path):
+    path = tmp_path / "t.safetensors"
+    make_teacher().save(path)
+    model = load_model_file(path)
+    statistics = ((0.0, 0.0), (1.0, 1.0))
+    card = dataclasses.replace(model.card, normalisation="fit", statistics=statistics)
+    dataclasses.replace(model, card=card).save(path)
+    with pytest.raises(DadnetError, match="needs flows normalised by its fit clips"):
+        Teacher.load(path)
 
 
 def test_a_teacher_of_another_size_is_refused():

@@ -27,6 +27,12 @@ def made(skill: float, seed: int, subjects=SUBJECTS) -> Counts:
     return Counts(subjects, stack, None, None)
 
 
+def of_stack(stack) -> Counts:
+    """Return counts of subjects with these confusions."""
+    stack = np.asarray(stack, dtype=np.int64)
+    return Counts(SUBJECTS[: len(stack)], stack, None, None)
+
+
 def test_difference_of_a_row_with_itself_is_nothing():
     row = made(0.7, 1)
     found = difference(row, row)
@@ -73,6 +79,32 @@ def test_swap_test_agrees_with_scipy_and_with_all_swaps_by_hand():
         (np.zeros(8), np.ones(8)), statistic, permutation_type="samples", vectorized=True
     )
     assert swap_test(one, two) == pytest.approx(scipys.pvalue, abs=0.015)
+
+
+def test_no_p_is_below_one_in_ten_thousand():
+    right, wrong = np.diag([4, 4, 4]), np.roll(np.diag([4, 4, 4]), 1, axis=1)
+    best, worst = (of_stack([table] * 20) for table in (right, wrong))
+    assert swap_test(best, worst) == 1 / 10_000
+
+
+def test_letters_and_p_are_of_the_corrected_values(monkeypatch):
+    rows = [made(0.9, 1), made(0.8, 2), made(0.7, 3)]
+    raw = {id(rows[1]): 0.03, id(rows[2]): 0.04}
+    monkeypatch.setattr(
+        "results.statistics.standings.swap_test", lambda first, second: raw[id(second)]
+    )
+    found = standings(rows, 3)
+    assert [place.tie for place in found] == [0, 0, 0]  # 2 x 0.03 is not below the level
+    assert [place.p for place in found] == [None, pytest.approx(0.06), pytest.approx(0.06)]
+
+
+def test_seeds_are_resampled_and_not_the_subjects_alone():
+    # Every subject is alike, so that nothing but the seeds can vary.
+    good, bad = np.diag([4, 4, 4]), np.full((3, 3), 4 / 3).round().astype(int)
+    rows = [of_stack([table] * 8) for table in (good, bad, good)]
+    found = over_seeds(rows, ["x"])
+    assert found.interval.low == pytest.approx(min(found.values))
+    assert found.interval.high == pytest.approx(max(found.values))
 
 
 def test_other_clips_are_not_compared():

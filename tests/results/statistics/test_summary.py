@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 from scipy.stats import bootstrap
 
 from dadnet.base.errors import DadnetError
@@ -161,6 +162,13 @@ def test_tails_widen_for_few_and_for_unequal_subjects():
     unequal[0] = 100
     assert effective_subjects(equal.astype(int)) == pytest.approx(4)
     assert 1 < effective_subjects(unequal.astype(int)) < 1.1
+
+
+@pytest.mark.parametrize("number", [2, 5, 12.5, 68])
+def test_the_tail_is_that_of_students_t_for_so_many_subjects(number):
+    t = scipy.stats.t.ppf(0.025, number - 1)
+    expected = scipy.stats.norm.cdf(t * np.sqrt(number / (number - 1)))
+    assert expanded_tail(number) == pytest.approx(expected, rel=1e-9)
 
 
 def test_interval_over_subjects_is_wider_than_over_clips(published):

@@ -1,8 +1,11 @@
 """Every dataset is read from a copy in its official layout that holds every known quirk."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import openpyxl
 import pytest
+from openpyxl.worksheet.worksheet import Worksheet
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.copies import COPIES, write_copy
@@ -145,6 +148,42 @@ def test_the_newer_list_of_4dme_is_read(tmp_path: Path):
         name="Micro_and_Macro-expression_labels_new_2D.xlsx",
     )
     assert len(read_dataset("fourdme", tmp_path).clips) == 5
+
+
+def test_a_macro_expression_in_a_list_of_4dme_is_left_out(tmp_path: Path):
+    root = tmp_path / "fourdme"
+    write_copy("fourdme", root, size=0)
+    before = read_dataset("fourdme", root, Options(apex="midpoint"))
+    edit(root / "4DME_Labelling_Micro_release v1.xlsx", lambda table: add_type(table, 3))
+    after = read_dataset("fourdme", root, Options(apex="midpoint"))
+    assert len(after.clips) == len(before.clips) - 1
+    [left] = {r.clip_id: r for r in after.rejected if "the list says macro" in r.reason}.values()
+    assert left.expected
+    assert left.clip_id not in set(after.clips["clip_id"])
+
+
+def edit(path: Path, change: Callable[[Worksheet], None]) -> None:
+    """Change the only sheet of a workbook."""
+    book = openpyxl.load_workbook(path)
+    change(book.active)
+    book.save(path)
+
+
+def add_type(table: Worksheet, macro_row: int) -> None:
+    column = table.max_column + 1
+    for row in range(1, table.max_row + 1):
+        text = "Type" if row == 1 else "Macro" if row == macro_row else "Micro"
+        table.cell(row, column, text)
+
+
+def test_a_row_of_dfme_whose_name_is_of_another_subject_is_rejected(tmp_path: Path):
+    root = tmp_path / "dfme"
+    write_copy("dfme", root, size=0)
+    table = next(root.rglob("training_full_with_AU.xlsx"))
+    edit(table, lambda sheet: sheet.cell(2, 2, "sub0099"))
+    rejected = read_dataset("dfme", root, Options(apex="midpoint")).rejected
+    [reason] = [r.reason for r in rejected if "sub0099" in r.reason]
+    assert reason == "filename: expected sub0003_01 of its subject, got 'sub0001_01' of 'sub0099'"
 
 
 def test_smic_without_an_apex_follows_the_rule(tmp_path: Path):
