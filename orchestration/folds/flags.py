@@ -30,6 +30,9 @@ class RunFlags:
     preset: str = "smoke"
     """Recipe that gives the defaults: smoke, reference-v1, reference-v2, or that of a method's
     paper, under a name of --model-type."""
+    name: str | None = None
+    """Name of the experiment on the leaderboard, which changes no number; by default its method and
+    what differs from the other rows. `dadnet rename` gives another one."""
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     workers: int | None = None
@@ -106,6 +109,16 @@ def with_size_of_teacher(preset: ExperimentConfig, macro_weights: Path | None) -
     if (size := stated_input_size(macro_weights)) is None:
         return preset
     return replace(preset, model=replace(preset.model, input_size=size))
+
+
+def preset_warning(preset: str, dataset: str) -> str:
+    """Return a line if the recipe for trying the program meets a real dataset; else ""."""
+    if preset != "smoke" or dataset.startswith("synthetic"):
+        return ""
+    return (
+        f"warning: preset smoke is no recipe for {dataset}: small flows and 30 epochs, to try the "
+        "program; take --preset reference-v2, or the one of a method's paper"
+    )
 
 
 def preset_of(name: str, data: DataConfig, given: ModelConfig) -> ExperimentConfig:

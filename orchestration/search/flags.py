@@ -44,6 +44,8 @@ class TuneFlags:
     """Folder of finished folds and studies, or s3://bucket/folder."""
     preset: str = "smoke"
     """Recipe of everything that is not searched: smoke, reference-v1 or reference-v2."""
+    name: str | None = None
+    """Name of the winner on the leaderboard; of several seeds, each row says its own."""
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     space: str = "alignment"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from dadnet.base.errors import DadnetError
 from results.leaderboard.comparable import diverged_folds, mixed_versions
+from results.leaderboard.names import names_in
 from results.leaderboard.rows import Row
-from results.leaderboard.tallies import read_tallies
+from results.leaderboard.settings import preset_text
 from results.ledger.events import read_events
 from results.ledger.explanation import read_explanation
 from results.ledger.features import read_features
@@ -22,6 +23,7 @@ from results.pages.maps import hardest, map_of_features, map_of_probabilities, p
 from results.pages.rendering import page_name, render
 from results.pages.reproduce import environment, reproduce
 from results.statistics.compare import Difference, difference
+from results.statistics.tallies import read_tallies
 
 if TYPE_CHECKING:
     from results.pages.explanation import Shown
@@ -39,6 +41,9 @@ def row_of(ledger: Ledger, experiment: Experiment) -> Row:
         tallies.summary,
         tallies.counts,
         studies=studies,
+        name=names_in(ledger)[experiment.digest],
+        preset=preset_text(experiment),
+        made=tallies.made,
         notes=(*diverged_folds(ledger, experiment), *mixed_versions(tallies.versions)),
     )
 

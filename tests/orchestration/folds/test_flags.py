@@ -14,7 +14,7 @@ from orchestration.search.flags import parse_flags as tune_flags
 from tests.build.runs import run_words
 
 FLAGS = """
-    flows ledger preset macro_weights workers gpus_per_worker stack graph checkpoint_every
+    flows ledger preset name macro_weights workers gpus_per_worker stack graph checkpoint_every
     keep_weights keep_features only resume retry_diverged fresh strict dry_run
     dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
@@ -36,6 +36,8 @@ FLAGS = """
         (["--lr", "1e400"], "lr: expected a finite number, got inf"),
         (["--epochs", "1000001"], "epochs: expected at most 1000000"),
         (["--preset", "best"], "expected one of smoke"),
+        (["--name", "x" * 81], "name: expected 1 to 80 printable characters"),
+        (["--name", " x"], "without blanks at the ends"),
         (["--flows", "/nowhere"], "there is none"),
         (["--workers", "-1"], "workers: expected 0 or more"),
         (["--resume", "--fresh"], "got both"),
