@@ -50,8 +50,9 @@ def keep_freed_memory() -> None:
     """
     if sys.platform == "linux" and "glibc.malloc" not in os.environ.get("GLIBC_TUNABLES", ""):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        for parameter, value in _MALLOPT.items() if mallopt else ():
-            mallopt(parameter, value)
+        if mallopt is not None:
+            for parameter, value in _MALLOPT.items():
+                mallopt(parameter, value)
 
 
 class StoppedError(RuntimeError):

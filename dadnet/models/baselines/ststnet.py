@@ -88,7 +88,7 @@ class _Streams(torch.autograd.Function):
         mean, squares, count = torch.zeros_like(scale), torch.zeros_like(scale), 0
         maps, largest, places = [], [], []
         room: Tensor | None = None  # of the only maps that are not kept
-        for part in x.split(clips):
+        for part in torch.split(x, clips):
             of_part = F.conv2d(part, weight, bias, padding=2)
             pooled = of_part * sign if turned else of_part
             pooled, place = F.max_pool2d(pooled, 3, 3, 1, return_indices=True)
@@ -121,8 +121,8 @@ class _Streams(torch.autograd.Function):
         level = (factor * of_shift / -ctx.count - slope * mean).repeat(wide)
         slope, factor = slope.repeat(wide), factor.view(-1, 1, 1)
         found, half = [], len(parts) // 2
-        chunks = x.split(ctx.clips), grad.split(ctx.clips), parts[:half], parts[half:]
-        for of_x, of_grad, maps, place in zip(*chunks, strict=True):
+        clips = (torch.split(part, ctx.clips) for part in (x, grad))
+        for of_x, of_grad, maps, place in zip(*clips, parts[:half], parts[half:], strict=True):
             of_maps = torch.ops.aten.max_pool2d_with_indices_backward(
                 of_grad * factor, maps, [3, 3], [3, 3], [1, 1], [1, 1], False, place
             )
