@@ -260,6 +260,7 @@ def _warn_of_missing_weights(
 
 def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> bool:
     """Make folds of a plan, in this process or on Ray; False if Ctrl-C stopped it."""
+    missing = plan.in_order(missing)
     options = WorkOptions(
         absolute(flags.ledger),
         flags.checkpoint_every,

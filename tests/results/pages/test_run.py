@@ -15,7 +15,7 @@ from results.ledger.records import PlannedFold, Prediction
 from results.pages.flow_picture import colours, png
 from results.pages.maps import corners, hardest, map_of_features, map_of_probabilities
 from results.pages.plots import plain
-from results.pages.reproduce import reproduce
+from results.pages.reproduce import environment, reproduce
 from results.pages.run import render_compare, render_run, row_of
 from results.pages.site import write_site
 
@@ -206,3 +206,10 @@ def test_pictures_of_flows_are_whole_png_files():
     np.testing.assert_array_equal(decoded[..., ::-1], picture)
     assert (picture[-1] == 255).all()  # no motion is white
     assert tuple(picture[0, 0]) == (255, 0, 0)  # to the right is red
+
+
+def test_the_stack_is_said_of_folds_from_a_gpu_which_rounds_by_it(make_experiment, make_record):
+    experiment = make_experiment(TABLE)
+    for device, line in (("cuda", "folds trained in stacks of 8 on cuda"), ("cpu", "8")):
+        record = make_record(experiment, "a", TABLE["a"], host={"device": device, "stack": 8})
+        assert ("stack", line) in environment([record])
