@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-datasets test test-science test-machinery check fast bench
+.PHONY: demo demo-datasets test test-science test-machinery check fast bench docs release
 
 # The whole pipeline on synthetic faces, from frames to the leaderboard.
 demo: $(VENV)/installed
@@ -36,6 +36,14 @@ check: $(VENV)/installed
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python .ci/audit.py constraints.txt
+
+# The documentation's site, in build/docs; a warning is an error.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Wheel and source package in dist, and a small demo of the wheel in an environment of its own.
+release: $(VENV)/installed
+	PYTHON=$(BIN)/python sh .ci/release
 
 # torch first, with its exact version, so that no other package installs another build of it.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 # `python -m`, which has no other name yet, or the console script: a command of ours begins here,
 # and its imports take seconds. Ctrl-C within them gives one line and a status too.
 if sys.argv[:1] == ["-m"] or (sys.argv[:1] and sys.argv[0].endswith(("/dadnet", "/run_loso.py"))):
-    from dadnet.base.boundary import guard_process
+    from dadnet.base.boundary import guard_process, put_packages_first
 
     guard_process()
+    put_packages_first()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "DADNet": "dadnet.models",

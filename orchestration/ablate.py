@@ -20,7 +20,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import stored
 from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import PRESETS
-from orchestration.folds.flags import RunFlags, parse_with_preset, preset_of
+from orchestration.folds.flags import RunFlags, parse_with_preset, preset_of, with_size_of_teacher
 from orchestration.folds.plan import Inputs, Plan, load_inputs, plan_of
 from orchestration.run_loso import check_device, cost_here, find_inputs, make_missing
 from results.ledger.ledger import Ledger
@@ -71,7 +71,8 @@ def _defaults(given: AblateFlags) -> AblateFlags:
     if name in _DFME:
         data = replace(data, dataset="dfme", class_set=_DFME[name], protocol="official")
         name = "reference-v2"
-    return replace(AblateFlags(), experiment=preset_of(name, data, given.experiment.model))
+    preset = preset_of(name, data, given.experiment.model)
+    return replace(AblateFlags(), experiment=with_size_of_teacher(preset, given.macro_weights))
 
 
 def run(flags: AblateFlags, console: Console) -> int:

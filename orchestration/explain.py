@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import tyro
 from rich.console import Console
 
 from dadnet.base import cli
@@ -30,6 +31,7 @@ from dadnet.training.teacher import Teacher
 from orchestration.folds.kept_weights import adapters_path
 from orchestration.folds.plan import default_flows
 from orchestration.folds.rescore import Scoring, check_clean, load_fold, load_scoring
+from results.leaderboard.names import find_experiment
 from results.ledger.explanation import Explanation, put_explanation
 from results.ledger.ledger import Ledger
 from results.ledger.records import FoldRecord
@@ -46,8 +48,10 @@ NUM_DENSITY_CLIPS = 256
 class ExplainFlags:
     """What to explain, and where."""
 
+    name: tyro.conf.Positional[str | None] = None
+    """A complete experiment with kept weights: digest or name, or the beginning of one."""
     experiment: str = ""
-    """Digest of a complete experiment with kept weights, or the first digits of it."""
+    """The same as a flag."""
     ledger: Path = Path("runs")
     """Folder of finished folds."""
     flows: Path | None = None
@@ -60,8 +64,10 @@ class ExplainFlags:
     """Folder for the run page."""
 
     def __post_init__(self) -> None:
-        if not self.experiment:
-            raise DadnetError("experiment: expected the digest of an experiment, got none")
+        if not self.name and not self.experiment:
+            raise DadnetError("experiment: expected the digest or name of an experiment, got none")
+        if self.name and self.experiment:
+            raise DadnetError("experiment: expected it once, got it as a word and by --experiment")
 
 
 def run(flags: ExplainFlags, console: Console) -> int:
@@ -71,7 +77,7 @@ def run(flags: ExplainFlags, console: Console) -> int:
         DadnetError: if the input cannot be used.
     """
     ledger = Ledger(flags.ledger)
-    experiment = ledger.find(flags.experiment)
+    experiment = find_experiment(ledger, flags.name or flags.experiment)
     if named := sources_of(experiment.config).get("model"):
         raise DadnetError(
             f"experiment: expected a MicroFlowNeXt, whose parts are known; {experiment.digest} is "

@@ -10,10 +10,11 @@ Exit status: 0 done, 2 bad input, 3 incomplete.
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
@@ -23,6 +24,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.flow.corruptions import KINDS, Corruption, suite
 from orchestration.folds.plan import default_flows
 from orchestration.folds.rescore import Scoring, load_scoring, score_fold
+from results.leaderboard.names import find_experiment
 from results.ledger.corrupted import RobustnessLedger
 from results.ledger.ledger import Ledger
 from results.pages import robustness as page
@@ -36,8 +38,10 @@ Work = list[tuple[str, tuple[Corruption, ...]]]
 class RobustnessFlags:
     """What to score, and where."""
 
+    experiments: tyro.conf.Positional[list[str]] = field(default_factory=list)
+    """Complete experiments with kept weights: digests or names, or the beginnings of them."""
     experiment: tuple[str, ...] = ()
-    """Digests of complete experiments with kept weights, or the first digits of them."""
+    """The same as a flag, with commas between."""
     ledger: Path = Path("runs")
     """Folder of finished folds."""
     flows: Path | None = None
@@ -60,8 +64,8 @@ class RobustnessFlags:
     """Run the source of a user's own network that the ledger holds, with your rights."""
 
     def __post_init__(self) -> None:
-        if not self.experiment:
-            raise DadnetError("experiment: expected the digest of an experiment, got none")
+        if not self.experiment and not self.experiments:
+            raise DadnetError("experiment: expected the digest or name of an experiment, got none")
         if self.workers is not None and self.workers < 0:
             raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
         if self.device != "cpu" and self.workers != 0:
@@ -81,7 +85,7 @@ def run(flags: RobustnessFlags, console: Console) -> int:
         DadnetError: if the input cannot be used.
     """
     ledger, corruptions = Ledger(flags.ledger), suite(flags.kinds)
-    experiments = [ledger.find(digest) for digest in flags.experiment]
+    experiments = [find_experiment(ledger, w) for w in (*flags.experiments, *flags.experiment)]
     if len({e.digest for e in experiments}) < len(experiments):
         raise DadnetError("experiment: expected different experiments, got one twice")
     for experiment in experiments:

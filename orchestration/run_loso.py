@@ -36,7 +36,7 @@ from dadnet.models.precision import check_precision
 from dadnet.training.loop import StoppedError
 from orchestration.folds.claims import Heartbeat, claims_folder
 from orchestration.folds.cost import Cost, measure_cost
-from orchestration.folds.flags import RunFlags, parse_flags
+from orchestration.folds.flags import RunFlags, parse_flags, preset_warning
 from orchestration.folds.here import make_folds_here
 from orchestration.folds.make import made_by_another, with_measured_stack
 from orchestration.folds.options import WorkOptions, local_device
@@ -44,7 +44,9 @@ from orchestration.folds.plan import Inputs, Plan, default_flows, load_inputs, p
 from orchestration.reporting.leave import leave
 from orchestration.reporting.progress import Progress, incomplete
 from orchestration.reporting.stopping import StopRequest
+from results.leaderboard.names import check_free, check_name, given_name, put_name
 from results.leaderboard.ranking import leaderboard, text_table
+from results.leaderboard.text import terminal_width
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
 
@@ -79,7 +81,7 @@ def run(flags: RunFlags, console: Console) -> int:
     if outcome.experiment is None or flags.dry_run:
         return outcome.status
     experiment, missing = outcome.experiment, outcome.missing
-    table = text_table(leaderboard(Ledger(flags.ledger), dataset=experiment.dataset))
+    table = text_table(leaderboard(Ledger(flags.ledger), experiment.dataset), terminal_width())
     console.print(table, markup=False)
     if missing:
         diverged = Ledger(flags.ledger).divergences(experiment)
@@ -94,6 +96,8 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
     Raises:
         DadnetError: if the input cannot be used.
     """
+    if flags.name is not None:
+        check_name(flags.name)
     flows, macro_weights = find_inputs(flags, console)
     try:
         plan = _plan(flags, load_inputs(flags.experiment, flows, macro_weights))
@@ -101,7 +105,12 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
         console.print("interrupted; nothing was begun")
         return Outcome(cli.INCOMPLETE, interrupted=True)
     ledger, experiment = Ledger(flags.ledger), plan.experiment
+    name = flags.name or given_name(ledger, experiment)
+    if flags.name is not None:
+        check_free(ledger, experiment, flags.name)
     _print_plan(plan, console)
+    if warning := preset_warning(flags.preset, experiment.dataset):
+        console.print(warning, markup=False)
     if not flags.dry_run and not flags.fresh:
         ledger.set_damage_aside(experiment)
     if not flags.fresh and (line := made_by_another(experiment, ledger.records(experiment))):
@@ -128,6 +137,8 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
     if missing:
         check_device(flags)
     ledger.open(experiment)
+    if name is not None and name != given_name(ledger, experiment):
+        put_name(ledger, experiment, name)
     _warn_of_missing_weights(flags, plan, ledger.missing(experiment), console)
     interrupted = False
     if missing:
@@ -249,6 +260,7 @@ def _warn_of_missing_weights(
 
 def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console: Console) -> bool:
     """Make folds of a plan, in this process or on Ray; False if Ctrl-C stopped it."""
+    missing = plan.in_order(missing)
     options = WorkOptions(
         absolute(flags.ledger),
         flags.checkpoint_every,

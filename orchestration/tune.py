@@ -13,6 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from dadnet.base import cli
+from dadnet.base.errors import DadnetError
+from orchestration.folds.flags import preset_warning
 from orchestration.folds.plan import load_inputs
 from orchestration.reporting.leave import leave
 from orchestration.search.driver import Findings
@@ -20,7 +22,9 @@ from orchestration.search.flags import TuneFlags, parse_flags
 from orchestration.search.searches import NestedSearch, PlainSearch
 from orchestration.search.storage import storage_url
 from orchestration.search.trial import ServiceLostError, TrialFailedError
+from results.leaderboard.names import check_free, check_name, put_name
 from results.leaderboard.ranking import leaderboard, text_table
+from results.leaderboard.text import terminal_width
 from results.ledger.ledger import Ledger
 from results.pages.site import write_site
 
@@ -58,7 +62,7 @@ def run(flags: TuneFlags, console: Console) -> int:
         console.print("not finished; give the same command again to continue", markup=False)
         return cli.INCOMPLETE
     ledger = Ledger(flags.ledger)
-    table = text_table(leaderboard(ledger, flags.base.data.dataset))
+    table = text_table(leaderboard(ledger, flags.base.data.dataset), terminal_width())
     console.print(table, markup=False)
     pages = write_site(leaderboard(ledger), flags.site)
     console.print(f"wrote {pages[0]} and {len(pages) - 1} more", markup=False)
@@ -72,6 +76,10 @@ def search(flags: TuneFlags, console: Console) -> Outcome:
         DadnetError: if the input cannot be used.
     """
     config = flags.base
+    if flags.name is not None:
+        check_name(flags.name)
+    if warning := preset_warning(flags.preset, config.data.dataset):
+        console.print(warning, markup=False)
     storage_url(flags.ledger, flags.study_storage)  # a wrong one is refused before loading
     flows = flags.flows or Path("flows") / config.data.dataset
     inputs = load_inputs(config, str(flows), flags.macro_weights)
@@ -82,11 +90,26 @@ def search(flags: TuneFlags, console: Console) -> Outcome:
         made.print_cost()
         return Outcome()
     try:
-        return Outcome(made.run())
+        findings = made.run()
+        if findings is not None and flags.name is not None:
+            name_winner(flags, findings, console)
+        return Outcome(findings)
     except KeyboardInterrupt:
         return Outcome(interrupted=True)
     except (ServiceLostError, TrialFailedError) as error:
         return Outcome(stopped=str(error))
+
+
+def name_winner(flags: TuneFlags, findings: Findings, console: Console) -> None:
+    """Name what a search has scored; a name that another row has is a warning: hours are done."""
+    ledger, several = Ledger(flags.ledger), len(findings.experiments) > 1
+    for experiment in findings.experiments:
+        name = f"{flags.name}, seed {experiment.seed}" if several else str(flags.name)
+        try:
+            check_free(ledger, experiment, name)
+            put_name(ledger, experiment, name)
+        except DadnetError as error:
+            console.print(f"warning: {error}; dadnet rename gives one", markup=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

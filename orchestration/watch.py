@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -26,6 +27,7 @@ from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, is_remote, on_disk
 from orchestration.reporting.events import EventLog, LoggedFold, LoggedRun
 from orchestration.reporting.progress import duration, remaining
+from results.leaderboard.names import begins_so, names_in
 from results.ledger.files import LedgerWarning, lines_of
 from results.ledger.ledger import Ledger
 from results.ledger.mirror import readable
@@ -41,14 +43,18 @@ class WatchFlags:
 
     ledger: Location = Path("runs")
     """Folder of finished folds, or s3://bucket/folder."""
+    name: tyro.conf.Positional[str | None] = None
+    """Digest or name of an experiment, or its beginning; default all that have an event log."""
     experiment: str | None = None
-    """First digits of an experiment's digest; default all that have an event log."""
+    """The same as a flag."""
     once: bool = False
     """Print the tables and stop."""
     rows: int = 20
     """Folds that are shown of each experiment, running ones first; 0: all."""
 
     def __post_init__(self) -> None:
+        if self.name and self.experiment:
+            raise DadnetError("experiment: expected it once, got it as a word and by --experiment")
         if self.rows < 0:
             raise DadnetError(f"rows: expected 0 or more, got {self.rows}")
 
@@ -70,10 +76,10 @@ class Watched:
         self.run, self.folds = LoggedRun(), list[LoggedFold]()
 
     @classmethod
-    def of(cls, ledger: Ledger, experiment: Experiment) -> "Watched":
-        """An experiment of a ledger."""
+    def of(cls, ledger: Ledger, experiment: Experiment, name: str = "") -> "Watched":
+        """An experiment of a ledger, with its name."""
         return cls(
-            f"{experiment.dataset} {experiment.digest} {experiment.method}",
+            f"{experiment.dataset} {experiment.digest} {name or experiment.method}",
             on_disk(ledger.events_path(experiment)),
             (ledger, experiment),
         )
@@ -136,25 +142,24 @@ def find(flags: WatchFlags) -> list[Watched]:
     Raises:
         DadnetError: if there are none.
     """
-    ledger = readable(Ledger(flags.ledger))
+    ledger, word = readable(Ledger(flags.ledger)), flags.name or flags.experiment
     experiments = ledger.experiments()
     logs = ledger.local_root.glob(".studies/**/events.jsonl")
-    searches = [] if flags.experiment else sorted(logs)
+    searches = [] if word else sorted(logs)
     if not experiments and not searches:
         raise DadnetError(f"ledger: expected a folder with experiments, got {flags.ledger}")
-    chosen = [e for e in experiments if e.digest.startswith(flags.experiment or "")]
+    names = names_in(ledger, experiments)
+    chosen = begins_so(experiments, names, word or "")
     if not chosen and not searches:
         known = ", ".join(e.digest for e in experiments[:8])
-        raise DadnetError(
-            f"experiment: expected the start of one of {known}, got {flags.experiment}"
-        )
-    logged = [e for e in chosen if flags.experiment or ledger.events_path(e).exists()]
+        raise DadnetError(f"experiment: expected the start of one of {known}, got {word}")
+    logged = [e for e in chosen if word or ledger.events_path(e).exists()]
     if not logged and not searches:
         raise DadnetError(
             f"ledger: none of the {len(chosen)} experiments in {flags.ledger} has an event log; "
             "name one by --experiment"
         )
-    watched = [Watched.of(ledger, experiment) for experiment in logged]
+    watched = [Watched.of(ledger, e, names[e.digest]) for e in logged]
     watched += [Watched(f"search {path.parent}", path) for path in searches]
     for each in watched:
         each.look(time.time())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from results import flags
 from results.ledger.files import LedgerWarning, lines_of
 from results.ledger.ledger import Ledger
 
-# Each command: its flags, and its function in `results.commands`, which is imported when it
-# runs, because most commands need numpy and more.
+# Each command: its flags, and its function in `results.commands` or the named file, which is
+# imported when it runs, because most commands need numpy and more.
 COMMANDS: dict[str, tuple[type, str]] = {
     "leaderboard": (flags.LeaderboardFlags, ""),
     "run": (flags.RunFlags, "run_page"),
@@ -33,6 +34,10 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "verify": (flags.VerifyFlags, "verify_bundle"),
     "merge": (flags.MergeFlags, "merge_sources"),
     "track": (flags.TrackFlags, "track"),
+    "runs": (flags.RunsFlags, "experiments.list_runs"),
+    "rename": (flags.RenameFlags, "experiments.rename"),
+    "rm": (flags.RmFlags, "experiments.remove"),
+    "du": (flags.DuFlags, "experiments.disk_usage"),
 }
 
 
@@ -68,7 +73,8 @@ def _run(argv: Sequence[str]) -> int:
     given = cli.parse(kind, words[1:], prog=prog, description=kind.__doc__ or "")
     if not function:
         return _leaderboard(given)
-    status: int = getattr(import_module("results.commands"), function)(given)
+    file, _, function = function.rpartition(".")
+    status: int = getattr(import_module(f"results.{file or 'commands'}"), function)(given)
     return status
 
 
@@ -76,18 +82,14 @@ def _leaderboard(arguments: flags.LeaderboardFlags) -> int:
     from results.leaderboard.stamp import source_of, unchanged  # light, unlike what makes a site
     from results.ledger.mirror import readable
 
+    watched = "dataset protocol class_set format run_pages flows columns standalone"
     options = {
         name: None if (value := getattr(arguments, name)) is None else str(value)
-        for name in (
-            "dataset",
-            "protocol",
-            "class_set",
-            "format",
-            "run_pages",
-            "flows",
-            "standalone",
-        )
+        for name in watched.split()
     }
+    options["width"] = str(shutil.get_terminal_size((120, 24)).columns)
+    # A page that compares two rows is linked from the board.
+    options["compared"] = " ".join(sorted(path.name for path in arguments.out.glob("compare-*")))
     processes = os.cpu_count() or 1
     ledger = readable(Ledger(arguments.ledger))
     made_from = source_of(ledger.local_root, options, processes)

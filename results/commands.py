@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 import time
 import warnings
@@ -20,10 +19,12 @@ from results.exchange.predictions import megc_log, prediction_csv
 from results.exchange.signature import fingerprint_of
 from results.exchange.trackers import MLflow, TensorBoard, Tracker, feed
 from results.leaderboard import leaklab
+from results.leaderboard.columns import columns_of
+from results.leaderboard.names import find_experiment, names_in
 from results.leaderboard.ranking import Filters, leaderboard
 from results.leaderboard.rows import Group
 from results.leaderboard.stamp import write_site_stamp
-from results.leaderboard.text import text_table
+from results.leaderboard.text import terminal_width, text_table
 from results.ledger.files import lines_of
 from results.ledger.ledger import Ledger, LedgerWarning
 from results.ledger.mirror import readable
@@ -44,7 +45,7 @@ def leaderboard_site(
 ) -> int:
     """Make the site of a ledger in a folder."""
     filters = Filters(arguments.dataset, arguments.protocol, arguments.class_set)
-    formats = tuple(arguments.format.split(","))
+    formats, columns = tuple(arguments.format.split(",")), columns_of(arguments.columns)
     # The products are small: more threads than one would mostly wait for each other, and spin.
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("always", LedgerWarning)
@@ -58,10 +59,9 @@ def leaderboard_site(
             run_pages=arguments.run_pages,
             flows=arguments.flows,
             standalone=arguments.standalone,
+            columns=columns,
         )
-    text = text_table(
-        made, width=min(1000, max(80, shutil.get_terminal_size((120, 24)).columns)), most=50
-    )
+    text = text_table(made, terminal_width(), most=50, chosen=columns)
     print(text)
     orphans = [
         f"{path} has records without an experiment.json that can be read"
@@ -108,7 +108,7 @@ def import_predictions(arguments: flags.ImportFlags) -> int:
 def predictions(arguments: flags.PredictionsFlags) -> int:
     """Write the per-clip predictions of one experiment, in a format that challenges ask for."""
     ledger = readable(Ledger(arguments.ledger))
-    experiment = ledger.find(arguments.experiment)
+    experiment = find_experiment(ledger, arguments.name or arguments.experiment)
     records = ledger.records(experiment)
     if len(records) < len(experiment.folds):
         missing = len(experiment.folds) - len(records)
@@ -133,7 +133,7 @@ def predictions(arguments: flags.PredictionsFlags) -> int:
 def run_page(arguments: flags.RunFlags) -> int:
     """Make the page of one experiment."""
     ledger = readable(Ledger(arguments.ledger))
-    row = pages.row_of(ledger, ledger.find(arguments.experiment))
+    row = pages.row_of(ledger, find_experiment(ledger, arguments.experiment))
     path = arguments.out / pages.run_page_name(row.experiment)
     add_page(path, pages.render_run(ledger, row, arguments.flows, arguments.standalone))
     print(f"wrote {path}")
@@ -148,11 +148,12 @@ def run_page(arguments: flags.RunFlags) -> int:
 def compare_page(arguments: flags.CompareFlags) -> int:
     """Compare two experiments, on a page and in two lines."""
     ledger = readable(Ledger(arguments.ledger))
-    first, second = (ledger.find(name) for name in (arguments.first, arguments.second))
+    first, second = (find_experiment(ledger, name) for name in (arguments.first, arguments.second))
     page, gap = render_compare(ledger, first, second, arguments.flows, arguments.standalone)
     path = arguments.out / compare_page_name(first, second)
     add_page(path, page)
-    print(Comparison.of(first, second, gap))
+    names = names_in(ledger)
+    print(Comparison.of(names[first.digest], names[second.digest], gap))
     print(f"wrote {path}")
     return DONE
 
@@ -181,7 +182,7 @@ def leak_laboratory(arguments: flags.LeaklabFlags) -> int:
             print(f"{labels.name}: a coin, best of {item.draws} per subject: UF1 {item.uf1:.3f}")
     gains = leaklab.own_gains([row for group in groups for row in group.rows])
     for row in gains:
-        print(f"{row.experiment.method}: peeking gains {row.gain:+.3f} UF1")
+        print(f"{row.name}: peeking gains {row.gain:+.3f} UF1")
     curves = {
         labels.name: [(float(item.draws), item.uf1) for item in lucks]
         for labels, lucks, _, _ in parts
@@ -221,7 +222,7 @@ def pack_bundle(arguments: flags.PackFlags) -> int:
     """Pack the named experiments, or all complete ones."""
     ledger = readable(Ledger(arguments.ledger))
     if arguments.experiments:
-        chosen = [ledger.find(name) for name in arguments.experiments]
+        chosen = [find_experiment(ledger, name) for name in arguments.experiments]
     else:
         chosen = [e for e in ledger.experiments() if not ledger.missing(e)]
         left_out = len(ledger.experiments()) - len(chosen)
@@ -275,7 +276,7 @@ def merge_sources(arguments: flags.MergeFlags) -> int:
 def track(arguments: flags.TrackFlags) -> int:
     """Feed TensorBoard or MLflow from an experiment's event log."""
     ledger = readable(Ledger(arguments.ledger))
-    experiment = ledger.find(arguments.experiment)
+    experiment = find_experiment(ledger, arguments.experiment)
     trackers: list[Tracker] = []
     if arguments.tensorboard is not None:
         trackers.append(TensorBoard(arguments.tensorboard, experiment))

@@ -14,7 +14,7 @@ from dadnet.base.location import Location
 from results.ledger.records import PROTOCOLS, SELECTIONS
 
 FORMATS = ("html", "csv", "json", "markdown", "latex")
-_DIGEST = "Digest, or the beginning of it."
+_NAME = "Digest or name, or the beginning of one."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class LeaderboardFlags(_LedgerFlags):
     """Make the pages even if nothing has changed."""
     standalone: bool = False
     """Put plotly into each page, to send one alone; by default it lies beside them."""
+    columns: tuple[str, ...] = ()
+    """Columns of all tables but JSON, the most important first: method,uf1,parameters,flops."""
 
     def __post_init__(self) -> None:
         _check_count("run_pages", self.run_pages)
@@ -54,7 +56,7 @@ class LeaderboardFlags(_LedgerFlags):
 class RunFlags(_LedgerFlags):
     """Make the page of one experiment."""
 
-    experiment: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_DIGEST)]
+    experiment: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_NAME)]
     out: Path = Path("site")
     """Folder for the page."""
     flows: Path | None = None
@@ -67,8 +69,8 @@ class RunFlags(_LedgerFlags):
 class CompareFlags(_LedgerFlags):
     """Compare two experiments, clip by clip."""
 
-    first: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A", help=_DIGEST)]
-    second: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B", help=_DIGEST)]
+    first: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A", help=_NAME)]
+    second: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B", help=_NAME)]
     out: Path = Path("site")
     """Folder for the page."""
     flows: Path | None = None
@@ -147,7 +149,8 @@ class ImportFlags(_LedgerFlags):
 class PredictionsFlags(_LedgerFlags):
     """Print the per-clip predictions of one experiment."""
 
-    experiment: Annotated[str | None, tyro.conf.arg(help=_DIGEST)] = None
+    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(help=_NAME)] = None
+    experiment: Annotated[str | None, tyro.conf.arg(help="The same as a flag.")] = None
     format: Literal["megc-log", "csv"] = "csv"
     """csv (leaderboards of DFME), or the log of the Micro-Expressions Grand Challenge 2019."""
     part: str | None = None
@@ -155,13 +158,17 @@ class PredictionsFlags(_LedgerFlags):
     out: Path | None = None
     """File to write; by default, standard output."""
 
+    def __post_init__(self) -> None:
+        if self.name and self.experiment:
+            raise DadnetError("experiment: expected it once, got it as a word and by --experiment")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PackFlags(_LedgerFlags):
     """Pack complete experiments into one file that others can check."""
 
     experiments: tyro.conf.Positional[list[str]] = field(default_factory=list)
-    """Digests, or their beginnings; without one, all experiments."""
+    """Digests or names, or the beginnings of them; without one, all experiments."""
     out: Path
     """The bundle, such as mine.zip."""
     sign: Path | None = None
@@ -201,13 +208,43 @@ class MergeFlags(_LedgerFlags):
 class TrackFlags(_LedgerFlags):
     """Write the events of a run for TensorBoard or MLflow."""
 
-    experiment: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_DIGEST)]
+    experiment: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_NAME)]
     tensorboard: Path | None = None
     """Folder of TensorBoard's logs."""
     mlflow: str | None = None
     """URI of the MLflow server or folder."""
     follow: bool = False
     """Wait until all folds are finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsFlags(_LedgerFlags):
+    """List the experiments of a ledger."""
+
+    dataset: str | None = None
+    """Only this dataset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenameFlags(_LedgerFlags):
+    """Give an experiment a name."""
+
+    experiment: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_NAME)]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help="Its new name.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RmFlags(_LedgerFlags):
+    """Remove an experiment with all its folds, weights and logs; asks first."""
+
+    experiment: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_NAME)]
+    yes: bool = False
+    """Do not ask."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuFlags(_LedgerFlags):
+    """Show how much space each experiment takes."""
 
 
 def _check_count(name: str, number: int) -> None:

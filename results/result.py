@@ -192,7 +192,7 @@ class Result(_Shown):
         gap = checked_difference(self.row, other.row)
         if {*self.predictions["clip"]} != {*other.predictions["clip"]}:
             raise DadnetError("expected two rows over the same clips, got: other clip names")
-        return Comparison.of(self.experiment, other.experiment, gap)
+        return Comparison.of(self.row.name, other.row.name, gap)
 
     def page(self, path: str | Path, flows: str | Path | None = None) -> Path:
         """Write the experiment's page, which opens offline; returns its path.

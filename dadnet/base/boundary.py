@@ -16,6 +16,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
 from dadnet.base.disk import FULL
@@ -23,6 +25,9 @@ from dadnet.base.errors import DadnetError, OutsideError, StorageError
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
 
+# Installed together; the last three have names that a user's own files may have too.
+PACKAGES = ("dadnet", "orchestration", "results", "search_spaces")
+_ROOT = Path(__file__).resolve().parents[2]
 _INTERRUPTED = "interrupted; what is finished is kept"
 # Errors of libraries that a command cannot mend, by the package that defines them.
 _LIBRARIES = {
@@ -78,6 +83,36 @@ def _end_by_error(kind: type[BaseException], error: BaseException, _: Any) -> No
     with suppress(OSError):
         os.write(2, f"error: {one_line(text)}\n".encode(errors="replace"))
     os._exit(status)
+
+
+def put_packages_first() -> None:
+    """For a process of a command: a `results.py` of the current folder is not imported for ours.
+
+    Python looks first into the current folder (`python -m`) or that of the script. That folder
+    stays, as the last one, for what the user's own network imports.
+    """
+    root = str(_ROOT)
+    if sys.path and not getattr(sys.flags, "safe_path", False) and sys.path[0] != root:
+        sys.path.append(sys.path.pop(0))
+    if root not in sys.path:  # an editable install, which Python asks after all folders
+        sys.path.insert(0, root)
+
+
+def check_packages() -> None:
+    """Refuse to go on with a file of the user's in the place of one of our packages.
+
+    Raises:
+        DadnetError: with the name of the file; before anything of it is run.
+    """
+    for name in PACKAGES:
+        spec = find_spec(name)
+        found = spec and (spec.origin or next(iter(spec.submodule_search_locations or ()), None))
+        if found and not Path(found).resolve().is_relative_to(_ROOT / name):
+            raise DadnetError(
+                f"{found} is in the way of the package {name!r} of dadnet-loso, which is in "
+                f"{_ROOT}: expected another name or folder for it; the command `dadnet` does not "
+                "look into the current folder"
+            )
 
 
 def guard_imports() -> dict[int, Any]:

@@ -27,8 +27,8 @@ class ModelConfig:
     macro_size: Size = "ultralight"
     """Size of the frozen teacher."""
     input_size: int = 224
-    """Side of the flow field in pixels, at least 32 (28 for most other methods); stored flows of
-    another size are resized."""
+    """Side of the flow field in pixels, at least 32 (28 for most other methods); by default the
+    teacher's, without a teacher the preset's. Stored flows of another size are resized."""
     flow_correction: Literal["inverse", "similarity"] = "inverse"
     """How the spatial transformer corrects the vectors it resamples."""
     head: Literal["tokens", "pooled", "linear"] = "tokens"

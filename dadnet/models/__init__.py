@@ -19,4 +19,5 @@ from dadnet.models.public_checkpoints import load_reference_state as load_refere
 from dadnet.models.public_checkpoints import stream_of as stream_of
 from dadnet.models.weights import load_weights as load_weights
 from dadnet.models.weights import save_weights as save_weights
+from dadnet.models.weights import stated_input_size as stated_input_size
 from dadnet.models.weights import weights_digest as weights_digest

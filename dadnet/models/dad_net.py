@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from dadnet.base.errors import DadnetError
 from dadnet.config.experiment import LossConfig
+from dadnet.config.model import ModelConfig
 from dadnet.models.blocks import FlowCorrection
 from dadnet.models.microflownext import NUM_STAGES, Head, MicroFlowNeXt, ModelOutput
 from dadnet.models.own import OwnNetwork
 from dadnet.models.precision import full
 from dadnet.models.public_checkpoints import infer_architecture, load_reference_state
-from dadnet.models.weights import load_weights
+from dadnet.models.weights import load_weights, stated_input_size
 
 Stages = Iterable[int] | Mapping[int, bool]
 
@@ -176,7 +177,7 @@ def get_dad_net(
     macro_weights_path: str | Path | None = None,
     alignment_weight: float = LossConfig.alignment_weight,
     num_projections: int = LossConfig.num_projections,
-    input_size: int = 224,
+    input_size: int | None = None,
     flow_correction: FlowCorrection = "inverse",
     head: Head = "tokens",
     *,
@@ -200,7 +201,8 @@ def get_dad_net(
             transformer, attentions, number of classes) is read from the weights.
         alignment_weight: Weight lambda of the alignment in the loss.
         num_projections: Directions L of the sliced distance.
-        input_size: Side S of the flows, pixels, equal for both streams.
+        input_size: Side S of the flows, pixels, equal for both streams; None takes the teacher's,
+            or 224 where its file does not say it.
         flow_correction: Of the student, see `MicroFlowNeXt`; so are head, use_stn,
             channel_attention, head_attention and drop_path_rate.
         macro_flow_correction: The teacher's; None takes that of its file (`save_weights` writes
@@ -214,6 +216,14 @@ def get_dad_net(
     Raises:
         DadnetError: If an argument is out of range, or teacher weights are absent or do not fit.
     """
+    of_teacher = None if macro_weights_path is None else stated_input_size(Path(macro_weights_path))
+    if input_size is None:
+        input_size = of_teacher or ModelConfig.input_size
+    elif of_teacher not in (None, input_size):
+        raise DadnetError(
+            f"input_size: expected {of_teacher}, the side of the flows that the teacher in "
+            f"{macro_weights_path} reads (or none, which takes it), got {input_size}"
+        )
     student = MicroFlowNeXt(
         num_classes,
         micro_model_size,

@@ -65,6 +65,22 @@ def load_weights(path: str | Location, *, own: bool = False) -> LoadedWeights:
         raise DadnetError(f"expected a whole safetensors file at {path}: {error}") from error
 
 
+def stated_input_size(path: str | Location) -> int | None:
+    """Side of the flows that a weight file says its network reads; None if it does not say.
+
+    Only its metadata are read, and a file that cannot be used is left to `load_weights` to refuse.
+    """
+    try:
+        with (
+            stored(location(path)).local_copy() as copy,
+            safe_open(copy, framework="pt", device="cpu") as file,
+        ):
+            stated = (file.metadata() or {}).get("input_size", "")
+    except (SafetensorError, OSError, DadnetError):
+        return None
+    return int(stated) if re.fullmatch("[0-9]{1,5}", stated) else None
+
+
 def save_weights(
     path: str | Location, model: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:

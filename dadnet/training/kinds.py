@@ -113,6 +113,20 @@ def new_fold(
     return kind(config, view, teacher, device)
 
 
+def share_nothing(config: ExperimentConfig, num_classes: int, device: torch.device) -> bool:
+    """Whether folds are trained one after the other in a stack of any size."""
+    model = config.model
+    if model.model_type in FITTED_BASELINES:
+        return True
+    if _by_vmap(model) and device.type == "cpu":
+        return True  # `torch.vmap` is slower there, and rounds otherwise than a single network
+    return bool(_why_apart(config, num_classes, str(device)))
+
+
+def _by_vmap(model: ModelConfig) -> bool:
+    return model.own_alone or model.model_type in BASELINES
+
+
 def new_stack(folds: Sequence[OneFold], capture: Capture | None = None) -> FoldStack | None:
     """Folds to be trained as one program; None: one after the other, since they share nothing.
 
@@ -121,13 +135,11 @@ def new_stack(folds: Sequence[OneFold], capture: Capture | None = None) -> FoldS
     Raises:
         DadnetError: if they cannot be one stack.
     """
-    model = folds[0].config.model
-    vmapped = model.own_alone or model.model_type in BASELINES
-    if model.model_type in FITTED_BASELINES or (vmapped and len(folds) == 1):
+    first = folds[0]
+    vmapped = _by_vmap(first.config.model)
+    if vmapped and len(folds) == 1:
         return None
-    if vmapped and folds[0].device.type == "cpu":
-        return None  # `torch.vmap` is slower there, and rounds otherwise than a single network
-    if _why_apart(folds[0].config, folds[0].view.num_classes, str(folds[0].device)):
+    if share_nothing(first.config, first.view.num_classes, first.device):
         return None
     if vmapped:
         from dadnet.training.vmapped_stack import VmappedFoldStack  # it loads scikit-learn

@@ -8,10 +8,10 @@ from functools import partial
 
 import torch
 
-from dadnet.config.baselines import FITTED_BASELINES
 from dadnet.config.experiment import ExperimentConfig
 from dadnet.folds.view import FoldView
-from dadnet.training.kinds import new_fold, new_stack
+from dadnet.training.kinds import new_fold, new_stack, share_nothing
+from dadnet.training.loop import keep_freed_memory
 from dadnet.training.stack.graph import GraphMode, capture_for
 from dadnet.training.teacher import Teacher
 
@@ -28,7 +28,10 @@ _WORTH = 0.95
 
 @dataclass(frozen=True)
 class StackChoice:
-    """The chosen stack size and the seconds per fold and step of each size that was tried."""
+    """The chosen stack size and the seconds per fold and step of each size that was tried.
+
+    None was tried where folds are trained one after the other in a stack of any size.
+    """
 
     size: int
     seconds: dict[int, float]
@@ -42,6 +45,8 @@ class StackChoice:
         return replace(self, size=math.ceil(folds / math.ceil(folds / self.size)))
 
     def __str__(self) -> str:
+        if not self.seconds:
+            return f"stack of {self.size} (these folds are trained one after the other)"
         tried = ", ".join(f"{k}: {s * 1000:.1f}" for k, s in self.seconds.items())
         return f"stack of {self.size} (ms per fold and step by size: {tried})"
 
@@ -74,10 +79,11 @@ def choose_stack_size(
 
     Returns:
         The choice. If a size runs out of memory, half of it is the last size tried; short trainings
-        try small sizes only.
+        try small sizes only. Without a try 1, where every size takes as long per fold.
     """
-    # Fitted baselines in a stack are trained one after the other.
-    at_most = 1 if config.model.model_type in FITTED_BASELINES else min(at_most, len(views))
+    if share_nothing(config, views[0].num_classes, device):
+        return StackChoice(1, {})
+    at_most = min(at_most, len(views))
     batches = math.ceil(len(views[0].fit) / config.optim.batch_size)
     affordable = _TRIAL_SHARE * at_most * config.num_epochs * batches / (1 + _TIMED_STEPS)
     seconds: dict[int, float] = {}
@@ -105,6 +111,8 @@ def first_step(
     graph: GraphMode = "auto",
 ) -> Callable[[], object]:
     """Return the first training step of these folds as one program that can be repeated."""
+    if device.type == "cpu":
+        keep_freed_memory()  # as in training
     folds = [new_fold(config, view, teacher, device) for view in views]
     rows = [fold.batches()[0] for fold in folds]
     if (stack := new_stack(folds, capture_for(graph, device))) is not None:

@@ -118,6 +118,8 @@ class Teacher:
             if expected != actual:
                 raise DadnetError(
                     f"macro weights: the experiment has {name} {expected}, the teacher {actual}"
+                    f"; give --{name.replace('_', '-')} {actual}"
+                    + (", or leave it out: then it is the teacher's" * (name == "input_size"))
                 )
 
 

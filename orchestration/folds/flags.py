@@ -30,6 +30,9 @@ class RunFlags:
     preset: str = "smoke"
     """Recipe that gives the defaults: smoke, reference-v1, reference-v2, or that of a method's
     paper, under a name of --model-type."""
+    name: str | None = None
+    """Name of the experiment on the leaderboard, which changes no number; by default its method and
+    what differs from the other rows. `dadnet rename` gives another one."""
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     workers: int | None = None
@@ -93,7 +96,29 @@ def parse_flags(argv: Sequence[str], description: str | None = None) -> RunFlags
 def _defaults(given: RunFlags) -> RunFlags:
     data = given.experiment.data
     data = DataConfig(dataset=data.dataset, class_set=data.class_set, selection=data.selection)
-    return replace(RunFlags(), experiment=preset_of(given.preset, data, given.experiment.model))
+    preset = preset_of(given.preset, data, given.experiment.model)
+    return replace(RunFlags(), experiment=with_size_of_teacher(preset, given.macro_weights))
+
+
+def with_size_of_teacher(preset: ExperimentConfig, macro_weights: Path | None) -> ExperimentConfig:
+    """The preset with the input size of the teacher, which both streams must have."""
+    if macro_weights is None or preset.model.model_type not in ("dad_net", "baseline"):
+        return preset
+    from dadnet.models.weights import stated_input_size  # it loads torch
+
+    if (size := stated_input_size(macro_weights)) is None:
+        return preset
+    return replace(preset, model=replace(preset.model, input_size=size))
+
+
+def preset_warning(preset: str, dataset: str) -> str:
+    """Return a line if the recipe for trying the program meets a real dataset; else ""."""
+    if preset != "smoke" or dataset.startswith("synthetic"):
+        return ""
+    return (
+        f"warning: preset smoke is no recipe for {dataset}: small flows and 30 epochs, to try the "
+        "program; take --preset reference-v2, or the one of a method's paper"
+    )
 
 
 def preset_of(name: str, data: DataConfig, given: ModelConfig) -> ExperimentConfig:

@@ -1,6 +1,6 @@
 """From flags to a plan: clips, folds, teacher, audit, and the experiment's identity."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from dadnet.folds.protocols import Fold, make_folds
 from dadnet.labels.own_labels import title_of
 from dadnet.models.own import check_own_model
 from dadnet.training.build import build_model
+from dadnet.training.stack.groups import batch_order
 from dadnet.training.teacher import Teacher
 from results.ledger.records import Experiment, PlannedFold
 
@@ -62,6 +63,15 @@ class Plan:
     def fold(self, name: str) -> Fold:
         """The fold of that name."""
         return self._by_name[name]
+
+    def in_order(self, names: Sequence[str]) -> tuple[str, ...]:
+        """These folds as workers take them: those in one stack then have batches of one size."""
+        batch_size = self.config.optim.batch_size
+
+        def key(name: str) -> tuple[int, int]:
+            return batch_order(len(self.dataset.rows(self.fold(name).fit)), batch_size)
+
+        return tuple(sorted(names, key=key, reverse=True))  # long folds first, all end together
 
     @cached_property
     def _by_name(self) -> dict[str, Fold]:

@@ -21,6 +21,7 @@ from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.folds.hidden_labels import hide_labels
 from dadnet.folds.protocols import Fold
 from dadnet.folds.view import TrainedFold
+from dadnet.inference.counting import size_of
 from dadnet.inference.score import pooled_features, score
 from dadnet.models import load_weights, save_weights
 from dadnet.training.build import build_model
@@ -233,8 +234,19 @@ def fold_record(
         ),
         teacher_digest=plan.experiment.teacher_digest,
         audit=plan.audit,
-        host=circumstances,
+        host={**circumstances, **_size(plan, trained.model)},
     )
+
+
+# digest of an experiment -> size of its network, which all its folds share
+_SIZES: dict[str, dict[str, int]] = {}
+
+
+def _size(plan: Plan, model: nn.Module) -> dict[str, int]:
+    digest = plan.experiment.digest
+    if digest not in _SIZES:
+        _SIZES[digest] = size_of(model, plan.config.model)
+    return _SIZES[digest]
 
 
 def fold_features(plan: Plan, trained: TrainedFold, device: torch.device) -> Features | None:

@@ -10,7 +10,7 @@ import tyro
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.experiment import DataConfig, ExperimentConfig
-from orchestration.folds.flags import parse_with_preset, preset_of
+from orchestration.folds.flags import parse_with_preset, preset_of, with_size_of_teacher
 from orchestration.search.settings import Pruning, SecondObjective
 
 T = TypeVar("T")
@@ -44,6 +44,8 @@ class TuneFlags:
     """Folder of finished folds and studies, or s3://bucket/folder."""
     preset: str = "smoke"
     """Recipe of everything that is not searched: smoke, reference-v1 or reference-v2."""
+    name: str | None = None
+    """Name of the winner on the leaderboard; of several seeds, each row says its own."""
     macro_weights: Path | None = None
     """The teacher's weights (.safetensors), made by `python -m orchestration.teacher`."""
     space: str = "alignment"
@@ -157,6 +159,7 @@ def _defaults(given: TuneFlags) -> TuneFlags:
     preset = preset_of(
         given.preset, _of_type(DataConfig, data, selection="inner"), given.experiment.model
     )
+    preset = with_size_of_teacher(preset, given.macro_weights)
     # DFME's challenge has an official split only; every other set is LOSO.
     data = replace(data, protocol="official" if data.dataset == "dfme" else "loso")
     return replace(TuneFlags(), experiment=_of_type(SearchExperiment, preset, data=data))

@@ -186,6 +186,7 @@ def _start(cpus: int) -> None:
                 num_cpus=cpus,
                 dashboard_host="127.0.0.1",
                 log_to_driver=False,
+                job_config=ray_internals.OwnPackagesFirst(),
                 logging_level="critical",  # a start that fails is reported here, in one line
                 **ray_internals.NODE_ON_LOOPBACK,
             )
@@ -227,7 +228,12 @@ def _join(address: str) -> None:
     ray_internals.use_token()
     try:
         with contextlib.nullcontext() if is_outside(address) else ray_internals.on_loopback():
-            ray.init(address=address, log_to_driver=False, logging_level="error")
+            ray.init(
+                address=address,
+                job_config=ray_internals.OwnPackagesFirst(),
+                log_to_driver=False,
+                logging_level="error",
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = first_line(error).rstrip(".")
         raise DadnetError(

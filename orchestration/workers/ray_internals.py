@@ -7,6 +7,7 @@ changes it (tests/orchestration/workers/test_ray_internals.py). Slow imports are
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ray._common.network_utils import build_address, parse_address
@@ -15,7 +16,9 @@ from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
 from ray._private.state import state
+from ray.job_config import JobConfig
 
+import dadnet
 from orchestration.workers import session
 
 __all__ = ["build_address", "parse_address"]  # host and port, also of IPv6, written as Ray does
@@ -45,6 +48,23 @@ def on_loopback() -> Iterator[None]:
             del os.environ[_ON_NETWORK]
         else:
             os.environ[_ON_NETWORK] = environment
+
+
+class OwnPackagesFirst(JobConfig):  # type: ignore[misc]
+    """The workers of this job import our packages from where this process has them.
+
+    Ray puts the driver's current folder in front of the path of its workers, where a user's own
+    `results.py` would be imported in the place of our package. Its switch against that is a
+    `working_dir` to upload, and then Ray adds nothing.
+    """
+
+    def _get_proto_job_config(self) -> Any:
+        if not self._runtime_env_has_working_dir():
+            root = Path(dadnet.__file__).parents[1]
+            # The packages of an environment are on the path of its workers, behind Python's own.
+            installed = root.name in ("site-packages", "dist-packages")
+            self._py_driver_sys_path = [] if installed else [str(root)]
+        return super()._get_proto_job_config()
 
 
 def head_of(address: str) -> str:

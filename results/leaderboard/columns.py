@@ -2,79 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
+from dadnet.base.errors import DadnetError
+from results.leaderboard.cells import (
+    UNKNOWN,
+    Column,
+    Value,
+    count_text,
+    date_of,
+    duration_text,
+    p_text,
+    ranks_text,
+    rounded,
+    score_text,
+    selection_text,
+    uar_name,
+    uf1_name,
+)
 from results.leaderboard.rows import Row
 from results.statistics.summary import Score, Summary
-
-Value = str | int | float | None
-UNKNOWN = "\N{EN DASH}"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    Attributes:
-        key: its name in CSV and JSON; unique.
-        title: its heading.
-        value: row -> what CSV and JSON hold; None where there is nothing.
-        text: row -> what people read.
-        numeric: aligned and sorted as a number.
-        shown: part of the tables that people read; the others are in CSV and JSON only.
-        help: one line for the heading's title.
-        of_labels: its heading where clips have several labels, if it is another one there.
-        optional: left out where no row has a value.
-    """
-
-    key: str
-    title: str
-    value: Callable[[Row], Value]
-    text: Callable[[Row], str]
-    numeric: bool = False
-    shown: bool = True
-    help: str = ""
-    of_labels: str = ""
-    optional: bool = False
-
-    def heading(self, multi_label: bool) -> str:
-        """Return the heading in a table of one class, or of several labels, for each clip."""
-        return self.of_labels if multi_label and self.of_labels else self.title
-
-
-def uf1_name(multi_label: bool) -> str:
-    """Return what the figure that ranks is called."""
-    return "Macro F1" if multi_label else "UF1"
-
-
-def uar_name(multi_label: bool) -> str:
-    """Return what the mean recall is called."""
-    return "Macro recall" if multi_label else "UAR"
-
-
-def score_text(score: Score | None) -> str:
-    """Return a figure with its interval, such as ``0.721 [0.660, 0.780]``."""
-    if score is None or score.value is None:
-        return UNKNOWN
-    if score.interval.low is None or score.interval.high is None:
-        return f"{score.value:.3f}"
-    return f"{score.value:.3f} [{score.interval.low:.3f}, {score.interval.high:.3f}]"
-
-
-def selection_text(row: Row) -> str:
-    """Return the selection word, with a warning where it looked at the test subjects."""
-    searched = ", searched, not nested" if row.not_nested else ""
-    if not row.peeking:
-        return f"{row.experiment.selection}{searched}"
-    gain = "" if row.gain is None else f" gain {row.gain:+.2f}"
-    return f"{row.experiment.selection} (test-peeking{gain}){searched}"
-
-
-def rounded(value: float | None) -> float | None:
-    """Return a figure as the exports hold it."""
-    return None if value is None else round(value, 6)
 
 
 def _plain(key: str, title: str, value: Callable[[Row], Value], **rest: Any) -> Column:
@@ -85,6 +34,18 @@ def _plain(key: str, title: str, value: Callable[[Row], Value], **rest: Any) -> 
         return UNKNOWN if shown is None else str(shown)
 
     return Column(key, title, value, text, **rest)
+
+
+def _offered(
+    key: str,
+    title: str,
+    value: Callable[[Row], Value],
+    text: Callable[[Row], str] | None = None,
+    help: str = "",
+) -> Column:
+    """Return a column that a page can show; with a text of its own it is a number."""
+    plain = _plain(key, title, value, shown=False, offered=True, help=help)
+    return plain if text is None else replace(plain, text=text, numeric=True)
 
 
 def _score(
@@ -101,16 +62,25 @@ def _score(
     def method(row: Row) -> Value:
         return known.interval.method if (known := of(row)) else None
 
+    def text(row: Row) -> str:
+        return score_text(of(row))
+
     value = part(lambda s: s.value)
     return (
-        Column(key, title, value, lambda row: score_text(of(row)), True, True, help, of_labels),
+        Column(key, title, value, text, True, True, help, of_labels, best="high"),
         _plain(f"{key}_low", f"{title} low", part(lambda s: s.interval.low), shown=False),
         _plain(f"{key}_high", f"{title} high", part(lambda s: s.interval.high), shown=False),
         _plain(f"{key}_interval_method", f"{title} interval", method, shown=False),
     )
 
 
-def _figure(key: str, title: str, figure: Callable[[Summary], float | None], help: str) -> Column:
+def _figure(
+    key: str,
+    title: str,
+    figure: Callable[[Summary], float | None],
+    help: str,
+    best: Literal["", "high", "low"] = "",
+) -> Column:
     """Return the column of a figure without an interval, for the exports."""
 
     def value(row: Row) -> Value:
@@ -120,17 +90,7 @@ def _figure(key: str, title: str, figure: Callable[[Summary], float | None], hel
         shown = value(row)
         return UNKNOWN if shown is None else f"{shown:.3f}"
 
-    return Column(key, title, value, text, True, False, help)
-
-
-def _text_of_p(row: Row) -> str:
-    if row.p_best is None:
-        return UNKNOWN
-    return f"{row.p_best:.3f}" if row.p_best >= 0.001 else "< 0.001"
-
-
-def _text_of_ranks(row: Row) -> str:
-    return UNKNOWN if row.ranks is None else f"{row.ranks[0]}\N{EN DASH}{row.ranks[1]}"
+    return Column(key, title, value, text, numeric=True, shown=False, help=help, best=best)
 
 
 def _end_of_ranks(end: int) -> Callable[[Row], Value]:
@@ -147,9 +107,9 @@ COLUMNS: tuple[Column, ...] = (
         "ranks",
         "Ranks",
         _end_of_ranks(0),
-        _text_of_ranks,
+        ranks_text,
         numeric=True,
-        help="95 % interval of the rank over resampled subjects",
+        help="95 % interval over resampled subjects; holds the rank",
     ),
     _plain("ranks_high", "Ranks high", _end_of_ranks(1), shown=False),
     _plain(
@@ -158,7 +118,8 @@ COLUMNS: tuple[Column, ...] = (
         lambda row: row.tie,
         help="The test finds no difference between rows with the same letter",
     ),
-    _plain("method", "Method", lambda row: row.experiment.method),
+    # People read the name, which differs for all rows; programs get the name as well.
+    Column("method", "Method", lambda row: row.experiment.method, lambda row: row.name),
     _plain("status", "Status", lambda row: row.status, shown=False),
     *_score(
         "uf1",
@@ -171,7 +132,7 @@ COLUMNS: tuple[Column, ...] = (
         "p_best",
         "p",
         lambda row: rounded(row.p_best),
-        _text_of_p,
+        p_text,
         numeric=True,
         help="Against the best row: whole subjects swapped, corrected by Holm",
     ),
@@ -183,9 +144,19 @@ COLUMNS: tuple[Column, ...] = (
         uar_name(True),
     ),
     *_score("accuracy", "Accuracy", lambda summary: summary.accuracy, "Share of right clips"),
-    _figure("mcc", "MCC", lambda summary: summary.mcc, "Matthews correlation, counts pooled"),
-    _figure("log_loss", "Log-loss", lambda summary: summary.log_loss, "Mean of -ln p(truth), nats"),
-    _figure("ece", "ECE", lambda summary: summary.ece, "Expected calibration error, 15 bins"),
+    _figure(
+        "mcc", "MCC", lambda summary: summary.mcc, "Matthews correlation, counts pooled", "high"
+    ),
+    _figure(
+        "log_loss",
+        "Log-loss",
+        lambda summary: summary.log_loss,
+        "Mean of -ln p(truth), nats",
+        "low",
+    ),
+    _figure(
+        "ece", "ECE", lambda summary: summary.ece, "Expected calibration error, 15 bins", "low"
+    ),
     _figure(
         "uf1_subject_mean_present",
         "Mean of subjects' UF1, classes present",
@@ -243,6 +214,31 @@ COLUMNS: tuple[Column, ...] = (
         lambda row: " ".join(study.digest for study in row.studies) or None,
         shown=False,
     ),
+    _plain("name", "Name", lambda row: row.name, shown=False),
+    _offered("preset", "Preset", lambda row: row.preset, help="Recipe, and what was changed in it"),
+    _offered(
+        "parameters",
+        "Parameters",
+        lambda row: row.made.parameters,
+        lambda row: count_text(row.made.parameters),
+        help="Trainable numbers of the network",
+    ),
+    _offered(
+        "flops",
+        "FLOPs",
+        lambda row: row.made.flops,
+        lambda row: count_text(row.made.flops),
+        help="Operations of convolutions and products for one clip, without the teacher; a "
+        "multiplication and an addition are two",
+    ),
+    _offered(
+        "training_seconds",
+        "Training time",
+        lambda row: row.made.seconds,
+        lambda row: duration_text(row.made.seconds),
+        help="Sum over the folds, of a stack each fold's share",
+    ),
+    _offered("date", "Date", date_of, help="Day on which the last fold was begun"),
     _plain(
         "note",
         "Note",
@@ -261,3 +257,40 @@ def columns_for(rows: Iterable[Row]) -> tuple[Column, ...]:
         for column in COLUMNS
         if not column.optional or any(column.value(row) is not None for row in members)
     )
+
+
+def shown_columns(
+    rows: Iterable[Row], chosen: Sequence[Column] | None = None
+) -> tuple[Column, ...]:
+    """Return the columns of a table that people read: those chosen, or those that are shown."""
+    if chosen is not None:
+        return tuple(chosen)
+    return tuple(column for column in columns_for(rows) if column.shown)
+
+
+def first_columns(chosen: Sequence[Column] | None = None) -> frozenset[str]:
+    """Return the keys of the columns that a page shows at first."""
+    usual = [column for column in COLUMNS if column.shown and not column.optional]
+    return frozenset(column.key for column in (usual if chosen is None else chosen))
+
+
+def board_columns(chosen: Sequence[Column] | None = None) -> tuple[Column, ...]:
+    """Return the columns of a page: the chosen ones, and those that a reader can show instead."""
+    usual = [c for c in COLUMNS if (c.shown or c.offered) and not c.optional]
+    first = list(chosen or ())
+    return (*first, *(column for column in usual if column not in first))
+
+
+def columns_of(keys: Sequence[str]) -> tuple[Column, ...] | None:
+    """Return the columns of these keys, in their order; None of none.
+
+    Raises:
+        DadnetError: if there is no such column, or one is named twice.
+    """
+    by_key = {column.key: column for column in COLUMNS}
+    if unknown := [key for key in keys if key not in by_key]:
+        usual = ", ".join(column.key for column in COLUMNS if column.shown or column.offered)
+        raise DadnetError(f"columns: expected some of {usual}, got: {unknown[0][:30]!r}")
+    if len(set(keys)) < len(keys):
+        raise DadnetError(f"columns: expected each once, got: {','.join(keys)[:80]}")
+    return tuple(by_key[key] for key in keys) or None

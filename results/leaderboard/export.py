@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 
-from results.leaderboard.columns import columns_for, rounded, uf1_name
+from results.leaderboard.cells import Column, Value, rounded, uf1_name
+from results.leaderboard.columns import columns_for, shown_columns
 from results.leaderboard.published import Reported
 from results.leaderboard.rows import Group, Leaderboard, Row, SeedRows
 from results.ledger.files import csv_text
 
+Chosen: TypeAlias = Sequence[Column] | None
+# Characters of \footnotesize in a line of one column, and of both, of a two-column page.
+_ONE_COLUMN, _TWO_COLUMNS = 62, 130
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -33,21 +39,21 @@ _LATEX = {
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
 
 
-def to_csv(leaderboard: Leaderboard) -> str:
-    """Return one line per row, with every column of the registry; empty where unknown."""
-    columns = columns_for(leaderboard.rows)
+def to_csv(leaderboard: Leaderboard, chosen: Chosen = None) -> str:
+    """Return one line per row, with the chosen columns, or all of them; empty where unknown."""
+    columns = columns_for(leaderboard.rows) if chosen is None else chosen
     values = ([column.value(row) for column in columns] for row in leaderboard.rows)
     return csv_text([[column.key for column in columns], *values])
 
 
-def to_json(leaderboard: Leaderboard) -> str:
-    """Return the groups, one row to a line: columns, class F1, confusion matrix, subjects."""
+def to_json(leaderboard: Leaderboard, chosen: Chosen = None) -> str:
+    """Return the groups, one row to a line: all columns, class F1, confusion matrix, subjects."""
     return f'{{"groups":[\n{",".join(map(_group, leaderboard.groups))}],"schema":2}}\n'
 
 
-def to_markdown(leaderboard: Leaderboard) -> str:
+def to_markdown(leaderboard: Leaderboard, chosen: Chosen = None) -> str:
     """Return one table per group, with names escaped."""
-    return "\n".join(_markdown_group(group) for group in leaderboard.groups)
+    return "\n".join(_markdown_group(group, chosen) for group in leaderboard.groups)
 
 
 def _group(group: Group) -> str:
@@ -93,6 +99,7 @@ def _seeds(item: SeedRows) -> dict[str, Any]:
     figures = item.figures
     ends = (figures.interval.low, figures.interval.high)
     return {
+        "name": item.name,
         "method": item.method,
         "selection": item.selection,
         "seeds": list(item.seeds),
@@ -113,8 +120,8 @@ def _reported(item: Reported) -> dict[str, Any]:
     }
 
 
-def _markdown_group(group: Group) -> str:
-    shown = [column for column in columns_for(group.rows) if column.shown]
+def _markdown_group(group: Group, chosen: Chosen) -> str:
+    shown = shown_columns(group.rows, chosen)
     heading = f"## {_escaped(group.title)}\n"
     titles = [_escaped(column.heading(group.multi_label)) for column in shown]
     rules = ["---:" if column.numeric else "---" for column in shown]
@@ -128,29 +135,70 @@ def _markdown_cell(text: str, row: Row) -> str:
     return f"~~{_escaped(text)}~~" if row.status == "test-peeking" else _escaped(text)
 
 
-def to_latex(leaderboard: Leaderboard) -> str:
-    """Return one booktabs table per group; test-peeking rows are struck out with `\\sout`."""
-    head = "% needs the packages booktabs and ulem (option normalem)\n"
-    return head + "\n".join(_latex_group(group) for group in leaderboard.groups)
+def to_latex(leaderboard: Leaderboard, chosen: Chosen = None) -> str:
+    """Return one booktabs table per group, which fits a page of two columns.
+
+    The best figures of the ranked rows are bold; test-peeking rows are struck out with `\\sout`.
+    """
+    head = "% needs the packages booktabs, graphicx and ulem (option normalem)\n"
+    used: Counter[str] = Counter()
+    tables = []
+    for group in leaderboard.groups:
+        parts = (group.dataset, group.protocol, group.class_set, group.subset)
+        label = re.sub("[^a-z0-9]+", "-", "-".join(filter(None, parts)).lower()).strip("-")
+        used[label] += 1
+        once = label if used[label] == 1 else f"{label}-{used[label]}"
+        tables.append(_latex_group(group, once, chosen))
+    return head + "\n".join(tables)
 
 
-def _latex_group(group: Group) -> str:
-    shown = [column for column in columns_for(group.rows) if column.shown]
+def _latex_group(group: Group, label: str, chosen: Chosen) -> str:
+    shown = shown_columns(group.rows, chosen)
+    best = {column.key: _best(column, group) for column in shown}
+    titles = [_latex(column.heading(group.multi_label)) for column in shown]
+    body = [[_latex_cell(column, row, best[column.key]) for column in shown] for row in group.rows]
+    texts = [[column.text(row) for column in shown] for row in group.rows]
+    width = sum(
+        2 + max(map(len, cells)) for cells in zip(titles, *texts, strict=True)
+    )  # in characters
+    kind = "table" if width <= _ONE_COLUMN else "table*"
     lines = [
-        r"\begin{table}",
+        rf"\begin{{{kind}}}",
+        r"\centering",
+        r"\footnotesize",
         rf"\caption{{{_latex(group.title)}. {uf1_name(group.multi_label)} pooled over all "
-        r"subjects, 95\,\% BCa intervals over subjects.}",
+        r"subjects, 95\,\% BCa intervals over subjects. Best of the ranked rows in bold.}",
+        rf"\label{{tab:{label}}}",
+        *([r"\resizebox{\textwidth}{!}{%"] if width > _TWO_COLUMNS else []),
         rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in shown)}}}",
         r"\toprule",
-        " & ".join(_latex(column.heading(group.multi_label)) for column in shown) + r" \\",
+        " & ".join(titles) + r" \\",
         r"\midrule",
+        *(" & ".join(cells) + r" \\" for cells in body),
+        r"\bottomrule",
+        r"\end{tabular}" + ("}" if width > _TWO_COLUMNS else ""),
+        rf"\end{{{kind}}}",
+        "",
     ]
-    for row in group.rows:
-        cells = [_latex(column.text(row)) for column in shown]
-        if row.status == "test-peeking":
-            cells = [rf"\sout{{{cell}}}" for cell in cells]
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    return "\n".join(lines)
+
+
+def _best(column: Column, group: Group) -> Value:
+    """Return the best value of the ranked rows, where one end is better and rows differ."""
+    values = [column.value(row) for row in group.rows if row.status == "ranked"]
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if not column.best or len(set(numbers)) < 2:
+        return None
+    return max(numbers) if column.best == "high" else min(numbers)
+
+
+def _latex_cell(column: Column, row: Row, best: Value) -> str:
+    text = _latex(column.text(row))
+    if row.status == "test-peeking":
+        return rf"\sout{{{text}}}"
+    if best is not None and row.status == "ranked" and column.value(row) == best:
+        return rf"\textbf{{{text}}}"
+    return text
 
 
 def _latex(text: str) -> str:

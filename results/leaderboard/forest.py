@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from results.leaderboard.rows import MOST_ROWS, Group
-from results.ledger.records import Experiment
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,6 @@ class Forest:
     data: str
 
 
-def shown_names(experiments: Sequence[Experiment]) -> list[str]:
-    """Return what experiments are called beside each other; equal names get their digests."""
-    methods = [experiment.method for experiment in experiments]
-    return [
-        f"{e.method} {e.digest}" if methods.count(e.method) > 1 else e.method for e in experiments
-    ]
-
-
 def make_forest(group: Group) -> Forest | None:
     """Return the plot of a group; None with fewer than two rows that have an interval."""
     found = []
@@ -70,10 +61,9 @@ def make_forest(group: Group) -> Forest | None:
     def place(value: float) -> float:
         return round(4 + 92 * (10 * value - first) / (last - first), 2)
 
-    names = shown_names([row.experiment for row, *_ in found])
     rows = [
-        ForestRow(name, row.status, low, value, high, (place(low), place(value), place(high)))
-        for name, (row, low, value, high) in zip(names, found, strict=True)
+        ForestRow(row.name, row.status, low, value, high, (place(low), place(value), place(high)))
+        for row, low, value, high in found
     ]
     ranked = [item.x[1] for item in rows if item.status == "ranked"]
     ticks = [(place(n / 10), f"{n / 10:.1f}") for n in range(first, last + 1, step)]

@@ -32,6 +32,7 @@ class Published(msgspec.Struct, frozen=True):
         selection: ``fixed``, ``test-peeking`` or ``unknown``; averaging: ``pooled``, ``folds``
             or ``unknown``.
         source: where the figure was read; read_at: ``primary`` (its authors) or ``secondary``.
+        link: of the paper; note: what to know of the figures. None without one.
     """
 
     dataset: str
@@ -47,6 +48,8 @@ class Published(msgspec.Struct, frozen=True):
     averaging: str
     source: str
     read_at: str
+    link: str | None
+    note: str | None
 
 
 @dataclass(frozen=True)

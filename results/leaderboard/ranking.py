@@ -16,15 +16,18 @@ from typing import Any
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from results.leaderboard.comparable import diverged_folds, mixed_versions, with_notes
+from results.leaderboard.names import names_in, without_seed
 from results.leaderboard.published import beside
 from results.leaderboard.rows import MOST_ROWS, Group, Leaderboard, Row, SeedRows
-from results.leaderboard.tallies import Tallies, read_tallies
+from results.leaderboard.settings import preset_text
 from results.leaderboard.text import text_table
 from results.ledger.ledger import Ledger
 from results.ledger.mirror import readable
 from results.ledger.records import Experiment
 from results.ledger.studies import StudyLedger, StudyRecord
-from results.statistics.compare import detectable_gap, over_seeds, standings
+from results.statistics.compare import detectable_gap, over_seeds
+from results.statistics.standings import standings
+from results.statistics.tallies import Tallies, read_tallies
 
 __all__ = ["Filters", "leaderboard", "text_table"]
 
@@ -81,8 +84,9 @@ def leaderboard(
     chosen = (filters or Filters(dataset=dataset)).choose(experiments)
     studies = StudyLedger(ledger.local_root).studies()
     read = read_tallies(ledger, chosen, processes)
+    names = names_in(ledger, chosen)
     rows = [
-        row
+        replace(row, name=names[experiment.digest])
         for experiment, tallies in zip(chosen, read, strict=True)
         for row in _rows(ledger, experiment, tallies, studies)
     ]
@@ -111,6 +115,8 @@ def _rows(
         tallies.summary,
         tallies.counts,
         studies=won,
+        preset=preset_text(experiment),
+        made=tallies.made,
         truth=tallies.truth,
         notes=(*diverged, *mixed_versions(tallies.versions)),
     )
@@ -146,13 +152,9 @@ def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
         if row.status != "ranked":
             placed.append(row)
             continue
-        number = len(placed)
-        rank: int | None = number + 1
-        if placed and _uf1(placed[-1]) == _uf1(row):
-            rank = placed[-1].rank
-        position = positions[number]
-        tie = None if position.tie is None else _letter(position.tie)
-        placed.append(replace(row, rank=rank, ranks=position.ranks, tie=tie, p_best=position.p))
+        at = positions[len(placed)]
+        tie = None if at.tie is None else _letter(at.tie)
+        placed.append(replace(row, rank=at.rank, ranks=at.ranks, tie=tie, p_best=at.p))
     return tuple(placed)
 
 
@@ -207,8 +209,9 @@ def _seeds(rows: Sequence[Row]) -> tuple[SeedRows, ...]:
         first = members[0].experiment
         key_names = [first.method, first.selection, *map(str, seeds)]
         figures = over_seeds([row.counts for row in members], key_names)
-        seed_rows.append(SeedRows(first.method, first.selection, tuple(seeds), figures))
-    return tuple(sorted(seed_rows, key=lambda s: (-s.figures.mean, s.method, s.selection, s.seeds)))
+        name = without_seed(members[0].name, first)
+        seed_rows.append(SeedRows(name, first.method, first.selection, tuple(seeds), figures))
+    return tuple(sorted(seed_rows, key=lambda s: (-s.figures.mean, s.name, s.selection, s.seeds)))
 
 
 def _identity(experiment: Experiment, but: tuple[str, ...]) -> str:

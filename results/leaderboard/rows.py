@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dadnet.base.errors import DadnetError
 from results.leaderboard.published import Reported
+from results.ledger.quick import Made
 from results.ledger.records import Experiment
 from results.ledger.studies import StudyRecord
 from results.statistics.compare import OverSeeds
@@ -42,6 +43,9 @@ class Row:
         subset: the dataset of a composite, or the part of an official split, that these figures
             are of; "" for all test clips.
         studies: searches whose winner this is.
+        name: what the row is called (`results.leaderboard.names`); the method by default.
+        preset: its recipe, with what was changed in it; None where it is another one.
+        made: when and how its folds were made.
         truth: of the scored clips, once all folds are finished.
         apart: why the row is over other clips than the others, and so not ranked with them.
         notes: what a reader has to know of the row besides.
@@ -58,6 +62,9 @@ class Row:
     counts: Counts = field(compare=False, repr=False)
     subset: str = ""
     studies: tuple[StudyRecord, ...] = ()
+    name: str = ""
+    preset: str | None = None
+    made: Made = field(default_factory=Made)
     truth: Truth = field(default_factory=dict, compare=False, repr=False)
     apart: str = ""
     notes: tuple[str, ...] = ()
@@ -67,6 +74,10 @@ class Row:
     p_best: float | None = None
     twin: str | None = None
     gain: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.experiment.method)
 
     @property
     def key(self) -> str:
@@ -148,11 +159,12 @@ class SeedRows:
     """Rows that differ in their seed alone.
 
     Attributes:
-        method, selection: what they share.
+        name, method, selection: what they share.
         seeds: of the rows.
         figures: UF1 over these seeds.
     """
 
+    name: str
     method: str
     selection: str
     seeds: tuple[int, ...]

@@ -10,6 +10,7 @@
                               events/<run>.jsonl       (the same on object storage)
                               claims/                  (which run makes which fold)
                               source/                  (a user's own network, as text)
+                              name.json                (the name that a user gave)
                               quarantine/              (damaged files, kept for a look)
 
 Reading changes nothing: a damaged file gives a `LedgerWarning` and counts as absent. A run calls

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import GenericAlias
 from typing import Any, Literal
@@ -72,9 +73,47 @@ def _planned(text: bytes) -> tuple[PlannedFold, ...]:
     return msgspec.json.decode(text, type=tuple[PlannedFold, ...])
 
 
+@dataclass(frozen=True)
+class Made:
+    """How the finished folds of an experiment were made, as far as their records say.
+
+    Attributes:
+        seconds: of training, of a stack each fold's share; None unless every record says them.
+        last: when the last fold was begun, in ISO format.
+        parameters: trainable numbers of the network; flops: operations of its forward pass of one
+            clip. None where the folds differ.
+    """
+
+    seconds: float | None = None
+    last: str | None = None
+    parameters: int | None = None
+    flops: int | None = None
+
+    @classmethod
+    def of(cls, hosts: Sequence[Host]) -> Made:
+        """Return what these hosts of records say together."""
+        seconds = [None if h.seconds is None else h.seconds / (h.stack or 1) for h in hosts]
+        known = [number for number in seconds if number is not None]
+        return cls(
+            round(sum(known), 3) if known and len(known) == len(hosts) else None,
+            max((h.started_at for h in hosts if h.started_at is not None), default=None),
+            _only({h.parameters for h in hosts}),
+            _only({h.flops for h in hosts}),
+        )
+
+    @classmethod
+    def of_records(cls, records: Iterable[FoldRecord]) -> Made:
+        """Return what the hosts of records say together."""
+        return cls.of([msgspec.convert(record.host, Host) for record in records])
+
+
+def _only(found: set[int | None]) -> int | None:
+    return found.pop() if len(found) == 1 else None
+
+
 def read_clips(
     experiment: Experiment, files: Iterable[tuple[PlannedFold, bytes | None]]
-) -> tuple[int, list[Prediction], Counter[bytes]] | None:
+) -> tuple[int, list[Prediction], Counter[bytes], Made] | None:
     """Return the scored clips of an experiment's finished folds, if every file is plainly right.
 
     Args:
@@ -83,13 +122,14 @@ def read_clips(
 
     Returns:
         The number of finished folds; their clips, which have the fields of `Prediction` but not its
-        methods; and how many folds have which versions (JSON of the host's). None where
-        `FoldRecord.from_json` must judge.
+        methods; how many folds have which versions (JSON of the host's); and how they were made.
+        None where `FoldRecord.from_json` must judge.
     """
     fold_of: dict[str, int] = {}  # test subject -> number of its fold
     clips: list[Prediction] = []
     expected: list[int] = []
     versions: Counter[bytes] = Counter()
+    hosts: list[Host] = []
     num_done = 0
     for number, (fold, data) in enumerate(files):
         if data is None:
@@ -107,10 +147,11 @@ def read_clips(
         clips += record.predictions
         expected += [number] * fold.num_test_clips
         versions[text] += 1
+        hosts.append(record.host)
         num_done += 1
     subjects_fit = [fold_of.get(clip.subject) for clip in clips] == expected
     fit = subjects_fit and _clips_fit(clips, experiment.classes, experiment.multi_label)
-    return (num_done, clips, versions) if fit else None
+    return (num_done, clips, versions, Made.of(hosts)) if fit else None
 
 
 @lru_cache(maxsize=1_000)

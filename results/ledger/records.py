@@ -94,7 +94,7 @@ class Experiment(Sealed, frozen=True, omit_defaults=True, dict=True):
     @property
     def settings(self) -> list[tuple[str, str]]:
         """The config as pairs of text, sorted, with dots between the names of the levels."""
-        return list(_flat(self.config))
+        return list(flat(self.config))
 
     @property
     def decisions_per_clip(self) -> int:
@@ -173,6 +173,8 @@ class Host(msgspec.Struct, gc=False):
     seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
     tries: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] | None = None
     stack: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] | None = None
+    parameters: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    flops: Annotated[int, msgspec.Meta(ge=0)] | None = None
     versions: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -264,12 +266,13 @@ def comparable(record: FoldRecord) -> dict[str, Any]:
     return payload
 
 
-def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield a config's settings as pairs of text, sorted, with dots between the levels."""
     for name, value in sorted(config.items()):
         if is_source(value):
             yield f"{before}{name}", str(OwnCode.from_json(value))
         elif isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
+            yield from flat(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", str(value)
 

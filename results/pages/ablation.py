@@ -9,13 +9,13 @@ from rich.text import Text
 
 from dadnet.base.errors import DadnetError
 from results.leaderboard.rows import Row
-from results.leaderboard.tallies import read_tallies
 from results.leaderboard.text import printed, titled_table
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
 from results.pages.rendering import page_name, render
 from results.statistics.compare import LEVEL, Difference, difference, holm
 from results.statistics.summary import Score
+from results.statistics.tallies import read_tallies
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dadnet.base.errors import DadnetError
-from results.leaderboard.columns import UNKNOWN
-from results.leaderboard.forest import shown_names
+from results.leaderboard.cells import UNKNOWN
 from results.leaderboard.rows import Row
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment, Prediction
@@ -87,7 +86,7 @@ def render_compare(
         of=first.dataset if first.dataset == second.dataset else "",
         standalone=standalone,
         rows=rows,
-        names=shown_names([first, second]),
+        names=[row.name for row in rows],
         differing=differing_settings(first, second),
         leaderboard_page=f"{page_name(first.dataset)}.html",
         compared=compared,

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from dadnet.base.digests import content_digest
 from dadnet.labels.tasks import text_of
-from results.leaderboard import columns
+from results.leaderboard import cells
 from results.leaderboard.forest import make_forest
 from results.leaderboard.rows import MOST_ROWS, Tally
 from results.statistics.resampling import CONFIDENCE, NUM_RESAMPLES
@@ -122,13 +122,13 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         breakable=_breakable,
-        uf1_name=columns.uf1_name,
-        uar_name=columns.uar_name,
+        uf1_name=cells.uf1_name,
+        uar_name=cells.uar_name,
         names=text_of,
         level=_level,
         share=_share,
         page_name=page_name,
-        selection=columns.selection_text,
+        selection=cells.selection_text,
         study_page=study_page_name,
         value=_value,
         forest=make_forest,
@@ -136,11 +136,10 @@ def _environment() -> Environment:
         plain_number=lambda value: f"{value:.3f}".replace("-", "\N{MINUS SIGN}"),
     )
     environment.globals.update(
-        columns=[c for c in columns.COLUMNS if c.shown and not c.optional],
         most_rows=MOST_ROWS,
         most_details=MOST_DETAILS,
-        unknown=columns.UNKNOWN,
-        score_text=columns.score_text,
+        unknown=cells.UNKNOWN,
+        score_text=cells.score_text,
         tally_text=_tally_text,
         confidence=f"{100 * CONFIDENCE:.0f}\N{NO-BREAK SPACE}%",
         num_resamples=f"{NUM_RESAMPLES:,}",

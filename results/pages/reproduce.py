@@ -144,6 +144,9 @@ def environment(records: Sequence[FoldRecord]) -> list[tuple[str, str]]:
     for record in records:
         host = dict(record.host)
         versions = host.pop("versions", {})
+        if host.get("device", "cpu") != "cpu" and "stack" in host:
+            # Numbers of a GPU depend on the stack by rounding.
+            host["stack"] = f"folds trained in stacks of {host['stack']} on {host['device']}"
         values = {**host, **(versions if isinstance(versions, dict) else {})}
         for name, value in values.items():
             if name in _NOT_SHOWN:

@@ -15,7 +15,6 @@ from rich.text import Text
 
 from dadnet.base.errors import DadnetError
 from dadnet.flow.corruptions import KINDS, suite
-from results.leaderboard.forest import shown_names
 from results.leaderboard.text import printed, titled_table
 from results.ledger.corrupted import RobustnessLedger
 from results.ledger.records import Experiment, FoldRecord
@@ -178,7 +177,7 @@ class _Base:
 def render_robustness(compared: Sequence[Robustness], standalone: bool = False) -> str:
     """Return the page of one experiment's curves, or of several side by side; at least one."""
     kinds = [kind for kind in KINDS if any(c.kind == kind for r in compared for c in r.curves)]
-    names = shown_names([robustness.experiment for robustness in compared])
+    names = _names([robustness.experiment for robustness in compared])
     named = list(zip(names, compared, strict=True))
     figures = {}
     for kind in kinds:
@@ -195,6 +194,14 @@ def render_robustness(compared: Sequence[Robustness], standalone: bool = False) 
         leaderboard_page=f"{page_name(experiment.dataset)}.html",
         dataset=experiment.dataset,
     )
+
+
+def _names(experiments: Sequence[Experiment]) -> list[str]:
+    """Return what experiments are called beside each other; equal names get their digests."""
+    methods = [experiment.method for experiment in experiments]
+    return [
+        f"{e.method} {e.digest}" if methods.count(e.method) > 1 else e.method for e in experiments
+    ]
 
 
 def _plot(kind: str, curves: dict[str, Curve]) -> Plot:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.leaderboard.comparable import diverged_folds, mixed_versions
+from results.leaderboard.names import names_in
 from results.leaderboard.rows import Row
-from results.leaderboard.tallies import read_tallies
+from results.leaderboard.settings import preset_text
 from results.ledger.events import read_events
 from results.ledger.explanation import read_explanation
 from results.ledger.features import read_features
@@ -30,6 +31,7 @@ from results.pages.maps import (
 )
 from results.pages.rendering import page_name, render
 from results.pages.reproduce import environment, made_when, reproduce, shown_path
+from results.statistics.tallies import read_tallies
 
 if TYPE_CHECKING:
     from results.pages.explanation import Shown
@@ -47,6 +49,9 @@ def row_of(ledger: Ledger, experiment: Experiment) -> Row:
         tallies.summary,
         tallies.counts,
         studies=studies,
+        name=names_in(ledger)[experiment.digest],
+        preset=preset_text(experiment),
+        made=tallies.made,
         notes=(*diverged_folds(ledger, experiment), *mixed_versions(tallies.versions)),
     )
 

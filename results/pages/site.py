@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from dadnet.base.errors import DadnetError
-from results.leaderboard.export import to_csv, to_json, to_latex, to_markdown
+from results.leaderboard.columns import board_columns, first_columns
+from results.leaderboard.export import Chosen, to_csv, to_json, to_latex, to_markdown
 from results.leaderboard.rows import Leaderboard
 from results.ledger.ledger import Ledger
 from results.ledger.studies import StudyRecord
@@ -15,7 +16,7 @@ from results.pages.rendering import page_name, render, study_page_name
 from results.pages.run import render_own_robustness, render_run, robustness_page_name, run_page_name
 
 # suffix of the file, title of the link, maker of the text
-_EXPORTS: dict[str, tuple[str, str, Callable[[Leaderboard], str]]] = {
+_EXPORTS: dict[str, tuple[str, str, Callable[[Leaderboard, Chosen], str]]] = {
     "csv": ("csv", "CSV", to_csv),
     "json": ("json", "JSON", to_json),
     "markdown": ("md", "Markdown", to_markdown),
@@ -33,6 +34,7 @@ def write_site(
     run_pages: int = 0,
     flows: Path | None = None,
     standalone: bool = False,
+    columns: Chosen = None,
 ) -> tuple[Path, ...]:
     """Write the files of every dataset, and the index of the pages.
 
@@ -44,6 +46,7 @@ def write_site(
         run_pages: make these for the first so many rows of every group.
         flows: flow store, for pictures on them.
         standalone: every page holds all that it needs, and needs no file beside it.
+        columns: of the tables; by default those that are shown, and all in CSV.
 
     Returns:
         The paths written, the index first if there is one.
@@ -67,6 +70,7 @@ def write_site(
     if ledger is None or "html" not in formats:
         shown = []
     digests = {row.experiment.digest for row in shown}
+    compared = frozenset(path.name for path in folder.glob("compare-*.html"))
     if "html" in formats:
         write("index.html", render_index(leaderboard))
         for study in leaderboard.studies:
@@ -74,10 +78,13 @@ def write_site(
     for dataset in leaderboard.datasets:
         part = leaderboard.of_dataset(dataset)
         if "html" in formats:
-            write(f"{page_name(dataset)}.html", render_dataset(part, formats, digests))
+            write(
+                f"{page_name(dataset)}.html",
+                render_dataset(part, formats, digests, columns, compared),
+            )
         for name in (name for name in _EXPORTS if name in formats):
             suffix, _, make = _EXPORTS[name]
-            write(f"{page_name(dataset)}.{suffix}", make(part))
+            write(f"{page_name(dataset)}.{suffix}", make(part, columns))
     for row in shown:
         assert ledger is not None
         write(run_page_name(row.experiment), render_run(ledger, row, flows, standalone))
@@ -88,7 +95,11 @@ def write_site(
 
 
 def render_dataset(
-    leaderboard: Leaderboard, formats: Sequence[str] = ("html",), run_pages: Collection[str] = ()
+    leaderboard: Leaderboard,
+    formats: Sequence[str] = ("html",),
+    run_pages: Collection[str] = (),
+    columns: Chosen = None,
+    compared: Collection[str] = (),
 ) -> str:
     """Return the page of a dataset.
 
@@ -96,6 +107,8 @@ def render_dataset(
         leaderboard: of one dataset (see `Leaderboard.of_dataset`).
         formats: the exports that will lie beside it are linked.
         run_pages: digests of the experiments that have a page of their own.
+        columns: those that are shown at first.
+        compared: pages beside it that compare two experiments.
 
     Raises:
         DadnetError: if the leaderboard has not exactly one dataset.
@@ -117,6 +130,9 @@ def render_dataset(
         dataset=dataset,
         links=links,
         run_pages=run_pages,
+        columns=board_columns(columns),
+        first_columns=first_columns(columns),
+        compared=sorted(compared),
     )
 
 

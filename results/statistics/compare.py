@@ -1,4 +1,4 @@
-"""Rows against each other: paired differences, swap tests, tie groups, ranks and power.
+"""Rows against each other: paired differences, swap tests, seeds and power.
 
 ``S`` subjects, ``R`` resamples. Two rows are only ever compared over the same clips.
 """
@@ -14,13 +14,10 @@ from scipy.special import ndtri
 
 from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
-from dadnet.labels.metrics import f1
-from results.ledger.records import Experiment
 from results.statistics.counts import Counts
 from results.statistics.resampling import (
     AnyFloats,
     Interval,
-    Weights,
     effective_subjects,
     figures,
     figures_of_many,
@@ -36,8 +33,6 @@ from results.statistics.resampling import (
 
 LEVEL = 0.05
 POWER = 0.8
-# Resamples for the ranks; a quantile of ranks needs fewer than one of figures.
-NUM_RANK_RESAMPLES = 999
 # Figures closer than this are equal but for rounding in single precision.
 _TOLERANCE = 2e-6
 
@@ -63,7 +58,7 @@ class Comparison:
     """The pooled UF1 of one experiment minus that of another, over the same clips.
 
     Attributes:
-        first, second: names of the two methods.
+        first, second: names of the two experiments.
         value: the difference; interval: its 95 % interval over subjects, None where there is none.
         p: two-sided, of the paired permutation that swaps whole subjects.
     """
@@ -75,11 +70,11 @@ class Comparison:
     p: float
 
     @classmethod
-    def of(cls, first: Experiment, second: Experiment, gap: Difference) -> Comparison:
-        """The difference of two experiments."""
+    def of(cls, first: str, second: str, gap: Difference) -> Comparison:
+        """The difference of two experiments of these names."""
         ends = gap.interval.low, gap.interval.high
         interval = None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
-        return cls(first.method, second.method, gap.value, interval, gap.p)
+        return cls(first, second, gap.value, interval, gap.p)
 
     def __str__(self) -> str:
         ends = "no interval"
@@ -141,85 +136,6 @@ def holm(values: Sequence[float]) -> tuple[float, ...]:
         highest = max(highest, min(1.0, (len(values) - rank) * values[number]))
         adjusted[number] = highest
     return tuple(adjusted)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a row stands among others.
-
-    Attributes:
-        tie: number of its tie group from 0; None if it could not be tested.
-        p: Holm-corrected against the best row; None for the best and where not tested.
-        ranks: 95 % interval of its rank.
-    """
-
-    tie: int | None
-    p: float | None
-    ranks: tuple[int, int] | None
-
-
-def standings(rows: Sequence[Counts], at_most: int) -> tuple[Standing, ...]:
-    """Return the tie groups, corrected p values and rank intervals of ranked rows.
-
-    The best row leads the first group. Its members are the rows that the swap test, corrected by
-    Holm over the rows tested against this leader, does not distinguish from it. The best of the
-    other rows leads the next group.
-
-    Args:
-        rows: best first.
-        at_most: rows to test; with more, no corrected p could be small.
-    """
-    ties: dict[int, int] = {}
-    against_best: dict[int, float] = {}
-    open_rows = [n for n in range(min(len(rows), at_most)) if rows[n].same_clips(rows[0])]
-    group = 0
-    while open_rows:
-        leader, *others = open_rows
-        adjusted = holm([swap_test(rows[leader], rows[other]) for other in others])
-        if leader == 0:
-            against_best = dict(zip(others, adjusted, strict=True))
-        near = [other for other, p in zip(others, adjusted, strict=True) if p >= LEVEL]
-        ties.update(dict.fromkeys((leader, *near), group))
-        open_rows = [other for other in others if other not in ties]
-        group += 1
-    ranks = rank_intervals(rows)
-    return tuple(Standing(ties.get(n), against_best.get(n), ranks[n]) for n in range(len(rows)))
-
-
-def rank_intervals(rows: Sequence[Counts]) -> tuple[tuple[int, int] | None, ...]:
-    """Return the 95 % interval of each row's rank over resamples of the subjects.
-
-    Rows over other subjects than the first have none: their resamples are not paired.
-    """
-    alike = [n for n, row in enumerate(rows) if row.subjects == rows[0].subjects]
-    intervals: list[tuple[int, int] | None] = [None] * len(rows)
-    if len(alike) < 2 or len(rows[0].subjects) < 2:
-        return tuple(intervals)
-    weights = subject_weights(rows[0].subjects)[:NUM_RANK_RESAMPLES]
-    parts = ([rows[n] for n in alike[start : start + 500]] for start in range(0, len(alike), 500))
-    table = np.concatenate([_uf1_of_many(weights, part) for part in parts], axis=1)  # (R, E)
-    # One number holds figure and position, best first, so that a plain sort keeps ties in order.
-    keys = -np.rint(table * 1e6).astype(np.int64) * len(alike) + np.arange(len(alike))
-    keys.sort(axis=1)
-    ranks = np.empty(keys.shape, np.int32)
-    np.put_along_axis(ranks, keys % len(alike), np.arange(1, len(alike) + 1)[None], axis=1)
-    ranks.sort(axis=0)
-    last = NUM_RANK_RESAMPLES - 1
-    low, high = ranks[math.floor(0.025 * last)], ranks[math.ceil(0.975 * last)]
-    for position, number in enumerate(alike):
-        intervals[number] = (int(low[position]), int(high[position]))
-    return tuple(intervals)
-
-
-def _uf1_of_many(weights: Weights, rows: Sequence[Counts]) -> Weights:
-    """Return UF1 of many rows over the same subjects in each resample, (R, E)."""
-    parts = np.stack([marginals(row.confusions) for row in rows], axis=1)  # (S, E, 3K)
-    hits, clips, predictions = np.split(parts, 3, axis=2)
-    both = np.tensordot(weights, clips + predictions, axes=1)  # (R, E, K)
-    by_class = f1(np.tensordot(weights, hits, axes=1), both)
-    defined = both > 0
-    mean: Weights = np.where(defined, by_class, 0).sum(axis=2) / defined.sum(axis=2).clip(min=1)
-    return mean
 
 
 def detectable_gap(rows: Sequence[Counts], at_most: int) -> tuple[float, bool] | None:

@@ -18,6 +18,7 @@ from dadnet.base.object_client import RETRY_ENV, open_store
 from orchestration.folds.claims import Claims
 from orchestration.main import main as dadnet
 from results.exchange.bundle import MANIFEST
+from results.leaderboard.names import put_name
 from results.ledger.ledger import Ledger
 from results.ledger.records import Experiment
 from results.ledger.sealed import seal
@@ -42,6 +43,7 @@ def small_ledger(root: Path) -> Experiment:
         }
         host["versions"] = {"dadnet-loso": "1", "torch": fold}
         ledger.put(experiment, build_record(experiment, fold, clips, host=host))
+    put_name(ledger, experiment, "ours")
     StudyLedger(root).put(build_study((experiment.digest,)))
     at = "2026-01-01T00:00:00+00:00"
     events = [
@@ -65,6 +67,7 @@ def _prepare(folder: Path) -> dict[str, Any]:
         "experiment": here.folder(experiment) / "experiment.json",
         "study": StudyLedger(here.root).folder("ab" * 8) / "study.json",
         "log": here.events_path(experiment),
+        "name": here.folder(experiment) / "name.json",
     }
     return {
         "digest": experiment.digest,
@@ -220,7 +223,11 @@ TARGETS = (
     Target(
         "records",
         st.tuples(
-            st.sampled_from(("record", "experiment", "study")), _verb, st.booleans(), changes, flips
+            st.sampled_from(("record", "experiment", "study", "name")),
+            _verb,
+            st.booleans(),
+            changes,
+            flips,
         ),
         _prepare,
         _files,

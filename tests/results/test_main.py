@@ -87,6 +87,14 @@ def test_import_then_leaderboard(published_log, ledger, tmp_path, capsys):
         ["leaderboard", "--run-pages", "-1", "--ledger", "LEDGER"],
         ["leaderboard", "--protocol", "cde", "--ledger", "LEDGER"],
         ["run", "0000", "--ledger", "LEDGER"],
+        ["leaderboard", "--columns", "method,nonsense", "--ledger", "LEDGER"],
+        ["leaderboard", "--columns", "uf1,uf1", "--ledger", "LEDGER"],
+        ["runs", "--ledger", "/nowhere"],
+        ["rename", "0000", "x", "--ledger", "LEDGER"],
+        ["rename", "DIGEST", "two\nlines", "--ledger", "LEDGER"],
+        ["rm", "DIGEST", "--ledger", "LEDGER"],
+        ["du", "--ledger", "/nowhere"],
+        ["predictions", "DIGEST", "--experiment", "DIGEST", "--ledger", "LEDGER"],
         ["compare", "0000", "1111", "--ledger", "LEDGER"],
         ["leaklab", "--labels", "none.csv", "--ledger", "LEDGER"],
         ["leaklab", "--k", "1,x", "--ledger", "LEDGER"],
@@ -113,7 +121,7 @@ def test_bad_input_gives_one_line_and_status_2(ledger, fill, capsys, arguments):
 def test_flags_are_frozen(capsys):
     for command, flags in {
         "leaderboard": "--ledger --out --dataset --protocol --class-set --format --run-pages "
-        "--flows --rebuild --standalone",
+        "--flows --rebuild --columns --standalone",
         "run": "--ledger --out --flows --standalone",
         "compare": "--ledger --out --flows --standalone",
         "leaklab": "--ledger --labels --k --repeats --out --standalone",
@@ -124,6 +132,11 @@ def test_flags_are_frozen(capsys):
         "verify": "--rerun --seed --signer",
         "merge": "--ledger",
         "track": "--ledger --tensorboard --mlflow --follow",
+        "predictions": "--experiment --format --part --out --ledger",
+        "runs": "--ledger --dataset",
+        "rename": "--ledger",
+        "rm": "--ledger --yes",
+        "du": "--ledger",
     }.items():
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])

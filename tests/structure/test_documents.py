@@ -7,6 +7,8 @@ import yaml
 
 from tests.build.source import PACKAGES, ROOT, short
 
+# In two languages: the second says the same, heading for heading, with the same code.
+TRANSLATED = ("README", "docs/faq", "docs/tutorials/laptop")
 DOCUMENTS = sorted(
     [
         *ROOT.glob("*.md"),
@@ -51,6 +53,29 @@ def _is_module(name: str) -> bool:
             if file.is_file():
                 return all(re.search(rf"\b{word}\b", file.read_text()) for word in rest)
     return False
+
+
+def _headings(text: str) -> list[int]:
+    """The levels of the headings, outside of code."""
+    outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [len(marks) for marks in re.findall(r"^(#+) ", outside, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_both_languages_have_the_same_headings_and_code(name):
+    english, chinese = ((ROOT / f"{name}{end}").read_text() for end in (".md", ".zh-CN.md"))
+    assert _headings(english) == _headings(chinese)
+    blocks = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+    assert blocks.findall(english) == blocks.findall(chinese)
+    rows = re.compile(r"^\|", re.MULTILINE)
+    assert len(rows.findall(english)) == len(rows.findall(chinese))
+    for text, other in ((english, f"{name}.zh-CN.md"), (chinese, f"{name}.md")):
+        assert f"]({other.rpartition('/')[2]})" in text.split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_a_readme_is_read_in_minutes(name):
+    assert len((ROOT / name).read_text().splitlines()) <= 200
 
 
 def test_the_hooks_are_the_checks_of_make_that_need_no_network():

@@ -94,11 +94,8 @@ class BaselineNetwork(nn.Module):
 
         For each of `dropped`, (B, *shape): 0, or 1 / (1 - share) where kept.
         """
-        return tuple(
-            (torch.rand(batch_size, *shape, generator=generator) >= self.dropout)
-            / (1 - self.dropout)
-            for shape in self.dropped
-        )
+        draws = [torch.rand(batch_size, *shape, generator=generator) for shape in self.dropped]
+        return tuple(numbers.ge_(self.dropout).div_(1 - self.dropout) for numbers in draws)
 
     def describe(self) -> dict[str, str]:
         """The architecture as text, for the metadata of weight files."""

@@ -14,15 +14,19 @@ from dadnet.models import LossParts
 from dadnet.training.one_fold import OneFold
 
 
-def order_in_stack(fold: OneFold) -> tuple[int, int]:
-    """Folds in this order have equal batch sizes side by side in most steps.
+def batch_order(clips: int, batch_size: int) -> tuple[int, int]:
+    """A key: folds in its order have equal batch sizes side by side in most steps.
 
-    By the size of the longest batch, then by the number of batches of that size.
+    The size of the longest batch, then the number of batches of that size.
     """
-    clips = len(fold.view.fit)
-    batches = math.ceil(clips / fold.config.optim.batch_size)
+    batches = max(1, math.ceil(clips / batch_size))
     longest = math.ceil(clips / batches)
     return longest, clips - batches * (longest - 1)
+
+
+def order_in_stack(fold: OneFold) -> tuple[int, int]:
+    """The `batch_order` of a fold in training."""
+    return batch_order(len(fold.view.fit), fold.config.optim.batch_size)
 
 
 def alike(sizes: Sequence[int]) -> list[slice]:

@@ -162,6 +162,14 @@ class TestBuilding:
         with pytest.raises(DadnetError, match=r"are missing.*shape \(.*expected \("):
             get_dad_net(3, "ultralight", "nano", macro_weights_path=path, input_size=SIZE)
 
+    def test_the_input_size_is_the_teachers_unless_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "teacher.safetensors"
+        save_weights(path, get_microflownext(3, "nano", 64), {})
+        model = get_dad_net(3, "ultralight", "nano", macro_weights_path=path)
+        assert (model.student.input_size, model.teacher.input_size) == (64, 64)
+        with pytest.raises(DadnetError, match=r"input_size: expected 64.*teacher.safetensors.*32$"):
+            get_dad_net(3, "ultralight", "nano", macro_weights_path=path, input_size=32)
+
     def test_streams_of_unequal_input_size_are_refused(self) -> None:
         student, teacher = (get_microflownext(3, "nano", size) for size in (32, 64))
         with pytest.raises(DadnetError, match="input size 32, got 64"):

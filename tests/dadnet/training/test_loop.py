@@ -1,5 +1,9 @@
 import dataclasses
 import math
+import os
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -237,3 +241,31 @@ def test_the_other_folds_of_a_stack_are_trained_as_without_it(dataset, tmp_path,
     wholes = [train(dataset, config(), stack=[view])[0] for view in (first, third)]
     for outcome, whole in zip(outcomes, wholes, strict=True):
         same(outcome, whole)
+
+
+# Numpy asks for large pages, of which a fault makes one; ones() touches all of 64 MiB.
+HELD = """
+import resource, sys
+import numpy as np
+from dadnet.training.loop import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**23)
+before = faults()
+for _ in range(4):
+    np.ones(2**23)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone can be told")
+def test_freed_memory_is_kept_for_the_next_step():
+    pages = {}
+    for way in ("kept", "default"):
+        words = [sys.executable, "-c", HELD, way]
+        environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+        done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=True)
+        pages[way] = int(done.stdout)
+    assert pages["kept"] < 64  # of 65,536, or of 128 large ones
+    assert pages["kept"] < pages["default"]

@@ -4,15 +4,17 @@ import dataclasses
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
-from orchestration import run_loso
+from orchestration import ablate, run_loso
 from orchestration.folds.flags import RunFlags, parse_flags
+from orchestration.search.flags import parse_flags as tune_flags
 from tests.build.runs import run_words
 
 FLAGS = """
-    flows ledger preset macro_weights workers gpus_per_worker stack graph checkpoint_every
+    flows ledger preset name macro_weights workers gpus_per_worker stack graph checkpoint_every
     keep_weights keep_features only resume retry_diverged fresh strict dry_run
     dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
@@ -34,12 +36,15 @@ FLAGS = """
         (["--lr", "1e400"], "lr: expected a finite number, got inf"),
         (["--epochs", "1000001"], "epochs: expected at most 1000000"),
         (["--preset", "best"], "expected one of smoke"),
+        (["--name", "x" * 81], "name: expected 1 to 80 printable characters"),
+        (["--name", " x"], "without blanks at the ends"),
         (["--flows", "/nowhere"], "there is none"),
         (["--workers", "-1"], "workers: expected 0 or more"),
         (["--resume", "--fresh"], "got both"),
         (["--dataset", "casme2"], "expected synthetic, which is what"),
         (["--model-type", "baseline"], "a baseline has no teacher"),
         (["--macro-size", "base"], "macro_size base, the teacher ultralight"),
+        (["--input-size", "56"], "input_size 56, the teacher 32; give --input-size 32, or leave"),
         (["--macro-weights", "/nowhere.safetensors"], "nowhere.safetensors"),
         (["--class-set", "9class"], "no class set '9class'"),
     ],
@@ -51,6 +56,17 @@ def test_bad_input_is_one_clear_line_and_exit_status_2(site, tmp_path, capsys, w
     assert error.count("\n") == 1
     assert message in error
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "parse", [parse_flags, ablate.parse_flags, partial(tune_flags, description="")]
+)
+@pytest.mark.parametrize("preset", ["smoke", "reference-v1"])
+def test_the_input_size_is_the_teachers_unless_given(site, parse, preset):
+    words = ["--preset", preset, "--macro-weights", str(site / "teacher.safetensors")]
+    assert parse(words).experiment.model.input_size == 32
+    assert parse([*words, "--input-size", "64"]).experiment.model.input_size == 64
+    assert parse(words[:2]).experiment.model.input_size in (56, 224)
 
 
 def test_presets_give_defaults_and_flags_win():

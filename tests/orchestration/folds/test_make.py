@@ -182,3 +182,17 @@ def test_a_record_has_the_digest_of_the_code_and_of_torch(plan, tmp_path):
     make_folds(plan, LocalQueue((name,)), WorkOptions(tmp_path / "runs"))
     [record] = ledger.records(plan.experiment)
     assert record.host["versions"]["code"] == source_digest(root / "dadnet", version("torch"))
+
+
+def test_folds_whose_batches_have_equal_sizes_are_made_side_by_side(plan):
+    fits = {"a": 16, "b": 13, "c": 16, "d": 15, "e": 13}  # batches 8 8, 7 6, 8 8, 8 7, 7 6
+
+    class Clips:
+        def rows(self, subjects):
+            return torch.arange(fits[subjects[0]])
+
+    folds = tuple(replace(plan.folds[0], name=name, fit=(name,)) for name in fits)
+    config = replace(plan.config, optim=replace(plan.config.optim, batch_size=8))
+    unequal = replace(plan, config=config, dataset=Clips(), folds=folds)
+    assert unequal.in_order(tuple(fits)) == ("a", "c", "d", "b", "e")
+    assert unequal.in_order(("e", "b", "d")) == ("d", "e", "b")

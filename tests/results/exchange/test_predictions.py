@@ -90,7 +90,7 @@ def test_official_parts_are_groups_of_the_board(official):
     [
         (["--part", "testC"], "part: expected one of testA, testB, got 'testC'"),
         (["--format", "megc-log"], "expected one subject per fold, got 2 in official"),
-        (["--experiment", "ffff"], "expected the digest of one experiment, got: 'ffff'"),
+        (["--experiment", "ffff"], "expected the digest or name of one experiment, got: 'ffff'"),
         (["--format", "megc-log", "--part", "testA"], "the megc-log holds all clips"),
     ],
 )

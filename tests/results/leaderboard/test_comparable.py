@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from results.__main__ import main
-from results.leaderboard import tallies
 from results.leaderboard.ranking import leaderboard
+from results.statistics import tallies
 
 ALL = [
     (f"s{i}", f"c{i}_{k}", label, label if (i + k) % 3 else "negative")

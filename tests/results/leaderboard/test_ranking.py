@@ -7,7 +7,8 @@ import pytest
 
 from dadnet.base.errors import DadnetError
 from results.exchange.imported import ForeignTable, import_table
-from results.leaderboard.columns import COLUMNS, UNKNOWN
+from results.leaderboard.cells import UNKNOWN
+from results.leaderboard.columns import COLUMNS
 from results.leaderboard.export import to_csv, to_json, to_latex, to_markdown
 from results.leaderboard.ranking import Filters, leaderboard, text_table
 from results.leaderboard.rows import Tally
@@ -202,8 +203,8 @@ def test_peeking_rows_stand_beside_their_honest_twin_struck_out(ledger, fill):
     gain = row.summary.uf1.value - (0 + 1 / 3 + 2 / 3) / 3  # POOR: F1 of n 2/6, p 0, s 2/3
     assert row.gain == pytest.approx(gain, abs=1e-6)
     assert f"oracle (test-peeking gain {gain:+.2f})" in text_table(board, width=200)
-    assert "~~DAD-Net (micro/ultralight)~~" in to_markdown(board)
-    assert r"\sout{DAD-Net (micro/ultralight)}" in to_latex(board)
+    assert "~~DAD-Net (micro/ultralight), selection oracle~~" in to_markdown(board)
+    assert r"\sout{DAD-Net (micro/ultralight), selection oracle}" in to_latex(board)
 
 
 def test_filters_choose_and_say_what_there_is(ledger, fill):

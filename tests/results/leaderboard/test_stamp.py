@@ -1,8 +1,8 @@
 import os
 
 from results.__main__ import main
-from results.leaderboard import fingerprint
-from results.leaderboard.fingerprint import of_ledger
+from results.leaderboard import stamp
+from results.leaderboard.stamp import of_ledger
 from results.ledger.records import Divergence
 
 TABLE = {"a": ["n>n", "p>p"], "b": ["s>s", "n>n"], "c": ["p>p", "s>n"]}
@@ -70,7 +70,7 @@ def test_another_version_of_the_code_makes_the_site_again(
 
 
 def test_the_fingerprint_changes_with_a_divergence(ledger, fill, monkeypatch):
-    monkeypatch.setattr(fingerprint, "SETTLED_S", -60)  # no file is too new
+    monkeypatch.setattr(stamp, "SETTLED_S", -60)  # no file is too new
     experiment = fill(TABLE, without=["c"])
     old = of_ledger(ledger.root)
     assert old is not None
@@ -91,7 +91,7 @@ def test_the_fingerprint_changes_with_what_is_written(ledger, fill, monkeypatch)
     assert of_ledger(ledger.root) not in (None, old)
     (ledger.root / ".studies" / "x").rmdir()
     with monkeypatch.context() as patch:
-        patch.setattr(fingerprint, "_MANY", 1)
+        patch.setattr(stamp, "_MANY", 1)
         assert of_ledger(ledger.root, processes=2) == old
     path = ledger.fold_path(experiment, "a")
     path.write_text(path.read_text())

@@ -36,7 +36,7 @@ def dead_links(folder: Path) -> list[tuple[str, str]]:
     for name, page in pages.items():
         for link in page.links:
             file, _, part = link.partition("#")
-            if link.startswith("data:"):
+            if link.startswith(("data:", "https:")):
                 continue
             if file and not (folder / file).is_file():
                 dead.append((name, link))

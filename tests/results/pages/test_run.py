@@ -17,7 +17,7 @@ from results.pages.compare import render_compare
 from results.pages.flow_picture import colours, png
 from results.pages.maps import corners, hardest, map_of_features, map_of_probabilities
 from results.pages.plots import plain
-from results.pages.reproduce import reproduce, shown_path
+from results.pages.reproduce import environment, reproduce, shown_path
 from results.pages.run import render_run, row_of
 from results.pages.site import write_site
 
@@ -243,3 +243,10 @@ def test_the_command_names_the_paths_of_the_run_and_no_home(make_experiment):
     assert "--ledger s3://bucket/runs" in text
     assert shown_path("/home/me/runs") == "runs"
     assert shown_path("some/runs") == "some/runs"
+
+
+def test_the_stack_is_said_of_folds_from_a_gpu_which_rounds_by_it(make_experiment, make_record):
+    experiment = make_experiment(TABLE)
+    for device, line in (("cuda", "folds trained in stacks of 8 on cuda"), ("cpu", "8")):
+        record = make_record(experiment, "a", TABLE["a"], host={"device": device, "stack": 8})
+        assert ("stack", line) in environment([record])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from results.leaderboard.columns import selection_text
+from results.leaderboard.cells import selection_text
 from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.studies import StudyLedger, StudyRecord
 from results.pages.rendering import study_page_name

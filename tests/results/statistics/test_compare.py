@@ -2,21 +2,15 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
 from dadnet.base.errors import DadnetError
 from dadnet.labels import metrics
-from results.statistics import compare
-from results.statistics.compare import (
-    detectable_gap,
-    difference,
-    holm,
-    over_seeds,
-    rank_intervals,
-    standings,
-    swap_test,
-)
+from results.statistics.compare import detectable_gap, difference, holm, over_seeds, swap_test
 from results.statistics.counts import Counts
+from results.statistics.standings import rank_intervals, ranks_of, standings
 
 SUBJECTS = tuple(f"s{n:02d}" for n in range(20))
 
@@ -96,7 +90,9 @@ def test_no_p_is_below_one_in_ten_thousand():
 def test_letters_and_p_are_of_the_corrected_values(monkeypatch):
     rows = [made(0.9, 1), made(0.8, 2), made(0.7, 3)]
     raw = {id(rows[1]): 0.03, id(rows[2]): 0.04}
-    monkeypatch.setattr(compare, "swap_test", lambda first, second: raw[id(second)])
+    monkeypatch.setattr(
+        "results.statistics.standings.swap_test", lambda first, second: raw[id(second)]
+    )
     found = standings(rows, 3)
     assert [place.tie for place in found] == [0, 0, 0]  # 2 x 0.03 is not below the level
     assert [place.p for place in found] == [None, pytest.approx(0.06), pytest.approx(0.06)]
@@ -144,8 +140,51 @@ def test_rows_beyond_the_limit_are_not_tested_and_still_have_ranks():
 
 def test_rank_intervals_of_equal_rows_and_of_lone_ones():
     row = made(0.8, 1)
-    assert rank_intervals([row, row]) == ((1, 1), (2, 2))  # always equal: the order is kept
+    assert rank_intervals([row, row]) == ((1, 1), (1, 1))  # always equal: both are the best
     assert rank_intervals([row]) == (None,)
+    behind = made(0.4, 2)
+    assert ranks_of([row, row, behind]) == (1, 1, 3)
+    assert rank_intervals([row, row, behind])[2] == (3, 3)
+
+
+def wrong_in(clips: list[int]) -> Counts:
+    """Return counts over subjects with 20 clips of one class, of which so many are wrong."""
+    stack = np.zeros((len(clips), 3, 3), dtype=np.int64)
+    for s, wrong in enumerate(clips):
+        stack[s, s % 3, s % 3], stack[s, s % 3, (s + 1) % 3] = 20 - wrong, wrong
+    return Counts(SUBJECTS[: len(clips)], stack, None, None)
+
+
+def test_an_interval_is_widened_to_the_rank_that_hardly_any_resample_gives():
+    # Each of the others loses one subject. Some subject is missing in every resample, and then one
+    # of them has no error, while the steady row always has some: it leads only on all subjects.
+    steady = wrong_in([1] * 19 + [0])
+    others = [wrong_in([20 * (s == k) for s in range(20)]) for k in range(19)]
+    first, *rest = standings([steady, *others], 250)
+    assert first.rank == 1
+    assert first.ranks[0] == 1
+    assert first.ranks[1] > 3
+    assert all(place.ranks[0] == 1 for place in rest)
+
+
+@given(st.lists(st.tuples(st.floats(0.34, 0.95), st.integers(0, 3)), min_size=2, max_size=7))
+@settings(max_examples=40, deadline=None)
+def test_a_rank_lies_in_its_interval_and_equal_rows_are_placed_equally(kinds):
+    rows = [made(skill, seed, SUBJECTS[:4]) for skill, seed in kinds]
+    rows.sort(key=lambda row: -metrics.uf1(row.pooled))
+    places = standings(rows, 250)
+    for row, place in zip(rows, places, strict=True):
+        assert place.ranks[0] <= place.rank <= place.ranks[1]
+        assert place.rank == 1 + sum(
+            round(metrics.uf1(other.pooled), 6) > round(metrics.uf1(row.pooled), 6)
+            for other in rows
+        )
+        alike = [
+            (other.rank, other.ranks)
+            for twin, other in zip(rows, places, strict=True)
+            if np.array_equal(twin.confusions, row.confusions)
+        ]
+        assert set(alike) == {(place.rank, place.ranks)}
 
 
 def test_seeds_over_the_same_subjects():

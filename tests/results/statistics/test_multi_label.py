@@ -14,7 +14,6 @@ from results.exchange.submission import pack, verify
 from results.leaderboard import leaklab
 from results.leaderboard.export import to_csv, to_json, to_latex, to_markdown
 from results.leaderboard.ranking import leaderboard, text_table
-from results.leaderboard.tallies import read_tallies
 from results.ledger.ledger import check_record
 from results.ledger.records import Experiment, FoldRecord, Prediction
 from results.ledger.val_side import nested
@@ -24,6 +23,7 @@ from results.pages.site import render_dataset, render_index
 from results.statistics.compare import difference, swap_test
 from results.statistics.counts import count
 from results.statistics.summary import summarise
+from results.statistics.tallies import read_tallies
 
 LABELS = ("AU1", "AU4")
 # subject -> clips, truth>prediction; 1 and 4 stand for AU1 and AU4

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from results.leaderboard import tallies
 from results.leaderboard.export import to_json
 from results.leaderboard.ranking import leaderboard
-from results.leaderboard.tallies import read_tallies
 from results.ledger.ledger import LedgerWarning
 from results.ledger.quick import read_clips, read_experiment, sealed_whole
 from results.ledger.sealed import seal
+from results.statistics import tallies
+from results.statistics.tallies import read_tallies
 
 TABLE = {"a": ["n>n", "p>p"], "b": ["s>s", "n>n"], "c": ["p>p", "s>n"]}
 
@@ -25,7 +25,7 @@ def test_the_quick_path_reads_what_the_slow_one_reads(ledger, fill, make_record)
     experiment = fill(TABLE)
     folder = ledger.folder(experiment)
     assert read_experiment((folder / "experiment.json").read_bytes()) == experiment
-    num_done, clips, _ = read_clips(experiment, ledger.read_all(experiment))
+    num_done, clips, *_ = read_clips(experiment, ledger.read_all(experiment))
     rows = [row for record in ledger.records(experiment) for row in record.predictions]
     assert num_done == 3
     read = [(c.clip_id, c.subject, c.label, c.prediction, c.probabilities) for c in clips]

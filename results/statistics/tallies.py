@@ -15,7 +15,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from results.ledger.ledger import Ledger, LedgerWarning
-from results.ledger.quick import read_clips, versions_of
+from results.ledger.quick import Made, read_clips, versions_of
 from results.ledger.records import Experiment, Prediction
 from results.statistics.counts import Counts, Truth, by_subset, count
 from results.statistics.summary import Summary, summarise_many
@@ -34,6 +34,7 @@ class Tallies:
         summary: the pooled figures; None as long as a fold is missing.
         truth: of these clips.
         versions: JSON of the packages' versions -> folds that they made.
+        made: when and how these folds were made.
         subsets: name -> its tallies, where the protocol has several; none until all folds are
             finished.
     """
@@ -43,6 +44,7 @@ class Tallies:
     summary: Summary | None
     truth: Truth = field(default_factory=dict)
     versions: Mapping[bytes, int] = field(default_factory=dict)
+    made: Made = field(default_factory=Made)
     subsets: Mapping[str, Tallies] = field(default_factory=dict)
 
 
@@ -64,6 +66,7 @@ class _Read:
     counts: Counts
     truth: Truth
     versions: Counter[bytes]
+    made: Made
     subsets: Mapping[str, tuple[Counts, Truth]]
 
 
@@ -74,19 +77,19 @@ _Known = dict[frozenset[tuple[str, Any]], Truth]
 def _read_one(ledger: Ledger, experiment: Experiment, known: _Known) -> _Read:
     quickly = read_clips(experiment, ledger.read_all(experiment))
     if quickly is not None:
-        num_done, clips, versions = quickly
+        num_done, clips, versions, made = quickly
     else:  # This path warns, and moves a record aside if it is damaged.
         records = ledger.records(experiment)
         num_done, clips = len(records), [row for record in records for row in record.predictions]
-        versions = Counter(map(versions_of, records))
+        versions, made = Counter(map(versions_of, records)), Made.of_records(records)
     counts = count(clips, experiment.classes)
     if num_done < len(experiment.folds):
-        return _Read(num_done, counts, {}, versions, {})
+        return _Read(num_done, counts, {}, versions, made, {})
     subsets = {
         name: (count(rows, experiment.classes), _truth(rows, known))
         for name, rows in by_subset(experiment.protocol, clips, counts.subjects).items()
     }
-    return _Read(num_done, counts, _truth(clips, known), versions, subsets)
+    return _Read(num_done, counts, _truth(clips, known), versions, made, subsets)
 
 
 def _truth(clips: Sequence[Prediction], known: _Known) -> Truth:
@@ -113,6 +116,7 @@ def _read_many(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Tallie
             next(summaries) if whole else None,
             one.truth,
             one.versions,
+            one.made,
             {
                 name: Tallies(one.num_done, counts, next(summaries), truth)
                 for name, (counts, truth) in one.subsets.items()
