@@ -155,7 +155,7 @@ def test_published_rows_link_their_papers_and_say_what_a_figure_is(ledger, publi
     page = render_dataset(leaderboard(ledger))
     assert '<a href="https://arxiv.org/abs/1902.03634" rel="noreferrer">STSTNet</a>' in page
     assert "0.760<sup>1</sup>" in page
-    assert "<sup>1</sup> The reported UAR is macro precision" in page
+    assert "<sup>1</sup> The reported UAR seems to be macro precision" in page
     assert all((row.link or "https://").startswith("https://") for row in published())
     noted = [(row.method, row.part) for row in published() if row.note]
     assert noted == [("STSTNet", "full")]
