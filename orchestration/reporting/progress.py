@@ -109,6 +109,7 @@ class Progress:
         _open.append(self)
         if self._is_live:
             self._live.start()
+            self._live.update(Text(f"{self.title}: starting"), refresh=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -13,7 +13,7 @@ from tests.build.runs import run_words
 
 FLAGS = """
     flows ledger preset macro_weights workers gpus_per_worker stack graph checkpoint_every
-    keep_weights keep_features only resume retry_diverged fresh strict dry_run
+    keep_weights keep_features only retry_diverged fresh strict dry_run
     dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
     model model_args
@@ -26,7 +26,7 @@ FLAGS = """
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--epoch", "3"], "Unrecognized options: --epoch"),
+        (["--epoch", "3"], "Unrecognized options: --epoch, 3; did you mean --epochs?"),
         (["--alignment-stages", "2,7"], "rising stages out of 0,1,2,3"),
         (["--input-size", "28"], "at least 32"),
         (["--input-size", "1000000"], "at most 4096, got 1000000"),
@@ -34,9 +34,11 @@ FLAGS = """
         (["--lr", "1e400"], "lr: expected a finite number, got inf"),
         (["--epochs", "1000001"], "epochs: expected at most 1000000"),
         (["--preset", "best"], "expected one of smoke"),
+        (["--preset", "reference-2"], "did you mean reference-v2?"),
         (["--flows", "/nowhere"], "there is none"),
         (["--workers", "-1"], "workers: expected 0 or more"),
-        (["--resume", "--fresh"], "got both"),
+        (["--resume"], "resume: there is no such flag any more; a command goes on"),
+        (["--resume=True", "--fresh"], "--fresh begins again"),
         (["--dataset", "casme2"], "expected synthetic, which is what"),
         (["--model-type", "baseline"], "a baseline has no teacher"),
         (["--macro-size", "base"], "macro_size base, the teacher ultralight"),
