@@ -285,11 +285,23 @@ def _improved(text: str, flags: type) -> str:
     if choice := _CHOICE.fullmatch(text):
         got, flag, known = choice[1], choice[2], re.findall("'([^']*)'", choice[3])
         return str(unknown(flag, got, known))
+    if value := _VALUE.match(text):
+        for pattern, expected in _VALUES.items():
+            if wrong := re.match(pattern, value[2]):
+                return f"{value[1]}: expected {wrong.expand(expected)}"
+        return f"{value[1]}: {value[2]}"
     given = re.match(r"Unrecognized options: (--[^\s=,]+)", text)
     names = [f"--{name.replace('_', '-')}" for name in flag_types(flags)]
     return text + (meant(given[1], names) if given else "")
 
 
+_VALUE = re.compile(r"Error parsing --([^:\s]*): (.*)")
+# What Python and tyro say of a value, and what we say.
+_VALUES = {
+    r"invalid literal for int\(\) with base 10: (.*)": r"a whole number, got \1",
+    r"could not convert string to float: (.*)": r"a number, got \1",
+    r"no type matching (\S+) could be instantiated from \[(.*?)\]\.": r"\1, got \2",
+}
 _CHOICE = re.compile(r"invalid choice '(.*)' for argument '--([^']*)'\. Expected one of \((.*)\)\.")
 
 
@@ -305,4 +317,4 @@ def _text_of_tyro_box(box: str) -> str:
         lines = lines[1:]
     inner = takewhile(lambda line: not line or line.strip("─-"), lines)
     text = " ".join(filter(None, inner)) or " ".join(box.split())
-    return re.sub(r"^Error parsing [A-Z]\w*: ", "", text)  # the name of a dataclass helps no user
+    return re.sub(r"^Error parsing [A-Za-z][\w.]*: ", "", text)  # the names of our classes

@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from dadnet.base.errors import DadnetError
 from dadnet.base.location import absolute
 from dadnet.training.kinds import how_stacked
 from orchestration.folds.cost import Cost, measure_cost
@@ -24,7 +25,7 @@ from orchestration.search.service import LocalService, OpenGroup
 from orchestration.search.settings import StudySettings, check_space
 from orchestration.search.study import Study
 from orchestration.search.trial import FoldService
-from orchestration.search.trials import search_here
+from orchestration.search.trials import run_by_another, search_here
 from results.ledger.records import Experiment
 from results.ledger.studies import StudyRecord
 from search_spaces.load import load_space
@@ -139,6 +140,10 @@ class SearchWorkers:
         """Run the missing trials of a study; returns whether it is finished."""
         ended = sum(trial.state.is_finished() for trial in study.trials())
         self._progress.begin_study(ended, len(study.folds))
+        if line := run_by_another(study):
+            if self._flags.strict:
+                raise DadnetError(f"strict: {line}; go on with that, or take another --ledger")
+            self._progress.say(f"warning: {line}; another --ledger begins again")
         if not study.finished:
             service = self.service()
             if self._group is None:

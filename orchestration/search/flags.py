@@ -80,6 +80,8 @@ class TuneFlags:
     """Folds that a worker trains at once as one program."""
     checkpoint_every: int = 5
     """Epochs between two saved states of a fold."""
+    strict: cli.Switch = False
+    """Refuse to go on if trials were run by another version of the program."""
     dry_run: cli.Switch = False
     """Print trainings, hours and cost, estimated from a few measured steps, and stop."""
     price: float | None = None
