@@ -21,11 +21,11 @@ import ray
 from rich.console import Console
 
 from benchmarks.common import arguments, as_row, measure, report
+from dadnet.config.ingest import IngestFlags
 from dadnet.datasets.official.registry import read_dataset
 from dadnet.datasets.synthetic.__main__ import write_dataset
 from dadnet.datasets.synthetic.plan import Parameters
 from dadnet.flow.compute import compute_flow
-from dadnet.flow.request import IngestFlags
 from orchestration.ingest import ingest
 
 

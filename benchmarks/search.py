@@ -22,7 +22,8 @@ from benchmarks.common import report
 from benchmarks.landscape import LandscapeService, in_region, make_landscape_plan, skill, true_uf1
 from dadnet.config.experiment import ExperimentConfig
 from orchestration.folds.plan import Plan
-from orchestration.search.settings import Pruning, StudySettings
+from orchestration.search.flags import Pruning
+from orchestration.search.settings import StudySettings
 from orchestration.search.study import Study
 from orchestration.search.trials import search_here
 from search_spaces import SPACES

@@ -11,19 +11,22 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
+
+from dadnet.base import cli
+from dadnet.config.commands import CONVERT, ConvertFlags
+
+if __name__ == "__main__":
+    CONVERT.parse_first(__doc__)
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
-from dadnet.base import cli
 from dadnet.base.digests import file_digest
 from dadnet.base.disk import LARGEST_WEIGHTS, check_regular
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 from dadnet.inference.imported_weights import describe_weights
 from dadnet.inference.model_file import ALL_SUBJECTS, ModelCard, TrainedModel, build_network
 from dadnet.models import LoadReport, load_reference_state
@@ -39,29 +42,6 @@ _NUMBERS: list[Any] = [
     (_SCALAR, "numpy.core.multiarray.scalar"),  # numpy 1
     (_SCALAR, "numpy._core.multiarray.scalar"),
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvertFlags:
-    """The checkpoint, and facts that it does not contain."""
-
-    file: Annotated[Path, tyro.conf.Positional]
-    """The checkpoint (.pth, .pt)."""
-    out: Annotated[Path, tyro.conf.Positional]
-    """The model file to write (.safetensors)."""
-    classes: tuple[str, ...]
-    """Class names in the order of its outputs, such as negative,positive,surprise."""
-    branch: Literal["student", "teacher"] | None = None
-    """Which stream to take from a checkpoint of two."""
-    dataset: str = ""
-    """Dataset of its training subjects: the audit refuses to test on them. Without it the file
-    cannot be a teacher."""
-    input_size: int | None = None
-    """Side of its flow field in pixels; default: derived from its spatial transformer."""
-    flow_correction: Literal["inverse", "similarity"] | None = None
-    """Correction of the vectors; default: similarity for the first public layout, else inverse."""
-    stn: bool = True
-    """Whether its spatial transformer was in use: the second layout stores also an unused one."""
 
 
 def convert(flags: ConvertFlags) -> int:
@@ -85,7 +65,7 @@ def convert(flags: ConvertFlags) -> int:
     if len(flags.classes) != imported.num_classes:
         raise DadnetError(
             f"classes: expected {imported.num_classes} names, since its head has as many outputs; "
-            f"got {len(flags.classes)}: {', '.join(flags.classes)}"
+            f"got {len(flags.classes)}: {listed(flags.classes)}"
         )
     network = build_network(imported.model, imported.num_classes, torch.Generator())
     try:
@@ -186,8 +166,7 @@ def _report(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    prog = "python -m dadnet.convert"
-    return cli.run_with_flags(convert, ConvertFlags, argv, prog=prog, description=__doc__)
+    return CONVERT.run(convert, argv, __doc__)
 
 
 if __name__ == "__main__":

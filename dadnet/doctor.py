@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import tyro
+from dadnet.config.commands import DOCTOR, DoctorFlags
 
-from dadnet.base import cli
+if __name__ == "__main__":
+    DOCTOR.parse_first(__doc__)
+
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.datasets.literature import LITERATURE, Known
 from dadnet.datasets.official.layout import Options
-from dadnet.datasets.official.registry import LAYOUTS, read_dataset
+from dadnet.datasets.official.registry import read_dataset
 from dadnet.flow.compute import decode_image
 from dadnet.labels.class_sets import class_sets_of, get_class_set
 from dadnet.labels.label_sets import LabelSet
@@ -246,24 +248,6 @@ def _rejections(rejected: Sequence[Rejected]) -> Iterator[Finding]:
             yield Finding("differs", "rejected", first, reason=likely)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DoctorFlags:
-    """What to compare."""
-
-    dataset: Annotated[str, tyro.conf.arg(help=f"Name of the dataset: {', '.join(LAYOUTS)}.")]
-    root: Path
-    """Folder of the dataset."""
-    annotation: Path | None = None
-    """Annotation file, if there are several."""
-    frames: str = "auto"
-    """Folder of the frames below the root."""
-
-    def __post_init__(self) -> None:
-        if self.dataset not in LAYOUTS:
-            names = ", ".join(LAYOUTS)
-            raise DadnetError(f"dataset: expected one of {names}, got {self.dataset!r}")
-
-
 def print_report(flags: DoctorFlags) -> int:
     """Print the report; returns the exit status."""
     options = Options("midpoint", flags.frames, flags.annotation)
@@ -283,8 +267,7 @@ def print_report(flags: DoctorFlags) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    prog = "python -m dadnet.doctor"
-    return cli.run_with_flags(print_report, DoctorFlags, argv, prog=prog, description=__doc__)
+    return DOCTOR.run(print_report, argv, __doc__)
 
 
 if __name__ == "__main__":

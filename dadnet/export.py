@@ -13,17 +13,20 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+
+from dadnet.base import cli
+from dadnet.config.commands import EXPORT, ExportFlags
+
+if __name__ == "__main__":
+    EXPORT.parse_first(__doc__)
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from dadnet.base import cli
 from dadnet.base.disk import replacing
 from dadnet.base.errors import DadnetError
 from dadnet.config.baselines import BASELINES
@@ -33,31 +36,11 @@ from dadnet.labels.targets import to_probabilities
 from dadnet.labels.tasks import task_of
 
 TOLERANCE = 1e-4  # of the logits; of the largest one where that exceeds 1
-SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 INPUT, OUTPUTS = "flow", ("logits", "probabilities")
 _CHECKED_BATCHES = (1, 2, 5)
 
 Logits = npt.NDArray[np.float32]
 Program = Callable[[Logits], Logits]  # flows (B, 2, S, S) to logits (B, K)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportFlags:
-    """The model, the file and the format."""
-
-    weights: Path
-    """Model file (.safetensors)."""
-    out: Path
-    """File to write: .onnx, or .pt2 for torch-export."""
-    format: Literal["onnx", "torch-export"] = "onnx"
-    """ONNX for onnxruntime and others, or torch's exported program."""
-
-    run_source: bool = False
-    """Run the source that the weights of a user's own network hold, with your rights."""
-
-    def __post_init__(self) -> None:
-        if self.out.suffix != (suffix := SUFFIXES[self.format]):
-            raise DadnetError(f"out: expected a name that ends in {suffix}, got {self.out}")
 
 
 class Deployed(nn.Module):
@@ -212,8 +195,7 @@ def _quiet() -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    prog = "python -m dadnet.export"
-    return cli.run_with_flags(export, ExportFlags, argv, prog=prog, description=__doc__)
+    return EXPORT.run(export, argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -9,41 +9,17 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dadnet.base import cli
-from dadnet.base.errors import DadnetError
+from dadnet.config.commands import PREDICT, PredictFlags
+
+if __name__ == "__main__":
+    PREDICT.parse_first(__doc__)
+
 from dadnet.inference.inputs import Inputs, read_inputs
 from dadnet.inference.model_file import ModelCard, TrainedModel, load_model_file, read_model_file
 from dadnet.inference.predictor import Prediction, Predictor, find_weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictFlags:
-    """The weights, the clips, and the form of the output."""
-
-    weights: tuple[Path, ...]
-    """Model files (.safetensors), or the folder of an experiment in the ledger: runs/SET/DIGEST."""
-    input: tuple[Path, ...] = ()
-    """Flows (.npy), an onset and an apex frame, a folder of either, or a flow store."""
-    probs: bool = False
-    """Print the probability of every class."""
-    json: bool = False
-    """Print one JSON document."""
-    card: bool = False
-    """Print the cards of the weights as JSON, and stop."""
-    device: str = "cpu"
-    """torch's name of the device."""
-    run_source: bool = False
-    """Run the source that the weights of a user's own network hold, with your rights."""
-
-    def __post_init__(self) -> None:
-        if not self.weights:
-            raise DadnetError("weights: expected at least one file or folder")
-        if not self.input and not self.card:
-            raise DadnetError("input: expected a clip, a folder or a flow store (--input)")
 
 
 def predict(flags: PredictFlags) -> int:
@@ -148,8 +124,7 @@ def _document(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    prog = "python -m dadnet.predict"
-    return cli.run_with_flags(predict, PredictFlags, argv, prog=prog, description=__doc__)
+    return PREDICT.run(predict, argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, compress, product
-from pathlib import Path
+
+from dadnet.base import cli
+from orchestration.folds.flags import ABLATE, AblateFlags, capped_warmup
+
+if __name__ == "__main__":
+    ABLATE.parse_first(__doc__)
 
 from rich.console import Console
 
-from dadnet.base import cli
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 from dadnet.base.location import stored
-from dadnet.config.experiment import DataConfig, ExperimentConfig
-from dadnet.config.presets import PRESETS
-from orchestration.folds.flags import RunFlags, parse_with_preset, preset_of, with_size_of_teacher
+from dadnet.config.experiment import ExperimentConfig
 from orchestration.folds.plan import Inputs, Plan, load_inputs, plan_of
 from orchestration.run_loso import check_device, cost_here, find_inputs, make_missing
 from results.ledger.ledger import Ledger
@@ -29,50 +31,6 @@ from results.pages.linking import add_page
 
 WEIGHTS = (0.1, 0.5, 1.0, 1.5, 2.0)
 STAGES = (0, 1, 2, 3)
-
-# Presets with data: reference-v2 on the official split of DFME, unless flags say otherwise.
-_DFME = {f"dfme-{class_set}": class_set for class_set in ("3class", "4class", "7class")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class AblateFlags(RunFlags):
-    """What to vary and where to run it; the flags of the experiment describe the base."""
-
-    preset: str = "smoke"
-    """Recipe of the base: smoke, reference-v1, reference-v2, or dfme-3class, dfme-4class,
-    dfme-7class: reference-v2 on the official split of DFME."""
-    grid: tuple[str, ...] = ("modules", "alignment")
-    """What is varied: modules (8 variants), alignment (16), weight (5)."""
-    site: Path = Path("site")
-    """Folder for the page."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.only:
-            raise DadnetError("only: an ablation compares whole experiments; leave the option out")
-
-
-def parse_flags(argv: Sequence[str]) -> AblateFlags:
-    """Flags of an ablation; those of the experiment that are not given come from the preset.
-
-    Raises:
-        DadnetError: if the words do not fit.
-    """
-    prog = "python -m orchestration.ablate"
-    return parse_with_preset(AblateFlags, argv, _defaults, prog, __doc__)
-
-
-def _defaults(given: AblateFlags) -> AblateFlags:
-    if given.preset not in (known := (*PRESETS, *_DFME)):
-        raise DadnetError(f"preset: expected one of {', '.join(known)}, got {given.preset!r}")
-    data = given.experiment.data
-    data = DataConfig(dataset=data.dataset, class_set=data.class_set, selection=data.selection)
-    name = given.preset
-    if name in _DFME:
-        data = replace(data, dataset="dfme", class_set=_DFME[name], protocol="official")
-        name = "reference-v2"
-    preset = preset_of(name, data, given.experiment.model)
-    return replace(AblateFlags(), experiment=with_size_of_teacher(preset, given.macro_weights))
 
 
 def run(flags: AblateFlags, console: Console) -> int:
@@ -89,6 +47,8 @@ def run(flags: AblateFlags, console: Console) -> int:
     inputs = load_inputs(flags.experiment, flows, macro_weights)
     ledger = Ledger(flags.ledger)
     plans = plan_variants(variants, inputs)
+    if line := capped_warmup(flags.preset, flags.experiment):
+        console.print(line, markup=False)
     if flags.fresh and not flags.dry_run:
         for _, plan in plans:
             stored(ledger.folder(plan.experiment)).remove_tree()
@@ -186,7 +146,7 @@ def make_grid(base: ExperimentConfig, grids: tuple[str, ...]) -> tuple[Variant, 
     unknown = [name for name in grids if name not in GRIDS]
     if unknown or not grids or len(set(grids)) != len(grids):
         raise DadnetError(
-            f"grid: expected different ones of {', '.join(GRIDS)}, got {', '.join(grids) or 'none'}"
+            f"grid: expected different ones of {', '.join(GRIDS)}, got {listed(grids) or 'none'}"
         )
     variants = [Variant("base", base)]
     for name in grids:
@@ -262,7 +222,7 @@ GRIDS: Mapping[str, Callable[[ExperimentConfig], list[Variant]]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    return cli.run_command(lambda words: run(parse_flags(words), cli.console()), argv)
+    return ABLATE.run(lambda flags: run(flags, cli.console()), argv, __doc__)
 
 
 if __name__ == "__main__":

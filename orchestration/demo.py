@@ -64,10 +64,12 @@ def run(flags: DemoFlags) -> int:
     return status
 
 
+DEMO = cli.Command("python -m orchestration.demo", DemoFlags)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    prog = "python -m orchestration.demo"
-    return cli.run_with_flags(run, DemoFlags, argv, prog=prog, description=__doc__)
+    return DEMO.run(run, argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,18 @@ along one direction before and after training. Nothing is trained. Exit status: 
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from dadnet.base import cli
+from orchestration.folds.flags import EXPLAIN, ExplainFlags
+
+if __name__ == "__main__":
+    EXPLAIN.parse_first(__doc__)
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 
-from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import generator
 from dadnet.config.experiment import ExperimentConfig
@@ -42,32 +44,6 @@ from results.pages.run import render_run, row_of, run_page_name
 NUM_RANKS = 33
 # Training clips of one fold, for the densities.
 NUM_DENSITY_CLIPS = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExplainFlags:
-    """What to explain, and where."""
-
-    name: tyro.conf.Positional[str | None] = None
-    """A complete experiment with kept weights: digest or name, or the beginning of one."""
-    experiment: str = ""
-    """The same as a flag."""
-    ledger: Path = Path("runs")
-    """Folder of finished folds."""
-    flows: Path | None = None
-    """Folder of the flow store, or several separated by commas; default flows/DATASET."""
-    macro_weights: Path | None = None
-    """The teacher's weights; without them no densities are computed."""
-    fold: str | None = None
-    """The fold of the densities; default the first."""
-    site: Path = Path("site")
-    """Folder for the run page."""
-
-    def __post_init__(self) -> None:
-        if not self.name and not self.experiment:
-            raise DadnetError("experiment: expected the digest or name of an experiment, got none")
-        if self.name and self.experiment:
-            raise DadnetError("experiment: expected it once, got it as a word and by --experiment")
 
 
 def run(flags: ExplainFlags, console: Console) -> int:
@@ -246,10 +222,7 @@ def _row(values: Any) -> list[float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    prog = "python -m orchestration.explain"
-    return cli.run_with_flags(
-        lambda flags: run(flags, cli.console()), ExplainFlags, argv, prog=prog, description=__doc__
-    )
+    return EXPLAIN.run(lambda flags: run(flags, cli.console()), argv, __doc__)
 
 
 if __name__ == "__main__":

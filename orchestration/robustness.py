@@ -10,16 +10,18 @@ Exit status: 0 done, 2 bad input, 3 incomplete.
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import tyro
+from dadnet.base import cli
+from orchestration.folds.flags import ROBUSTNESS, RobustnessFlags
+
+if __name__ == "__main__":
+    ROBUSTNESS.parse_first(__doc__)
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.flow.corruptions import KINDS, Corruption, suite
 from orchestration.folds.plan import default_flows
@@ -34,47 +36,6 @@ from results.pages.run import robustness_page_name
 Work = list[tuple[str, tuple[Corruption, ...]]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RobustnessFlags:
-    """What to score, and where."""
-
-    experiments: tyro.conf.Positional[list[str]] = field(default_factory=list)
-    """Complete experiments with kept weights: digests or names, or the beginnings of them."""
-    experiment: tuple[str, ...] = ()
-    """The same as a flag, with commas between."""
-    ledger: Path = Path("runs")
-    """Folder of finished folds."""
-    flows: Path | None = None
-    """Folder of the flow store, or several separated by commas; default flows/DATASET."""
-    kinds: tuple[str, ...] = ()
-    """Kinds of corruption: noise, blur, intensity, downsample, jitter, misalignment (default:
-    these), and retiming, which needs --root."""
-    root: Path | None = None
-    """Folder of the dataset's frames in its official layout, for retiming: jitter made with other
-    frames, not on the stored flow."""
-    site: Path = Path("site")
-    """Folder for the page."""
-    workers: int | None = None
-    """Ray tasks side by side; default one per CPU; 0: in this process, without Ray."""
-    device: str = "cpu"
-    """Where to score; a device other than cpu needs workers 0."""
-    dry_run: bool = False
-    """Print what would be scored, and stop."""
-    run_source: bool = False
-    """Run the source of a user's own network that the ledger holds, with your rights."""
-
-    def __post_init__(self) -> None:
-        if not self.experiment and not self.experiments:
-            raise DadnetError("experiment: expected the digest or name of an experiment, got none")
-        if self.workers is not None and self.workers < 0:
-            raise DadnetError(f"workers: expected 0 or more, got {self.workers}")
-        if self.device != "cpu" and self.workers != 0:
-            raise DadnetError(f"device: {self.device} needs --workers 0")
-        suite(self.kinds)
-        if any(KINDS[kind].acts_on == "frames" for kind in self.kinds) and self.root is None:
-            raise DadnetError("kinds: retiming needs --root, the folder of the frames")
-
-
 def run(flags: RobustnessFlags, console: Console) -> int:
     """Score what is missing, print the table, write the page.
 
@@ -85,6 +46,8 @@ def run(flags: RobustnessFlags, console: Console) -> int:
         DadnetError: if the input cannot be used.
     """
     ledger, corruptions = Ledger(flags.ledger), suite(flags.kinds)
+    if any(KINDS[kind].acts_on == "frames" for kind in flags.kinds) and flags.root is None:
+        raise DadnetError("kinds: retiming needs --root, the folder of the frames")
     experiments = [find_experiment(ledger, w) for w in (*flags.experiments, *flags.experiment)]
     if len({e.digest for e in experiments}) < len(experiments):
         raise DadnetError("experiment: expected different experiments, got one twice")
@@ -178,14 +141,7 @@ def _score_named(scoring: Scoring, fold: str, corruptions: tuple[Corruption, ...
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    prog = "python -m orchestration.robustness"
-    return cli.run_with_flags(
-        lambda flags: run(flags, cli.console()),
-        RobustnessFlags,
-        argv,
-        prog=prog,
-        description=__doc__,
-    )
+    return ROBUSTNESS.run(lambda flags: run(flags, cli.console()), argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -21,22 +21,23 @@ if find_spec("dadnet") is None:  # a lone copy on a machine without the package
         "file_mounts and setup_commands (see the README)"
     )
 
-from dadnet.base.boundary import guard_imports
+from dadnet.base import cli
+from orchestration.folds.flags import LOSO, RunFlags, capped_warmup, preset_warning
 
 if __name__ == "__main__":
-    guard_imports()
+    LOSO.parse_first(__doc__)
 
 import torch
 from rich.console import Console
 
-from dadnet.base import cli
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed, meant
 from dadnet.base.location import absolute, stored
+from dadnet.labels.class_sets import get_class_set
+from dadnet.labels.own_labels import OWN_WORDS
 from dadnet.models.precision import check_precision
 from dadnet.training.loop import StoppedError
 from orchestration.folds.claims import Heartbeat, claims_folder
 from orchestration.folds.cost import Cost, measure_cost
-from orchestration.folds.flags import RunFlags, parse_flags, preset_warning
 from orchestration.folds.here import make_folds_here
 from orchestration.folds.make import made_by_another, with_measured_stack
 from orchestration.folds.options import WorkOptions, local_device
@@ -44,6 +45,7 @@ from orchestration.folds.plan import Inputs, Plan, default_flows, load_inputs, p
 from orchestration.reporting.leave import leave
 from orchestration.reporting.progress import Progress, incomplete
 from orchestration.reporting.stopping import StopRequest
+from orchestration.reporting.waiting import waiting
 from results.leaderboard.names import check_free, check_name, given_name, put_name
 from results.leaderboard.ranking import leaderboard, text_table
 from results.leaderboard.text import terminal_width
@@ -100,7 +102,9 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
         check_name(flags.name)
     flows, macro_weights = find_inputs(flags, console)
     try:
-        plan = _plan(flags, load_inputs(flags.experiment, flows, macro_weights))
+        with waiting(f"reading {flows}", quiet=console.quiet):
+            inputs = load_inputs(flags.experiment, flows, macro_weights)
+        plan = _plan(flags, inputs, console)
     except KeyboardInterrupt:
         console.print("interrupted; nothing was begun")
         return Outcome(cli.INCOMPLETE, interrupted=True)
@@ -111,6 +115,8 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
     _print_plan(plan, console)
     if warning := preset_warning(flags.preset, experiment.dataset):
         console.print(warning, markup=False)
+    if line := capped_warmup(flags.preset, flags.experiment):
+        console.print(line, markup=False)
     if not flags.dry_run and not flags.fresh:
         ledger.set_damage_aside(experiment)
     if not flags.fresh and (line := made_by_another(experiment, ledger.records(experiment))):
@@ -147,7 +153,7 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
     return Outcome(cli.INCOMPLETE if missing else cli.DONE, experiment, missing, interrupted)
 
 
-def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
+def _plan(flags: RunFlags, inputs: Inputs, console: Console) -> Plan:
     """Carve the folds; if workers will be needed, Ray starts at the same time."""
     config, ledger = flags.experiment, Ledger(flags.ledger)
     if (
@@ -162,7 +168,7 @@ def _plan(flags: RunFlags, inputs: Inputs) -> Plan:
         plan = pool.submit(plan_of, config, inputs)
         # Ray Train takes half a second to load.
         pool.submit(import_module, "orchestration.workers.group")
-        connect(flags.workers or 1)
+        connect(flags.workers or 1, quiet=console.quiet)
         return plan.result()
 
 
@@ -189,8 +195,8 @@ def _requested(flags: RunFlags, plan: Plan, ledger: Ledger) -> tuple[str, ...]:
     missing, names = ledger.missing(plan.experiment), [fold.name for fold in plan.folds]
     if unknown := sorted(set(flags.only) - set(names)):
         raise DadnetError(
-            f"only: expected some of the {len(names)} folds {', '.join(names[:8])}"
-            f"{', ...' if len(names) > 8 else ''}, got {', '.join(unknown)}"
+            f"only: expected some of the {len(names)} folds {listed(names, 8)}, got "
+            f"{listed(unknown)}{meant(unknown[0], names)}"
         )
     return tuple(
         name for name in missing if name not in left_out and (not flags.only or name in flags.only)
@@ -214,6 +220,8 @@ def find_inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | N
     dataset, model = flags.experiment.data.dataset, flags.experiment.model
     if flags.flows is not None or dataset != "synthetic":
         return flags.flows or default_flows(dataset), flags.macro_weights
+    if flags.experiment.data.class_set != OWN_WORDS:
+        get_class_set(flags.experiment.data.class_set, dataset)  # refused before minutes of work
     from orchestration.flows.synthetic_inputs import input_steps, run_steps, teacher_path  # OpenCV
 
     out = Path("demo")
@@ -285,7 +293,7 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
                     from orchestration.workers.connection import connect  # Ray only when needed
                     from orchestration.workers.group import run_group
 
-                    connect(flags.workers or 1)
+                    connect(flags.workers or 1, quiet=console.quiet)
                     stop.install()
                     workers, gpus = flags.workers, flags.gpus_per_worker
                     run_group(plan, missing, options, progress.show, stop, workers, gpus)
@@ -297,7 +305,7 @@ def make_missing(flags: RunFlags, plan: Plan, missing: tuple[str, ...], console:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    return cli.run_command(lambda words: run(parse_flags(words, __doc__), cli.console()), argv)
+    return LOSO.run(lambda flags: run(flags, cli.console()), argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -7,28 +7,28 @@ audit of every later run compares its subjects with the test subjects.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
-
-import torch
-import tyro
-from rich.console import Console
 
 from dadnet.base import cli
+from dadnet.config.commands import TeacherFlags, capped_teacher_warmup
+from orchestration.folds.flags import TEACHER
+
+if __name__ == "__main__":
+    TEACHER.parse_first(__doc__)
+
+import torch
+from rich.console import Console
+
 from dadnet.base.digests import content_digest
-from dadnet.base.errors import DadnetError
-from dadnet.base.location import Location
+from dadnet.base.errors import DadnetError, listed
 from dadnet.base.seeding import seed_hash
 from dadnet.config.experiment import (
     DataConfig,
     ExperimentConfig,
     LossConfig,
     ModelConfig,
-    OptimConfig,
     experiment_digest,
 )
-from dadnet.config.model import Size
 from dadnet.flow.store import FlowStore, load_flow_store
 from dadnet.folds.audit import check_names
 from dadnet.folds.dataset import MicroExpressionDataset
@@ -37,66 +37,8 @@ from dadnet.folds.view import FoldView, TrainedFold
 from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.teacher import Teacher
 from dadnet.training.train_teacher import train_teacher_network
-from orchestration.folds.flags import parse_with_preset
 
 _METRICS = ("val_uf1", "val_uar", "val_log_loss", "train_loss")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherFlags:
-    """What the teacher is trained on and how."""
-
-    dataset: str = "synthetic-macro"
-    """Name of the macro-expression dataset, such as ckplus."""
-    flows: Location | None = None
-    """Folder or URI of its flow store; default flows/DATASET."""
-    out: Path = Path("teacher.safetensors")
-    """File of the weights."""
-    preset: Literal["reference", "smoke"] | None = None
-    """Recipe that gives the defaults: the public one for CK+, or a short one for small flows;
-    default smoke for synthetic-macro, reference for all else."""
-    class_set: str = "3class"
-    """Class set of the teacher's head."""
-    size: Size = "ultralight"
-    """Size of the teacher."""
-    input_size: int = 224
-    """Side of the flow field in pixels; equal to that of the later runs."""
-    weighted_sampler: bool = True
-    """Draw every class equally often, with replacement."""
-    seed: int = 42
-    """Seed of every draw."""
-    optim: Annotated[OptimConfig, tyro.conf.arg(name="")] = field(default_factory=OptimConfig)
-
-
-# DAD-Net's public recipe: AdamW 5e-5, cosine to 1e-7, 100 epochs, classes balanced.
-_REFERENCE = OptimConfig(
-    epochs=100, batch_size=32, lr=5e-5, lr_floor=1e-7 / 5e-5, weight_decay=1e-4,
-    augmentation="standard",
-)  # fmt: skip
-# Small flows and a short schedule, as the preset `smoke` of a run.
-_SMOKE = OptimConfig(
-    epochs=30, batch_size=32, lr=2e-3, lr_floor=0.01, warmup_epochs=3, weight_decay=0.05,
-    augmentation="hflip",
-)  # fmt: skip
-_PRESETS = {
-    "reference": TeacherFlags(optim=_REFERENCE),
-    "smoke": TeacherFlags(input_size=56, weighted_sampler=False, optim=_SMOKE),
-}
-
-
-def parse_flags(words: Sequence[str]) -> TeacherFlags:
-    """Flags of a teacher; those that are not given come from the preset.
-
-    Raises:
-        DadnetError: if the words do not fit.
-    """
-    prog = "python -m orchestration.teacher"
-    return parse_with_preset(TeacherFlags, words, _defaults, prog, __doc__)
-
-
-def _defaults(given: TeacherFlags) -> TeacherFlags:
-    name = given.preset or ("smoke" if given.dataset == "synthetic-macro" else "reference")
-    return replace(_PRESETS[name], preset=name)
 
 
 def train_teacher(flags: TeacherFlags, console: Console) -> int:
@@ -114,6 +56,8 @@ def train_teacher(flags: TeacherFlags, console: Console) -> int:
     height, width = store.flows.shape[2:]
     if {height, width} != {size := flags.input_size}:
         console.print(f"flows of {width} x {height} pixels are resized to {size} x {size}")
+    if line := capped_teacher_warmup(flags):
+        console.print(line, markup=False)
     dataset = MicroExpressionDataset.from_store(store, flags.class_set, flags.input_size)
     check_names(dataset.clips)
     if dataset.task.multi_label:
@@ -165,7 +109,7 @@ def _store(flags: TeacherFlags) -> FlowStore:
     if (found := sorted(set(store.clips["dataset"]))) != [flags.dataset]:
         raise DadnetError(
             f"dataset: expected the flows of {flags.dataset} in {flows}, "
-            f"which holds {', '.join(found)}"
+            f"which holds {listed(found)}"
         )
     return store
 
@@ -226,7 +170,7 @@ def _already_there(path: Path, made_from: str, console: Console) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    return cli.run_command(lambda words: train_teacher(parse_flags(words), cli.console()), argv)
+    return TEACHER.run(lambda flags: train_teacher(flags, cli.console()), argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dadnet.base import cli
+from orchestration.search.flags import TUNE, TuneFlags
+
+if __name__ == "__main__":
+    TUNE.parse_first(__doc__)
+
 from rich.console import Console
 
-from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from orchestration.folds.flags import preset_warning
 from orchestration.folds.plan import load_inputs
 from orchestration.reporting.leave import leave
+from orchestration.reporting.waiting import waiting
 from orchestration.search.driver import Findings
-from orchestration.search.flags import TuneFlags, parse_flags
 from orchestration.search.searches import NestedSearch, PlainSearch
 from orchestration.search.storage import storage_url
 from orchestration.search.trial import ServiceLostError, TrialFailedError
@@ -27,6 +32,7 @@ from results.leaderboard.ranking import leaderboard, text_table
 from results.leaderboard.text import terminal_width
 from results.ledger.ledger import Ledger
 from results.pages.site import write_site
+from search_spaces.load import load_space
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ def run(flags: TuneFlags, console: Console) -> int:
     ledger = Ledger(flags.ledger)
     table = text_table(leaderboard(ledger, flags.base.data.dataset), terminal_width())
     console.print(table, markup=False)
-    pages = write_site(leaderboard(ledger), flags.site)
+    with waiting(f"writing pages to {flags.site}"):
+        pages = write_site(leaderboard(ledger), flags.site)
     console.print(f"wrote {pages[0]} and {len(pages) - 1} more", markup=False)
     return cli.DONE
 
@@ -80,9 +87,12 @@ def search(flags: TuneFlags, console: Console) -> Outcome:
         check_name(flags.name)
     if warning := preset_warning(flags.preset, config.data.dataset):
         console.print(warning, markup=False)
-    storage_url(flags.ledger, flags.study_storage)  # a wrong one is refused before loading
+    # What is wrong here is refused before loading.
+    storage_url(flags.ledger, flags.study_storage)
+    load_space(flags.space)
     flows = flags.flows or Path("flows") / config.data.dataset
-    inputs = load_inputs(config, str(flows), flags.macro_weights)
+    with waiting(f"reading {flows}", quiet=console.quiet):
+        inputs = load_inputs(config, str(flows), flags.macro_weights)
     search_class = NestedSearch if flags.level == "nested" else PlainSearch
     made = search_class(flags, inputs, console)
     made.describe()
@@ -114,7 +124,7 @@ def name_winner(flags: TuneFlags, findings: Findings, console: Console) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    return cli.run_command(lambda words: run(parse_flags(words, __doc__), cli.console()), argv)
+    return TUNE.run(lambda flags: run(flags, cli.console()), argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -271,12 +271,12 @@ def _watch(flags: WatchFlags, console: Console) -> int:
     return cli.DONE if all(each.complete for each in watched) else cli.INCOMPLETE
 
 
+WATCH = cli.Command("dadnet watch", WatchFlags)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    prog = "dadnet watch"
-    return cli.run_with_flags(
-        lambda flags: watch(flags, cli.console()), WatchFlags, argv, prog=prog, description=__doc__
-    )
+    return WATCH.run(lambda flags: watch(flags, cli.console()), argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from dadnet.base.digests import content_digest
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, meant
 from search_spaces import SPACES
 from search_spaces.space import Space
 
@@ -28,7 +28,7 @@ def load_space(word: str) -> Space:
     if not colon or not path.endswith(".py"):
         raise DadnetError(
             f"space: expected one of {', '.join(SPACES)}, or path/to/space.py:function; "
-            f"got {word!r}"
+            f"got {word!r}{meant(word, SPACES)}"
         )
     suggest = getattr(_module(Path(path)), name, None)
     if not callable(suggest):

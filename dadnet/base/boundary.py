@@ -52,7 +52,7 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     Raises:
         SystemExit: with 0, after `--help`.
     """
-    _open_streams()
+    open_streams()
     try:
         with _end_signals_interrupt():
             status = command(sys.argv[1:] if argv is None else argv)
@@ -280,7 +280,7 @@ def _to_nowhere(number: int) -> None:
     os.close(nowhere)
 
 
-def _open_streams() -> None:
+def open_streams() -> None:
     """Make the three standard streams usable: none is closed, no output breaks the command."""
     for number in range(3):
         try:

@@ -6,10 +6,12 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin
 
 import tyro
 from rich.console import Console
@@ -19,14 +21,16 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 from dadnet.base.boundary import BAD_INPUT as BAD_INPUT
 from dadnet.base.boundary import DONE as DONE
 from dadnet.base.boundary import INCOMPLETE as INCOMPLETE
+from dadnet.base.boundary import guard_process, open_streams, visible
 from dadnet.base.boundary import run_command as run_command
-from dadnet.base.boundary import visible
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, meant, unknown
+from dadnet.base.keywords import flag_defaults, flag_types, in_groups
 from dadnet.base.location import Location, location
 from dadnet.base.own_code import FORM, OwnCode, read_code
 from dadnet.base.remote import RemotePath
 
 T = TypeVar("T")
+Switch: TypeAlias = tyro.conf.FlagCreatePairsOff[bool]  # a flag that is off by default
 
 
 class _Terminal(Console):
@@ -190,7 +194,7 @@ def parse(
                 prog=prog,
                 description=description,
                 registry=_REGISTRY,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=_config_of(flags),
             )
     except _SourceRefusedError as refused:
         word, message = refused.args
@@ -198,13 +202,107 @@ def parse(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise DadnetError(_text_of_tyro_box(errors.getvalue())) from None
+        raise DadnetError(_improved(_text_of_tyro_box(errors.getvalue()), flags)) from None
+
+
+@dataclass(frozen=True)
+class Command(Generic[T]):
+    """A command line, which is parsed before the imports of the command's work.
+
+    Attributes:
+        prog: the command, as a user types it.
+        flags: the dataclass of its flags.
+        defaults: values for the flags that are not given, by those that are, such as a preset's.
+        prepare: changes the words first.
+        first: names of the flags that the help shows first.
+        gone: flags that there were, and what to do instead.
+    """
+
+    prog: str
+    flags: type[T]
+    defaults: Callable[[T], T] | None = None
+    prepare: Callable[[Sequence[str]], Sequence[str]] = list
+    first: tuple[str, ...] = ()
+    gone: Mapping[str, str] = field(default_factory=dict)
+
+    def parse(self, argv: Sequence[str], description: str | None = "") -> T:
+        """Parse the words after the command.
+
+        A preset is a flag itself and depends on other flags, so that a command line with one is
+        parsed twice: first for these flags alone, then with the preset's values.
+
+        Raises:
+            DadnetError: if the words do not fit; one line.
+            SystemExit: with 0, after `--help`.
+        """
+        words, text = self.prepare(argv), description or ""
+        for word in words:
+            if (name := word.partition("=")[0].removeprefix("--")) in self.gone:
+                raise DadnetError(f"{name}: there is no such flag any more; {self.gone[name]}")
+        asks_help = bool({"--help", "-h"} & set(words))
+        if self.defaults is None:
+            return parse(self.flags, words, prog=self.prog, description=text)
+        given = self.flags()
+        if not asks_help:
+            given = parse(self.flags, words, prog=self.prog, description=text)
+        preset = self.defaults(given)
+        if asks_help and self.first:
+            shown = in_groups(preset, self.first)
+            parse(type(shown), words, default=shown, prog=self.prog, description=text)
+        return parse(self.flags, words, default=preset, prog=self.prog, description=text)
+
+    def run(
+        self, work: Callable[[T], int], argv: Sequence[str] | None, description: str | None
+    ) -> int:
+        """Run the command and return its exit status; `run_command` says what happens then."""
+        return run_command(lambda words: work(self.parse(words, description)), argv)
+
+    def parse_first(self, description: str | None) -> None:
+        """For the process of a command: `--help` and wrong words end it before its imports."""
+        guard_process()
+        open_streams()
+        self.parse(sys.argv[1:], description)
+
+
+def _config_of(flags: type) -> tuple[Any, ...]:
+    """Where a switch is on by default, every one can be turned both ways: `--stn`, `--no-stn`.
+
+    A preset may change such a default. A `Switch` keeps its one name there.
+    """
+    if any(default is True for _, default in flag_defaults(flags)):
+        return (tyro.conf.OmitArgPrefixes,)
+    return (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
 def _flag_before(word: str, argv: Sequence[str]) -> str:
     """The name of the flag that has this value."""
     words = [part for given in argv for part in given.split("=", 1)]
     return words[words.index(word) - 1].removeprefix("--")
+
+
+def _improved(text: str, flags: type) -> str:
+    """tyro's text in the form of our own messages, with the nearest flag or value."""
+    if choice := _CHOICE.fullmatch(text):
+        got, flag, known = choice[1], choice[2], re.findall("'([^']*)'", choice[3])
+        return str(unknown(flag, got, known))
+    if value := _VALUE.match(text):
+        for pattern, expected in _VALUES.items():
+            if wrong := re.match(pattern, value[2]):
+                return f"{value[1]}: expected {wrong.expand(expected)}"
+        return f"{value[1]}: {value[2]}"
+    given = re.match(r"Unrecognized options: (--[^\s=,]+)", text)
+    names = [f"--{name.replace('_', '-')}" for name in flag_types(flags)]
+    return text + (meant(given[1], names) if given else "")
+
+
+_VALUE = re.compile(r"Error parsing --([^:\s]*): (.*)")
+# What Python and tyro say of a value, and what we say.
+_VALUES = {
+    r"invalid literal for int\(\) with base 10: (.*)": r"a whole number, got \1",
+    r"could not convert string to float: (.*)": r"a number, got \1",
+    r"no type matching (\S+) could be instantiated from \[(.*?)\]\.": r"\1, got \2",
+}
+_CHOICE = re.compile(r"invalid choice '(.*)' for argument '--([^']*)'\. Expected one of \((.*)\)\.")
 
 
 def _text_of_tyro_box(box: str) -> str:
@@ -219,20 +317,4 @@ def _text_of_tyro_box(box: str) -> str:
         lines = lines[1:]
     inner = takewhile(lambda line: not line or line.strip("─-"), lines)
     text = " ".join(filter(None, inner)) or " ".join(box.split())
-    return re.sub(r"^Error parsing [A-Z]\w*: ", "", text)  # the name of a dataclass helps no user
-
-
-def run_with_flags(
-    run: Callable[[T], int],
-    flags: type[T],
-    argv: Sequence[str] | None = None,
-    *,
-    prog: str,
-    description: str | None,
-) -> int:
-    """Parse a command line, run the command with its flags and return the exit status.
-
-    The arguments are those of `parse` and of `run_command`.
-    """
-    text = description or ""
-    return run_command(lambda words: run(parse(flags, words, prog=prog, description=text)), argv)
+    return re.sub(r"^Error parsing [A-Za-z][\w.]*: ", "", text)  # the names of our classes

@@ -1,12 +1,19 @@
-"""Keyword arguments of Python as the words of a command line, so that both are checked alike."""
+"""The flags of a command by name: as keyword arguments of Python, and in the groups of the help."""
 
+import ast
+import dataclasses
 import difflib
 import inspect
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass, replace
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass, make_dataclass, replace
+from functools import partial
+from itertools import pairwise
 from numbers import Real
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
+
+import tyro
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
@@ -80,16 +87,17 @@ def signature(flags: type, own: Mapping[str, Any], returns: Any) -> inspect.Sign
         returns: what is returned.
     """
     kind = inspect.Parameter.KEYWORD_ONLY
-    names = {**dict(_defaults(flags)), **own}
+    names = {**dict(flag_defaults(flags)), **own}
     parameters = [inspect.Parameter(name, kind, default=value) for name, value in names.items()]
     return inspect.Signature(parameters, return_annotation=returns)
 
 
-def _defaults(flags: type) -> Iterator[tuple[str, Any]]:
+def flag_defaults(flags: type) -> Iterator[tuple[str, Any]]:
+    """Name and default of every flag, those of nested dataclasses too; None without one."""
     hints = get_type_hints(flags)
     for field in fields(flags):
         if is_dataclass(hints[field.name]):
-            yield from _defaults(hints[field.name])
+            yield from flag_defaults(hints[field.name])
         elif field.default is not MISSING:
             yield field.name, field.default
         else:
@@ -99,3 +107,62 @@ def _defaults(flags: type) -> Iterator[tuple[str, Any]]:
 def _unknown(name: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     return f"{name}: expected one of the command's flags, got an unknown one; nearest: {nearest[0]}"
+
+
+def in_groups(flags: Any, first: Sequence[str]) -> Any:
+    """Flags for the help alone: some of them first, then the others by the part they belong to.
+
+    Args:
+        flags: an instance of the dataclass, whose values are the defaults that the help shows.
+        first: names of the flags in the first group.
+    """
+    leaves = list(_leaves(flags, "other"))
+    groups: dict[str, list[tuple[str, Any, Any]]] = {"most used": []}
+    by_name = {leaf[0]: leaf for _, leaf in leaves}
+    groups["most used"] = [by_name[name] for name in first if name in by_name]
+    for group, leaf in leaves:
+        if leaf[0] not in first:
+            groups.setdefault(group, []).append(leaf)
+    parts = {
+        title: make_dataclass(title.replace(" ", "_"), members, frozen=True, kw_only=True)
+        for title, members in groups.items()
+    }
+    top = [(p.__name__, p, dataclasses.field(default_factory=p)) for p in parts.values()]
+    return make_dataclass("Flags", top, frozen=True, kw_only=True)()
+
+
+def _leaves(flags: Any, group: str) -> Iterator[tuple[str, tuple[str, Any, Any]]]:
+    """Each flag, with its group: its name, its type with its help, and its default."""
+    hints, docs = get_type_hints(type(flags), include_extras=True), _docs(type(flags))
+    for member in fields(flags):
+        value = getattr(flags, member.name)
+        if is_dataclass(value) and member.name in _PARTS:
+            yield from _leaves(value, _PARTS[member.name])
+        else:
+            about = tyro.conf.arg(help=docs.get(member.name, ""))
+            hint = cast(Any, Annotated)[hints[member.name], about]
+            # A mapping cannot be a default.
+            kept = dataclasses.field(default=value)
+            if isinstance(value, Mapping):
+                kept = dataclasses.field(default_factory=partial(dict, value))
+            yield group, (member.name, hint, kept)
+
+
+# Parts of an experiment, and what the help calls them.
+_PARTS = {
+    "experiment": "other", "data": "data and folds", "model": "model", "loss": "loss",
+    "optim": "training",
+}  # fmt: skip
+
+
+def _docs(kind: type) -> dict[str, str]:
+    """The text under each field of a dataclass and of its bases."""
+    docs: dict[str, str] = {}
+    for base in reversed([base for base in kind.__mro__ if is_dataclass(base)]):
+        [body] = [c.body for c in ast.parse(textwrap.dedent(inspect.getsource(base))).body
+                  if isinstance(c, ast.ClassDef)]  # fmt: skip
+        for node, after in pairwise(body):
+            if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
+                name, text = ast.unparse(node.target), ast.literal_eval(after.value)
+                docs[name] = " ".join(text.split())
+    return docs

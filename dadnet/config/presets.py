@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import unknown
 from dadnet.config.baselines import FITTED_BASELINES, ModelType
 from dadnet.config.experiment import (
     DataConfig,
@@ -121,6 +121,21 @@ def baseline(name: ModelType, data: DataConfig) -> ExperimentConfig:
     )
 
 
+def with_capped_warmup(optim: OptimConfig, epochs: int) -> OptimConfig:
+    """A recipe whose warm-up leaves at least one of so many epochs for the cosine."""
+    return replace(optim, warmup_epochs=min(optim.warmup_epochs, max(0, epochs - 1)))
+
+
+def warmup_note(recipe: OptimConfig, optim: OptimConfig) -> str:
+    """One line if a recipe's warm-up does not fit into the epochs of a run, else ""."""
+    if recipe.warmup_epochs < optim.epochs or optim.warmup_epochs != optim.epochs - 1:
+        return ""
+    return (
+        f"warm-up: {optim.warmup_epochs} instead of {recipe.warmup_epochs} epochs, since the run "
+        f"has {optim.epochs}"
+    )
+
+
 PRESETS: dict[str, Callable[[DataConfig], ExperimentConfig]] = {
     "smoke": smoke,
     "reference-v1": reference_v1,
@@ -136,5 +151,5 @@ def get_preset(name: str, data: DataConfig) -> ExperimentConfig:
         DadnetError: if there is none of that name.
     """
     if name not in PRESETS:
-        raise DadnetError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+        raise unknown("preset", name, PRESETS)
     return PRESETS[name](data)

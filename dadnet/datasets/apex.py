@@ -1,12 +1,11 @@
 """The apex of a clip: the annotated frame, or what the user's rule takes in its place."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 from dadnet.base.errors import DadnetError
+from dadnet.config.ingest import ApexRule
 from dadnet.datasets.index import Notes
 
-ApexRule = Literal["drop", "midpoint", "flow-peak"]
 # What the ingest reads as: look for the frame with the largest motion.
 SEARCHED = -1
 

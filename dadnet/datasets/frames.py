@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4")
@@ -103,7 +103,7 @@ class FrameFolders:
             has = f"it has {min(frames)} to {max(frames)}" if frames else "it has no frames"
             raise DadnetError(f"no frame {number} in {folder}; {has}")
         if len(names) > 1:
-            raise DadnetError(f"several files are frame {number} in {folder}: {', '.join(names)}")
+            raise DadnetError(f"several files are frame {number} in {folder}: {listed(names, 3)}")
         return folder / names[0]
 
     def series(self, path: Path) -> dict[int, Path]:
@@ -119,7 +119,7 @@ class FrameFolders:
             same = [n for n in names if series(path.parent / n) == series(path)]
             if len(same) > 1:
                 raise DadnetError(
-                    f"several files are frame {number} in {path.parent}: {', '.join(same)}"
+                    f"several files are frame {number} in {path.parent}: {listed(same, 3)}"
                 )
             if same:
                 found[number] = path.parent / same[0]

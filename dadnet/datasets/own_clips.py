@@ -9,7 +9,8 @@ from pathlib import Path
 from unicodedata import normalize
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.apex import SEARCHED, ApexRule, choose_apex
+from dadnet.config.ingest import ApexRule
+from dadnet.datasets.apex import SEARCHED, choose_apex
 from dadnet.datasets.frames import VIDEO_SUFFIXES, FrameFolders, frame_number, series
 from dadnet.datasets.index import Notes
 from dadnet.labels.own_labels import plain_word

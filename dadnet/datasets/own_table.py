@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dadnet.base.disk import is_plain_name
-from dadnet.base.errors import DadnetError
-from dadnet.datasets.apex import ApexRule
+from dadnet.base.errors import DadnetError, listed
+from dadnet.config.ingest import ApexRule
 from dadnet.datasets.frames import FrameFolders
 from dadnet.datasets.index import ClipIndex, Notes, Rejected, build_index
 from dadnet.datasets.official.tables import HEADER_ROWS
@@ -69,7 +69,7 @@ class OwnTable:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.columns) - set(COLUMNS)):
             raise DadnetError(
-                f"columns: expected some of {', '.join(COLUMNS)}, got {', '.join(unknown)}"
+                f"columns: expected some of {', '.join(COLUMNS)}, got {listed(unknown)}"
             )
 
 
@@ -151,7 +151,7 @@ def _found(options: OwnTable) -> tuple[Sheet, int, list[str]]:
     if not found:
         raise DadnetError(_missing(options, nearest[1] or _first_line(sheets)))
     if len(found) > 1 and found[0][0].unit == "row":
-        titles = ", ".join(sheet.name for sheet, _, _ in found)
+        titles = listed(sheet.name for sheet, _, _ in found)
         raise DadnetError(
             f"{options.path}: expected one sheet with clips, got {titles}; keep one of them, with "
             "a column dataset if they are several datasets"
@@ -161,7 +161,7 @@ def _found(options: OwnTable) -> tuple[Sheet, int, list[str]]:
         raise DadnetError(f"{options.path}: not a table in CSV: {sheet.error}")
     if repeated := sorted({h for h in headers if h and headers.count(h) > 1}):
         raise DadnetError(
-            f"{options.path}: a column is given twice: {', '.join(repeated)}; --columns "
+            f"{options.path}: a column is given twice: {listed(repeated)}; --columns "
             f"{repeated[0]}=HEADER names the right one"
         )
     return sheet, position, headers
@@ -177,12 +177,12 @@ def _missing(options: OwnTable, cells: Sequence[str]) -> str:
     wanted = [h for h in options.columns.values() if _plain(h) not in set(map(_plain, seen))]
     if wanted:
         return (
-            f"{options.path}: --columns names {', '.join(wanted)}, which the table lacks; "
-            f"found {', '.join(seen)[:400]}"
+            f"{options.path}: --columns names {listed(wanted)}, which the table lacks; "
+            f"found {listed(seen)}"
         )
     return (
         f"{options.path}: expected the columns subject, label and either flow_path or onset_path "
-        f"and apex_path; found {', '.join(seen)[:400] or 'none'}; --columns subject=HEADER,... "
+        f"and apex_path; found {listed(seen) or 'none'}; --columns subject=HEADER,... "
         "names them"
     )
 
@@ -234,7 +234,7 @@ def _dataset_names(
         names.append(name)
     several = sorted(set(names))
     if given is not None and several != [given] and (len(several) == 1 or given in several):
-        others = ", ".join(name for name in several if name != given)
+        others = listed(name for name in several if name != given)
         raise DadnetError(
             f"{path}: dataset is {given} but the file names {others}"
             + ("; expected another name for them together" if given in several else "")

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from dadnet.base.errors import DadnetError
+from dadnet.config.ingest import ImageScale
 from dadnet.datasets.frames import FrameFolders
 from dadnet.flow import compute
 from dadnet.flow.compute import Flow, Image, decode_image
 from dadnet.flow.faces import face_matrix, load_landmarker, warp
-from dadnet.flow.files import ImageScale, read_flow
+from dadnet.flow.files import read_flow
 from dadnet.flow.video import is_video, video_frames
 
 

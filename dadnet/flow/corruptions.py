@@ -15,7 +15,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed, meant
 from dadnet.base.seeding import seed_hash
 from dadnet.flow.compute import Flow
 from dadnet.flow.faces import TEMPLATE, similarity
@@ -84,7 +84,8 @@ def suite(kinds: Sequence[str] = ()) -> tuple[Corruption, ...]:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or len(set(kinds)) != len(kinds):
         raise DadnetError(
-            f"corruptions: expected different ones of {', '.join(KINDS)}, got {', '.join(kinds)}"
+            f"corruptions: expected different ones of {', '.join(KINDS)}, got {listed(kinds)}"
+            f"{meant(unknown[0], KINDS) if unknown else ''}"
         )
     chosen = kinds or [kind for kind, about in KINDS.items() if about.acts_on != "frames"]
     return tuple(Corruption(k, severity) for k in chosen for severity in KINDS[k].severities)

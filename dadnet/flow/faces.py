@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dadnet.base.disk import read_input
-from dadnet.base.errors import DadnetError, first_line
+from dadnet.base.errors import DadnetError, first_line, listed
 
 Points = npt.NDArray[np.float64]  # (5, 2), x to the right, y down
 Matrix = npt.NDArray[np.float64]  # (2, 3)
@@ -110,7 +110,7 @@ def read_points(path: Path) -> Mapping[str, Points]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise DadnetError(f"landmarks: {path} is no CSV in UTF-8: {error}") from error
     if missing := [c for c in ("clip_id", *POINT_COLUMNS) if c not in header]:
-        raise DadnetError(f"landmarks: {path} lacks the columns {', '.join(missing)}")
+        raise DadnetError(f"landmarks: {path} lacks the columns {listed(missing)}")
     points: dict[str, Points] = {}
     for line, row in enumerate(rows, start=2):
         if row["clip_id"] in points:

@@ -16,42 +16,16 @@ import numpy.typing as npt
 
 from dadnet.base.disk import read_regular, stream_regular
 from dadnet.base.errors import DadnetError, first_line
+from dadnet.config.ingest import SMALLEST, ImageScale
 from dadnet.datasets.frames import IMAGE_SUFFIXES
 from dadnet.flow.compute import Flow, check_flow, check_plausible
 
-SMALLEST = 8  # pixels along a side
 FLOW_SUFFIXES = (".npy", ".npz", ".flo", *IMAGE_SUFFIXES)
 
 _NUMPY, _ZIP = b"\x93NUMPY", b"PK"
 _FLO, _FLO_REVERSED = b"PIEH", b"HEIP"  # 202021.25 as float32, little and big endian
 _LARGEST = 2**29  # bytes of an array: 3 channels of 4096 x 4096 float64 have 400 MB
 _UNKNOWN = 1e9  # Middlebury's mark of a pixel without a flow is larger
-
-
-@dataclass(frozen=True)
-class ImageScale:
-    """What the grey values of a flow image stand for: flow = (value - zero) * step.
-
-    The public images are stretched to 0..255 for each clip and channel, so their true scale is
-    lost. The z-score in front of every network makes up for any scale. With the defaults every
-    value is exact in half precision.
-
-    Attributes:
-        zero: grey value of no motion.
-        step: pixels per grey value.
-    """
-
-    zero: float = 127.5
-    step: float = 1 / 128
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.zero <= 255:
-            raise DadnetError(f"image_zero: expected a grey value from 0 to 255, got {self.zero}")
-        if not (math.isfinite(self.step) and self.step > 0):
-            raise DadnetError(f"image_step: expected pixels above 0, got {self.step}")
-
-    def __str__(self) -> str:
-        return f"(value - {self.zero:g}) x {self.step:g} pixels"
 
 
 @dataclass(frozen=True)

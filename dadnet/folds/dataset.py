@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dadnet.base.digests import content_digest
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 from dadnet.base.seeding import seed_hash
 from dadnet.flow.compute import resize_flow, to_half
 from dadnet.flow.files import read_flow
@@ -134,7 +134,7 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         chosen = next(iter(sets.values()))
         if len({s.classes for s in sets.values()}) > 1:
             raise DadnetError(
-                f"class set {class_set}: {', '.join(sorted(sets))} have different classes under it"
+                f"class set {class_set}: {listed(sorted(sets))} have different classes under it"
             )
         texts = store.clips[chosen.column]
         named = zip(store.clips["dataset"], texts, store.clips["clip_id"], strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 from dadnet.base.seeding import seed_hash
 from dadnet.config.experiment import DataConfig
 from dadnet.labels.tasks import lacking, names_in
@@ -56,8 +56,7 @@ def _loso(clips: pd.DataFrame, config: DataConfig, seed: int) -> list[Fold]:
     subjects = _subjects(clips)
     if len(subjects) < 3:
         raise DadnetError(
-            f"protocol loso: expected at least 3 subjects, got {len(subjects)}: "
-            f"{', '.join(subjects)}"
+            f"protocol loso: expected at least 3 subjects, got {len(subjects)}: {listed(subjects)}"
         )
     return [
         _fold(name, clips[clips["subject"] != name], (name,), config, seed) for name in subjects
@@ -135,7 +134,7 @@ def _need_datasets(clips: pd.DataFrame, protocol: str) -> None:
     if len(found) < 2:
         raise DadnetError(
             f"protocol {protocol}: expected clips of at least two datasets, got "
-            f"{', '.join(found)}; --flows takes several flow stores with commas between"
+            f"{listed(found)}; --flows takes several flow stores with commas between"
         )
 
 

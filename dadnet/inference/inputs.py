@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 from dadnet.flow import compute
 from dadnet.flow.files import read_flow
 
@@ -71,7 +71,7 @@ def read_inputs(paths: Sequence[Path], flow: Mapping[str, Any], input_size: int)
         return Inputs((clip,), _frame_warnings(flow, input_size))
     raise DadnetError(
         "input: expected .npy files, an onset and an apex frame, a folder or a flow store; got "
-        f"{', '.join(map(str, paths))}"
+        f"{listed(paths)}"
     )
 
 
@@ -103,7 +103,7 @@ def _from_folder(folder: Path, flow: Mapping[str, Any], input_size: int) -> Inpu
         )
     others = Counter(f.suffix or f.name for f in files if f not in used)
     if others:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(others.items()))
+        kinds = listed(f"{number} {kind}" for kind, number in sorted(others.items()))
         warnings += (f"files in {folder} that are no clips were left out: {kinds}",)
     return Inputs(tuple(clips), warnings)
 

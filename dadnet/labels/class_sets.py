@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed, meant
 from dadnet.labels.label_sets import LabelSet, label_sets_of
 from dadnet.labels.own_labels import OWN_WORDS, own_class_set, words_of
 from dadnet.labels.tasks import NO_LABEL
@@ -43,7 +43,7 @@ class ClassSet:
         if set(self.mapping.values()) != set(self.classes):
             raise DadnetError(f"class set {self.name}: the mapping does not give the classes")
         if both := sorted(self.dropped & set(self.mapping)):
-            raise DadnetError(f"class set {self.name}: mapped and dropped: {', '.join(both)}")
+            raise DadnetError(f"class set {self.name}: mapped and dropped: {listed(both)}")
 
     def label(self, emotion: str, clip_id: str = "") -> str | None:
         """Class of an emotion; None if the set leaves the emotion or the clip out.
@@ -53,7 +53,7 @@ class ClassSet:
         """
         if not self.unknown([emotion]):
             return None if clip_id in self.left_out else self.mapping.get(emotion)
-        known = ", ".join(sorted({*self.mapping, *self.dropped}))
+        known = listed(sorted({*self.mapping, *self.dropped}), 8)
         raise DadnetError(
             f"class set {self.name}: unknown emotion {emotion!r}; it knows {known}; --class-set "
             f"{OWN_WORDS} takes the words of the flow store, FILE.yaml your own classes"
@@ -180,10 +180,10 @@ def get_class_set(name: str, dataset: str) -> ClassSet | LabelSet:
         return _own(own)
     entry = _entry(name, dataset)
     if entry is None:
-        available = ", ".join(class_sets_of(dataset))
+        available = class_sets_of(dataset)
         raise DadnetError(
-            f"no class set {name!r} for dataset {dataset!r}; available: {available}, {OWN_WORDS} "
-            "(the words of the flow store), or a FILE.yaml"
+            f"no class set {name!r} for dataset {dataset!r}; available: {listed(available, 20)}, "
+            f"{OWN_WORDS} (the words of the flow store), or a FILE.yaml{meant(name, available)}"
         )
     mapping = {e: label for label, words in entry.emotions.items() for e in words.split()}
     dropped = frozenset(entry.dropped.split())

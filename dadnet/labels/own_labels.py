@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]
 
 from dadnet.base.digests import canonical_json
 from dadnet.base.disk import read_input
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 
 # The class set whose classes are the words of the store.
 OWN_WORDS = "own"
@@ -99,9 +99,7 @@ def _parsed(content: str, what: str) -> Mapping[Any, Any]:
 
 def _checked(data: Mapping[Any, Any], what: str, default_name: str = "") -> dict[str, Any]:
     if unknown := sorted(str(key) for key in data if key not in ("name", "classes", "dropped")):
-        raise DadnetError(
-            f"{what}: expected name, classes and dropped, got also {', '.join(unknown)}"
-        )
+        raise DadnetError(f"{what}: expected name, classes and dropped, got also {listed(unknown)}")
     classes = data.get("classes")
     if isinstance(classes, dict):
         classes = list(classes.items())
@@ -114,7 +112,7 @@ def _checked(data: Mapping[Any, Any], what: str, default_name: str = "") -> dict
     dropped = _words(data.get("dropped", []), what)
     every = [*dropped, *(word for _, words in named for word in words)]
     if twice := sorted({word for word in every if every.count(word) > 1}):
-        raise DadnetError(f"{what}: a word has two places: {', '.join(twice)}")
+        raise DadnetError(f"{what}: a word has two places: {listed(twice)}")
     name = str(data.get("name", default_name)).strip()
     if not name:
         raise DadnetError(f"{what}: expected a name, as in name: mood")

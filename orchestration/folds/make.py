@@ -66,6 +66,7 @@ def with_measured_stack(
         else:
             report(f"warning: {again}, these in stacks of {size}; a GPU rounds differently then")
     if size == "auto":
+        report("timing stack sizes")
         torch.set_num_threads(1)
         device = torch.device(options.device)
         views = [FoldView.of(plan.dataset, plan.fold(name), device) for name in names[:at_most]]

@@ -14,10 +14,11 @@ from torch import Tensor
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import on_disk
 from dadnet.config.experiment import ExperimentConfig
+from dadnet.config.ingest import IngestFlags
 from dadnet.flow.clip import FlowOptions
 from dadnet.flow.corrupted_inputs import corrupted_inputs
 from dadnet.flow.corruptions import KINDS, VERSION, Corruption
-from dadnet.flow.request import IngestFlags, read_index
+from dadnet.flow.request import read_index
 from dadnet.flow.store import load_flow_store
 from dadnet.folds.dataset import MicroExpressionDataset
 from dadnet.inference.model_file import TrainedModel, load_model_file

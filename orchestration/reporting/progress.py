@@ -109,6 +109,8 @@ class Progress:
         _open.append(self)
         if self._is_live:
             self._live.start()
+            if isinstance(self._live, Live):  # a notebook takes two pictures in a second
+                self._live.update(Text(f"{self.title}: starting"), refresh=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

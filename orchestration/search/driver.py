@@ -2,8 +2,9 @@
 
 import math
 import os
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +12,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from dadnet.base.errors import DadnetError
 from dadnet.base.location import absolute
 from dadnet.training.kinds import how_stacked
 from orchestration.folds.cost import Cost, measure_cost
+from orchestration.folds.flags import capped_warmup
 from orchestration.folds.options import WorkOptions, local_device
 from orchestration.folds.plan import Inputs, Plan, plan_of
 from orchestration.reporting.progress import Progress, duration
@@ -22,7 +25,7 @@ from orchestration.search.service import LocalService, OpenGroup
 from orchestration.search.settings import StudySettings, check_space
 from orchestration.search.study import Study
 from orchestration.search.trial import FoldService
-from orchestration.search.trials import search_here
+from orchestration.search.trials import run_by_another, search_here
 from results.ledger.records import Experiment
 from results.ledger.studies import StudyRecord
 from search_spaces.load import load_space
@@ -35,12 +38,45 @@ class StudyProgress(Progress):
     """The progress of a search: a line per trial, the running folds, warnings.
 
     It has no line per finished fold, since a search has thousands.
+
+    Args:
+        flags: of the search.
+        console: where to draw.
+        clock: seconds; injected in tests.
     """
 
-    def __init__(self, flags: TuneFlags, console: Console) -> None:
+    def __init__(
+        self, flags: TuneFlags, console: Console, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         events = flags.ledger / ".studies" / "events.jsonl"
-        super().__init__(events, flags.base.optim.epochs, "search", console)
+        super().__init__(events, flags.base.optim.epochs, "search", console, clock)
         self._last_line = ""
+        self._trials = flags.num_trials * (flags.outer_groups if flags.level == "nested" else 1)
+        self._num_folds = 1  # of a trial
+        # Trials that have ended: in earlier studies, in this one, and before this command in it.
+        self._earlier = self._ended = self._found = 0
+        self._trained = 0  # trials that this command has ended
+        self._finished = 0  # folds since a trial ended
+        self._folds = 0  # folds that this command has trained
+        self._began = clock()
+
+    def begin_study(self, ended: int, num_folds: int) -> None:
+        """The next study begins, with so many trials that have ended, of so many folds each."""
+        self._earlier, self._ended, self._num_folds = self._earlier + self._ended, ended, num_folds
+        if not self._trained:
+            self._began = self.clock()
+
+    def trial_ended(self, ended: int) -> str:
+        """So many trials of the study have ended; returns the time left, for the trial's line."""
+        self._trained += ended - self._ended
+        self._ended, self._finished = ended, 0
+        left = self._time_left()
+        return f"; ETA {duration(left)}" if math.isfinite(left) else ""
+
+    def _time_left(self) -> float:
+        made = self._trained + min(1.0, self._finished / self._num_folds)
+        left = self._trials - self._earlier - self._ended - (made - self._trained)
+        return (self.clock() - self._began) / made * max(0.0, left) if made else math.inf
 
     def say(self, line: str) -> None:
         """Print one line, above the live table where there is one."""
@@ -48,7 +84,9 @@ class StudyProgress(Progress):
         self.console.print(line, markup=False)
 
     def _print(self, event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
-        if event["event"] != "finished":
+        if event["event"] == "finished":
+            self._finished, self._folds = self._finished + 1, self._folds + 1
+        else:
             super()._print(event, snapshot)
 
     def _table(self, snapshot: Mapping[str, Any]) -> Group:
@@ -61,7 +99,11 @@ class StudyProgress(Progress):
             score = f"{info['val_uf1']:.3f}" if "val_uf1" in info else ""
             epoch = f"{info.get('epoch', 0)}/{self.epochs}"
             table.add_row(row["name"], epoch, score, row["worker"])
-        head = Text(f"{self._last_line}\n{len(running)} folds running, {waiting} waiting")
+        head = Text(
+            f"{self._last_line}\n{self._earlier + self._ended} of {self._trials} trials done, "
+            f"{self._folds} folds trained, {len(running)} running, {waiting} waiting; ETA "
+            f"{duration(self._time_left())}"
+        )
         return Group(head, table)
 
 
@@ -89,12 +131,19 @@ class SearchWorkers:
                     epochs=flags.base.optim.epochs,
                     workers=flags.workers,
                     on_snapshot=self._progress.show,
+                    quiet=self._progress.console.quiet,
                 )
                 self._service = self._group.service
         return self._service
 
     def search(self, study: Study) -> bool:
         """Run the missing trials of a study; returns whether it is finished."""
+        ended = sum(trial.state.is_finished() for trial in study.trials())
+        self._progress.begin_study(ended, len(study.folds))
+        if line := run_by_another(study):
+            if self._flags.strict:
+                raise DadnetError(f"strict: {line}; go on with that, or take another --ledger")
+            self._progress.say(f"warning: {line}; another --ledger begins again")
         if not study.finished:
             service = self.service()
             if self._group is None:
@@ -195,7 +244,8 @@ class SearchRun(ABC):
             level=flags.level,
             group=group,
         )
-        return Study(plan, settings, flags.ledger, flags.study_storage, say)
+        on_end = progress.trial_ended if progress else None
+        return Study(plan, settings, flags.ledger, flags.study_storage, say, on_end)
 
     def say(self, line: str) -> None:
         """Print one line."""
@@ -213,7 +263,8 @@ class SearchRun(ABC):
             f"{experiment.protocol}, {experiment.class_set}, {len(self.plan.dataset)} clips, "
             f"{len(self.plan.folds)} folds"
         )
-        for line in self.plan.lines:
+        warmup = capped_warmup(flags.preset, flags.experiment)
+        for line in (*self.plan.lines, *filter(None, [warmup])):
             self.say(line)
         classes = len(self.plan.dataset.classes)
         if flags.stack > 1 and (line := how_stacked(self.plan.config, classes, "cpu")):

@@ -7,13 +7,21 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from dadnet.base import cli
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location
 from dadnet.config.experiment import DataConfig, ExperimentConfig
-from orchestration.folds.flags import parse_with_preset, preset_of, with_size_of_teacher
-from orchestration.search.settings import Pruning, SecondObjective
+from orchestration.folds.flags import (
+    GONE,
+    MOST_USED,
+    preset_of,
+    with_class_set,
+    with_size_of_teacher,
+)
 
 T = TypeVar("T")
+Pruning = Literal["folds", "asha", "none"]
+SecondObjective = Literal["none", "seconds", "parameters"]
 # The seeds of the public DFME recipe.
 OFFICIAL_SEEDS = (4, 5, 7, 31, 42)
 
@@ -80,7 +88,9 @@ class TuneFlags:
     """Folds that a worker trains at once as one program."""
     checkpoint_every: int = 5
     """Epochs between two saved states of a fold."""
-    dry_run: bool = False
+    strict: cli.Switch = False
+    """Refuse to go on if trials were run by another version of the program."""
+    dry_run: cli.Switch = False
     """Print trainings, hours and cost, estimated from a few measured steps, and stop."""
     price: float | None = None
     """Price of an hour of one worker, for the dry run."""
@@ -143,23 +153,32 @@ def _of_type(kind: Callable[..., T], config: Any, **changes: Any) -> T:
     return kind(**{field.name: getattr(config, field.name) for field in fields(config)} | changes)
 
 
+def _defaults(given: TuneFlags) -> TuneFlags:
+    data = given.experiment.data
+    data = SearchDataConfig(dataset=data.dataset, class_set=data.class_set)
+    preset = preset_of(
+        given.preset, _of_type(DataConfig, data, selection="inner"), given.experiment
+    )
+    preset = with_size_of_teacher(preset, given.macro_weights)
+    # DFME's challenge has an official split only; every other set is LOSO.
+    data = replace(data, protocol="official" if data.dataset == "dfme" else "loso")
+    return replace(TuneFlags(), experiment=_of_type(SearchExperiment, preset, data=data))
+
+
+TUNE = cli.Command(
+    "python -m orchestration.tune",
+    TuneFlags,
+    _defaults,
+    with_class_set,
+    ("space", "num_trials", *MOST_USED),
+    GONE,
+)
+
+
 def parse_flags(argv: Sequence[str], description: str | None) -> TuneFlags:
     """Flags of a search; those of the experiment that are not given come from the preset.
 
     Raises:
         DadnetError: if the words do not fit.
     """
-    prog = "python -m orchestration.tune"
-    return parse_with_preset(TuneFlags, argv, _defaults, prog, description)
-
-
-def _defaults(given: TuneFlags) -> TuneFlags:
-    data = given.experiment.data
-    data = SearchDataConfig(dataset=data.dataset, class_set=data.class_set)
-    preset = preset_of(
-        given.preset, _of_type(DataConfig, data, selection="inner"), given.experiment.model
-    )
-    preset = with_size_of_teacher(preset, given.macro_weights)
-    # DFME's challenge has an official split only; every other set is LOSO.
-    data = replace(data, protocol="official" if data.dataset == "dfme" else "loso")
-    return replace(TuneFlags(), experiment=_of_type(SearchExperiment, preset, data=data))
+    return TUNE.parse(argv, description)

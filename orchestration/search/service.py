@@ -84,12 +84,13 @@ class OpenGroup:
         epochs: int,
         workers: int | None,
         on_snapshot: OnSnapshot,
+        quiet: bool = False,
     ) -> None:
         from orchestration.workers.capacity import default_workers, offered, worker_resources
         from orchestration.workers.connection import connect
         from orchestration.workers.group import WorkerGroup
 
-        connect(workers or 1)
+        connect(workers or 1, quiet=quiet)
         self.workers = workers or default_workers()
         self._group = WorkerGroup(
             name,

@@ -13,7 +13,7 @@ Pruning by epoch: asynchronous successive halving (Li et al. 2018) over the epoc
 import random
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -26,10 +26,9 @@ from dadnet.base.digests import digest16
 from dadnet.base.errors import DadnetError
 from dadnet.base.seeding import seed_hash
 from orchestration.folds.plan import Plan, with_config
+from orchestration.search.flags import Pruning, SecondObjective
 from search_spaces.space import Space, apply_values
 
-Pruning = Literal["folds", "asha", "none"]
-SecondObjective = Literal["none", "seconds", "parameters"]
 MIN_FOLDS = 6
 P_THRESHOLD = 0.05
 

@@ -48,6 +48,8 @@ class Study:
         ledger: folder of the ledger, or object storage.
         storage: Optuna's, or its URL; None for SQLite in the ledger's folder.
         say: prints one line.
+        on_end: called with the number of trials that have ended; returns what the line of the
+            last one says of the time left.
     """
 
     def __init__(
@@ -57,8 +59,10 @@ class Study:
         ledger: Location,
         storage: str | BaseStorage | None = None,
         say: Callable[[str], None] = print,
+        on_end: Callable[[int], str] | None = None,
     ) -> None:
         self.plan, self.settings, self.say = plan, settings, say
+        self._on_end = on_end
         self.vals = ValLedger(ledger)
         self.folds = fold_order(plan, settings.folds_per_trial)
         self.digest = study_digest(plan, settings)
@@ -247,7 +251,8 @@ class Study:
         trials, best = self.trials(), self.best()
         done = sum(trial.state.is_finished() for trial in trials)
         leader = f"; best {best.values[0]:.4f}, trial {best.number}" if best else ""
-        self.say(f"trial {number} {line} ({done}/{self.settings.num_trials}{leader})")
+        left = self._on_end(done) if self._on_end else ""
+        self.say(f"trial {number} {line} ({done}/{self.settings.num_trials}{leader}{left})")
         wanted = {best.user_attrs["experiment"]} if best else set()
         wanted |= {str(t.user_attrs.get("experiment")) for t in trials if not t.state.is_finished()}
         self.release_weights(wanted)

@@ -1,9 +1,14 @@
-"""Run the trials of a study in this process, without Ray."""
+"""Run the trials of a study in this process, without Ray; which version ran the earlier ones."""
 
 import math
 
+from optuna.trial import FrozenTrial
+
+from dadnet.base.digests import code_digest
+from dadnet.base.errors import listed
 from orchestration.search.study import Study
 from orchestration.search.trial import FoldService, Proposal, Report, TrialFailedError, run_trial
+from results.ledger.quick import code_in
 
 _NO_FOLDS = Report(0, math.nan, 0, math.nan, 0.0, 0)
 
@@ -36,3 +41,28 @@ def _run_here(study: Study, service: FoldService, proposal: Proposal) -> None:
         study.fail(proposal.number, str(error))
     else:
         study.complete(proposal.number, last)
+
+
+def run_by_another(study: Study) -> str:
+    """One line on trials that another version of the program has run, if some are to run; or ""."""
+    ours, codes = code_digest(), [_code_of(study, trial) for trial in study.trials()]
+    known = [code for code in codes if code]
+    others = [code for code in known if code != ours]
+    if not others or study.finished:
+        return ""
+    return (
+        f"{len(others)} of {len(known)} trials were run by another version of the program (code "
+        f"{listed(sorted(set(others)))}; here it is {ours})"
+    )
+
+
+def _code_of(study: Study, trial: FrozenTrial) -> str:
+    """Digest of the code that made the first fold of a trial; "" without a fold."""
+    digest = trial.user_attrs.get("experiment")
+    if not digest:
+        return ""
+    experiment = study.plan.experiment.replace(digest=digest)
+    for fold in study.folds:
+        if side := study.vals.get(experiment, fold):
+            return code_in(side.host)
+    return ""

@@ -24,6 +24,7 @@ import ray
 
 from dadnet.base.disk import DiskPath
 from dadnet.base.errors import DadnetError, OutsideError, first_line
+from orchestration.reporting.waiting import waiting
 from orchestration.workers import ray_internals, session
 from orchestration.workers.sign_of_life import watch_head
 
@@ -31,8 +32,10 @@ PROBE_S = 10.0
 BOOTSTRAP = "ray_bootstrap_config.yaml"
 
 
-def connect(workers: int) -> None:
+def connect(workers: int, *, quiet: bool = False) -> None:
     """Join the Ray that is named, or start one here with CPU slots for so many workers or more.
+
+    A line on stderr says so, unless `quiet`.
 
     Raises:
         DadnetError: if the cluster cannot be joined, or answers others without a token.
@@ -46,9 +49,11 @@ def connect(workers: int) -> None:
     warn_of_no_token()
     address = named_address()
     if address is not None:
-        _join(find(address))
+        with waiting(f"joining Ray at {address}", quiet=quiet):
+            _join(find(address))
     else:
-        _start(max(workers, os.cpu_count() or 1))
+        with waiting("starting Ray (about 10 s)", quiet=quiet):
+            _start(max(workers, os.cpu_count() or 1))
         _refuse_if_open(ray.get_runtime_context().gcs_address)  # if this Ray knows loopback no more
     watch_head(ray.get_runtime_context().gcs_address)
 

@@ -170,7 +170,12 @@ def versions_of(record: FoldRecord) -> bytes:
 
 def code_of(record: FoldRecord) -> str:
     """Return the digest of the code that made a record; "unknown" where the record has none."""
-    versions = record.host.get("versions")
+    return code_in(record.host)
+
+
+def code_in(host: Mapping[str, Any]) -> str:
+    """Return the digest of the code in the circumstances of a record, or "unknown"."""
+    versions = host.get("versions")
     return str(versions.get("code", "unknown")) if isinstance(versions, Mapping) else "unknown"
 
 

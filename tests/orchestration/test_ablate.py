@@ -7,6 +7,7 @@ from dadnet.config.experiment import DataConfig
 from dadnet.config.presets import get_preset
 from orchestration import ablate
 from orchestration.ablate import make_grid
+from orchestration.folds.flags import ABLATE
 from results.ledger.ledger import Ledger
 from results.pages.ablation import make_ablation
 from results.pages.run import row_of
@@ -42,7 +43,7 @@ def test_the_alignment_grid_is_the_student_alone_and_every_choice_of_stages():
 
 
 def test_a_grid_that_is_none_is_one_line():
-    student = ablate.parse_flags(["--model-type", "baseline"]).experiment
+    student = ABLATE.parse(["--model-type", "baseline"]).experiment
     with pytest.raises(DadnetError, match="--grid modules needs none"):
         make_grid(student, ("alignment",))
     with pytest.raises(DadnetError, match="expected different ones of modules, alignment, weight"):
@@ -50,12 +51,12 @@ def test_a_grid_that_is_none_is_one_line():
 
 
 def test_the_recipe_of_a_class_set_brings_its_data_and_words_win():
-    config = ablate.parse_flags(["--preset", "dfme-7class"]).experiment
+    config = ABLATE.parse(["--preset", "dfme-7class"]).experiment
     assert (config.data.dataset, config.data.class_set) == ("dfme", "7class")
     assert (config.data.protocol, config.model.micro_size) == ("official", "micro")
     assert (config.model.stn, config.loss.alignment_stages) == (False, (2, 3))
     words = ["--preset", "dfme-7class", "--dataset", "own", "--protocol", "loso"]
-    data = ablate.parse_flags(words).experiment.data
+    data = ABLATE.parse(words).experiment.data
     assert (data.dataset, data.class_set, data.protocol) == ("own", "7class", "loso")
 
 

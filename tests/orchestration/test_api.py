@@ -104,7 +104,7 @@ def help_of(main) -> str:
         ({"epochs": "many"}, "many"),
         ({"epochs": 0}, "epochs: expected 1 or more, got 0"),
         ({"workers": object()}, "workers: expected text or a number"),
-        ({"resume": True, "fresh": True}, "expected --resume or --fresh, got both"),
+        ({"resume": True}, "resume: expected one of the command's flags"),
         ({"class_set": "9class"}, "9class"),
         ({"model_type": "baseline"}, "a baseline has no teacher"),
         ({"only": ("nobody",)}, "only: expected some of the 5 folds"),

@@ -15,7 +15,7 @@ from dadnet.training.checkpoint import CheckpointFile
 from dadnet.training.teacher import Teacher
 from dadnet.training.train_teacher import BalancedFold, train_teacher_network
 from orchestration import teacher
-from orchestration.teacher import parse_flags
+from orchestration.folds.flags import TEACHER
 from tests.build.flows import make_clips, write_store
 
 WORDS = ["--dataset", "ckplus", "--input-size", "32", "--epochs", "3", "--lr", "1e-3"]
@@ -30,14 +30,14 @@ def macro(tmp_path_factory):
 
 
 def test_the_recipe_is_the_public_one_and_flags_win():
-    optim = parse_flags(["--dataset", "ckplus", "--size", "micro", "--batch-size", "8"]).optim
+    optim = TEACHER.parse(["--dataset", "ckplus", "--size", "micro", "--batch-size", "8"]).optim
     assert (optim.lr, optim.epochs, optim.weight_decay) == (5e-5, 100, 1e-4)
     assert optim.lr * optim.lr_floor == pytest.approx(1e-7)
     assert (optim.warmup_epochs, optim.batch_size) == (0, 8)
-    assert parse_flags(["--dataset", "ckplus"]).weighted_sampler
-    assert not parse_flags(["--dataset", "ckplus", "--no-weighted-sampler"]).weighted_sampler
-    assert parse_flags([]).preset == "smoke"
-    assert parse_flags(["--preset", "smoke", "--dataset", "ckplus"]).input_size == 56
+    assert TEACHER.parse(["--dataset", "ckplus"]).weighted_sampler
+    assert not TEACHER.parse(["--dataset", "ckplus", "--no-weighted-sampler"]).weighted_sampler
+    assert TEACHER.parse([]).preset == "smoke"
+    assert TEACHER.parse(["--preset", "smoke", "--dataset", "ckplus"]).input_size == 56
 
 
 def test_the_card_says_where_the_weights_come_from(macro, tmp_path, capsys):
@@ -76,7 +76,7 @@ def view(macro) -> FoldView:
 
 def test_the_weighted_sampler_draws_classes_equally_often(macro):
     seen = view(macro)
-    fold = BalancedFold(teacher._config(parse_flags(WORDS)), seen, None, torch.device("cpu"))
+    fold = BalancedFold(teacher._config(TEACHER.parse(WORDS)), seen, None, torch.device("cpu"))
     drawn = torch.zeros(3, dtype=torch.int64)
     for fold.epoch in range(200):
         rows = torch.cat(fold.batches())
@@ -89,7 +89,7 @@ def test_the_weighted_sampler_draws_classes_equally_often(macro):
 
 
 def test_an_interrupted_teacher_goes_on_with_the_same_numbers(macro, tmp_path):
-    config = teacher._config(parse_flags(WORDS))
+    config = teacher._config(TEACHER.parse(WORDS))
 
     def train(name, stop_at=None):
         def on_epoch(epoch, _):

@@ -46,7 +46,7 @@ def write_copies(flags: CopyFlags) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
     prog = "python -m dadnet.datasets.copies"
-    return cli.run_with_flags(write_copies, CopyFlags, argv, prog=prog, description=__doc__)
+    return cli.Command(prog, CopyFlags).run(write_copies, argv, __doc__)
 
 
 if __name__ == "__main__":

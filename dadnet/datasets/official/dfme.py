@@ -9,7 +9,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 from dadnet.datasets.official.finding import find_files, relative, searched_names
 from dadnet.datasets.official.layout import Clip, Layout, LeftOut, Options, Rows, clip_of, filled
 from dadnet.datasets.official.read import ANYWHERE
@@ -32,7 +32,7 @@ def _rows(layout: Layout, root: Path, options: Options) -> Rows:
         if part == "train" and options.annotation is not None:
             paths = [options.annotation]
         if len(paths) > 1:
-            names = ", ".join(relative(p, root) for p in paths)
+            names = listed(relative(p, root) for p in paths)
             raise DadnetError(f"several annotations of {part} under {root}: {names}")
         if not paths:
             notes.append(f"no table of the part {part}")

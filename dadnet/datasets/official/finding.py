@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 from dadnet.datasets.frames import MANY_FOLDERS, FrameFolders
 from dadnet.datasets.official.layout import Layout, Options, Source
 
@@ -23,7 +23,7 @@ def find_annotation(layout: Layout, root: Path) -> Path:
             f"no {layout.title} annotation under {root}; {searched_names(layout, root)}"
         )
     if len(paths) > 1:
-        names = ", ".join(relative(p, root) for p in paths)
+        names = listed(relative(p, root) for p in paths)
         raise DadnetError(
             f"several annotations under {root}: {names}; choose one by --annotation FILE"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from dadnet.base.errors import DadnetError
-from dadnet.datasets.apex import ApexRule
+from dadnet.config.ingest import ApexRule
 from dadnet.datasets.frames import FrameFolders
 from dadnet.datasets.index import FRAME_COLUMNS
 from dadnet.datasets.official.corrections import Correction

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, unknown
 from dadnet.datasets.index import ClipIndex
 from dadnet.datasets.official import casme2, casme3, ckplus, dfme, fourdme, samm, smic
 from dadnet.datasets.official.layout import Options
@@ -28,7 +28,7 @@ def read_dataset(dataset: str, root: Path, options: Options | None = None) -> Cl
         DadnetError: if the dataset is unknown, or its files are not found or cannot be read.
     """
     if dataset not in LAYOUTS:
-        raise DadnetError(f"dataset: expected one of {', '.join(LAYOUTS)}, got {dataset!r}")
+        raise unknown("dataset", dataset, LAYOUTS)
     try:
         return read_official(LAYOUTS[dataset], root, options or Options())
     except OSError as error:  # for example a name too long for the disk

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dadnet.base.errors import DadnetError
+from dadnet.base.errors import DadnetError, listed
 from dadnet.datasets.sheets import Sheet, read_sheets
 
 # SAMM has the deepest header, in row 14.
@@ -90,7 +90,7 @@ def read_table(path: Path, columns: Columns) -> tuple[TableRow, ...]:
             nearest = max(nearest, (matches, cells), key=lambda n: n[0])
     known = {_our_name(cell, columns) for cell in nearest[1]}
     missing = ", ".join(name for name in columns.required if name not in known)
-    seen = ", ".join(nearest[1][:12]) if nearest[0] > 0 else "none"
+    seen = listed(nearest[1]) if nearest[0] > 0 else "none"
     raise DadnetError(f"{path}: no column for {missing}; found {seen}")
 
 
@@ -113,7 +113,7 @@ def _rows(path: Path, sheet: Sheet, position: int, headers: list[str]) -> tuple[
     if sheet.error:
         raise DadnetError(f"{path}: not a table in CSV: {sheet.error}")
     if repeated := sorted({h for h in headers if h and headers.count(h) > 1}):
-        raise DadnetError(f"{path}: more than one column for {', '.join(repeated)}")
+        raise DadnetError(f"{path}: more than one column for {listed(repeated)}")
     rows: list[TableRow] = []
     for line in sheet.lines[position + 1 :]:
         cells = (*line.cells, *[""] * len(headers))  # a line of text may be short

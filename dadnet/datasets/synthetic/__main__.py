@@ -178,7 +178,7 @@ def draw(flags: SyntheticFlags) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
     prog = "python -m dadnet.datasets.synthetic"
-    return cli.run_with_flags(draw, SyntheticFlags, argv, prog=prog, description=__doc__)
+    return cli.Command(prog, SyntheticFlags).run(draw, argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def run(flags: Flags) -> int:
 
 
 def status_of(*words: str) -> int:
-    return cli.run_with_flags(run, Flags, words, prog="dadnet test", description="A test.")
+    return cli.Command("dadnet test", Flags).run(run, words, "A test.")
 
 
 def test_the_status_is_that_of_the_command(capsys):
@@ -51,12 +51,12 @@ def test_the_status_is_that_of_the_command(capsys):
     ("words", "line"),
     [
         ((), "Missing from dadnet test: --ledger PATH Folder. (required)"),
-        (("--ledger", "r", "--epoch=3"), "Unrecognized options: --epoch=3"),
-        (("--ledger", "r", "--number", "0"), "number: expected 1 or more, got 0"),
         (
-            ("--ledger", "r", "--kind", "c"),
-            "invalid choice 'c' for argument '--kind'. Expected one of ('a', 'b').",
+            ("--ledger", "r", "--nimber=3"),
+            "Unrecognized options: --nimber=3; did you mean --number?",
         ),
+        (("--ledger", "r", "--number", "0"), "number: expected 1 or more, got 0"),
+        (("--ledger", "r", "--kind", "c"), "kind: expected one of a, b, got 'c'"),
     ],
 )
 def test_bad_words_are_exactly_one_line(words, line, encoding, monkeypatch, capsys):

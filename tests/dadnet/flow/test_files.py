@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from dadnet.base.errors import DadnetError
-from dadnet.flow.files import ImageScale, read_flow
+from dadnet.config.ingest import ImageScale
+from dadnet.flow.files import read_flow
 
 FLOW = np.random.default_rng(0).normal(size=(2, 28, 24)).astype(np.float32)  # 28 high, 24 wide
 STRAIN = np.abs(FLOW[:1])

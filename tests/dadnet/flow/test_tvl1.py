@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from dadnet.base.errors import DadnetError
+from dadnet.config.ingest import IngestFlags
 from dadnet.datasets.synthetic.__main__ import write_dataset
 from dadnet.datasets.synthetic.plan import Parameters
 from dadnet.flow.clip import FlowOptions, read_clip_frames
 from dadnet.flow.compute import TVL1_PARAMETERS, compute_flow, tvl1_of_pairs
-from dadnet.flow.request import IngestFlags, read_index
+from dadnet.flow.request import read_index
 from dadnet.flow.tvl1 import _median, _resize, _warp, tvl1
 
 NOISE = np.random.default_rng(0)

@@ -16,10 +16,8 @@ from dadnet.labels.own_labels import (
     read_translation,
     title_of,
 )
-from orchestration.ablate import parse_flags as parse_ablate
-from orchestration.folds.flags import parse_flags
+from orchestration.folds.flags import ABLATE, TEACHER, parse_flags
 from orchestration.search.flags import parse_flags as parse_tune
-from orchestration.teacher import parse_flags as parse_teacher
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "own_data.md"
 
@@ -69,8 +67,8 @@ def test_a_missing_file_is_one_line(tmp_path: Path):
         class_set_text(str(tmp_path / "none.yaml"))
 
 
-@pytest.mark.parametrize("parse", [parse_flags, lambda w, _: parse_ablate(w), parse_tune,
-                                   lambda w, _: parse_teacher(w)])  # fmt: skip
+@pytest.mark.parametrize("parse", [parse_flags, ABLATE.parse, parse_tune,
+                                   TEACHER.parse])  # fmt: skip
 @pytest.mark.parametrize("flag", ["--class-set {}", "--class-set={}", "--class_set {}"])
 def test_every_command_reads_the_file(tmp_path: Path, parse, flag: str):
     path = tmp_path / "mood.yaml"

@@ -1,5 +1,9 @@
 import json
+import math
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dadnet.flow.clip import FlowOptions
 from dadnet.flow.compute import compute_flow, decode_image, square
 from dadnet.flow.store import load_flow_store, read_card
 from orchestration import ingest
 from orchestration.flows import chunks as flows_module
+from orchestration.flows.chunk import Chunk
 
 
 def frame(path: Path, shift: float, seed: int) -> None:
@@ -202,9 +208,6 @@ def test_bad_input_is_one_clear_line(words, message, capsys, tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_ray_data_gives_the_same_store_as_this_process(table, tmp_path):
-    import subprocess
-    import sys
-
     assert run(table) == 0
     here = load_flow_store(table.parent / "flows")
     words = ["--index", str(table), "--dataset", "own", "--out", str(tmp_path / "ray")]
@@ -217,6 +220,53 @@ def test_ray_data_gives_the_same_store_as_this_process(table, tmp_path):
     there = load_flow_store(tmp_path / "ray")
     assert there.digest == here.digest
     np.testing.assert_array_equal(there.flows, here.flows)
+
+
+@pytest.mark.slow
+def test_few_clips_need_no_ray_and_make_the_same_store(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(12):
+        np.save(tmp_path / f"{k}.npy", rng.normal(size=(2, 16, 16)).astype(np.float32))
+        rows.append((f"s{k % 3}", ("negative", "positive", "surprise")[k % 3], f"{k}.npy"))
+    pd.DataFrame(rows, columns=["subject", "label", "flow_path"]).to_csv(tmp_path / "own.csv")
+    program = (
+        "import sys; from orchestration import ingest; status = ingest.main(sys.argv[1:]); "
+        "print('ray' in sys.modules); sys.exit(status)"
+    )
+    given = ["--index", str(tmp_path / "own.csv"), "--dataset", "own", "--size", "16"]
+    stores = {}
+    for name, words in {"here": [], "ray": ["--workers", "2"]}.items():
+        done = subprocess.run(
+            [sys.executable, "-c", program, *given, "--out", str(tmp_path / name), *words],
+            capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        assert done.stdout.splitlines()[-1] == str(name == "ray")
+        # Status lines of ours, and none of Ray Data.
+        assert not [line for line in done.stderr.splitlines() if not line.endswith(" ...")]
+        stores[name] = {
+            path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())
+        }
+    assert stores["here"].keys() == {"card.json", "flows.parquet"}
+    assert stores["here"] == stores["ray"]
+
+
+@pytest.mark.parametrize(
+    ("number", "method", "flow", "here"),
+    [
+        (199, "tvl1", "a.npy", True),
+        (200, "tvl1", "a.npy", False),
+        (1, "tvl1", "", True),
+        (2, "tvl1", "", False),
+        (39, "dis", "", True),
+        (40, "dis", "", False),
+    ],
+)
+def test_little_work_is_that_of_199_flow_files(tmp_path, number, method, flow, here):
+    row = {"flow_path": flow, "apex": 3}
+    chunk = Chunk(tmp_path, [row] * number, FlowOptions(method, 224, None))
+    assert (ingest.work_of([chunk]) < ingest.LITTLE_WORK) == here
+    assert ingest.work_of([replace(chunk, landmark_model=tmp_path)]) == math.inf
 
 
 def test_chunks_hold_one_subject_each(table):

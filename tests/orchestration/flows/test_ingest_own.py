@@ -33,7 +33,7 @@ def test_integer_labels_are_translated(tmp_path: Path, capsys):
     table = write_text(tmp_path / "own.csv", rows(tmp_path, (0, 1, 2)))
     assert ingest_table(table) == 2
     error = capsys.readouterr().err
-    assert "unknown label '0'; known are anger, angry" in error
+    assert "unknown label '0', '1', '2' (--labels WORD=KNOWN,... translates" in error
     assert "--labels WORD=KNOWN,... translates, --labels own keeps" in error
     assert ingest_table(table, "--labels", "0=negative,1=positive,2=surprise") == 0
     assert read_card(tmp_path / "store")["counts"]["per_emotion"] == dict.fromkeys(WORDS, 2)

@@ -8,14 +8,14 @@ from functools import partial
 
 import pytest
 
-from orchestration import ablate, run_loso
-from orchestration.folds.flags import RunFlags, parse_flags
+from orchestration import run_loso
+from orchestration.folds.flags import ABLATE, RunFlags, parse_flags
 from orchestration.search.flags import parse_flags as tune_flags
 from tests.build.runs import run_words
 
 FLAGS = """
     flows ledger preset name macro_weights workers gpus_per_worker stack graph checkpoint_every
-    keep_weights keep_features only resume retry_diverged fresh strict dry_run
+    keep_weights keep_features only retry_diverged fresh strict dry_run
     dataset class_set protocol num_folds selection val_fraction normalisation shuffle_labels
     model_type micro_size macro_size input_size flow_correction head stn channel_attention drop_path
     model model_args
@@ -28,7 +28,7 @@ FLAGS = """
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--epoch", "3"], "Unrecognized options: --epoch"),
+        (["--epoch", "3"], "Unrecognized options: --epoch, 3; did you mean --epochs?"),
         (["--alignment-stages", "2,7"], "rising stages out of 0,1,2,3"),
         (["--input-size", "28"], "at least 32"),
         (["--input-size", "1000000"], "at most 4096, got 1000000"),
@@ -38,9 +38,11 @@ FLAGS = """
         (["--preset", "best"], "expected one of smoke"),
         (["--name", "x" * 81], "name: expected 1 to 80 printable characters"),
         (["--name", " x"], "without blanks at the ends"),
+        (["--preset", "reference-2"], "did you mean reference-v2?"),
         (["--flows", "/nowhere"], "there is none"),
         (["--workers", "-1"], "workers: expected 0 or more"),
-        (["--resume", "--fresh"], "got both"),
+        (["--resume"], "resume: there is no such flag any more; a command goes on"),
+        (["--resume=True", "--fresh"], "--fresh begins again"),
         (["--dataset", "casme2"], "expected synthetic, which is what"),
         (["--model-type", "baseline"], "a baseline has no teacher"),
         (["--macro-size", "base"], "macro_size base, the teacher ultralight"),
@@ -58,9 +60,7 @@ def test_bad_input_is_one_clear_line_and_exit_status_2(site, tmp_path, capsys, w
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    "parse", [parse_flags, ablate.parse_flags, partial(tune_flags, description="")]
-)
+@pytest.mark.parametrize("parse", [parse_flags, ABLATE.parse, partial(tune_flags, description="")])
 @pytest.mark.parametrize("preset", ["smoke", "reference-v1"])
 def test_the_input_size_is_the_teachers_unless_given(site, parse, preset):
     words = ["--preset", preset, "--macro-weights", str(site / "teacher.safetensors")]
