@@ -70,7 +70,7 @@ MISTAKES = {
     "predict --weights nowhere.safetensors --input a.npy": "nowhere.safetensors",
     "convert nowhere.pth out.safetensors --classes a,b": "nowhere.pth",
     "export --weights nowhere.safetensors --out model.pt": "a name that ends in .onnx",
-    "explain": "expected the digest of an experiment",
+    "explain": "expected the digest or name of an experiment",
     "robustness --experiment abc --kinds nois --ledger FOLDER": "did you mean noise?",
     "watch --rows -1": "rows: expected 0 or more",
     "leaderboard --ledger nowhere": "nowhere",

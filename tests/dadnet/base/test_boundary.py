@@ -213,7 +213,11 @@ def test_a_call_from_python_gets_a_full_disk_and_an_exit_as_errors_of_one_line()
     ],
 )
 @pytest.mark.parametrize(
-    "words", [("orchestration.run_loso", "--help"), ("dadnet.doctor", "--help")]
+    "words",
+    [
+        ("orchestration.run_loso", "--flows", "nowhere"),
+        ("dadnet.doctor", "--dataset", "casme2", "--root", "nowhere"),
+    ],
 )
 def test_an_error_within_the_imports_of_a_command_is_one_line(tmp_path, words, error, line):
     (tmp_path / "cv2.py").write_text(f"raise {error}\n")
