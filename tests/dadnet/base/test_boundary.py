@@ -147,7 +147,7 @@ IMPORTING = "import time: "  # `-X importtime` reports every module on stderr wh
         (["orchestration.run_loso"], "torch._utils_internal"),
         (["orchestration.tune"], "numpy"),
         (["orchestration.main", "loso"], "scipy._lib"),
-        (["dadnet.predict"], "torch._utils_internal"),
+        (["dadnet.predict", "--weights", "x", "--input", "y"], "torch._utils_internal"),
         (["results", "leaderboard"], "msgspec"),
     ],
 )
