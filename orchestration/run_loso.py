@@ -113,9 +113,11 @@ def run_experiment(flags: RunFlags, console: Console) -> Outcome:
     if flags.name is not None:
         check_free(ledger, experiment, flags.name)
     _print_plan(plan, console)
-    if warning := preset_warning(flags.preset, experiment.dataset):
-        console.print(warning, markup=False)
-    if line := capped_warmup(flags.preset, flags.experiment):
+    warnings = (
+        preset_warning(flags.preset, experiment.dataset),
+        capped_warmup(flags.preset, flags.experiment),
+    )
+    for line in filter(None, warnings):
         console.print(line, markup=False)
     if not flags.dry_run and not flags.fresh:
         ledger.set_damage_aside(experiment)

@@ -83,13 +83,13 @@ def search(flags: TuneFlags, console: Console) -> Outcome:
         DadnetError: if the input cannot be used.
     """
     config = flags.base
+    # What is wrong here is refused before loading.
     if flags.name is not None:
         check_name(flags.name)
-    if warning := preset_warning(flags.preset, config.data.dataset):
-        console.print(warning, markup=False)
-    # What is wrong here is refused before loading.
     storage_url(flags.ledger, flags.study_storage)
     load_space(flags.space)
+    if warning := preset_warning(flags.preset, config.data.dataset):
+        console.print(warning, markup=False)
     flows = flags.flows or Path("flows") / config.data.dataset
     with waiting(f"reading {flows}", quiet=console.quiet):
         inputs = load_inputs(config, str(flows), flags.macro_weights)
