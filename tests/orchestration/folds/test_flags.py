@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from orchestration import run_loso
-from orchestration.folds.flags import ABLATE, RunFlags, parse_flags
+from orchestration.folds.flags import ABLATE, RunFlags, capped_warmup, parse_flags
 from orchestration.search.flags import parse_flags as tune_flags
 from tests.build.runs import run_words
 
@@ -36,9 +36,9 @@ FLAGS = """
         (["--lr", "1e400"], "lr: expected a finite number, got inf"),
         (["--epochs", "1000001"], "epochs: expected at most 1000000"),
         (["--preset", "best"], "expected one of smoke"),
+        (["--preset", "reference-2"], "did you mean reference-v2?"),
         (["--name", "x" * 81], "name: expected 1 to 80 printable characters"),
         (["--name", " x"], "without blanks at the ends"),
-        (["--preset", "reference-2"], "did you mean reference-v2?"),
         (["--flows", "/nowhere"], "there is none"),
         (["--workers", "-1"], "workers: expected 0 or more"),
         (["--resume"], "resume: there is no such flag any more; a command goes on"),
@@ -82,6 +82,22 @@ def test_switches_can_be_turned():
     assert not flags.experiment.model.stn
     assert not flags.experiment.model.channel_attention
     assert flags.fresh
+
+
+def test_a_switch_that_is_on_by_default_turns_both_ways():
+    words = ["--preset", "dfme-7class"]
+    assert not ABLATE.parse(words).experiment.model.stn
+    assert ABLATE.parse([*words, "--stn"]).experiment.model.stn
+    assert parse_flags(["--stn"]).experiment.model.stn
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0), (3, 2), (4, 3), (30, 3)])
+def test_a_short_run_has_a_short_warmup_and_one_line_about_it(epochs, warmup):
+    experiment = parse_flags(["--epochs", str(epochs)]).experiment
+    assert experiment.optim.warmup_epochs == warmup
+    line = capped_warmup("smoke", experiment)
+    expected = f"warm-up: {warmup} instead of 3 epochs, since the run has {epochs}"
+    assert line == (expected if epochs <= 3 else "")
 
 
 def test_the_flags_are_these():
