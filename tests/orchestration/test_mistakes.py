@@ -51,7 +51,7 @@ MISTAKES = {
     f"{LOSO} --model net.py:Net": "net.py",
     f"{LOSO} --augmentation flip": "augmentation",
     "loso --workers -1": "workers: expected 0 or more",
-    f"{TUNE} --space aligment": "did you mean alignment?",
+    f"{TUNE} --space alignm": "did you mean alignment?",
     f"{TUNE} --num-trials 0": "num_trials: expected 1 or more",
     f"{TUNE} --pruning hyperband": "pruning: expected one of",
     "ablate --grid module": "grid: expected different ones",

@@ -114,7 +114,7 @@ def test_a_word_finds_by_digest_and_by_name(ledger, fill):
     three = fill(GOOD, method="alpha beta")
     assert find_experiment(ledger, "alpha") == one  # a whole name before the beginning of one
     with pytest.raises(DadnetError) as error:
-        find_experiment(ledger, "alph")
+        find_experiment(ledger, "al")
     for experiment in (one, three):
         assert experiment.digest in str(error.value)
     assert two.digest not in str(error.value)
