@@ -82,7 +82,7 @@ def render_compare(
     pictures = pictures_of(flows, [a.clip_id for a, _ in changed[:MOST_PICTURES]])
     page = render(
         "compare.html.j2",
-        plots={"swings": swings(subjects, values, f"right {what}, A minus B, percentage points")},
+        plots={"swings": swings(subjects, values, "A minus B, percentage points")},
         of=first.dataset if first.dataset == second.dataset else "",
         standalone=standalone,
         rows=rows,

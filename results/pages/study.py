@@ -164,8 +164,11 @@ def _parallel(record: StudyRecord) -> Section | None:
     layout = figure_layout("", "")
     titles = [*(plain(name) for name in names), "val UF1"]
     last = len(titles) - 1
-    layout["xaxis"].update(tickvals=list(range(last + 1)), ticktext=titles)
-    layout["xaxis"]["range"] = [-0.4, last + 0.4]
+    # On a phone the names are turned: room for the last one, which plotly would leave out.
+    layout["xaxis"].update(
+        tickvals=list(range(last + 1)), ticktext=titles, ticklabeloverflow="allow"
+    )
+    layout["xaxis"]["range"] = [-0.4, last + 0.7]
     layout["yaxis"].update(visible=False, range=[-0.12, 1.12])
     layout["annotations"] = [
         {"x": x, "y": y, "text": plain(text), "showarrow": False, "yanchor": side}
