@@ -210,12 +210,12 @@ class Command(Generic[T]):
     """A command line, which is parsed before the imports of the command's work.
 
     Attributes:
-        prog: the command, as a user types it.
-        flags: the dataclass of its flags.
+        prog, flags: the command, as a user types it, and the dataclass of its flags.
         defaults: values for the flags that are not given, by those that are, such as a preset's.
         prepare: changes the words first.
         first: names of the flags that the help shows first.
         gone: flags that there were, and what to do instead.
+        begin: the flags before those of the preset are known, which must refuse no given one.
     """
 
     prog: str
@@ -224,27 +224,27 @@ class Command(Generic[T]):
     prepare: Callable[[Sequence[str]], Sequence[str]] = list
     first: tuple[str, ...] = ()
     gone: Mapping[str, str] = field(default_factory=dict)
+    begin: Callable[[], T] | None = None
 
     def parse(self, argv: Sequence[str], description: str | None = "") -> T:
         """Parse the words after the command.
 
-        A preset is a flag itself and depends on other flags, so that a command line with one is
-        parsed twice: first for these flags alone, then with the preset's values.
+        With a preset it is parsed twice: for the flags of the preset, then with its values.
 
         Raises:
             DadnetError: if the words do not fit; one line.
             SystemExit: with 0, after `--help`.
         """
         words, text = self.prepare(argv), description or ""
-        for word in words:
-            if (name := word.partition("=")[0].removeprefix("--")) in self.gone:
+        for name in (word.partition("=")[0].removeprefix("--") for word in words):
+            if name in self.gone:
                 raise DadnetError(f"{name}: there is no such flag any more; {self.gone[name]}")
         asks_help = bool({"--help", "-h"} & set(words))
         if self.defaults is None:
             return parse(self.flags, words, prog=self.prog, description=text)
-        given = self.flags()
+        given = (self.begin or self.flags)()
         if not asks_help:
-            given = parse(self.flags, words, prog=self.prog, description=text)
+            given = parse(self.flags, words, default=given, prog=self.prog, description=text)
         preset = self.defaults(given)
         if asks_help and self.first:
             shown = in_groups(preset, self.first)

@@ -6,13 +6,14 @@ Nothing here loads torch, Ray or pandas: a command line is parsed before the imp
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from dadnet.base import cli
 from dadnet.base.errors import DadnetError, unknown
 from dadnet.base.location import Location
+from dadnet.config.checks import MOST
 from dadnet.config.commands import TeacherFlags, teacher_preset
 from dadnet.config.experiment import DataConfig, ExperimentConfig
 from dadnet.config.presets import PRESETS, get_preset, warmup_note, with_capped_warmup
@@ -86,6 +87,12 @@ def _run_defaults(given: RunFlags) -> RunFlags:
     data = DataConfig(dataset=data.dataset, class_set=data.class_set, selection=data.selection)
     preset = preset_of(given.preset, data, given.experiment)
     return replace(RunFlags(), experiment=with_size_of_teacher(preset, given.macro_weights))
+
+
+def with_room(flags: Any) -> Any:
+    """Flags with so many epochs that every warm-up fits: those of the preset are not known yet."""
+    optim = replace(flags.experiment.optim, epochs=MOST)
+    return replace(flags, experiment=replace(flags.experiment, optim=optim))
 
 
 def with_size_of_teacher(preset: ExperimentConfig, macro_weights: Path | None) -> ExperimentConfig:
@@ -250,10 +257,22 @@ MOST_USED = (
 )  # fmt: skip
 GONE = {"resume": "a command goes on where it was by default, --fresh begins again"}
 LOSO = cli.Command(
-    "python -m orchestration.run_loso", RunFlags, _run_defaults, with_class_set, MOST_USED, GONE
+    "python -m orchestration.run_loso",
+    RunFlags,
+    _run_defaults,
+    with_class_set,
+    MOST_USED,
+    GONE,
+    lambda: with_room(RunFlags()),
 )
 ABLATE = cli.Command(
-    "python -m orchestration.ablate", AblateFlags, _ablate_defaults, with_class_set, MOST_USED, GONE
+    "python -m orchestration.ablate",
+    AblateFlags,
+    _ablate_defaults,
+    with_class_set,
+    MOST_USED,
+    GONE,
+    lambda: with_room(AblateFlags()),
 )
 TEACHER = cli.Command(
     "python -m orchestration.teacher", TeacherFlags, teacher_preset, with_class_set

@@ -16,6 +16,7 @@ from orchestration.folds.flags import (
     MOST_USED,
     preset_of,
     with_class_set,
+    with_room,
     with_size_of_teacher,
 )
 
@@ -172,6 +173,7 @@ TUNE = cli.Command(
     with_class_set,
     ("space", "num_trials", *MOST_USED),
     GONE,
+    lambda: with_room(TuneFlags()),
 )
 
 

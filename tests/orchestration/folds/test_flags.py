@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from dadnet.base.errors import DadnetError
 from orchestration import run_loso
 from orchestration.folds.flags import ABLATE, RunFlags, capped_warmup, parse_flags
 from orchestration.search.flags import parse_flags as tune_flags
@@ -98,6 +99,14 @@ def test_a_short_run_has_a_short_warmup_and_one_line_about_it(epochs, warmup):
     line = capped_warmup("smoke", experiment)
     expected = f"warm-up: {warmup} instead of 3 epochs, since the run has {epochs}"
     assert line == (expected if epochs <= 3 else "")
+
+
+@pytest.mark.parametrize("parse", [parse_flags, ABLATE.parse, partial(tune_flags, description="")])
+def test_a_warmup_is_held_against_the_epochs_of_the_preset(parse):
+    words = ["--preset", "reference-v1", "--warmup-epochs"]
+    assert parse([*words, "150"]).experiment.optim.warmup_epochs == 150
+    with pytest.raises(DadnetError, match=r"warmup_epochs: expected 0 to below epochs \(205\)"):
+        parse([*words, "205"])
 
 
 def test_the_flags_are_these():
