@@ -26,7 +26,8 @@ def send_signals(this: Round) -> None:
     this.stack = this.draw.choice((1, 4))
     number = this.draw.choice((signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT))
     with this.command(0) as process:
-        time.sleep(this.draw.uniform(0.5, 12))
+        this.until(lambda: is_caught(process.pid, number), process)  # before that it is Python's
+        time.sleep(this.draw.uniform(0, 12))
         for _ in range(this.draw.randint(1, 3)):
             with suppress(ProcessLookupError):
                 process.send_signal(number)
@@ -36,6 +37,13 @@ def send_signals(this: Round) -> None:
     check("Traceback (most recent" not in this.log(), this.tail())
     this.notes |= {"signal": number.name, "status": status}
     this.finish(0)
+
+
+def is_caught(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def kill_here(this: Round) -> None:

@@ -24,6 +24,8 @@ from dadnet.base.disk import FULL
 from dadnet.base.errors import DadnetError, OutsideError, StorageError
 
 DONE, BAD_INPUT, INCOMPLETE = 0, 2, 3
+# Ctrl-C; the end by a scheduler; a closed terminal; SLURM's warning (`--signal=USR1@60`).
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 # Installed together; the last three have names that a user's own files may have too.
 PACKAGES = ("dadnet", "orchestration", "results", "search_spaces")
@@ -126,7 +128,7 @@ def guard_imports() -> dict[int, Any]:
     usual = (signal.SIG_DFL, signal.default_int_handler, _interrupt)
     return {
         number: signal.signal(number, _end_at_once)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in END_SIGNALS
         if signal.getsignal(number) in usual
     }
 
@@ -244,7 +246,7 @@ def _end_signals_interrupt() -> Iterator[None]:
         return
     kept = {
         number: signal.signal(number, _interrupt)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in END_SIGNALS
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, _end_at_once)
     }
     try:

@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
+from dadnet.base.boundary import END_SIGNALS
+
 AT_MOST_S = 20.0  # of the end; a lost Ray would keep the process for minutes
 
 LEAVING = threading.Event()  # the end has begun: Ray's head may go
@@ -19,7 +21,7 @@ def leave(status: int) -> NoReturn:
     A normal exit of the interpreter frees the objects of torch, Ray and pandas one by one, and
     waits for logs of Ray that are not shown: 1.5 s after the last line.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in END_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     LEAVING.set()
     deadline = threading.Timer(AT_MOST_S, os._exit, (status,))

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from dadnet.base.boundary import END_SIGNALS
+
 # Seconds from the request within which the workers of a run keep their states: most schedulers
 # and clouds give 30 between SIGTERM and SIGKILL.
 GRACE_S = 25.0
-
-# Ctrl-C; the end by a scheduler; a closed terminal; SLURM's warning (`--signal=USR1@60`).
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopRequest:
@@ -39,7 +38,7 @@ class StopRequest:
         """Ask this process to stop."""
         self._asked.set()
 
-    def install(self, signals: Sequence[int] = STOP_SIGNALS) -> None:
+    def install(self, signals: Sequence[int] = END_SIGNALS) -> None:
         """Handle the signals; again after `ray.init`, which handles SIGTERM itself.
 
         A SIGHUP that is ignored, as under nohup, stays so. Outside of the main thread, as in a

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dadnet.base.boundary import BAD_INPUT, INCOMPLETE, as_dadnet_errors, run_command
+from dadnet.base.boundary import BAD_INPUT, END_SIGNALS, INCOMPLETE, as_dadnet_errors, run_command
 from dadnet.base.errors import DadnetError, StorageError
 
 COMMAND = """
@@ -125,7 +125,7 @@ def test_an_unexpected_error_keeps_its_traceback_in_a_file(body, tmp_path):
     assert "Traceback (most recent call last)" in Path(path).read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", END_SIGNALS)
 def test_a_signal_that_ends_is_an_interruption(number):
     body = "print('ready', flush=True); time.sleep(60)"
     usual = partial(signal.signal, number, signal.SIG_DFL)  # the tests may run under nohup
@@ -140,7 +140,7 @@ IMPORTING = "import time: "  # `-X importtime` reports every module on stderr wh
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 @pytest.mark.parametrize(
     ("words", "loaded"),
     [

@@ -41,7 +41,7 @@ def test_a_signal_does_not_change_an_end_that_has_begun():
         "import atexit, os, signal\n"
         "from orchestration.reporting.leave import leave\n"
         "def again():\n"
-        "    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):\n"
         "        os.kill(os.getpid(), number)\n"
         "    print('all of it')\n"
         "atexit.register(again)\n"
