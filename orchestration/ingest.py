@@ -44,6 +44,7 @@ from orchestration.flows.preview import PREVIEW, preview_store, publish_sheets
 
 CHUNK_CLIPS = 8
 # Less work than this, in .npy flows, is done in this process: Ray takes about 10 s to start.
+NUM_LISTED = 20  # rejected clips that are shown where there are too many
 LITTLE_WORK = 200
 # A clip of frames against a .npy flow, in seconds of one core at 224 pixels (OpenCV 4).
 _UNITS = {"tvl1": 150, "dis": 5, "farneback": 6}
@@ -69,7 +70,9 @@ def ingest(flags: IngestFlags, console: Console) -> int:
     out = flags.out or Path("flows") / name
     local = Path("flows") / out.name if is_remote(out) else Path(str(out))
     if not (local / CARD).exists():  # before hours of work
-        _check_rejected([r for p in parts.values() for r in p.rejected], flags.max_rejected)
+        _check_rejected(
+            [r for p in parts.values() for r in p.rejected], flags.max_rejected, console
+        )
     earlier: tuple[Rejected, ...] = ()
     for dataset, part in parts.items():
         several = len(parts) > 1
@@ -126,7 +129,7 @@ def _ingest_one(
         seconds = time.monotonic() - started
         console.print(f"{sum(len(c.rows) for c in waiting) / seconds:.1f} clips per second")
     rejected = (*index.rejected, *(r for chunk in chunks for r in chunk.rejected()))
-    _check_rejected((*earlier, *rejected), flags.max_rejected)
+    _check_rejected((*earlier, *rejected), flags.max_rejected, console)
     if flags.preview:
         publish_sheets(store, chunks, rejected, console)
     card = finish_store(
@@ -221,10 +224,15 @@ def _map_chunk(row: dict[str, Any]) -> dict[str, Any]:
     return {"clips": make_chunk(pickle.loads(row["chunk"]))}
 
 
-def _check_rejected(rejected: Sequence[Rejected], allowed: int) -> None:
+def _check_rejected(rejected: Sequence[Rejected], allowed: int, console: Console) -> None:
+    """Refuse too many rejected clips; the first ones are listed, since no card is written."""
     counted = [r for r in rejected if not r.expected]
     if len(counted) <= allowed:
         return
+    for row in counted[:NUM_LISTED]:
+        console.print(f"  rejected {row.clip_id}: {row.reason}", markup=False)
+    if len(counted) > NUM_LISTED:
+        console.print(f"  and {len(counted) - NUM_LISTED} more")
     text = grouped((r.clip_id, r.reason) for r in counted)
     raise DadnetError(f"{len(counted)} clips rejected, --max-rejected allows {allowed}: {text}")
 

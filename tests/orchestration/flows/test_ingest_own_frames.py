@@ -147,7 +147,8 @@ def test_two_rows_of_one_event_are_told(tmp_path: Path, capsys):
     write_videos(tmp_path, 1)
     table = write_text(tmp_path / "own.csv", [HEADER, row(1, 5), row(1, 5)])
     assert ingest_table(table) == 2
-    assert "own/s0/0@1: duplicate clip: 2 rows have this id" in capsys.readouterr().err
+    expected = "own/s0/0@1 and 1 like it: duplicate clip: 2 rows have this id"
+    assert expected in capsys.readouterr().err
 
 
 def film(path: Path) -> None:
