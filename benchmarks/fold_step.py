@@ -99,12 +99,39 @@ def one_size(
     return row | ceiling.floors(work)
 
 
+def profile(input_size: int, device: torch.device, steps: int = 20) -> None:
+    """Print where the time of the engine's step goes, by kernel."""
+    made, view = config(input_size, "hflip"), fold(input_size, device)
+    ours = OneFold(made, view, teacher(input_size), device)
+    ours.model.train()
+    picked = torch.arange(8)
+    ours.training_step(picked)
+    with torch.profiler.profile() as found:
+        for _ in range(steps):
+            ours.training_step(picked)
+    kernels = [event for event in found.key_averages() if event.self_cpu_time_total]
+    whole = sum(event.self_cpu_time_total for event in kernels)
+    kernels.sort(key=lambda event: -event.self_cpu_time_total)
+    print(f"{input_size} pixels: {whole / steps / 1000:.1f} ms in kernels per step, of which")
+    for event in kernels[:10]:
+        share, calls = event.self_cpu_time_total / whole, event.count / steps
+        print(f"  {share:5.1%}  {calls:5.0f} calls  {event.key}")
+    print(f"  {sum(event.count for event in kernels) / steps:.0f} calls in all")
+
+
 def main() -> None:
     """Measure and report."""
-    switches = {"compile": "measure the compiled network too, which takes minutes to make"}
+    switches = {
+        "compile": "measure the compiled network too, which takes minutes to make",
+        "profile": "only print where the time of the engine's step goes",
+    }
     given = arguments(__doc__, 15, switches)
     device = choose(given.device)
     torch.set_num_threads(1)
+    if given.profile:
+        for size in (56, 224):
+            profile(size, device)
+        return
     ceiling = ceilings(device)
     sizes = [(32, "hflip"), (56, "hflip"), (112, "hflip"), (224, "none"), (224, "reference-v1")]
     with matrix_units("float32"):  # torch's own default has a GPU's convolutions in TF32

@@ -23,6 +23,7 @@ from results.ledger.records import Divergence
 _open: list["Progress"] = []  # of runs that have not ended
 
 NEWS_S = 10.0  # between two `epochs` events
+SILENT_S = 30.0  # without a terminal, a line at least so often while folds are made
 # What the terminal shows of an event; `last` is the last line of a traceback.
 _LINES = {
     "warning": "warning ({worker}): {message}",
@@ -94,7 +95,7 @@ class Progress:
         self.epochs, self.title, self.console, self.clock = epochs, title, console, clock
         self._events = EventWriter(events)
         self._working: float | None = None  # since the first fold began: Ray has started by then
-        self._news_at = clock()
+        self._news_at = self._said_at = clock()
         notebook = in_notebook() and not console.quiet
         self._is_live = console.is_terminal or notebook
         self._live: Live | NotebookLive = (
@@ -128,7 +129,9 @@ class Progress:
         """Show the queue's state and its new events."""
         for event in snapshot["events"]:
             if event["event"] == "started" and self._working is None:
-                self._working = self.clock()
+                self._working = self._said_at = self.clock()
+                if not self._is_live:
+                    self.console.print("the first folds are in training")
             self.log(event)
             self._print(event, snapshot)
         if self.clock() - self._news_at >= NEWS_S:
@@ -136,6 +139,9 @@ class Progress:
             self.log(_news(snapshot))
         if self._is_live:
             self._live.update(self._table(snapshot), refresh=True)
+        elif self._working is not None and self.clock() - self._said_at >= SILENT_S:
+            self._said_at = self.clock()
+            self.console.print(self._head(snapshot), markup=False, highlight=False)
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append one event, with the time, to the log."""
@@ -151,6 +157,7 @@ class Progress:
             counts = snapshot["counts"]
             val_uf1 = event.get("info", {}).get("val_uf1", math.nan)
             score = f", last val UF1 {val_uf1:.3f}" if math.isfinite(val_uf1) else ""
+            self._said_at = self.clock()
             self.console.print(
                 f"fold {event['fold']} done ({counts['done']}/{sum(counts.values())}, "
                 f"ETA {self._eta(snapshot)}{score})",
@@ -164,8 +171,14 @@ class Progress:
         done = fraction_done(snapshot, self.epochs)
         return duration(remaining(self.clock() - self._working, done))
 
-    def _table(self, snapshot: Mapping[str, Any]) -> Group:
+    def _head(self, snapshot: Mapping[str, Any]) -> str:
         count = snapshot["counts"]
+        return (
+            f"{count['done']} of {sum(count.values())} folds done, {count['running']} running, "
+            f"{count['failed']} failed; ETA {self._eta(snapshot)}"
+        )
+
+    def _table(self, snapshot: Mapping[str, Any]) -> Group:
         table = Table(box=None, pad_edge=False)
         for name in ("fold", "epoch", "train loss", "val UF1", "worker", "try"):
             table.add_column(name, justify="left" if name in ("fold", "worker") else "right")
@@ -174,10 +187,7 @@ class Progress:
             figures = [f"{info.get(k, math.nan):.3f}" for k in ("train_loss", "val_uf1")]
             epoch = f"{info.get('epoch', 0)}/{self.epochs}"
             table.add_row(row["name"], epoch, *figures, row["worker"], str(row["tries"]))
-        head = Text(
-            f"{self.title}: {count['done']} of {sum(count.values())} folds done, "
-            f"{count['running']} running, {count['failed']} failed; ETA {self._eta(snapshot)}"
-        )
+        head = Text(f"{self.title}: {self._head(snapshot)}")
         bar = ProgressBar(total=1.0, completed=fraction_done(snapshot, self.epochs), width=60)
         return Group(head, bar, table)
 

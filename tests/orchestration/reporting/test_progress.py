@@ -97,3 +97,26 @@ def test_the_last_line_of_an_incomplete_run_says_what_to_do_of_each_kind():
     assert incomplete(9, 4, [first, second]) == (
         f"incomplete: {again}; 2 of 9 folds diverged (d/s1 in epoch 3 and 1 more){lower}"
     )
+
+
+def test_without_a_terminal_no_silence_lasts_longer_than_half_a_minute(tmp_path):
+    out, now = io.StringIO(), [0.0]
+    queue = LeaseQueue(["d/s1", "d/s2"])
+    console = Console(file=out, width=120)
+    with Progress(tmp_path / "log", 10, "DAD-Net", console, clock=lambda: now[0]) as progress:
+        queue.claim("w1", 0)
+        seen = 0
+        for now[0] in (100.0, 110.0, 129.0, 131.0, 140.0):
+            snapshot = queue.snapshot(seen)
+            progress.show(snapshot)
+            seen += len(snapshot["events"])
+        queue.finish("w1", "d/s1")
+        snapshot = queue.snapshot(seen)
+        progress.show(snapshot)
+        now[0] = 165.0  # 25 s after the last fold
+        progress.show(queue.snapshot(seen + len(snapshot["events"])))
+    assert [line.partition(";")[0].partition(" (")[0] for line in out.getvalue().splitlines()] == [
+        "the first folds are in training",
+        "0 of 2 folds done, 1 running, 0 failed",
+        "fold d/s1 done",
+    ]
