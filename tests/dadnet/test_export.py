@@ -144,7 +144,7 @@ def test_a_refused_export_leaves_nothing(tmp_path, capsys, monkeypatch):
     [
         ("m.pt", [], "ends in .onnx"),
         ("m.onnx", ["--format", "torch-export"], "ends in .pt2"),
-        ("m.onnx", ["--format", "coreml"], "--format"),
+        ("m.onnx", ["--format", "coreml"], "format: expected one of onnx"),
         ("there.onnx", [], "exists already"),
     ],
 )
