@@ -5,6 +5,7 @@ generator. It is what the engine of `dadnet.training.loop` is measured against.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ class AugmentedClips(Dataset[tuple[Tensor, int]]):
 class OrdinaryFold:
     """Model, optimiser and loader of one fold."""
 
+    fused: bool | None = None  # torch's default
+
     def __init__(
         self,
         config: ExperimentConfig,
@@ -48,12 +51,14 @@ class OrdinaryFold:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.device = config, device
+        self.flows, self.labels = flows, labels
         self.model = build_model(config, int(labels.max()) + 1, teacher, generator("bench"))
         make_plain(self.model).to(device)
         self.optimiser = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad],
             lr=config.optim.lr,
             weight_decay=config.optim.weight_decay,
+            fused=self.fused,
         )
         self.loader = DataLoader(
             AugmentedClips(flows, labels, config.optim.augmentation),
@@ -106,22 +111,12 @@ class OrdinaryFold:
 class StrongFold(OrdinaryFold):
     """The plain loop at its best: clips on the device, batched augmentation, fused AdamW."""
 
-    def __init__(
-        self,
-        config: ExperimentConfig,
-        flows: Tensor,
-        labels: Tensor,
-        teacher: Teacher | None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        super().__init__(config, flows, labels, teacher, device)
-        self.optimiser = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad],
-            lr=config.optim.lr,
-            weight_decay=config.optim.weight_decay,
-            fused=True,
-        )
-        self.clips, self.labels = flows.to(device).float(), labels.to(device)
+    fused = True
+
+    @cached_property
+    def clips(self) -> tuple[Tensor, Tensor]:
+        """Flows and labels on the device."""
+        return self.flows.to(self.device).float(), self.labels.to(self.device)
 
     def epoch(self) -> None:
         """One pass over the clips."""
@@ -131,10 +126,10 @@ class StrongFold(OrdinaryFold):
 
     def one_pass(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch, each augmented and normalised at once."""
-        augment = POLICIES[self.config.optim.augmentation]
-        order = torch.randperm(len(self.clips), generator=self.draws).to(self.device)
+        augment, (flows, labels) = POLICIES[self.config.optim.augmentation], self.clips
+        order = torch.randperm(len(flows), generator=self.draws).to(self.device)
         for rows in order.split(self.config.optim.batch_size):
-            yield normalise(augment(self.clips[rows], self.draws)), self.labels[rows]
+            yield normalise(augment(flows[rows], self.draws)), labels[rows]
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches without end."""
