@@ -29,6 +29,8 @@ _ROOM = 32
 _LONGEST = 1000
 # The heading is as wide; so many digits of a digest name an experiment.
 _DIGITS = 10
+# It measures text. A console of the terminal would have 80 characters wherever TERM is "dumb".
+_RULER = Console(file=io.StringIO(), width=_LONGEST, force_terminal=False)
 
 
 def terminal_width() -> int:
@@ -123,8 +125,8 @@ class _Cells:
     ) -> None:
         self.heading = Text(column.heading(group.multi_label))
         self.texts = [Text(column.text(row) if whole else _cell(column, row)) for row in rows]
-        console = Console(width=_LONGEST)
-        sizes = [Measurement.get(console, console.options, t) for t in (self.heading, *self.texts)]
+        texts = (self.heading, *self.texts)
+        sizes = [Measurement.get(_RULER, _RULER.options, text) for text in texts]
         self.width = self.natural = self.least = max(size.maximum for size in sizes)
         self.wraps = column.key in ("method", "selection", "preset")
         if self.wraps:
@@ -156,8 +158,7 @@ def _table(group: Group, columns: Sequence[Column], cells: dict[str, _Cells]) ->
         )
     for line in zip(*(cells[column.key].texts for column in columns), strict=True):
         table.add_row(*line)
-    console = Console(width=_LONGEST)
-    return table, Measurement.get(console, console.options, table).minimum
+    return table, Measurement.get(_RULER, _RULER.options, table).minimum
 
 
 def _cell(column: Column, row: Row) -> str:

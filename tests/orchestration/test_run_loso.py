@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from dadnet.datasets.index import INDEX_COLUMNS
 from dadnet.flow.store import load_flow_store
@@ -259,12 +260,14 @@ def test_index_columns_survive_the_store(site):
 
 def test_ray_starts_with_the_plan_only_where_workers_are_surely_needed(site, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr("orchestration.workers.connection.connect", started.append)
+    monkeypatch.setattr(
+        "orchestration.workers.connection.connect", lambda workers, **_: started.append(workers)
+    )
 
     def plan(*more):
         flags = parse_flags(run_words(site, tmp_path / "runs", *more))
         inputs = load_inputs(flags.experiment, flags.flows, flags.macro_weights)
-        return run_loso._plan(flags, inputs)
+        return run_loso._plan(flags, inputs, Console(quiet=True))
 
     plan("--workers", "0")
     plan("--dry-run")

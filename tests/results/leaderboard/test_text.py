@@ -47,6 +47,13 @@ def test_eight_variants_at_usual_widths(ledger_of_eight, width):
     compare(f"eight-{width}", text)
 
 
+def test_a_terminal_that_says_dumb_gets_the_same_table(ledger_of_eight, monkeypatch):
+    table = text_table(leaderboard(ledger_of_eight), 120)
+    monkeypatch.setenv("TERM", "dumb")  # as `ray submit` sets it where no terminal is
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert text_table(leaderboard(ledger_of_eight), 120) == table
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_rows_with_published_figures_at_usual_widths(ledger_of_published, width):
     text = text_table(leaderboard(ledger_of_published), width)
