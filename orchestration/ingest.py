@@ -30,7 +30,7 @@ from rich.progress import Progress as ProgressBar
 
 from dadnet.base.digests import content_digest, file_digest
 from dadnet.base.errors import DadnetError, StorageError, grouped
-from dadnet.base.location import is_remote
+from dadnet.base.location import Location, is_remote
 from dadnet.datasets.apex import SEARCHED
 from dadnet.datasets.index import ClipIndex, Rejected
 from dadnet.datasets.subjects import COMPOSITES
@@ -81,6 +81,8 @@ def ingest(flags: IngestFlags, console: Console) -> int:
         earlier += _ingest_one(flags, part, store, options, console, composite, earlier)
         if is_remote(out):
             target = out / dataset if several else out
+            if (target / CARD).exists():
+                _sound_card(target, console)
             new = publish_store(store, target)
             console.print(f"{store} {'was copied to' if new else 'is also in'} {target}")
     if len(parts) > 1:
@@ -237,14 +239,10 @@ def _check_rejected(rejected: Sequence[Rejected], allowed: int, console: Console
     raise DadnetError(f"{len(counted)} clips rejected, --max-rejected allows {allowed}: {text}")
 
 
-def _already_there(store: Path, request: str, console: Console) -> bool:
-    """Whether the complete store is the one that is asked for; a damaged one is set aside.
-
-    Raises:
-        DadnetError: if it is another one.
-    """
+def _sound_card(store: Location, console: Console) -> dict[str, Any] | None:
+    """Return the card of a store that has one; a damaged store is set aside, and None returned."""
     try:
-        card = verify_store(store)
+        return verify_store(store)
     except StorageError:
         raise
     except DadnetError as error:
@@ -254,6 +252,17 @@ def _already_there(store: Path, request: str, console: Console) -> bool:
             f"{FLOW_FILE}.damaged, the store is made again",
             markup=False,
         )
+        return None
+
+
+def _already_there(store: Path, request: str, console: Console) -> bool:
+    """Whether the complete store is the one that is asked for; a damaged one is set aside.
+
+    Raises:
+        DadnetError: if it is another one.
+    """
+    card = _sound_card(store, console)
+    if card is None:
         return False
     if card.get("request") != request:
         raise DadnetError(

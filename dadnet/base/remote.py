@@ -188,7 +188,9 @@ class RemotePath:
 
     def set_aside(self, target: RemotePath, content: bytes | None = None) -> bool:
         """Move the object to another name, unless another process has changed it."""
-        moved = self.read_bytes() if content is None else content
+        moved = self.read() if content is None else content
+        if moved is None:  # another process was quicker
+            return False
         target.overwrite(moved)
         # Between this look and the removal another process may mend it: then that fold is made
         # again.

@@ -106,7 +106,7 @@ def write_card(store: Path, card: Mapping[str, Any]) -> None:
     replace_file(store / CARD, json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False))
 
 
-def verify_store(store: Path) -> dict[str, Any]:
+def verify_store(store: Location) -> dict[str, Any]:
     """The card of a complete store whose files are those that were written, byte for byte.
 
     A store of an older version has no checksums; its flows and labels are verified by its digests.
@@ -123,15 +123,23 @@ def verify_store(store: Path) -> dict[str, Any]:
         raise DadnetError(f"flow store: the checksum of {store / CARD} does not match its content")
     _check_names(store, card["files"])
     for name in card["files"]:
-        if file_checksum(store / name) != card["checksums"][name]:
+        if _checksum_of(store / name) != card["checksums"][name]:
             raise DadnetError(f"flow store: the checksum of {store / name} does not match")
     return card
 
 
-def set_store_aside(store: Path) -> None:
+def _checksum_of(path: Location) -> str:
+    if not is_remote(path):
+        return file_checksum(path)
+    if (data := path.read()) is None:
+        raise DadnetError(f"flow store: expected {path}, found none")
+    return checksum(data)
+
+
+def set_store_aside(store: Location) -> None:
     """Rename card and flows of a damaged store, so that it can be made again."""
-    for path in (store / CARD, store / FLOW_FILE):
-        stored(path).set_aside(path.with_name(f"{path.name}.damaged"))
+    for name in (CARD, FLOW_FILE):
+        stored(store / name).set_aside(store / f"{name}.damaged")
 
 
 def read_flow_file(path: Location) -> tuple[pd.DataFrame, Flows]:

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
+from dadnet.base.location import location
 from dadnet.flow.store import load_flow_store, read_card
 from orchestration import ingest
 from orchestration.flows.chunk import Chunk
@@ -125,6 +126,29 @@ def test_given_again_a_store_with_one_changed_bit_is_made_again(table, tmp_path,
         assert (store / f"{name}.damaged").read_bytes() == damaged
         assert (store / name).read_bytes() == whole[name]
         load_flow_store(store)
+
+
+@pytest.mark.parametrize("name", ["flows-00000.parquet", "card.json"])
+def test_given_again_a_damaged_copy_on_object_storage_is_copied_again(
+    table, s3, tmp_path, monkeypatch, capsys, name
+):
+    monkeypatch.chdir(tmp_path)
+    uri = s3.uri(f"copies-{name}/own")
+    assert run(table, "--out", uri) == 0
+    copy, whole = location(uri), (tmp_path / "flows" / "own" / name).read_bytes()
+    for damage in (b"PAR1", whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], None):
+        if damage is None and name != "card.json":  # a file that is gone
+            (copy / name).unlink()
+        elif damage is not None:
+            (copy / name).overwrite(damage)
+        capsys.readouterr()
+        assert run(table, "--out", uri) == 0
+        lines = capsys.readouterr().out
+        assert lines.count("warning: ") == (0 if name == "card.json" and damage is None else 1)
+        assert (copy / name).read_bytes() == whole
+        if damage is not None:
+            assert (copy / f"{name}.damaged").read_bytes() == damage
+    load_flow_store(uri)
 
 
 def test_a_store_of_an_older_version_stays_and_its_flows_are_verified(table, tmp_path, capsys):
