@@ -81,7 +81,7 @@ def ingest(flags: IngestFlags, console: Console) -> int:
         earlier += _ingest_one(flags, part, store, options, console, composite, earlier)
         if is_remote(out):
             target = out / dataset if several else out
-            if (target / CARD).exists():
+            if (target / CARD).exists():  # a damaged copy is copied again
                 _sound_card(target, console)
             new = publish_store(store, target)
             console.print(f"{store} {'was copied to' if new else 'is also in'} {target}")

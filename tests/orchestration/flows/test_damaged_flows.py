@@ -136,18 +136,22 @@ def test_given_again_a_damaged_copy_on_object_storage_is_copied_again(
     uri = s3.uri(f"copies-{name}/own")
     assert run(table, "--out", uri) == 0
     copy, whole = location(uri), (tmp_path / "flows" / "own" / name).read_bytes()
-    for damage in (b"PAR1", whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], None):
-        if damage is None and name != "card.json":  # a file that is gone
-            (copy / name).unlink()
-        elif damage is not None:
-            (copy / name).overwrite(damage)
+    for damaged in (b"PAR1", whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]):
+        (copy / name).overwrite(damaged)
         capsys.readouterr()
         assert run(table, "--out", uri) == 0
-        lines = capsys.readouterr().out
-        assert lines.count("warning: ") == (0 if name == "card.json" and damage is None else 1)
+        assert capsys.readouterr().out.count("warning: ") == 1
         assert (copy / name).read_bytes() == whole
-        if damage is not None:
-            assert (copy / f"{name}.damaged").read_bytes() == damage
+        assert (copy / f"{name}.damaged").read_bytes() == damaged
+    load_flow_store(uri)
+
+
+def test_given_again_a_copy_whose_flows_are_gone_is_copied_again(table, s3, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    uri = s3.uri("copies-gone/own")
+    assert run(table, "--out", uri) == 0
+    (location(uri) / "flows-00000.parquet").unlink()
+    assert run(table, "--out", uri) == 0
     load_flow_store(uri)
 
 
