@@ -94,3 +94,42 @@ def test_a_small_demo_reaches_the_leaderboard(environment, tmp_path):
     page = (tmp_path / "demo" / "site" / "synthetic.html").read_text()
     assert "MicroFlowNeXt (ultralight)" in page
     assert (tmp_path / "demo" / "site" / "index.html").is_file()
+
+
+def test_the_readme_leads_from_the_clone_to_a_board(tmp_path):
+    """Its commands as they stand, in a shell with an empty HOME and no tools of developers.
+
+    The repository is this checkout's. Packages of others are not installed again, which takes
+    minutes: pip finds them through a `.pth` file. The demo is small.
+    """
+    home, tools = tmp_path / "home", tmp_path / "tools"
+    home.mkdir()
+    tools.mkdir()
+    (tools / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    _link_packages_of_others(tmp_path / "others")
+    (home / "others.pth").write_text(f"{tmp_path / 'others'}\n")
+    text = (ROOT / "README.md").read_text().split("\n## Installation\n")[1]
+    commands = text.split("```sh\n")[1].split("```")[0].replace("REPOSITORY", str(ROOT))
+    made = ". .venv/bin/activate\n"
+    assert made in commands
+    site = ".venv/lib/python3*/site-packages"  # some versions put an old setuptools there
+    prepared = f"{made}rm -rf {site}/setuptools*; cp ~/others.pth {site}\n"
+    commands = commands.replace(made, prepared)
+    small = f"{commands.rstrip()} --subjects 4 --clips 24 --epochs 2\n"
+    passed = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "LC_", "LANG"))}
+    done = subprocess.run(
+        ["sh", "-eux", "-c", small], cwd=home, capture_output=True, text=True,
+        env={**passed, "HOME": str(home), "PATH": f"{tools}:/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Rank" in done.stdout
+    assert "DAD-Net" in done.stdout
+    assert (home / "dadnet-loso/demo/site/index.html").is_file()
+
+
+def _link_packages_of_others(folder: Path) -> None:
+    """A folder like the packages of the tests' environment, without ours."""
+    folder.mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not re.match(r"__editable__|dadnet|.*\.pth$", path.name):
+            (folder / path.name).symlink_to(path)
