@@ -34,6 +34,10 @@ _VERBS = {
         "orchestration.run_loso", "orchestration.folds.flags.LOSO",
         "run an experiment's missing folds",
     ),
+    "reproduce": (
+        "orchestration.flows.reproduce", "",
+        "the public recipes and baselines beside the published figures",
+    ),
     "predict": (
         "dadnet.predict", "dadnet.config.commands.PREDICT", "classify clips with trained weights"
     ),
