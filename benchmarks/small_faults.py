@@ -223,7 +223,7 @@ def read_damage(this: Round) -> None:
         ["leaklab", "--repeats", "2", *ledger, *out],
     ):
         run(this, [sys.executable, "-m", "results", *words])
-    run(this, [sys.executable, "-m", "orchestration.watch", *ledger, "--once"])
+    run(this, [sys.executable, "-m", "orchestration.reporting.watch", *ledger, "--once"])
     check(listing(Path(this.ledger)) == before, "a reading command has changed the ledger")
     if path.is_dir() and not path.is_symlink():
         path.rmdir()

@@ -75,7 +75,7 @@ def run(flags: ExplainFlags, console: Console) -> int:
     path = put_explanation(ledger, experiment, explanation)
     console.print(f"wrote {path}", markup=False)
     page = flags.site / run_page_name(experiment)
-    add_page(page, render_run(ledger, row_of(ledger, experiment)))
+    add_page(page, render_run(ledger, row_of(ledger, experiment), standalone=flags.standalone))
     console.print(f"wrote {page}", markup=False)
     return cli.DONE
 

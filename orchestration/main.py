@@ -34,6 +34,10 @@ _VERBS = {
         "orchestration.run_loso", "orchestration.folds.flags.LOSO",
         "run an experiment's missing folds",
     ),
+    "reproduce": (
+        "orchestration.reproduce", "",
+        "the public recipes and baselines beside the published figures",
+    ),
     "predict": (
         "dadnet.predict", "dadnet.config.commands.PREDICT", "classify clips with trained weights"
     ),
@@ -49,7 +53,9 @@ _VERBS = {
         "orchestration.tune", "orchestration.search.flags.TUNE",
         "search hyperparameters, then score the winner once",
     ),
-    "watch": ("orchestration.watch", "", "what runs and how far it is, from the event logs"),
+    "watch": (
+        "orchestration.reporting.watch", "", "what runs and how far it is, from the event logs"
+    ),
     "ablate": (
         "orchestration.ablate", "orchestration.folds.flags.ABLATE",
         "a grid of ablations, each tested against the base",

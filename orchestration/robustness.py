@@ -75,7 +75,7 @@ def run(flags: RobustnessFlags, console: Console) -> int:
     for result in results:
         console.print(page.robustness_table(result), markup=False)
     path = flags.site / robustness_page_name(experiments)
-    add_page(path, page.render_robustness(results))
+    add_page(path, page.render_robustness(results, flags.standalone))
     console.print(f"wrote {path}", markup=False)
     names = {corruption.name for corruption in corruptions}
     incomplete = any(name in names for result in results for name, _, _ in result.missing)

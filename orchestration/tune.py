@@ -71,7 +71,7 @@ def run(flags: TuneFlags, console: Console) -> int:
     table = text_table(leaderboard(ledger, flags.base.data.dataset), terminal_width())
     console.print(table, markup=False)
     with waiting(f"writing pages to {flags.site}"):
-        pages = write_site(leaderboard(ledger), flags.site)
+        pages = write_site(leaderboard(ledger), flags.site, standalone=flags.standalone)
     console.print(f"wrote {pages[0]} and {len(pages) - 1} more", markup=False)
     return cli.DONE
 

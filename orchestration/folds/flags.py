@@ -204,6 +204,8 @@ class ExplainFlags:
     """The fold of the densities; default the first."""
     site: Path = Path("site")
     """Folder for the run page."""
+    standalone: cli.Switch = False
+    """Put plotly into the page, to send it alone; by default it lies beside the page."""
 
     def __post_init__(self) -> None:
         if not self.name and not self.experiment:
@@ -232,6 +234,8 @@ class RobustnessFlags:
     frames, not on the stored flow."""
     site: Path = Path("site")
     """Folder for the page."""
+    standalone: cli.Switch = False
+    """Put plotly into the page, to send it alone; by default it lies beside the page."""
     workers: int | None = None
     """Ray tasks side by side; default one per CPU; 0: in this process, without Ray."""
     device: str = "cpu"

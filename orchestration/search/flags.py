@@ -97,6 +97,8 @@ class TuneFlags:
     """Price of an hour of one worker, for the dry run."""
     site: Path = Path("site")
     """Folder for leaderboard and study pages."""
+    standalone: cli.Switch = False
+    """Put plotly into each page, to send one alone; by default it lies beside them."""
     experiment: Annotated[SearchExperiment, tyro.conf.arg(name="")] = field(
         default_factory=SearchExperiment
     )

@@ -21,6 +21,15 @@ from results.statistics.resampling import pooled_uf1
 
 WHOLE = ("full", "all")
 
+# What each code of `reasons_of` means for the number.
+REASONS = {
+    "test-peeking": "its epoch was chosen on the test subject, which raises the figure",
+    "fold-averaged": "its figure is a mean over subjects, ours is of all clips together",
+    "other class set": "it is over other classes",
+    "other n": "it is over another number of clips",
+    "selection unknown": "no source says how its epoch was chosen",
+}
+
 
 class Published(msgspec.Struct, frozen=True):
     """One line of `published.csv`.
@@ -109,25 +118,26 @@ def beside(
 
 
 def _beside(row: Published, num_classes: int, ours: Sequence[tuple[str, str, Counts]]) -> Reported:
-    same = [item for item in ours if _same_method(row.method, item[0])]
+    same = [item for item in ours if same_method(row.method, item[0])]
     if row.num_classes != num_classes or not same:
-        return Reported(row, None, None, _reasons(row, num_classes, None))
+        return Reported(row, None, None, reasons_of(row, num_classes, None))
     _, digest, counts = same[0]
     chosen = [row.part in WHOLE or name.split("/")[0] == row.part for name in counts.subjects]
     stack = counts.confusions[np.array(chosen)]
     if not len(stack):
-        return Reported(row, None, None, _reasons(row, num_classes, None))
+        return Reported(row, None, None, reasons_of(row, num_classes, None))
     uf1 = pooled_uf1(stack)
-    return Reported(row, uf1, digest, _reasons(row, num_classes, int(stack.sum())))
+    return Reported(row, uf1, digest, reasons_of(row, num_classes, int(stack.sum())))
 
 
-def _same_method(reported: str, ours: str) -> bool:
-    """Whether ours is the method, with or without more in brackets."""
+def same_method(reported: str, ours: str) -> bool:
+    """Whether ours is the method, with or without more in brackets; case does not count."""
     reported, ours = reported.casefold(), ours.casefold()
     return ours == reported or ours.startswith(f"{reported} (")
 
 
-def _reasons(row: Published, num_classes: int, num_clips: int | None) -> tuple[str, ...]:
+def reasons_of(row: Published, num_classes: int, num_clips: int | None) -> tuple[str, ...]:
+    """Why a figure over so many classes and clips may differ from a published one, as codes."""
     reasons = {
         "test-peeking": row.selection == "test-peeking",
         "fold-averaged": row.averaging == "folds",

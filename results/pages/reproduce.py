@@ -34,16 +34,13 @@ def reproduce(
     config: Mapping[str, Any] = experiment.config
     if config.get("source") == "import":
         return (
-            f"python -m results import FILE.csv --method {quote(experiment.method)} "
+            f"dadnet import FILE.csv --method {quote(experiment.method)} "
             f"--dataset {quote(experiment.dataset)} --protocol {experiment.protocol} "
             f"--selection {experiment.selection}"
         )
     search, config = config.get("search"), base_config(config)
-    program = "run_loso" if search is None else "tune"
-    words = [
-        f"python -m orchestration.{program}",
-        f"--flows {quote(flows or f'flows/{experiment.dataset}')}",
-    ]
+    verb = "loso" if search is None else "tune"
+    words = [f"dadnet {verb}", f"--flows {quote(flows or f'flows/{experiment.dataset}')}"]
     words += [] if ledger is None else [f"--ledger {quote(ledger)}"]
     if search is not None:
         words.append(f"--selection nested --outer-groups {len(search['outer_groups'])}")

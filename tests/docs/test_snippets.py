@@ -4,7 +4,8 @@ A command of ours runs in this process. These flags are added, so that it takes 
 
 - a run: one epoch without warm-up on flows of 32 pixels, in this process (`--workers 0`);
 - a training of a teacher: one epoch, flows of 32 pixels; an ingest: 32 pixels, a quick flow;
-- a search and a grid of ablations: `--dry-run`; a search has four outer groups;
+- a search, a grid of ablations and a reproduction: `--dry-run`; a search has four outer groups, a
+  reproduction two recipes;
 - a run of the synthetic set: the flows and the teacher of the folder `demo`.
 
 An ingest, and a training of a teacher, begins without the store or the file that it writes.
@@ -42,6 +43,7 @@ ADDED: dict[str, Sequence[str]] = {
     "ingest": ("--size", "32", "--flow", "farneback", "--workers", "0"),
     "tune": ("--dry-run", *TINY_RUN, "--outer-groups", "4"),
     "ablate": ("--dry-run", *TINY_RUN),
+    "reproduce": ("--dry-run", "--recipes", "ststnet,majority"),
     "robustness": ("--workers", "0"),
 }
 

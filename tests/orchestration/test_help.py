@@ -24,7 +24,8 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 MODULES = [
     *(f"orchestration.{name}" for name in (
-        "run_loso", "tune", "ingest", "teacher", "ablate", "robustness", "explain", "watch", "demo",
+        "run_loso", "tune", "ingest", "teacher", "ablate", "robustness", "explain", "reproduce",
+        "reporting.watch", "demo",
     )),
     *(f"dadnet.{name}" for name in ("doctor", "predict", "export", "convert")),
 ]  # fmt: skip

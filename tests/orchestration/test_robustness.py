@@ -114,6 +114,10 @@ def test_what_is_scored_is_not_scored_again_and_the_rest_is(scored, site, monkey
     assert one["predictions"] == two["predictions"]
     monkeypatch.setattr(robustness, "score_fold", None)  # a call would fail
     assert robustness.main(words(scored, site)) == 0
+    page = ledger.parent / "site" / f"robustness-{experiment.digest}.html"
+    assert 'src="assets/' in page.read_text()
+    assert robustness.main(words(scored, site, "--standalone")) == 0
+    assert 'src="assets/' not in page.read_text()
 
 
 def test_an_interrupted_study_keeps_what_it_has_and_has_no_figure_of_survivors(

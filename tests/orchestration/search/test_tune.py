@@ -265,8 +265,8 @@ def test_nested_search_tests_every_subject_with_settings_that_never_saw_it(site,
     assert results_main(["pack", *words]) == 0
     assert results_main(["verify", str(bundle)]) == 0
     command = shlex.split(reproduce(experiment, 2).replace("\\\n", " "))
-    assert command[:3] == ["python", "-m", "orchestration.tune"]
-    flags = parse_flags(command[3:], "")
+    assert command[:2] == ["dadnet", "tune"]
+    flags = parse_flags(command[2:], "")
     assert (flags.level, flags.outer_groups, flags.num_trials) == ("nested", 2, 2)
     made = flags.base.to_json()
     planned = base_config(experiment.config)

@@ -89,7 +89,7 @@ def test_the_command_is_copied(browser, site):
     )
     assert said in ("Copied", "Selected: copy it")
     chosen = browser.execute_script("return getSelection().toString()")
-    assert chosen.startswith("python -m orchestration.run_loso")
+    assert chosen.startswith("dadnet loso")
 
 
 def test_subjects_are_sorted_by_a_heading(browser, site):

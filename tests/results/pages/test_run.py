@@ -99,8 +99,8 @@ def test_the_command_makes_the_same_experiment(make_experiment, config):
         TABLE, config=json.loads(json.dumps(config.to_json())), teacher_digest="t"
     )
     words = shlex.split(reproduce(experiment).replace("\\\n", ""))
-    assert words[:3] == ["python", "-m", "orchestration.run_loso"]
-    flags = parse_flags(words[3:])
+    assert words[:2] == ["dadnet", "loso"]
+    flags = parse_flags(words[2:])
     assert flags.experiment == config
     assert str(flags.macro_weights) == "teacher.safetensors"
 
@@ -125,7 +125,7 @@ def test_the_page_shows_what_there_is_and_says_what_there_is_not(ledger, fill, m
     assert "class means of its own fold" in text
     assert "second or later try" in text
     assert "b/<wbr>clip1" in text
-    assert "python -m orchestration.run_loso" in text
+    assert "dadnet loso" in text
     assert len(text.encode()) < 3e6
 
 

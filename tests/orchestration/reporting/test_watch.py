@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from benchmarks.dry import dry_plan, dry_record
-from orchestration import main, watch
+from orchestration import main
 from orchestration.folds.queue import LeaseQueue
+from orchestration.reporting import watch
 from orchestration.reporting.progress import Progress
 from results.ledger.ledger import Ledger
 
