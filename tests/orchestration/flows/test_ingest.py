@@ -215,7 +215,7 @@ def test_ray_data_gives_the_same_store_as_this_process(table, tmp_path):
     subprocess.run(
         [sys.executable, "-m", "orchestration.ingest", *words, *["--size", "32", "--workers", "2"]],
         check=True,
-        timeout=120,
+        timeout=300,
     )
     there = load_flow_store(tmp_path / "ray")
     assert there.digest == here.digest
@@ -239,7 +239,7 @@ def test_few_clips_need_no_ray_and_make_the_same_store(tmp_path):
     for name, words in {"here": [], "ray": ["--workers", "2"]}.items():
         done = subprocess.run(
             [sys.executable, "-c", program, *given, "--out", str(tmp_path / name), *words],
-            capture_output=True, text=True, check=True, timeout=120,
+            capture_output=True, text=True, check=True, timeout=300,
         )  # fmt: skip
         assert done.stdout.splitlines()[-1] == str(name == "ray")
         # A status line of ours and, in these tests, one on tokens; none of Ray Data.
