@@ -111,7 +111,7 @@ def test_a_killed_worker_loses_nothing(site, tmp_path, undisturbed):
 
 def test_a_killed_driver_given_again_goes_on(site, tmp_path, undisturbed):
     ledger, log = tmp_path / "runs", tmp_path / "log"
-    words = long_words(site, ledger, "--workers", "2")
+    words = long_words(site, ledger, "--workers", "1")
     with driver(words, log) as process:
         wait_for(
             "finished fold",
@@ -134,7 +134,7 @@ def test_a_killed_driver_given_again_goes_on(site, tmp_path, undisturbed):
 
 def test_ctrl_c_keeps_what_is_finished_and_exits_3(site, tmp_path, undisturbed):
     ledger, log = tmp_path / "runs", tmp_path / "log"
-    words = long_words(site, ledger, "--workers", "2")
+    words = long_words(site, ledger, "--workers", "1")
     with driver(words, log) as process:
         wait_for("checkpoint", lambda: fold_in_progress(ledger), process, log)
         process.send_signal(signal.SIGINT)
@@ -184,7 +184,7 @@ def test_a_signal_to_all_processes_of_a_run_keeps_the_states_and_exits_3(
 def test_a_fold_that_always_breaks_is_given_up_and_the_others_finish(site, tmp_path):
     # Its checkpoint can neither be read nor set aside: a folder has the name.
     ledger, log = tmp_path / "runs", tmp_path / "log"
-    words = run_words(site, ledger, "--workers", "2", "--epochs", "2", "--warmup-epochs", "0")
+    words = run_words(site, ledger, "--workers", "1", "--epochs", "2", "--warmup-epochs", "0")
     assert run_loso.main([*words, "--workers", "0"]) == 0
     [record] = ledger.rglob("folds/synthetic%2Fsub03.json")
     for path in ledger.rglob("folds/*.json"):
