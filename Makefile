@@ -16,7 +16,7 @@ demo-datasets: $(VENV)/installed
 	-for copy in casme2 casme3 fourdme dfme samm smic ckplus; do \
 	  $(BIN)/python -m dadnet.doctor --dataset $$copy --root data/copies/$$copy; done
 
-# Every test, also the slow ones. Tests of one file, or of one group, share clusters and trained stores.
+# Every test, also the slow ones. The tests of one file share a process, so clusters and stores.
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
