@@ -1,8 +1,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# A process of pytest per core, at most four.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: demo demo-datasets test test-science test-machinery check fast bench docs release
+.PHONY: demo demo-datasets test check fast bench docs release
 
 # The whole pipeline on synthetic faces, from frames to the leaderboard.
 demo: $(VENV)/installed
@@ -14,19 +16,13 @@ demo-datasets: $(VENV)/installed
 	-for copy in casme2 casme3 fourdme dfme samm smic ckplus; do \
 	  $(BIN)/python -m dadnet.doctor --dataset $$copy --root data/copies/$$copy; done
 
-# Every test, also the slow ones. Tests that start clusters mostly wait, so the others run meanwhile.
+# Every test, also the slow ones. The tests of one file share a process, so clusters and stores.
 test: $(VENV)/installed
-	$(MAKE) --jobs=2 --output-sync=target --keep-going test-science test-machinery
-
-test-science: $(VENV)/installed
-	$(BIN)/python -m pytest --ignore=tests/orchestration --ignore=tests/cluster
-
-test-machinery: $(VENV)/installed
-	$(BIN)/python -m pytest tests/orchestration tests/cluster
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 # The tests that take about a minute.
 fast: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

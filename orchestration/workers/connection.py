@@ -184,7 +184,11 @@ def _start(cpus: int) -> None:
     session.start_guard(folder)
     os.environ[session.FOLDER] = f"{folder}/"  # Ray's processes inherit it
     try:
-        with ray_internals.on_loopback(), _without_signals_of_the_terminal():
+        with (
+            ray_internals.on_loopback(),
+            ray_internals.slow_start(),
+            _without_signals_of_the_terminal(),
+        ):
             ray.init(
                 address="local",
                 _temp_dir=str(folder),

@@ -6,6 +6,7 @@ changes it (tests/orchestration/workers/test_ray_internals.py). Slow imports are
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,12 @@ _ON_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 NODE_ON_LOOPBACK = {"_node_ip_address": "127.0.0.1"}
 # A head answers it to any client; Ray's own client cannot ask without a token.
 CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+# Time for the start of a node; Ray gives it 30 s, too few on a machine whose cores are busy.
+START_S = 120
+_SLOW_START = {
+    "RAY_gcs_server_port_wait_time_s": f"{START_S}",
+    "RAY_agent_register_timeout_ms": f"{START_S * 1000}",
+}
 
 
 @contextlib.contextmanager
@@ -48,6 +55,30 @@ def on_loopback() -> Iterator[None]:
             del os.environ[_ON_NETWORK]
         else:
             os.environ[_ON_NETWORK] = environment
+
+
+@contextlib.contextmanager
+def slow_start() -> Iterator[None]:
+    """A node that is started in this context has `START_S` seconds for it."""
+    ask = services.get_node
+
+    def get_node(address: str, node: str) -> Any:
+        until = time.monotonic() + START_S
+        while True:
+            try:
+                return ask(address, node)
+            except RuntimeError:  # it has not registered yet
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(0.1)
+
+    for name, value in _SLOW_START.items():
+        os.environ.setdefault(name, value)
+    services.get_node = get_node
+    try:
+        yield
+    finally:
+        services.get_node = ask
 
 
 class OwnPackagesFirst(JobConfig):  # type: ignore[misc]

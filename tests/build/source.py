@@ -54,3 +54,15 @@ def imported_modules(path: Path) -> set[str]:
             module = "." * node.level + (node.module or "")
             modules |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     return modules
+
+
+# A file of a user's with the name of one of our packages: it must not be imported.
+ALIEN = "raise SystemExit('a file of the user was run')\n"
+
+
+def console_script(folder: Path) -> Path:
+    """The console script as pip writes it, outside of the user's folder."""
+    script = folder.parent / "bin" / "dadnet"
+    script.parent.mkdir()
+    script.write_text("from orchestration.main import script\nscript()\n")
+    return script

@@ -14,7 +14,7 @@ from tests.build.flows import make_clips, write_store
 from tests.build.runs import ledger_content
 from tests.cluster.inside import NAMESPACES
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(650)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def why_not() -> str:
@@ -50,7 +50,7 @@ def host(words, tmp_path_factory) -> tuple[Path, dict]:
     root = tmp_path_factory.mktemp("host")
     inside = Path(__file__).with_name("inside.py")
     command = [*NAMESPACES, sys.executable, str(inside), str(root), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1700)
     assert done.returncode == 0, done.stdout + done.stderr
     return root, json.loads((root / "report.json").read_text())
 

@@ -36,6 +36,13 @@ DOCUMENTS = documents()
 # A block in one of these languages is not run; "": a picture in text, or what a command prints.
 SHOWN = {"text": "", "": r"(?!(dadnet|python3?|pip|make|ray|git|sh) )", "bibtex": "@"}
 DEMO = ("--flows", "demo/flows/synthetic", "--macro-weights", "demo/teacher.safetensors")
+# Lines that a page says are printed.
+PRINTED = {
+    "docs/python.md": (
+        "UF1 of small_net(width=12) minus MicroFlowNeXt",
+        "epoch: expected one of the command's flags, got an unknown one; nearest: epochs",
+    )
+}
 STATUS = {"doctor": 3}  # a small copy differs from the literature
 ADDED: dict[str, Sequence[str]] = {
     "loso": TINY_RUN,
@@ -114,7 +121,7 @@ def world(prepared, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=short)
-def test_every_block_runs(document, world, monkeypatch):
+def test_every_block_runs(document, world, monkeypatch, capsys):
     main = type(sys)("__main__")
     monkeypatch.setitem(sys.modules, "__main__", main)
     for block in DOCUMENTS[document]:
@@ -129,6 +136,8 @@ def test_every_block_runs(document, world, monkeypatch):
             assert block.language in ("", "sh"), block
             for words in commands_of(block.text):
                 _run_command(words, world, str(block))
+    printed = capsys.readouterr().out
+    assert all(line in printed for line in PRINTED.get(short(document), ()))
 
 
 def _run_python(block: Block, world: Path, main: object) -> None:

@@ -64,23 +64,3 @@ def test_the_quickstart_runs_from_top_to_bottom(tmp_path, monkeypatch):
     tables = [out.data["text/html"] for out in shown if "text/html" in out.get("data", {})]
     assert any("<th>UF1</th>" in table for table in tables)
     assert (tmp_path / "small_net.html").read_text().startswith("<!DOCTYPE html>")
-
-
-@pytest.mark.slow
-def test_the_page_on_python_says_what_works(tmp_path):
-    clips = make_clips(4, 6, "mine")
-    write_store(tmp_path / "flows/mine", clips.assign(dataset="mine"))
-    page = (ROOT / "docs/python.md").read_text()
-    snippets = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    script = tmp_path / "page.py"
-    script.write_text("\n".join(snippets))
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "UF1 of small_net(width=12) minus MicroFlowNeXt" in done.stdout
-    assert "epoch: expected one of the command's flags, got an unknown one; nearest: epochs" in (
-        done.stdout
-    )
-    assert len(snippets) == page.count("```python") == 7

@@ -11,12 +11,7 @@ from pathlib import Path
 import pytest
 
 from dadnet.base.boundary import put_packages_first
-from results.ledger.ledger import Ledger
-from tests.build.runs import run_words
-from tests.build.source import ROOT
-
-ALIEN = "raise SystemExit('a file of the user was run')\n"
-SCRIPT = "from orchestration.main import script\nscript()\n"
+from tests.build.source import ALIEN, ROOT, console_script
 
 
 @pytest.fixture(params=["files", "packages", "folders"])
@@ -37,17 +32,7 @@ def run(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """Run Python in a folder, with the checkout behind it on the path."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *map(str, words)]
-    return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-def console_script(folder: Path) -> Path:
-    """The console script as pip writes it, outside of the user's folder."""
-    script = folder.parent / "bin" / "dadnet"
-    script.parent.mkdir()
-    script.write_text(SCRIPT)
-    return script
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def test_python_m_imports_our_packages(folder):
@@ -86,17 +71,3 @@ def test_a_script_beside_such_a_file_is_told_its_name(tmp_path, name):
     done = run(tmp_path, "mine.py")
     assert f"DadnetError: {alien} is in the way of the package" in done.stderr
     assert "a file of the user was run" not in done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_the_processes_of_ray_import_our_packages(site, tmp_path):
-    folder, ledger = tmp_path / "work", tmp_path / "runs"
-    folder.mkdir()
-    for name in ("results", "search_spaces", "orchestration", "dadnet"):
-        (folder / f"{name}.py").write_text(ALIEN)
-    words = run_words(site, ledger, "--workers", "1", "--epochs", "2", "--warmup-epochs", "0")
-    done = run(folder, console_script(folder), "loso", *words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    [experiment] = Ledger(ledger).experiments()
-    assert not Ledger(ledger).missing(experiment)

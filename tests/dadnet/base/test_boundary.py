@@ -31,7 +31,7 @@ def start(body: str, **options):
 
 
 def lines_of(process) -> list[str]:
-    return process.communicate(timeout=60)[1].splitlines()
+    return process.communicate(timeout=300)[1].splitlines()
 
 
 @pytest.mark.parametrize("closed", [1, 2])
@@ -65,7 +65,7 @@ def test_characters_that_the_terminal_does_not_know_do_not_end_the_work(encoding
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONIOENCODING": encoding},
     )
-    assert process.communicate(timeout=60)[0] == "? ? done\n"
+    assert process.communicate(timeout=300)[0] == "? ? done\n"
     assert process.returncode == 0
 
 
@@ -179,7 +179,7 @@ def test_an_ignored_hangup_stays_ignored():
     )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGHUP)
-    process.communicate("go on\n", timeout=60)
+    process.communicate("go on\n", timeout=300)
     assert process.returncode == 0
 
 

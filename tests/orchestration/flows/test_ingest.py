@@ -207,43 +207,36 @@ def test_bad_input_is_one_clear_line(words, message, capsys, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_ray_data_gives_the_same_store_as_this_process(table, tmp_path):
+def test_ray_gives_the_same_stores_as_this_process_and_few_clips_need_none(table, tmp_path):
     assert run(table) == 0
-    here = load_flow_store(table.parent / "flows")
-    words = ["--index", str(table), "--dataset", "own", "--out", str(tmp_path / "ray")]
-    words += ["--flow", "farneback"]
-    subprocess.run(
-        [sys.executable, "-m", "orchestration.ingest", *words, *["--size", "32", "--workers", "2"]],
-        check=True,
-        timeout=120,
-    )
-    there = load_flow_store(tmp_path / "ray")
-    assert there.digest == here.digest
-    np.testing.assert_array_equal(there.flows, here.flows)
-
-
-@pytest.mark.slow
-def test_few_clips_need_no_ray_and_make_the_same_store(tmp_path):
+    frames = ["--index", str(table), "--dataset", "own", "--flow", "farneback", "--size", "32"]
     rng = np.random.default_rng(0)
     rows = []
     for k in range(12):
         np.save(tmp_path / f"{k}.npy", rng.normal(size=(2, 16, 16)).astype(np.float32))
         rows.append((f"s{k % 3}", ("negative", "positive", "surprise")[k % 3], f"{k}.npy"))
-    pd.DataFrame(rows, columns=["subject", "label", "flow_path"]).to_csv(tmp_path / "own.csv")
+    pd.DataFrame(rows, columns=["subject", "label", "flow_path"]).to_csv(tmp_path / "few.csv")
+    few = ["--index", str(tmp_path / "few.csv"), "--dataset", "own", "--size", "16"]
     program = (
-        "import sys; from orchestration import ingest; status = ingest.main(sys.argv[1:]); "
-        "print('ray' in sys.modules); sys.exit(status)"
+        "import sys, json; from orchestration import ingest\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    status = ingest.main(words)\n"
+        "    print('ray' in sys.modules)\n"
+        "    print('done', status, file=sys.stderr)\n"
     )
-    given = ["--index", str(tmp_path / "own.csv"), "--dataset", "own", "--size", "16"]
     stores = {}
-    for name, words in {"here": [], "ray": ["--workers", "2"]}.items():
+    for name, more in {"here": [], "ray": ["--workers", "2"]}.items():
+        commands = [[*few, "--out", str(tmp_path / name), *more]]
+        if name == "ray":
+            commands.append([*frames, "--out", str(tmp_path / "frames"), *more])
         done = subprocess.run(
-            [sys.executable, "-c", program, *given, "--out", str(tmp_path / name), *words],
-            capture_output=True, text=True, check=True, timeout=120,
+            [sys.executable, "-c", program, json.dumps(commands)],
+            capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert done.stdout.splitlines()[-1] == str(name == "ray")
+        assert done.stderr.count("done 0\n") == len(commands), done.stderr
         # A status line of ours and, in these tests, one on tokens; none of Ray Data.
-        lines = done.stderr.splitlines()
+        lines = done.stderr.partition("done 0\n")[0].splitlines()
         known = (" ...", "Ray requires a token")
         assert not [line for line in lines if not line.endswith(known)]
         stores[name] = {
@@ -251,6 +244,9 @@ def test_few_clips_need_no_ray_and_make_the_same_store(tmp_path):
         }
     assert stores["here"].keys() == {"card.json", FLOW_FILE}
     assert stores["here"] == stores["ray"]
+    here, there = load_flow_store(table.parent / "flows"), load_flow_store(tmp_path / "frames")
+    assert there.digest == here.digest
+    np.testing.assert_array_equal(there.flows, here.flows)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.build.flows import make_clips, write_store
 
 STACKS = ["1", "2", "3", "5", "8", "auto"]
 KINDS = {
-    "dual stream": ["--num-projections", "100", "--micro-size", "micro"],
+    "dual stream": ["--num-projections", "8"],
     "baseline": ["--model-type", "baseline"],
     "ststnet": ["--preset", "ststnet"],
 }

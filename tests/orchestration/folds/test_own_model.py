@@ -17,7 +17,7 @@ from results.leaderboard.ranking import leaderboard, text_table
 from results.ledger.ledger import Ledger
 from results.pages.reproduce import reproduce
 from tests.build.own import NET, STAGED, WRONG, own_words, write_source
-from tests.build.runs import ledger_content, run_words, wait_until
+from tests.build.runs import LAST_S, ledger_content, run_words, wait_until
 from tests.build.source import ROOT
 
 AUGMENT = """
@@ -110,7 +110,7 @@ def test_killed_and_given_again_it_is_as_if_undisturbed(site, own, tmp_path):
             [sys.executable, "-m", "orchestration.run_loso", *words],
             stdout=stream, stderr=subprocess.STDOUT, cwd=ROOT,
         )  # fmt: skip
-    wait_until(lambda: any((tmp_path / "b").rglob("checkpoints/*.pt")), 120, log)
+    wait_until(lambda: any((tmp_path / "b").rglob("checkpoints/*.pt")), LAST_S, log)
     os.kill(run.pid, signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
     assert any((tmp_path / "b").rglob("checkpoints/*.pt"))

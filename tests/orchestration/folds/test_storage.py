@@ -107,7 +107,7 @@ def test_two_runs_at_once_share_the_folds_and_make_none_twice(
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(2)
     ]
-    output = [run.communicate(timeout=120)[0] for run in runs]
+    output = [run.communicate(timeout=300)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], output
     assert ledger_content(ledger) == undisturbed
     events = _events(ledger, s3)
@@ -165,7 +165,7 @@ def test_a_worker_group_on_object_storage_makes_the_same_records(flows, undistur
     ledger = s3.uri("group")
     command = [sys.executable, "-m", "orchestration.run_loso", *storage_words(flows, ledger)]
     command[command.index("--workers") + 1] = "2"
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     assert ledger_content(ledger) == undisturbed

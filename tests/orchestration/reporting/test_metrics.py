@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from orchestration.reporting.metrics import STATES
-from tests.build.runs import run_words
+from tests.build.runs import LAST_S, run_words
 
 MONITORING = Path(__file__).parents[3] / "cluster" / "monitoring"
 DISCOVERY = "/tmp/ray/prom_metrics_service_discovery.json"
 OWN = f"dadnet-{os.getuid()}/last-run/prom_metrics_service_discovery.json"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def free_port() -> int:
@@ -39,15 +39,15 @@ def ask(port: int, query: str) -> list[dict]:
         return json.load(answer)["data"]["result"]
 
 
-def wait_for(port: int, query: str, process: subprocess.Popen, seconds: float = 120) -> list[dict]:
-    until = time.monotonic() + seconds
+def wait_for(port: int, query: str, process: subprocess.Popen) -> list[dict]:
+    until = time.monotonic() + LAST_S
     while time.monotonic() < until:
         with suppress(OSError):  # it may not listen yet
             if found := ask(port, query):
                 return found
         assert process.poll() is None, "the run is over"
         time.sleep(0.5)
-    raise AssertionError(f"nothing for {query} in {seconds} s")
+    raise AssertionError(f"nothing for {query} in {LAST_S} s")
 
 
 def dashboard_queries() -> list[str]:
@@ -109,7 +109,7 @@ def test_prometheus_has_our_series_and_answers_the_dashboard(site, tmp_path, tem
             prometheus.wait()
             run.send_signal(signal.SIGTERM)
             try:
-                status = run.wait(60)
+                status = run.wait(LAST_S)
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(run.pid, signal.SIGKILL)

@@ -19,11 +19,11 @@ import pytest
 
 from orchestration import tune
 from results.ledger.studies import StudyLedger, StudyRecord
-from tests.build.runs import tune_words, wait_until
+from tests.build.runs import LAST_S, below, is_alive, tune_words, wait_until
 
 KILLS = int(os.environ.get("DADNET_KILLS", "2"))
 TRIALS = KILLS + 4  # one to four folds of five are made between two kills
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400 + 100 * KILLS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 300 * KILLS)]
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
@@ -51,11 +51,6 @@ def search(words: list[str], log: Path) -> Iterator[subprocess.Popen]:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def finish(words: list[str], log: Path) -> None:
-    with search(words, log) as process:
-        assert process.wait(timeout=300) == 0, log.read_text()
 
 
 def the_study(root: Path) -> StudyRecord:
@@ -91,7 +86,7 @@ def test_kills_of_driver_and_workers_change_nothing(site, tmp_path, undisturbed)
                 lambda target=target, process=process: (
                     val_sides(tmp_path) >= target or process.poll() is not None
                 ),
-                200,
+                LAST_S,
                 log,
             )
             assert process.poll() is None, f"over after {number} kills: {log.read_text()}"
@@ -102,10 +97,11 @@ def test_kills_of_driver_and_workers_change_nothing(site, tmp_path, undisturbed)
                 worker = [event["worker"] for event in logged if "worker" in event][-1]
                 os.kill(int(worker.split("-")[1]), signal.SIGKILL)
                 time.sleep(1 + draws.random())
+            rays = set(below(process.pid))
             process.kill()
             process.wait()
-        time.sleep(2)  # Ray's processes notice that their driver is gone
-    finish(words, log)
+        wait_until(lambda rays=rays: not any(map(is_alive, rays)), LAST_S, log)
+    assert tune.main([*words, "--workers", "0"]) == 0
     study = the_study(tmp_path)
     assert seen(study) == seen(undisturbed)
     [name] = optuna.get_all_study_names(f"sqlite:///{tmp_path / 'runs' / 'studies.db'}")
@@ -132,13 +128,13 @@ def server(
             yield process
         finally:
             process.send_signal(stop)
-            process.wait(timeout=30)
+            process.wait(LAST_S)
 
 
 def ask(port: int, path: str) -> dict:
     address = f"http://127.0.0.1:{port}{path}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(address, timeout=10) as answer:
+    with opener.open(address, timeout=LAST_S) as answer:
         return json.load(answer)
 
 
@@ -161,7 +157,7 @@ def test_optuna_dashboard_shows_the_study(site, tmp_path):
         storage, "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     with server(command, log):
-        wait_until(lambda: answers(port), 60, log)
+        wait_until(lambda: answers(port), LAST_S, log)
         [found] = ask(port, "/api/studies")["study_summaries"]
         assert found["study_name"] == study.name
         detail = ask(port, f"/api/studies/{found['study_id']}")
@@ -195,7 +191,7 @@ def postgres(tmp_path) -> Iterator[str]:
     try:
         # SIGINT: it ends without waiting for its clients.
         with server(command, tmp_path / "postgres.log", signal.SIGINT, cwd="/", **run_as):
-            wait_until(lambda: answers(port), 60, tmp_path / "postgres.log")
+            wait_until(lambda: answers(port), LAST_S, tmp_path / "postgres.log")
             yield f"postgresql+psycopg://dadnet@127.0.0.1:{port}/postgres"
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -209,7 +205,7 @@ def test_a_study_in_postgresql_is_that_of_sqlite_and_two_do_not_mix(site, tmp_pa
     others = tune_words(site, roots[1], *words, "--seed", "7")
     with search(others, log) as process:  # at the same time, on the same storage
         assert tune.main(tune_words(site, roots[0], *words)) == 0
-        assert process.wait(timeout=200) == 0, log.read_text()
+        assert process.wait(LAST_S) == 0, log.read_text()
     assert seen(the_study(roots[0])) == seen(the_study(tmp_path / "here"))
     storage = optuna.storages.RDBStorage(postgres)
     names = optuna.get_all_study_names(storage)

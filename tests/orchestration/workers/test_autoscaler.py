@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.disturbed import free_port
-from tests.build.runs import ledger_content, run_words, wait_until
+from tests.build.runs import LAST_S, ledger_content, run_words, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 BOOTSTRAP = "ray_bootstrap_config.yaml"
 
 
@@ -76,7 +76,7 @@ def head(home: Path, log: Path) -> Iterator[dict[str, str]]:
             env=env, stdout=stream, stderr=stream,
         )  # fmt: skip
         try:
-            wait_until(lambda: "Ray runtime started" in log.read_text(), 120, log)
+            wait_until(lambda: "Ray runtime started" in log.read_text(), LAST_S, log)
             yield {**env, "RAY_ADDRESS": address}
         finally:
             process.kill()
@@ -103,7 +103,7 @@ def test_machines_come_for_folds_that_wait_and_the_request_is_cancelled(site, tm
     with head(home, log) as env:
         done = subprocess.run(
             [sys.executable, "-m", "orchestration.run_loso", *run_words(site, ledger)],
-            env=env, capture_output=True, text=True, timeout=300, check=False,
+            env=env, capture_output=True, text=True, check=False,
         )  # fmt: skip
         output = done.stdout + done.stderr
         assert done.returncode == 0, output

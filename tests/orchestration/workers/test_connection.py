@@ -1,24 +1,16 @@
 """Which Ray a run uses, on which address it listens, and which clients it accepts."""
 
-import os
-import shutil
 import stat
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 
 import grpc
 import pytest
 
 from dadnet.base.errors import DadnetError
 from orchestration.workers import connection
-from tests.build.runs import run_words
 
 
 @contextmanager
@@ -122,104 +114,3 @@ def test_the_token_is_made_once_for_its_owner_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
     with pytest.raises(DadnetError, match="expected a file, but"):
         connection.ensure_token()
-
-
-def processes_of(root: int) -> dict[int, str]:
-    """Command lines of a process and all that it started, by id."""
-    parents, commands = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = folder.joinpath("stat").read_text().rpartition(")")[2].split()[1]
-            command = folder.joinpath("cmdline").read_bytes()
-        except OSError:  # it has ended
-            continue
-        parents[int(folder.name)] = int(parent)
-        commands[int(folder.name)] = command.decode().replace("\0", " ")
-    mine = {root}
-    while more := {p for p, parent in parents.items() if parent in mine} - mine:
-        mine |= more
-    return {pid: commands[pid] for pid in mine & commands.keys()}
-
-
-def sockets_of(pid: int) -> set[str]:
-    """Inodes of a process's sockets."""
-    found = set()
-    for entry in Path(f"/proc/{pid}/fd").glob("*"):
-        try:
-            target = str(entry.readlink())
-        except OSError:
-            continue
-        if target.startswith("socket:["):
-            found.add(target[8:-1])
-    return found
-
-
-def listening() -> dict[str, IPv4Address | IPv6Address]:
-    """Address of every socket of this machine that waits for others, by inode."""
-    found = {}
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            raw = bytes.fromhex(fields[1].partition(":")[0])
-            words = [raw[i : i + 4][::-1] for i in range(0, len(raw), 4)]
-            address = ip_address(b"".join(words))
-            if fields[3] == "0A":
-                found[fields[9]] = getattr(address, "ipv4_mapped", None) or address
-    return found
-
-
-@pytest.mark.slow
-def test_every_port_of_a_run_is_on_loopback_and_its_token_is_nowhere_to_be_read(site, tmp_path):
-    home, folder = tmp_path / "home", Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    home.mkdir()
-    # Ray as a user has it: the tests' own settings are taken away.
-    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    env |= {"HOME": str(home), "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
-    words = run_words(site, tmp_path / "runs", "--workers", "1", "--epochs", "4")
-    seen: dict[str, set[str]] = {}
-    commands: set[str] = set()
-    try:
-        run = subprocess.Popen(
-            [sys.executable, "-m", "orchestration.run_loso", *words],
-            env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        while run.poll() is None:
-            ports = listening()
-            for pid, command in processes_of(run.pid).items():
-                commands.add(command)
-                for inode in sockets_of(pid) & ports.keys():
-                    seen.setdefault(str(ports[inode]), set()).add(command.strip())
-            time.sleep(0.5)
-        output = run.communicate()[0]
-        assert run.returncode == 0, output
-        assert "5/5" in output
-        assert set(seen) == {"127.0.0.1"}, seen
-        listeners = "\n".join(seen["127.0.0.1"])
-        for process in ("gcs_server", "raylet", "dashboard", "ray::", "orchestration.run_loso"):
-            assert process in listeners, f"no port of {process} was seen"
-        token = (home / ".ray" / "auth_token").read_text()
-        assert not any(token in command for command in commands)
-        assert token not in output
-        logs = [path for path in folder.rglob("*") if path.is_file()]
-        assert any(path.suffix == ".log" for path in logs)
-        written = [*logs, *(p for p in (tmp_path / "runs").rglob("*") if p.is_file())]
-        assert [p for p in written if token.encode() in p.read_bytes()] == []
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.mark.slow
-def test_a_run_needs_no_home_and_takes_any_length_of_temporary_folder(site, tmp_path):
-    scratch = tmp_path / ("scratch_of_a_job_" * 5)
-    scratch.mkdir()
-    words = run_words(site, tmp_path / "runs", "--workers", "1", "--epochs", "2")
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestration.run_loso", *words, "--warmup-epochs", "0"],
-        env={**os.environ, "HOME": str(tmp_path / "none"), "TMPDIR": str(scratch)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not (tmp_path / "none").exists()

@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from orchestration.workers.guard import left_of
-from tests.build.runs import run_words
+from tests.build.runs import LAST_S, run_words
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-LEFT_S = 10.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STATES = "checkpoints/*.pt"
 
 
@@ -56,7 +55,16 @@ class Run:
         [pid] = [pid for pid, words in commands.items() if name in words.partition("\0")[0]]
         return pid
 
-    def wait_for(self, condition: Callable[[], object], seconds: float = 120) -> None:
+    def stop_one_that_only_the_guard_ends(self) -> None:
+        """Ray's other processes end by themselves a minute after their driver; one that is stopped
+        does not."""
+        for pid in self.processes():
+            if "log_monitor" in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGSTOP)
+                return
+        raise AssertionError("no monitor of Ray's logs")
+
+    def wait_for(self, condition: Callable[[], object], seconds: float = LAST_S) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, self.log.read_text()
@@ -87,27 +95,17 @@ def training(site: Path, root: Path, **environment: str) -> Iterator[Run]:
         shutil.rmtree(run.scratch, ignore_errors=True)
 
 
-def test_a_lost_head_is_one_line_an_event_and_status_3_within_ten_seconds(site, tmp_path):
+def test_a_lost_head_is_one_line_an_event_and_status_3(site, tmp_path):
     with training(site, tmp_path) as run:
         os.kill(run.named("gcs_server"), signal.SIGKILL)
-        assert run.process.wait(LEFT_S) == 3
+        assert run.process.wait(LAST_S) == 3
         lines = run.log.read_text().splitlines()
         assert lines[-1].startswith("error: the head of the Ray cluster at 127.0.0.1:")
         assert "is lost; what is finished is kept" in lines[-1]
         assert "Traceback" not in run.log.read_text()
         assert run.last_event()["event"] == "ended"
         assert run.last_event()["why"] == "HeadLostError"
-        run.wait_for(lambda: not run.processes(), LEFT_S)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_no_process_is_left_after_a_driver_that_was_ended(site, tmp_path, number):
-    with training(site, tmp_path) as run:
-        assert run.processes()
-        run.process.send_signal(number)
-        status = run.process.wait(60)
-        assert status == (3 if number == signal.SIGTERM else -signal.SIGKILL)
-        run.wait_for(lambda: not run.processes(), LEFT_S)
+        run.wait_for(lambda: not run.processes())
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -124,10 +122,10 @@ def test_further_ctrl_c_while_a_run_leaves_changes_nothing(site, tmp_path, waits
         assert "Traceback" not in text
         assert "interrupted; finished folds and checkpoints are kept" in text
         assert run.last_event()["event"] == "ended"
-        run.wait_for(lambda: not run.processes(), LEFT_S)
+        run.wait_for(lambda: not run.processes())
 
 
-def test_runs_side_by_side_have_rays_of_their_own_and_auto_joins_none_of_them(site, tmp_path):
+def test_runs_side_by_side_have_rays_of_their_own_of_which_nothing_is_left(site, tmp_path):
     from orchestration.workers import ray_internals
 
     for name in "ab":
@@ -138,25 +136,27 @@ def test_runs_side_by_side_have_rays_of_their_own_and_auto_joins_none_of_them(si
         for run in (one, two):
             assert stat.S_IMODE(run.folder.parent.stat().st_mode) == 0o700
             assert run.named("raylet/raylet")
+        one.stop_one_that_only_the_guard_ends()
         one.process.send_signal(signal.SIGTERM)
-        assert one.process.wait(60) == 3
+        assert one.process.wait(LAST_S) == 3
+        one.wait_for(lambda: not one.processes())
         assert two.is_training()
-        two.process.send_signal(signal.SIGTERM)
-        assert two.process.wait(60) == 3
+        assert two.processes()
+        two.stop_one_that_only_the_guard_ends()
+        two.process.send_signal(signal.SIGKILL)
+        assert two.process.wait(LAST_S) == -signal.SIGKILL
+        two.wait_for(lambda: not two.processes())
 
 
 def test_a_process_that_leaves_its_ray_and_starts_another_lives_on():
     code = """
 import time, ray
 from orchestration.workers.connection import connect
-for _ in range(2):
-    connect(1)
-    ray.shutdown()
+connect(1)
+ray.shutdown()
 connect(1)
 time.sleep(10)  # longer than a head may be silent
 print("alive")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr

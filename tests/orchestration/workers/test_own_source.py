@@ -49,7 +49,7 @@ def test_it_travels_with_the_plan_its_neighbour_too(site, tmp_path):
     there[there.index("--workers") + 1] = "1"
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps([*there, "--stack", "2"]), str(folder)],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert not folder.exists()

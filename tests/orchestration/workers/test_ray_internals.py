@@ -50,6 +50,30 @@ def test_loopback_is_switched_on_and_off(monkeypatch):
     assert set(ray_internals.NODE_ON_LOOPBACK) <= set(ray.init.__doc__.replace("`", " ").split())
 
 
+def test_a_node_that_registers_late_has_started(monkeypatch):
+    services, asked = ray_internals.services, []
+
+    def ask(*node):
+        asked.append(node)
+        if len(asked) < 3:
+            raise RuntimeError("not yet")
+        return {}
+
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(services, "get_node", ask)
+    with ray_internals.slow_start():
+        assert services.get_node("127.0.0.1:1", "node") == {}
+        monkeypatch.setattr(ray_internals, "START_S", 0)
+        asked.clear()
+        with pytest.raises(RuntimeError):
+            services.get_node("127.0.0.1:1", "node")
+        assert set(os.environ) >= set(ray_internals._SLOW_START)
+    assert services.get_node is ask
+    source = inspect.getsource(ray._private.node)
+    assert "ray._private.services.get_node(" in source
+    assert "RAY_gcs_server_port_wait_time_s" in source
+
+
 def test_a_token_is_looked_for_without_a_warning():
     function = ray_internals.maybe_enable_token_auth_if_token_available
     assert "warn_if_disabled" in inspect.signature(function).parameters

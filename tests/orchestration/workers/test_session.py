@@ -15,6 +15,7 @@ import pytest
 
 from dadnet.base.errors import DadnetError
 from orchestration.workers import guard, session
+from tests.build.runs import LAST_S, wait_until
 
 # Keeps a folder as a run does, until its standard input is closed.
 RUN = """
@@ -32,6 +33,13 @@ def scratch(monkeypatch) -> Iterator[Path]:
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_ignored(pid: int, number: int) -> bool:
+    """Whether a process ignores a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [mask] = [line.split()[1] for line in lines if line.startswith("SigIgn:")]
+    return bool(int(mask, 16) >> number - 1 & 1)
 
 
 def mode(path: Path) -> int:
@@ -126,11 +134,11 @@ def test_the_guard_ends_what_is_left_when_the_driver_has_ended(scratch):
     ]
     watch = subprocess.Popen([sys.executable, guard.__file__, f"{scratch}/mine"], stdin=-1)
     try:
-        time.sleep(0.5)
+        wait_until(lambda: is_ignored(watch.pid, signal.SIGTERM), LAST_S)
         watch.send_signal(signal.SIGTERM)  # it is to outlive what ends the driver
         assert [process.poll() for process in left] == [None, None]
         watch.communicate()
-        assert [process.wait(5) for process in left] == [-signal.SIGKILL] * 2
+        assert [process.wait(LAST_S) for process in left] == [-signal.SIGKILL] * 2
         assert [process.poll() for process in others] == [None, None]
     finally:
         for process in (*others, *left, watch):

@@ -11,7 +11,7 @@ from orchestration.folds.queue_state import MAX_REPLACED
 from results.ledger.ledger import Ledger
 from tests.build.runs import run_words
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # Python runs it at the start of every process. In a worker of rank 0 it takes away the memory when
 # the worker's loop begins: Ray and torch are loaded by then, and the training has not begun.
@@ -63,7 +63,7 @@ def run(site: Path, folder: Path, workers: int) -> tuple[int, str, list[str]]:
     done = subprocess.run(
         [sys.executable, "-m", "orchestration.run_loso", *words],
         env={**os.environ, "PYTHONPATH": path},
-        capture_output=True, text=True, timeout=380, check=False,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     ledger = Ledger(folder / "runs")
     [experiment] = ledger.experiments()
