@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-datasets test test-science test-machinery check fast bench docs release
+.PHONY: demo demo-datasets test test-science test-machinery check fast mutants bench docs release
 
 # The whole pipeline on synthetic faces, from frames to the leaderboard.
 demo: $(VENV)/installed
@@ -27,6 +27,10 @@ test-machinery: $(VENV)/installed
 # The tests that take about a minute.
 fast: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not slow"
+
+# Whether the fast tests notice changes of single lines (docs/mutants.md): nine minutes at a time.
+mutants: $(VENV)/installed
+	$(BIN)/python -m benchmarks.mutants
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

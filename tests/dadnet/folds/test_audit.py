@@ -82,6 +82,17 @@ def test_normalisation_over_the_dataset_is_refused():
         check(clips(), store_normalisation="dataset")
 
 
+def test_a_refusal_names_three_and_counts_the_rest():
+    table = clips()
+    table["flow_digest"] = ["same" if row % 4 == 0 else str(row) for row in range(len(table))]
+    expected = r"\(d/s0, d/s1, d/s2 and 3 more\): d/s0/c0, d/s1/c0, d/s2/c0 and 3 more; 1 such"
+    with pytest.raises(AuditError, match=expected):
+        check(table)
+    table["flow_digest"] = ["same" if row in (0, 4, 8) else str(row) for row in range(len(table))]
+    with pytest.raises(AuditError, match=r"\(d/s0, d/s1, d/s2\): d/s0/c0, d/s1/c0, d/s2/c0; 1 "):
+        check(table)
+
+
 def test_a_class_missing_from_fit_is_refused():
     table = clips()
     table.loc[(table["label"] == "surprise") & (table["subject"] != "d/s2"), "label"] = "negative"
@@ -90,7 +101,11 @@ def test_a_class_missing_from_fit_is_refused():
 
 
 def test_oracle_may_look_at_the_test_subject_and_the_line_says_so():
-    assert "ORACLE" in check(clips(), selection="oracle")
+    assert check(clips(), selection="oracle") == (
+        "audit passed: 6 folds, 6 subjects, 24 clips; subjects disjoint, no clip twice, teacher "
+        "apart, every class in fit, normalised per clip; ORACLE: the test subject chooses the "
+        "epoch, as asked"
+    )
 
 
 def test_a_val_part_without_a_class_is_counted():
@@ -99,7 +114,8 @@ def test_a_val_part_without_a_class_is_counted():
     table.loc[table["subject"].isin(first[0].val) & (table["label"] == "surprise"), "label"] = (
         "negative"
     )
-    assert "val parts lack a class" in check(table, first)
+    lacking = sum(set(first[0].val) <= set(fold.val) for fold in first)
+    assert f"; warning: {lacking} of 6 val parts lack a class" in check(table, first)
 
 
 @pytest.mark.parametrize("protocol", ["loso", "cde", "cross-dataset", "group-kfold"])
