@@ -182,3 +182,19 @@ def test_normalise_takes_given_statistics():
     mean, std = torch.tensor([1.0, -1.0]), torch.tensor([2.0, 0.5])
     expected = (flow - mean.view(1, 2, 1, 1)) / std.view(1, 2, 1, 1)
     torch.testing.assert_close(normalise(flow, (mean, std)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_normalise_takes_statistics_of_every_clip():
+    flow = torch.randn(3, 2, 8, 8)
+    mean, std = torch.randn(3, 2), torch.rand(3, 2) + 0.5
+    found = normalise(flow, (mean, std))
+    for k in range(3):
+        alone = normalise(flow[k : k + 1], (mean[k], std[k]))
+        torch.testing.assert_close(found[k : k + 1], alone)
+
+
+def test_a_nearly_constant_flow_is_not_blown_up():
+    flow = torch.tensor([1e-6, -1e-6] * 8, dtype=torch.float64).view(1, 1, 4, 4).expand(1, 2, 4, 4)
+    torch.testing.assert_close(normalise(flow), flow / 2e-6)  # the deviation and its floor
+    given = torch.zeros(2, dtype=torch.float64), torch.full((2,), 1e-6, dtype=torch.float64)
+    torch.testing.assert_close(normalise(flow, given), flow / 2e-6)
