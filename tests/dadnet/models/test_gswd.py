@@ -191,7 +191,7 @@ class TestGSWD:
 
     @pytest.mark.parametrize("argument", ["form", "method"])
     def test_unknown_names_are_refused(self, argument: str) -> None:
-        with pytest.raises(DadnetError, match="got 'other'"):
+        with pytest.raises(DadnetError, match=f"expected a {argument} of .*got 'other'"):
             gswd(torch.zeros(2, 2), torch.zeros(2, 2), **{argument: "other"})  # type: ignore[arg-type]
 
 

@@ -231,6 +231,26 @@ def test_dfme_has_the_parts_of_the_challenge(tmp_path: Path):
     assert clips.groupby("subject")["part"].nunique().max() == 1
 
 
+def test_the_tables_of_dfme_are_named_and_a_missing_one_is_noted(tmp_path: Path):
+    index = read_copy("dfme", tmp_path)
+    assert [Path(file).name[:6] for file in index.files] == ["traini", "test_A", "test_B"]
+    assert not any("no table" in note for note in index.notes)
+    root = tmp_path / "dfme"
+    [first] = [path for path in root.rglob("*.xlsx") if path.name.startswith("training")]
+    second = first.with_name("training_again.xlsx")
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(DadnetError, match="train under .*: full_release_annotation/training_agai"):
+        read_dataset("dfme", root)
+    chosen = read_dataset("dfme", root, Options(apex="midpoint", annotation=second))
+    assert chosen.files[0] == str(second.relative_to(root))
+    assert chosen.clips["clip_id"].tolist() == index.clips["clip_id"].tolist()
+    for path in (first, second):
+        path.unlink()
+    without = read_dataset("dfme", root, Options(apex="midpoint"))
+    assert "no table of the part train" in without.notes
+    assert set(without.clips["part"]) == {"testA", "testB"}
+
+
 def test_a_clip_of_dfme_that_lies_twice_is_a_question(tmp_path: Path):
     write_copy("dfme", tmp_path / "dfme", size=0)
     (tmp_path / "dfme" / "copy" / "sub0001_01").mkdir(parents=True)
