@@ -3,7 +3,6 @@
 import dataclasses
 import random
 
-import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
@@ -108,7 +107,9 @@ def test_a_parameter_is_drawn_at_random_as_the_seed_of_its_name_says():
     frozen = study.trials[0]
     expected = own.sample_independent(study, frozen, "x", FloatDistribution(0, 1))
     assert drawn == expected
-    assert np.isfinite(drawn)
+    made = sampler._tpe(frozen, "x")
+    assert (made._multivariate, made._group, made._constant_liar) == (True, True, True)
+    assert made._n_startup_trials == 10
 
 
 def test_a_space_is_drawn_once_before_a_study(plan):

@@ -95,12 +95,14 @@ def test_open_removes_what_a_killed_writer_left(ledger, fill):
 def test_experiments_are_sorted(ledger, fill):
     for seed in (31, 4, 7):
         fill(TABLE, seed=seed, without=list(TABLE))
+    fill(TABLE, seed=None, without=list(TABLE))
     fill(TABLE, seed=5, dataset="casme2", without=list(TABLE))
     fill(TABLE, seed=5, method="A", without=list(TABLE))
     found = [(e.dataset, e.method[:1], e.seed) for e in ledger.experiments()]
     assert found == [
         ("casme2", "D", 5),
         ("synthetic", "A", 5),
+        ("synthetic", "D", None),
         ("synthetic", "D", 4),
         ("synthetic", "D", 7),
         ("synthetic", "D", 31),

@@ -14,6 +14,7 @@ from results.statistics.resampling import (
     NUM_RESAMPLES,
     Interval,
     effective_subjects,
+    interval,
     percentile_interval,
     subject_swaps,
     subject_weights,
@@ -70,8 +71,39 @@ def test_rows_over_other_subjects_have_no_interval_of_a_rank():
     assert standings([ROWS[0], other], 5)[1].tie is None
 
 
-def test_a_difference_has_the_spread_of_its_resamples(table):
+def test_two_subjects_are_enough():
+    two = [Counts(SUBJECTS[:2], row.confusions[:2], None, None) for row in ROWS[:2]]
+    assert None not in rank_intervals(two)
+    assert detectable_gap(two, 4) is not None
+
+
+def test_a_resample_without_any_label_counts_as_0():
+    # Subject a has no label and none is found, so that nothing is defined where it is drawn twice.
+    stack = np.zeros((2, 3, 2, 2), dtype=np.int64)
+    stack[0, :, 0, 0] = 4
+    stack[1] = [[2, 0], [0, 2]]
+    worse = stack.copy()
+    worse[1, 0] = [[1, 1], [1, 1]]
+    rows = [Counts(("a", "b"), table, None, None) for table in (stack, worse)]
+    assert rank_intervals(rows) == ((1, 1), (1, 2))
+    assert ranks_of(rows) == (1, 2)
+
+
+def test_a_difference_has_the_interval_and_spread_of_its_resamples(table):
     found = difference(ROWS[0], ROWS[2])
+    left_out = [
+        [metrics.uf1(row.pooled - one) for one in row.confusions] for row in (ROWS[0], ROWS[2])
+    ]
+    expected = interval(
+        table[:, 0] - table[:, 2],
+        found.value,
+        np.subtract(*left_out),
+        effective_subjects(ROWS[0].confusions),
+    )
+    assert found.interval.method == expected.method
+    assert (found.interval.low, found.interval.high) == pytest.approx(
+        (expected.low, expected.high), abs=1e-5
+    )
     assert found.spread == pytest.approx(np.std(table[:, 0] - table[:, 2], ddof=1), rel=1e-5)
 
 
