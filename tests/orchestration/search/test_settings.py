@@ -94,22 +94,29 @@ def test_proposals_depend_on_seed_number_parameter_and_finished_trials_alone():
     assert len(set(flat)) == len(flat)
 
 
-def test_a_parameter_is_drawn_at_random_as_the_seed_of_its_name_says():
-    sampler = SeededTPESampler(7)
-    study = optuna.create_study(sampler=sampler)
-    trial = study.ask()
-    drawn = trial.suggest_float("x", 0, 1)
-    seed = seed_hash("proposal", 7, 0, "x") % 2**32
+@pytest.mark.parametrize(("number", "purpose"), [(0, "x"), (4, "together")])
+def test_a_proposal_is_optunas_with_the_seed_of_its_number_and_purpose(number, purpose):
+    sampler = SeededTPESampler(7, 3)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    for _ in range(number):
+        trial = study.ask()
+        study.tell(trial, -abs(trial.suggest_float("x", 0, 1) - 0.3))
+    drawn = study.ask().suggest_float("x", 0, 1)
+    frozen = study.trials[number]
+    seed = seed_hash("proposal", 7, number, purpose) % 2**32
     with pytest.warns(optuna.exceptions.ExperimentalWarning):
         own = optuna.samplers.TPESampler(
-            n_startup_trials=10, multivariate=True, group=True, constant_liar=True, seed=seed
+            n_startup_trials=3, multivariate=True, group=True, constant_liar=True, seed=seed
         )
-    frozen = study.trials[0]
-    expected = own.sample_independent(study, frozen, "x", FloatDistribution(0, 1))
-    assert drawn == expected
-    made = sampler._tpe(frozen, "x")
+    known = {"x": FloatDistribution(0, 1)} if number else {}
+    assert own.infer_relative_search_space(study, frozen) == known
+    if number:
+        assert drawn == own.sample_relative(study, frozen, known)["x"]
+    else:
+        assert drawn == own.sample_independent(study, frozen, "x", FloatDistribution(0, 1))
+    made = sampler._tpe(frozen, purpose)
     assert (made._multivariate, made._group, made._constant_liar) == (True, True, True)
-    assert made._n_startup_trials == 10
+    assert (made._n_startup_trials, SeededTPESampler(7)._num_startup) == (3, 10)
 
 
 def test_a_space_is_drawn_once_before_a_study(plan):

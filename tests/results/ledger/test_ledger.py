@@ -9,6 +9,7 @@ from dadnet.base.errors import DadnetError
 from results.ledger.ledger import Ledger, LedgerWarning, file_name, write_once
 from results.ledger.records import Divergence
 from results.ledger.sealed import seal
+from tests.build.listing import listing
 
 TABLE = {"casme2/sub01": ["n>n", "p>s"], "casme2/sub02": ["s>s"], "casme2/sub03": ["p>p"]}
 
@@ -23,14 +24,6 @@ def test_files_of_every_size_are_read_to_their_end(tmp_path, size):
     text = os.urandom(size)
     (tmp_path / "file").write_bytes(text)
     assert read_regular(str(tmp_path / "file")) == text
-
-
-def listing(ledger: Ledger) -> dict:
-    """All that a reader must not change: names, kinds, sizes, times and bytes."""
-    return {
-        path: (path.lstat(), path.read_bytes() if path.is_file() else None)
-        for path in [ledger.root, *ledger.root.rglob("*")]
-    }
 
 
 def test_layout_and_plan_minus_ledger(ledger, fill, make_record):
@@ -155,12 +148,12 @@ def test_damage_is_reported_by_readers_and_quarantined_by_a_run(
     bad = damage(good)
     assert bad != good
     path.write_text(bad)
-    before = listing(ledger)
+    before = listing(ledger.root)
     with pytest.warns(LedgerWarning, match=re.escape(reason)) as caught:
         assert ledger.missing(experiment) == ("casme2/sub01",)
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
-    assert listing(ledger) == before
+    assert listing(ledger.root) == before
     with pytest.warns(LedgerWarning, match="was moved to"):
         ledger.set_damage_aside(experiment)
     (kept,) = (path.parents[1] / "quarantine").iterdir()

@@ -182,8 +182,11 @@ def test_a_row_of_dfme_whose_name_is_of_another_subject_is_rejected(tmp_path: Pa
     table = next(root.rglob("training_full_with_AU.xlsx"))
     edit(table, lambda sheet: sheet.cell(2, 2, "sub0099"))
     rejected = read_dataset("dfme", root, Options(apex="midpoint")).rejected
-    [reason] = [r.reason for r in rejected if "sub0099" in r.reason]
-    assert reason == "filename: expected sub0003_01 of its subject, got 'sub0001_01' of 'sub0099'"
+    [left] = [r for r in rejected if "sub0099" in r.reason]
+    assert left.clip_id == "dfme/?/row 2 of training_full_with_AU.xlsx"
+    assert (
+        left.reason == "filename: expected sub0003_01 of its subject, got 'sub0001_01' of 'sub0099'"
+    )
 
 
 def test_smic_without_an_apex_follows_the_rule(tmp_path: Path):
