@@ -4,7 +4,7 @@ The flows are smooth patterns that have nothing to do with the labels. On white 
 learns nothing answers with one class, whose UF1 is far below the 1/3 of answers spread over three.
 
 Nothing is asserted of the val UF1 of the winners: with so few trials of so small networks it lay
-above the nested figure with four of nine seeds only.
+above the nested figure with two of nine seeds only.
 """
 
 import re

@@ -8,6 +8,7 @@ from dadnet.base.own_code import OwnCode
 from dadnet.folds import protocols
 from results.ledger.records import (
     PROTOCOLS,
+    Divergence,
     Experiment,
     FoldRecord,
     PlannedFold,
@@ -103,6 +104,14 @@ def test_every_truncation_is_noticed(record):
 def test_wrong_records_are_refused_although_their_checksum_is_right(record, changes, message):
     with pytest.raises(DadnetError, match=message):
         FoldRecord.from_json(changed(record.to_json(), **changes))
+
+
+def test_a_refusal_names_the_kind_of_record_and_the_field(make_experiment):
+    for kind, name in ((Divergence, "divergence"), (Experiment, "experiment")):
+        with pytest.raises(DadnetError, match=name):
+            kind.from_json("[]")
+    with pytest.raises(DadnetError, match="expected selection as one of"):
+        make_experiment(TABLE, selection="best")
 
 
 def test_wrong_experiments_are_refused_although_their_checksum_is_right(experiment):
