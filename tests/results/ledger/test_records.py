@@ -108,7 +108,7 @@ def test_wrong_records_are_refused_although_their_checksum_is_right(record, chan
 
 def test_a_refusal_names_the_kind_of_record_and_the_field(make_experiment):
     for kind, name in ((Divergence, "divergence"), (Experiment, "experiment")):
-        with pytest.raises(DadnetError, match=name):
+        with pytest.raises(DadnetError, match=rf"\b{name}\b"):
             kind.from_json("[]")
     with pytest.raises(DadnetError, match="expected selection as one of"):
         make_experiment(TABLE, selection="best")

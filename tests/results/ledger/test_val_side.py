@@ -67,6 +67,11 @@ def test_a_wrong_val_side_is_refused(experiment, changes, message):
         side(experiment, **changes)
 
 
+def test_a_refusal_names_the_val_side():
+    with pytest.raises(DadnetError, match=r"\bval side\b"):
+        ValSide.from_json("[]")
+
+
 def test_counts_of_labels_are_of_absent_and_present():
     assert nested([[[1, 2], [3, 4]], [[5, 6], [7, 8]]]) == (((1, 2), (3, 4)), ((5, 6), (7, 8)))
     assert (shape_of(5, False), shape_of(5, True)) == ((5, 5), (5, 2, 2))
