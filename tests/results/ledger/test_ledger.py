@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 
 import pytest
 
@@ -190,9 +191,13 @@ def test_damaged_experiment_leaves_orphans_until_it_is_opened_again(ledger, fill
     assert ledger.experiments() == (experiment,)
 
 
-def test_an_experiment_under_another_name_is_not_believed(ledger, fill):
+def test_an_experiment_under_another_name_is_not_believed_and_hidden_folders_are_others(
+    ledger, fill
+):
     experiment = fill(TABLE)
     folder = ledger.folder(experiment)
+    shutil.copytree(folder, ledger.root / ".other" / folder.name)
+    assert ledger.experiments() == (experiment,)
     folder.rename(folder.with_name("0" * 16))
     with pytest.warns(LedgerWarning, match="it describes"):
         assert ledger.experiments() == ()

@@ -129,6 +129,25 @@ def test_what_is_no_record_is_refused(text):
         FoldRecord.from_json(text)
 
 
+def test_a_number_that_json_does_not_have_is_named():
+    with pytest.raises(DadnetError, match="expected a record in JSON, got: NaN is no JSON number"):
+        FoldRecord.from_json('{"schema":1,"a":NaN}')
+
+
+def test_truth_and_prediction_are_one_class_or_labels_in_the_order_of_the_classes():
+    def fits(label, prediction, multi_label):
+        return Prediction("a", "s", "", label, prediction).fits(CLASSES, multi_label)
+
+    for one, several in (("surprise", ("negative", "surprise")), ("positive", ())):
+        assert fits(one, one, False)
+        assert fits(several, several, True)
+        assert not fits(one, one, True)
+        assert not fits(several, several, False)
+    assert not fits("fear", "surprise", False)
+    assert not fits(("surprise", "negative"), (), True)
+    assert not fits((), ("fear",), True)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
