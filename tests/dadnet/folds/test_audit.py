@@ -77,9 +77,10 @@ def test_a_teacher_of_unknown_subjects_of_the_tested_set_is_refused():
     assert "passed" in check(clips(), teacher_subjects=["other/*"])
 
 
-def test_normalisation_over_the_dataset_is_refused():
-    with pytest.raises(AuditError, match="normalised on 'dataset'"):
-        check(clips(), store_normalisation="dataset")
+def test_normalisation_over_several_clips_is_refused():
+    for name in ("dataset", "fit"):
+        with pytest.raises(AuditError, match=f"normalised on '{name}'"):
+            check(clips(), store_normalisation=name)
 
 
 def test_a_refusal_names_three_and_counts_the_rest():
