@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # A process of pytest per core, at most four.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: demo demo-datasets test check fast bench docs release
+.PHONY: demo demo-datasets test check fast mutants bench docs release
 
 # The whole pipeline on synthetic faces, from frames to the leaderboard.
 demo: $(VENV)/installed
@@ -23,6 +23,10 @@ test: $(VENV)/installed
 # The tests that take about a minute.
 fast: $(VENV)/installed
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
+
+# Whether the fast tests notice changes of single lines (docs/mutants.md): nine minutes at a time.
+mutants: $(VENV)/installed
+	$(BIN)/python -m benchmarks.mutants
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -5,6 +5,10 @@ like a worse camera, aligner or annotator, or on the z-scored input if the z-sco
 Draws are seeded by kind and clip and shared by the severities of a kind, so that a clip's curve
 shows one corruption that grows.
 
+The severities of noise, blur, intensity and downsample are those of the public DAD-Net v2
+(LanEinstein/DAD-Net, dadnet/data/perturbations.py), whose noise is relative to a clip's deviation,
+as noise on a z-scored input is. The other kinds and their severities are ours.
+
 Axes: S side of the network's input in pixels.
 """
 

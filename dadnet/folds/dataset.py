@@ -59,9 +59,9 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
     labels: Tensor
     classes: tuple[str, ...]
     dropped: dict[str, int]
-    source: str = ""
-    uncertain: tuple[str, ...] = ()
-    transform: Callable[[Tensor], Tensor] | None = None
+    source: str
+    uncertain: tuple[str, ...]
+    transform: Callable[[Tensor], Tensor] | None
 
     def __init__(
         self,
@@ -195,12 +195,10 @@ class MicroExpressionDataset(Dataset[tuple[Tensor, int | Tensor]]):
         self.__dict__.update({**state, "flows": flows})
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
-        flow = self.flows[index : index + 1].float()
+        flow, label = self.flows[index].float(), self.labels[index]
         if self.transform is not None:
-            flow = self.transform(flow[0])[None]
-        flow = normalise(flow)
-        label = self.labels[index]
-        return flow[0], label if label.ndim else int(label)
+            flow = self.transform(flow)
+        return normalise(flow[None])[0], label if label.ndim else int(label)
 
     def rows(self, subjects: tuple[str, ...]) -> Tensor:
         """Sorted indices of the clips of these subjects, shape (n,), int64."""

@@ -225,6 +225,6 @@ def _classes(name: str, values: npt.ArrayLike) -> IntArray:
 
 
 def _ratio(above: AnyFloats, below: AnyFloats | np.floating) -> AnyFloats:
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore"):
         quotient: AnyFloats = above / below  # 0 / 0 is NaN
     return quotient

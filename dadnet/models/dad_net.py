@@ -184,7 +184,7 @@ def get_dad_net(
     use_stn: bool = True,
     channel_attention: bool = True,
     head_attention: bool = True,
-    drop_path_rate: float = 0.1,
+    drop_path_rate: float = 0.0,
     macro_flow_correction: FlowCorrection | None = None,
     allow_random_teacher: bool = False,
     generator: torch.Generator | None = None,

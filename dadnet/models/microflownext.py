@@ -82,7 +82,7 @@ class MicroFlowNeXt(nn.Module):
         use_stn: bool = True,
         channel_attention: bool = True,
         head_attention: bool = True,
-        drop_path_rate: float = 0.1,
+        drop_path_rate: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()

@@ -49,7 +49,7 @@ class Explanation(Sealed, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("channels", "gradients", "densities"):
-            copies = tuple(check_mapping(name, item) for item in getattr(self, name))
+            copies = tuple(check_mapping(item) for item in getattr(self, name))
             msgspec.structs.force_setattr(self, name, copies)
 
 

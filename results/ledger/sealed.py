@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name, kind in _types(type(self)).items():
             value = getattr(typed, name)
             if kind == JsonObject:
-                value = check_mapping(name, value)
+                value = check_mapping(value)
             elif kind != FreeText:
                 _check_texts(name, value)
             msgspec.structs.force_setattr(self, name, value)
@@ -200,7 +200,7 @@ def check_names(name: str, value: Iterable[str], *, least: int = 0) -> tuple[str
     return names
 
 
-def check_mapping(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+def check_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return a deep copy of a mapping as JSON would give it back (tuples become lists).
 
     Raises:

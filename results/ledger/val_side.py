@@ -79,7 +79,7 @@ class ValSide(Sealed, frozen=True):
         msgspec.structs.force_setattr(self, "confusion", nested(self.confusion))
         super().__post_init__()
         check_host(self.host)
-        if set(check_mapping("log_losses", self.log_losses)) != set(self.val_subjects):
+        if set(check_mapping(self.log_losses)) != set(self.val_subjects):
             raise DadnetError(
                 f"expected a log-loss for each of {self.val_subjects}, got: {self.log_losses}"
             )

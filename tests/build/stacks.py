@@ -30,6 +30,7 @@ def shaken(model, draws):
 
 def student(seed, size="ultralight", **switches):
     draws = generator("test", seed)
+    switches = {"drop_path_rate": 0.1, **switches}
     network = get_microflownext(CLASSES, size, SIZE, generator=draws, **switches)
     return shaken(network.double(), draws)
 

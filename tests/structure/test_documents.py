@@ -14,7 +14,10 @@ DOCUMENTS = sorted(
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "cluster").rglob("*.md"),
-        *(ROOT / name / "README.md" for name in ("benchmarks", "tests/golden")),
+        *(
+            ROOT / name / "README.md"
+            for name in ("benchmarks", "tests/golden", "tests/data/oracles")
+        ),
         *(ROOT / ".github").glob("*.md"),
     ]
 )

@@ -7,11 +7,13 @@ from dadnet.flow.compute import (
     FLOW_METHODS,
     TVL1_PARAMETERS,
     check_flow,
+    check_plausible,
     compute_flow,
     decode_image,
     flow_peak,
     resize_flow,
     square,
+    to_half,
 )
 
 
@@ -82,6 +84,35 @@ def test_a_field_that_is_not_square_is_rescaled_by_its_own_sides():
     np.testing.assert_allclose(resized[:, :, 6:] / resized[:, :, :4], 3, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("size", "how"), [(10, cv2.INTER_AREA), (30, cv2.INTER_AREA), (50, cv2.INTER_LINEAR)]
+)
+def test_a_smaller_field_is_a_mean_over_areas_and_a_larger_one_is_linear(size, how):
+    flow = np.random.default_rng(0).normal(size=(2, 20, 40))
+    resized = resize_flow(flow, size)
+    assert resized.dtype == np.float32
+    for part, given, side in zip(resized, flow, (40, 20), strict=True):
+        expected = cv2.resize(given.astype(np.float32), (size, size), interpolation=how)
+        np.testing.assert_allclose(part, expected * size / side, rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_holds_what_it_can():
+    flow = np.array([[[65504.0, -1.0]]] * 2)
+    assert to_half(flow).dtype == np.float16
+    assert to_half(flow).max() == 65504
+    with pytest.raises(DadnetError, match="values above 65504"):
+        to_half(1.0001 * flow)
+
+
+def test_no_vector_is_longer_than_the_diagonal_of_its_field():
+    flow = np.zeros((2, 3, 4), np.float32)
+    flow[:, 1, 1] = (3, -4)
+    assert check_plausible(flow) is flow
+    flow[0, 1, 1] = 3.1
+    with pytest.raises(DadnetError, match="up to 5 pixels in a field of 4 x 3"):
+        check_plausible(flow)
+
+
 def test_tvl1_has_the_parameters_of_its_card():
     # Pinned: another figure is another flow, under the same name.
     assert TVL1_PARAMETERS == {
@@ -117,6 +148,18 @@ def test_a_frame_is_cropped_then_resized(tmp_path):
     image[10:30, 20:40] = 200
     cv2.imwrite(str(tmp_path / "a.png"), image)
     assert (square(decode_image(tmp_path / "a.png"), 20, (20, 10, 20, 20)) == 200).all()
+    whole = square(decode_image(tmp_path / "a.png"), 30, (20, 10, 60, 50))
+    expected = cv2.resize(image[10:, 20:], (30, 30), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(whole, expected)
+
+
+def test_a_frame_is_decoded_in_grey_or_as_blue_green_red(tmp_path):
+    image = np.zeros((8, 9, 3), np.uint8)
+    image[..., 0], image[..., 2] = 10, 200
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png", colour=True), image)
+    grey = decode_image(tmp_path / "a.png")
+    np.testing.assert_allclose(grey, 0.114 * 10 + 0.299 * 200, atol=1)
 
 
 def test_frames_that_cannot_be_used_are_refused(tmp_path):

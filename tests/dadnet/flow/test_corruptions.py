@@ -1,5 +1,6 @@
 """Corruptions: what each kind does, once and again, and that the clean one does nothing."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,13 +24,51 @@ def turned(flow: np.ndarray, kind: str, severity: float, clip: str = "s/sub1/c")
     return corrupt(flow, Corruption(kind, severity), clip)
 
 
-def test_the_suite_is_thirty_corruptions_in_the_ranges_of_the_study():
-    assert len(suite()) == 30
-    ranges = {kind: (KINDS[kind].severities[0], KINDS[kind].severities[-1]) for kind in KINDS}
-    assert ranges["noise"] == (0.1, 0.5)
-    assert ranges["blur"] == (0.5, 2.5)
-    assert ranges["intensity"] == (0.8, 0.1)
-    assert ranges["downsample"] == (0.75, 0.125)
+# Severities; the clean one, the limit, the unit, what it acts on. The first four rows have the
+# severities of the public DAD-Net v2, dadnet/data/perturbations.py (its rows start with 0 as well).
+PINNED = {
+    "noise": (
+        (0.1, 0.2, 0.3, 0.4, 0.5), 0.0, 10.0, "standard deviations of the input", "input"
+    ),
+    "blur": ((0.5, 1.0, 1.5, 2.0, 2.5), 0.0, 100.0, "pixels of the input (sigma)", "flow"),
+    "intensity": ((0.8, 0.6, 0.4, 0.2, 0.1), 1.0, 0.0, "share of the input's strength", "input"),
+    "downsample": ((0.75, 0.5, 0.375, 0.25, 0.125), 1.0, 0.0, "share of the side", "flow"),
+    "jitter": (
+        (0.05, 0.1, 0.2, 0.3, 0.4), 0.0, 0.5, "share of the time from onset to apex", "flow"
+    ),
+    "misalignment": (
+        (0.01, 0.02, 0.03, 0.04, 0.05), 0.0, 0.2, "share of the side (landmarks' error)", "flow"
+    ),
+    "retiming": (
+        (0.05, 0.1, 0.2, 0.3, 0.4), 0.0, 0.5, "share of the time from onset to apex", "frames"
+    ),
+}  # fmt: skip
+
+
+def test_every_kind_has_its_pinned_severities():
+    found = {n: (k.severities, k.clean, k.worst, k.unit, k.acts_on) for n, k in KINDS.items()}
+    assert found == PINNED
+    assert all(kind.meaning.endswith(".") for kind in KINDS.values())
+    assert [c.name for c in suite(("jitter", "blur"))][4:6] == ["jitter-0.4", "blur-0.5"]
+
+
+@pytest.mark.parametrize("kind", WITHOUT_FRAMES)
+def test_a_corrupted_field_is_of_single_precision(kind, flow):
+    double = turned(flow.astype(np.float64), kind, KINDS[kind].severities[0])
+    assert double.dtype == np.float32
+
+
+def test_blur_and_downsampling_are_those_of_opencv_channel_by_channel(flow):
+    for part, found in zip(flow, turned(flow, "blur", 1.5), strict=True):
+        np.testing.assert_array_equal(found, cv2.GaussianBlur(part, (0, 0), 1.5))
+    for part, found in zip(flow, turned(flow, "downsample", 0.25), strict=True):
+        small = cv2.resize(part, (12, 12), interpolation=cv2.INTER_AREA)
+        expected = cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_suite_is_the_thirty_corruptions_that_need_no_frames():
+    assert [c.kind for c in suite()] == [kind for kind in WITHOUT_FRAMES for _ in range(5)]
 
 
 @pytest.mark.parametrize("kind", WITHOUT_FRAMES)

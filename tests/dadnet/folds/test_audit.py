@@ -77,9 +77,21 @@ def test_a_teacher_of_unknown_subjects_of_the_tested_set_is_refused():
     assert "passed" in check(clips(), teacher_subjects=["other/*"])
 
 
-def test_normalisation_over_the_dataset_is_refused():
-    with pytest.raises(AuditError, match="normalised on 'dataset'"):
-        check(clips(), store_normalisation="dataset")
+def test_normalisation_over_several_clips_is_refused():
+    for name in ("dataset", "fit"):
+        with pytest.raises(AuditError, match=f"normalised on '{name}'"):
+            check(clips(), store_normalisation=name)
+
+
+def test_a_refusal_names_three_and_counts_the_rest():
+    table = clips()
+    table["flow_digest"] = ["same" if row % 4 == 0 else str(row) for row in range(len(table))]
+    expected = r"\(d/s0, d/s1, d/s2 and 3 more\): d/s0/c0, d/s1/c0, d/s2/c0 and 3 more; 1 such"
+    with pytest.raises(AuditError, match=expected):
+        check(table)
+    table["flow_digest"] = ["same" if row in (0, 4, 8) else str(row) for row in range(len(table))]
+    with pytest.raises(AuditError, match=r"\(d/s0, d/s1, d/s2\): d/s0/c0, d/s1/c0, d/s2/c0; 1 "):
+        check(table)
 
 
 def test_a_class_missing_from_fit_is_refused():
@@ -90,7 +102,11 @@ def test_a_class_missing_from_fit_is_refused():
 
 
 def test_oracle_may_look_at_the_test_subject_and_the_line_says_so():
-    assert "ORACLE" in check(clips(), selection="oracle")
+    assert check(clips(), selection="oracle") == (
+        "audit passed: 6 folds, 6 subjects, 24 clips; subjects disjoint, no clip twice, teacher "
+        "apart, every class in fit, normalised per clip; ORACLE: the test subject chooses the "
+        "epoch, as asked"
+    )
 
 
 def test_a_val_part_without_a_class_is_counted():
@@ -99,7 +115,8 @@ def test_a_val_part_without_a_class_is_counted():
     table.loc[table["subject"].isin(first[0].val) & (table["label"] == "surprise"), "label"] = (
         "negative"
     )
-    assert "val parts lack a class" in check(table, first)
+    lacking = sum(set(first[0].val) <= set(fold.val) for fold in first)
+    assert f"; warning: {lacking} of 6 val parts lack a class" in check(table, first)
 
 
 @pytest.mark.parametrize("protocol", ["loso", "cde", "cross-dataset", "group-kfold"])

@@ -1,15 +1,18 @@
+import json
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from dadnet import MicroExpressionDataset
+from dadnet.base.digests import content_digest
 from dadnet.base.errors import DadnetError
 from dadnet.flow.compute import resize_flow
 from dadnet.flow.normalisation import normalise
-from dadnet.flow.store import load_flow_store
+from dadnet.flow.store import FlowStore, flow_digest, load_flow_store
 from tests.build.flows import make_clips
 
 
@@ -62,6 +65,81 @@ def test_every_flow_is_that_of_its_clip_where_the_class_set_drops_clips(make_sto
     assert len(dataset) == 8
 
 
+def in_memory(**columns: list[str]) -> FlowStore:
+    """A store of clips a, b, ... with these columns and random flows of 8 x 8."""
+    number = len(next(iter(columns.values())))
+    flows = np.random.default_rng(0).normal(size=(number, 2, 8, 8)).astype(np.float16)
+    plain = {"dataset": "synthetic", "subject": "synthetic/s", "part": "", "emotion": "surprise"}
+    digests = [flow_digest(flow) for flow in flows]
+    clips = pd.DataFrame({"clip_id": list("abcdefgh")[:number], "flow_digest": digests})
+    return FlowStore({}, clips.assign(**{**plain, **columns}), flows)
+
+
+def test_labels_of_units_are_read_counted_and_hashed():
+    texts = ["4+1", "", "24", "?", "12 or 9", "L12A+R9"]
+    dataset = MicroExpressionDataset.from_store(in_memory(action_units=texts), "action-units", 8)
+    assert dataset.classes == ("AU1", "AU4", "AU9", "AU12", "AU15")
+    assert dataset.clips["clip_id"].tolist() == ["a", "c", "f"]
+    assert dataset.clips["label"].tolist() == ["AU1+AU4", "none", "AU9+AU12"]
+    assert dataset.labels.tolist() == [[1, 1, 0, 0, 0], [0] * 5, [0, 0, 1, 1, 0]]
+    assert dataset.dropped == {
+        "no unit coded": 1, "no certain unit": 1, "alternatives 12 or 9": 1,
+    }  # fmt: skip
+    assert dataset.uncertain == ("d '?'",)
+    assert dataset.counts() == {"AU1": 1, "AU4": 1, "AU9": 1, "AU12": 1, "AU15": 0}
+    assert dataset.source == content_digest(
+        json.dumps([list(pair) for pair in zip("abcdef", texts, strict=True)])
+    )
+    assert dataset[2][1].tolist() == [0, 0, 1, 1, 0]
+
+
+def test_classes_of_own_words_are_those_of_the_store():
+    store = in_memory(emotion=["tense", "calm", "tense"])
+    dataset = MicroExpressionDataset.from_store(store, "own", 8)
+    assert dataset.classes == ("calm", "tense")
+    assert dataset.labels.tolist() == [1, 0, 1]
+    assert (dataset.source, dataset.uncertain, dataset.dropped) == ("", (), {})
+
+
+def test_the_flow_is_normalised_after_the_transform():
+    plain = MicroExpressionDataset.from_store(in_memory(emotion=["surprise"] * 3), "3class", 8)
+    dataset = MicroExpressionDataset(
+        plain.clips, plain.flows, plain.labels, plain.classes, transform=lambda flow: flow.flip(0)
+    )
+    expected = normalise(plain.flows[1:2].float().flip(1))[0]
+    torch.testing.assert_close(dataset[1][0], expected, rtol=0, atol=0)
+    assert dataset[1][0].dtype == torch.float32
+
+
+def test_files_of_the_public_layout_become_clips(tmp_path):
+    names = ["Surprise/ME_s_02_1", "happiness/ME_s01_1", "disgust/lone"]
+    flows = np.random.default_rng(0).normal(size=(3, 2, 20, 20)).astype(np.float32)
+    for name, flow in zip(names, flows, strict=True):
+        (tmp_path / name).parent.mkdir()
+        np.save(tmp_path / f"{name}.npy", flow)
+    dataset = MicroExpressionDataset([str(tmp_path / f"{name}.npy") for name in names])
+    assert dataset.classes == ("negative", "positive", "surprise")
+    assert dataset.flows.shape == (3, 2, 224, 224)
+    small = MicroExpressionDataset.of_files(
+        [tmp_path / f"{name}.npy" for name in names], "4class", 8
+    )
+    assert len(small.classes) == 4
+    expected = [resize_flow(flow, 8).astype(np.float16) for flow in flows]
+    np.testing.assert_array_equal(small.flows.numpy(), np.stack(expected))
+    rows = small.clips.drop(columns="flow_digest").to_dict("records")
+    subjects = ["files/s_02", "files/s01", "files/lone"]
+    ends = [name.replace("S", "s", 1) for name in names]
+    for row, subject, end, label in zip(
+        rows, subjects, ends, ["surprise", "positive", "negative"], strict=True
+    ):
+        assert row["clip_id"] == f"{subject}/{end}"
+        assert (row["subject"], row["part"]) == (subject, "")
+        assert row["label"] == label
+    assert small.clips["flow_digest"].tolist() == [flow_digest(flow) for flow in expected]
+    with pytest.raises(DadnetError, match=r"at least one \.npy file"):
+        MicroExpressionDataset([])
+
+
 def test_an_unknown_emotion_is_refused_by_name(make_store):
     clips = make_clips(4, 3).assign(emotion="puzzled")
     flows = np.ones((12, 2, 32, 32), np.float16)
@@ -104,3 +182,19 @@ def test_normalise_takes_given_statistics():
     mean, std = torch.tensor([1.0, -1.0]), torch.tensor([2.0, 0.5])
     expected = (flow - mean.view(1, 2, 1, 1)) / std.view(1, 2, 1, 1)
     torch.testing.assert_close(normalise(flow, (mean, std)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_normalise_takes_statistics_of_every_clip():
+    flow = torch.randn(3, 2, 8, 8)
+    mean, std = torch.randn(3, 2), torch.rand(3, 2) + 0.5
+    found = normalise(flow, (mean, std))
+    for k in range(3):
+        alone = normalise(flow[k : k + 1], (mean[k], std[k]))
+        torch.testing.assert_close(found[k : k + 1], alone)
+
+
+def test_a_nearly_constant_flow_is_not_blown_up():
+    flow = torch.tensor([1e-6, -1e-6] * 8, dtype=torch.float64).view(1, 1, 4, 4).expand(1, 2, 4, 4)
+    torch.testing.assert_close(normalise(flow), flow / 2e-6)  # the deviation and its floor
+    given = torch.zeros(2, dtype=torch.float64), torch.full((2,), 1e-6, dtype=torch.float64)
+    torch.testing.assert_close(normalise(flow, given), flow / 2e-6)

@@ -86,6 +86,24 @@ def test_official_without_parts_says_what_to_do():
         make_folds(unequal_clips(), DataConfig(protocol="official"), 0)
 
 
+@pytest.mark.parametrize(("part", "numbers"), [("train", "78 and 0"), ("testA", "0 and 78")])
+def test_official_needs_both_train_and_test_clips(part, numbers):
+    clips = unequal_clips().assign(part=part)
+    with pytest.raises(DadnetError, match=f"expected train and test clips, got {numbers}"):
+        make_folds(clips, DataConfig(protocol="official"), 0)
+
+
+def test_a_name_with_slashes_belongs_to_the_dataset_before_the_first():
+    assert protocols.dataset_of("samm/a/b") == "samm"
+
+
+def test_two_training_subjects_are_enough_for_a_carve_and_one_is_not():
+    train = pd.DataFrame([("a", "x"), ("a", "x"), ("b", "x")], columns=["subject", "label"])
+    assert carve_val(train, 0.3, 0) == ("b",)
+    with pytest.raises(DadnetError, match="at least 2 training subjects"):
+        carve_val(train[train["subject"] == "a"], 0.3, 0)
+
+
 def test_two_subjects_are_too_few_for_loso():
     clips = unequal_clips()
     with pytest.raises(DadnetError, match="at least 3 subjects, got 2"):
@@ -154,7 +172,8 @@ def test_cross_dataset_leaves_one_dataset_out():
 
 @pytest.mark.parametrize("protocol", ["cde", "cross-dataset"])
 def test_protocols_of_several_datasets_need_them(protocol):
-    with pytest.raises(DadnetError, match="at least two datasets, got d; --flows takes several"):
+    message = f"protocol {protocol}: expected clips of at least two datasets, got d; --flows takes"
+    with pytest.raises(DadnetError, match=message):
         make_folds(unequal_clips(), DataConfig(protocol=protocol), 0)
 
 
@@ -170,6 +189,12 @@ def test_group_kfold_tests_every_subject_once(seed):
         assert set(fold.fit) | set(fold.val) | set(fold.test) == set(tested)
     shuffled = make_folds(composite().sample(frac=1, random_state=3), config, seed)
     assert folds == shuffled
+
+
+def test_the_seed_changes_the_groups():
+    config = DataConfig(protocol="group-kfold", num_folds=4, selection="last")
+    groups = [{f.test for f in make_folds(composite(), config, seed)} for seed in (0, 1)]
+    assert groups[0] != groups[1]
 
 
 def test_group_kfold_needs_more_subjects_than_folds():

@@ -4,7 +4,7 @@ import pytest
 
 from dadnet.base.errors import DadnetError
 from dadnet.datasets.literature import LITERATURE
-from dadnet.labels.class_sets import CLASS_SETS, ClassSet, get_class_set
+from dadnet.labels.class_sets import CLASS_SETS, ClassSet, get_class_set, set_of_words
 
 # Emotions of the released CASME II file (255 rows).
 CASME2_COUNTS = {
@@ -110,6 +110,84 @@ def test_every_entry_of_the_table_is_a_valid_class_set():
             chosen = get_class_set(name, dataset)
             assert len(chosen.classes) == int(name[0])
             assert chosen.name == name
+
+
+NEGATIVE = (
+    "negative repression anger angry contempt disgust disgusted fear fearful scared sadness sad"
+)
+REST = "positive: positive happiness happy; surprise: surprise surprised"
+BASIC = (
+    "happiness: happiness happy; surprise: surprise surprised; disgust: disgust disgusted; "
+    "sadness: sadness sad; fear: fear fearful scared; anger: anger angry"
+)
+# What becomes what, with the classes in their order: another entry gives other numbers under the
+# same name.
+PINNED = {
+    ("3class", "casme2"): (
+        f"negative: negative disgust repression; {REST}; dropped: fear others sadness"
+    ),
+    ("3class", "fourdme"): f"negative: negative; {REST}; dropped: others repression",
+    ("3class", "dfme"): (
+        f"negative: negative disgust fear sadness anger contempt; {REST}; dropped: others"
+    ),
+    ("3class", "any"): f"negative: {NEGATIVE}; {REST}; dropped: other others",
+    ("3class-megc", "casme2"): (
+        f"negative: negative disgust repression; {REST}; dropped: fear others sadness"
+    ),
+    ("3class-megc", "samm"): f"negative: {NEGATIVE}; {REST}; dropped: other others",
+    ("3class-megc", "smic"): f"negative: {NEGATIVE}; {REST}; dropped: other others",
+    ("3class-156", "casme2"): (
+        f"negative: negative disgust repression sadness fear; {REST}; dropped: others"
+    ),
+    ("4class", "casme2"): (
+        f"negative: negative disgust repression; {REST}; others: others; dropped: fear sadness"
+    ),
+    ("4class", "dfme"): (
+        "disgust: disgust disgusted; surprise: surprise surprised; sadness: sadness sad; "
+        "happiness: happiness happy; dropped: anger contempt fear others"
+    ),
+    ("4class", "any"): f"negative: {NEGATIVE}; {REST}; others: others other",
+    ("5class", "casme2"): (
+        "happiness: happiness; surprise: surprise; disgust: disgust; repression: repression; "
+        "others: others; dropped: fear sadness"
+    ),
+    ("5class", "samm"): (
+        "anger: anger; happiness: happiness; contempt: contempt; other: others other; "
+        "surprise: surprise; dropped: disgust fear sadness"
+    ),
+    ("5class", "fourdme"): (
+        "positive: positive; negative: negative; surprise: surprise; repression: repression; "
+        "others: others"
+    ),
+    ("7class", "casme2"): (
+        "happiness: happiness; surprise: surprise; disgust: disgust; repression: repression; "
+        "others: others; sadness: sadness; fear: fear"
+    ),
+    ("7class", "casme3"): f"{BASIC}; others: others other",
+    ("7class", "casme3c"): f"{BASIC}; others: others other",
+    ("7class", "any"): f"{BASIC}; contempt: contempt; dropped: other others repression",
+}
+
+
+def test_every_emotion_has_the_class_that_is_pinned_for_it():
+    assert set(PINNED) == {(name, dataset) for name in CLASS_SETS for dataset in CLASS_SETS[name]}
+    for (name, dataset), text in PINNED.items():
+        chosen = get_class_set(name, dataset)
+        lines = [line.split(": ") for line in text.split("; ")]
+        dropped = lines.pop()[1] if lines[-1][0] == "dropped" else ""
+        assert chosen.classes == tuple(label for label, _ in lines), (name, dataset)
+        expected = {word: label for label, words in lines for word in words.split()}
+        assert chosen.mapping == expected, (name, dataset)
+        assert chosen.dropped == set(dropped.split()), (name, dataset)
+        assert (chosen.name, chosen.column, chosen.multi_label) == (name, "emotion", False)
+        assert all(chosen.label(word) == label for word, label in expected.items())
+        assert all(chosen.label(word) is None for word in dropped.split())
+
+
+def test_a_set_of_the_words_of_a_store_is_called_own():
+    chosen = set_of_words(["tense", "calm", "tense"])
+    assert (chosen.name, chosen.classes) == ("own", ("calm", "tense"))
+    assert chosen.label("tense") == "tense"
 
 
 def test_a_class_set_survives_the_way_to_a_worker():

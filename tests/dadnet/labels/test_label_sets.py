@@ -7,7 +7,7 @@ import pytest
 from dadnet.base.errors import DadnetError
 from dadnet.labels.action_codes import coded_units
 from dadnet.labels.class_sets import class_sets_of, get_class_set
-from dadnet.labels.label_sets import LabelSet
+from dadnet.labels.label_sets import LabelSet, label_sets_of
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,45 @@ def test_every_dataset_with_units_has_a_set_of_them(dataset):
     assert set(chosen.classes) <= {f"AU{number}" for number in range(1, 46)}
     assert "action-units" in class_sets_of(dataset)
     assert pickle.loads(pickle.dumps(chosen)) == chosen
+
+
+CROSS = "1 2 4 5 6 7 9 10 12 14 15 17"
+# Units of `action-units`, and whether there are those of all sets together as well.
+UNITS = {
+    "casme2": ("1 2 4 7 12 14 15 17", True), "samm": ("2 4 7 12", True),
+    "fourdme": ("1 2 4 6 7 12 17 45", True), "casme3": (CROSS, True), "casme3c": (CROSS, True),
+    "dfme": (CROSS, True), "synthetic": ("1 4 9 12 15", False),
+    "synthetic-macro": ("1 4 9 12 15", False), "smic": ("", False), "ckplus": ("", False),
+    "own": ("", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dataset", UNITS)
+def test_every_dataset_has_the_units_that_are_pinned_for_it(dataset):
+    numbers, together = UNITS[dataset]
+    expected = {"action-units": numbers} if numbers else {}
+    expected |= {"action-units-12": CROSS} if together else {}
+    found = {s.name: s for s in label_sets_of(dataset) if s.column == "action_units"}
+    assert set(found) == set(expected)
+    for name, text in expected.items():
+        assert found[name].classes == tuple(f"AU{number}" for number in text.split())
+        assert found[name].multi_label
+        assert found[name].label("", "x") is None
+
+
+def test_all_emotions_of_4dme_at_once_are_labels():
+    [chosen] = [s for s in label_sets_of("fourdme") if s.column == "emotion"]
+    words = ("positive", "negative", "surprise", "repression", "others")
+    assert (chosen.name, chosen.classes) == ("5class-multi", words)
+    assert chosen.label("+".join(words)) == "+".join(words)
+    assert not chosen.uncertain("")
+    assert chosen.unknown(["others", "joy"]) == {"joy"}
+
+
+@pytest.mark.parametrize("labels", [("AU1",), ("AU1", "AU1"), ("AU1", "none")])
+def test_labels_are_two_or_more_and_differ(labels):
+    with pytest.raises(DadnetError, match="class set own: "):
+        LabelSet("own", labels, "action_units")
 
 
 def test_one_set_of_units_serves_all_datasets_together():

@@ -67,6 +67,59 @@ def test_uf1_agrees_with_scikit_learn():
     assert metrics.uar(counts) == pytest.approx(expected)
 
 
+def test_label_counts_and_figures_by_hand():
+    #          clips: 1  2  3      truth > prediction
+    # label 0         1  1  0      1>1 1>1 0>0
+    # label 1         0  1  0      0>1 1>0 0>1
+    # label 2         0  0  0      never there, never said
+    truth = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    said = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0]], dtype=bool)
+    counts = metrics.label_counts(truth, said, 3)
+    assert counts.dtype == np.int64
+    assert counts.tolist() == [[[1, 0], [0, 2]], [[0, 2], [1, 0]], [[3, 0], [0, 0]]]
+    hits, clips, predictions = metrics.totals(counts)
+    assert [hits.tolist(), clips.tolist(), predictions.tolist()] == [
+        [2, 0, 0],
+        [2, 1, 0],
+        [2, 2, 0],
+    ]
+    np.testing.assert_array_equal(metrics.class_f1(counts), [1, 0, np.nan])
+    assert (metrics.uf1(counts), metrics.uar(counts)) == (0.5, 0.5)
+    np.testing.assert_array_equal(metrics.class_f1([counts, counts], stacked=1)[1], [1, 0, np.nan])
+
+
+def test_label_log_loss_by_hand():
+    table, truth = np.array([[0.9, 0.2, 0.5], [0.4, 1.0, 0.5]]), [[1, 0, 0], [0, 0, 1]]
+    of_truth = [0.9, 0.8, 0.5, 0.6, np.finfo(np.float32).eps, 0.5]
+    expected = -np.log(of_truth).mean()
+    assert metrics.label_log_loss(table, truth) == pytest.approx(expected)
+    assert metrics.label_log_loss(table.tolist(), truth) == pytest.approx(expected)
+    assert math.isnan(metrics.label_log_loss(np.zeros((0, 3)), np.zeros((0, 3))))
+
+
+def test_losses_are_computed_in_double_precision():
+    coarse = np.array([[0.1, 0.9]], dtype=np.float16)
+    exact = -math.log(float(coarse[0, 0]))
+    assert metrics.log_loss(coarse, [0]) == pytest.approx(exact, rel=1e-14)
+    expected = (exact - math.log1p(-float(coarse[0, 1]))) / 2
+    assert metrics.label_log_loss(coarse, [[1, 0]]) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("truth", "said", "message"),
+    [
+        ([[0, 1]], [[0, 1], [1, 1]], "as many predictions as labels, got: 2, 1"),
+        ([[0, 2]], [[0, 1]], "0 and 1 of 2 labels"),
+        ([[0, 1]], [[0.5, 1]], "0 and 1 of 2 labels"),
+        ([[0, 1, 1]], [[0, 1, 1]], "0 and 1 of 2 labels"),
+        ([0, 1], [0, 1], "0 and 1 of 2 labels"),
+    ],
+)
+def test_bad_labels_are_refused(truth, said, message):
+    with pytest.raises(DadnetError, match=message):
+        metrics.label_counts(truth, said, 2)
+
+
 def test_log_loss_by_hand_and_finite_when_sure_and_wrong():
     assert metrics.log_loss([[0.5, 0.5], [0.2, 0.8]], [0, 1]) == pytest.approx(
         (math.log(2) - math.log(0.8)) / 2
@@ -97,5 +150,9 @@ def test_bad_shapes_are_refused():
         metrics.uar(np.zeros((2, 3)))
     with pytest.raises(DadnetError, match=r"probabilities \(2, K\)"):
         metrics.log_loss(np.zeros((3, 2)), [0, 1])
+    with pytest.raises(DadnetError, match=r"probabilities \(2, K\)"):
+        metrics.log_loss(np.zeros(2), [0, 1])
+    with pytest.raises(DadnetError, match=r"probabilities \(1, 2\), got: \(3, 2\)"):
+        metrics.label_log_loss(np.zeros((3, 2)), [[0, 1]])
     with pytest.raises(DadnetError, match=r"classes 0\.\.1"):
         metrics.log_loss(np.full((1, 2), 0.5), [2])

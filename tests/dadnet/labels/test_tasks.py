@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dadnet.base.errors import DadnetError
 from dadnet.labels import metrics
 from dadnet.labels.targets import clip_losses, hidden_label, mean_loss, to_probabilities
-from dadnet.labels.tasks import MULTI_LABEL, SINGLE_LABEL, has, lacking, names_in, text_of
+from dadnet.labels.tasks import MULTI_LABEL, SINGLE_LABEL, has, lacking, names_in, task_of, text_of
 
 CLASSES = ("AU1", "AU4", "AU12")
 
@@ -50,6 +50,9 @@ def test_a_label_that_is_neither_there_nor_found_has_no_f1():
 def test_a_decision_is_the_largest_probability_or_each_of_at_least_a_half():
     assert SINGLE_LABEL.decide(np.array([[0.2, 0.5, 0.3]])).tolist() == [1]
     assert MULTI_LABEL.decide(np.array([[0.5, 0.49, 0.9]])).tolist() == [[1, 0, 1]]
+    assert MULTI_LABEL.decide(np.array([[0.5, 0.49, 0.9]])).dtype == np.int64
+    assert (task_of(True), task_of(False)) == (MULTI_LABEL, SINGLE_LABEL)
+    assert (MULTI_LABEL.multi_label, SINGLE_LABEL.multi_label) == (True, False)
     assert SINGLE_LABEL.named(np.int64(1), CLASSES) == "AU4"
     assert MULTI_LABEL.named(np.array([1, 0, 1]), CLASSES) == ("AU1", "AU12")
 

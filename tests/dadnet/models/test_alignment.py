@@ -131,6 +131,27 @@ def test_one_clip_of_one_position_gives_a_finite_value_and_gradient(name):
     assert torch.isfinite(student.grad).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_without_weights_all_clips_count_equally_in_the_precision_of_the_features(name):
+    found = alignment_distance(name, STUDENT, TEACHER, directions=lines())
+    torch.testing.assert_close(found, distance(name, STUDENT, TEACHER), rtol=1e-12, atol=0)
+    single = distance(name, STUDENT.float(), TEACHER.float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), found, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SLICED)
+def test_every_fold_may_have_directions_of_its_own(name):
+    student, teacher = maps(6, 2, 5, 4, 3, 3), maps(7, 2, 5, 4, 3, 3)
+    own = torch.stack([lines(), lines().roll(1, dims=1)])
+    both = alignment_distance(name, student, teacher, uniform(2), directions=own)
+    alone = [
+        alignment_distance(name, student[k : k + 1], teacher[k : k + 1], directions=own[k])
+        for k in (0, 1)
+    ]
+    torch.testing.assert_close(both, torch.cat(alone))
+
+
 # Closed forms, by other libraries.
 
 

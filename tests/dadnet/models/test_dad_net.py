@@ -34,6 +34,7 @@ def build(stages: tuple[int, ...] = (1, 2), weight: float = 0.5, macro: str = "n
         stages,
         alignment_weight=weight,
         input_size=SIZE,
+        drop_path_rate=0.1,
         allow_random_teacher=True,
         generator=seeded(0),
     )

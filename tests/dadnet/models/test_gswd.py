@@ -143,6 +143,23 @@ class TestGSWD:
         )
         assert first == again != other
 
+    @pytest.mark.parametrize(("dim", "method"), [(20, "moments"), (200, "projected")])
+    def test_auto_is_the_cheaper_method_to_the_bit(self, dim: int, method: str) -> None:
+        a, b = maps(0, 100, dim).float(), maps(1, 100, dim).float()
+        lines = draw_directions(50, dim, torch.Generator())
+        values = {m: gswd(a, b, directions=lines, method=m) for m in (*METHODS, "auto")}  # type: ignore[arg-type]
+        assert values["auto"] == values[method]
+        assert values["moments"] != values["projected"]
+
+    def test_the_directions_that_are_drawn_are_those_of_the_generator(self) -> None:
+        a, b = maps(0, 2, 5, 3, 3), maps(1, 2, 5, 3, 3)
+        lines = draw_directions(7, 5, torch.Generator().manual_seed(1), dtype=torch.float64)
+        drawn = gswd(a, b, 7, generator=torch.Generator().manual_seed(1))
+        assert float(drawn) == float(gswd(a, b, directions=lines))
+        coarse = gswd(a, b, directions=lines.float())
+        assert coarse.dtype == torch.float64
+        assert float(coarse) == pytest.approx(float(drawn), rel=1e-5)
+
     @pytest.mark.parametrize(
         ("shape", "method"),
         [
@@ -174,7 +191,7 @@ class TestGSWD:
 
     @pytest.mark.parametrize("argument", ["form", "method"])
     def test_unknown_names_are_refused(self, argument: str) -> None:
-        with pytest.raises(DadnetError, match="got 'other'"):
+        with pytest.raises(DadnetError, match=f"expected a {argument} of .*got 'other'"):
             gswd(torch.zeros(2, 2), torch.zeros(2, 2), **{argument: "other"})  # type: ignore[arg-type]
 
 
@@ -187,6 +204,14 @@ class TestDirections:
         norms = double.square().sum(1)
         torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-12, atol=0)
         assert torch.equal(double.float(), single)
+
+    def test_without_a_generator_torch_draws_and_one_dimension_has_two_directions(self) -> None:
+        torch.manual_seed(3)
+        expected = torch.randn(4, 3, dtype=torch.float64)
+        torch.manual_seed(3)
+        drawn = draw_directions(4, 3)
+        assert torch.equal(drawn, (expected / expected.norm(dim=1, keepdim=True)).float())
+        assert sorted(set(draw_directions(9, 1, torch.Generator()).flatten().tolist())) == [-1, 1]
 
     @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
     def test_none_or_no_dimension_is_refused(self, shape: tuple[int, int]) -> None:

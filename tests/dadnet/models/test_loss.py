@@ -4,10 +4,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.seeding import generator as generator_of
 from dadnet.config.experiment import LossConfig
 from dadnet.models import classification_loss, dad_net_loss, draw_directions, get_dad_net, gswd
 from dadnet.models.dad_net import DADNetOutput
-from dadnet.models.loss import StackedOutput, fold_losses
+from dadnet.models.loss import StackedOutput, directions_at, fold_losses
 
 
 def maps(seed: int, *shape: int) -> Tensor:
@@ -115,3 +116,67 @@ class TestLoss:
             torch.testing.assert_close(losses.per_stage[stage][0], value, rtol=1e-12, atol=0)
         for one, other in zip(losses[:3], single[:3], strict=True):
             torch.testing.assert_close(one[0], other, rtol=1e-12, atol=0)
+
+    def test_folds_with_padding_and_other_stages_have_the_loss_of_each_alone(self) -> None:
+        # Fold 0: three clips, stages 1 and 3. Fold 1: two clips and a padding, stage 3 alone.
+        logits, labels = maps(6, 2, 3, 3), torch.tensor([[0, 2, 1], [1, 2, 0]])
+        student = {1: maps(0, 1, 3, 4, 2, 2), 3: maps(1, 2, 3, 6, 2, 2)}
+        teacher = {1: maps(2, 1, 3, 4, 2, 2), 3: maps(3, 2, 3, 6, 2, 2)}
+        lines = {s: directions_at(0, 1, s, 5, d).double() for s, d in ((1, 4), (3, 6))}
+        smoothing = torch.tensor([0.05, 0.2], dtype=torch.float64)
+        weights, pooled = torch.tensor([0.7, 0.3]), maps(5, 2, 3, 6)
+        stack = StackedOutput(
+            logits, student, teacher, pooled, None, {1: torch.tensor([0]), 3: None}
+        )
+        valid = torch.tensor([[True] * 3, [True, True, False]])
+        losses = fold_losses(
+            stack, labels, weights, label_smoothing=smoothing, directions=lines, valid=valid
+        )
+        alone = [
+            DADNetOutput(
+                logits[0], {s: student[s][0] for s in (1, 3)},
+                {s: teacher[s][0] for s in (1, 3)}, pooled[0], None,
+            ),
+            DADNetOutput(
+                logits[1, :2], {3: student[3][1, :2]}, {3: teacher[3][1, :2]}, pooled[1, :2], None
+            ),
+        ]  # fmt: skip
+        for k, (output, number) in enumerate(zip(alone, (3, 2), strict=True)):
+            one = dad_net_loss(
+                output,
+                labels[k, :number],
+                alignment_weight=float(weights[k]),
+                label_smoothing=float(smoothing[k]),
+                directions=lines,
+            )
+            for stacked, single in zip(losses[:3], one[:3], strict=True):
+                torch.testing.assert_close(stacked[k], single, rtol=1e-12, atol=0)
+        assert float(losses.per_stage[1][1]) == 0
+        assert losses.total.dtype == torch.float64
+        apart = fold_losses(
+            stack._replace(teacher_features={}), labels, weights, label_smoothing=smoothing,
+            valid=valid,
+        )  # fmt: skip
+        torch.testing.assert_close(apart.total, losses.cross_entropy)
+        assert apart.alignment.tolist() == [0, 0]
+
+    def test_curves_are_total_alignment_and_stages_without_gradient(self) -> None:
+        output = self.output()
+        output.logits.requires_grad_()
+        loss = dad_net_loss(output, self.labels, generator=torch.Generator())
+        curves = loss.by_curve()
+        assert {name: float(value) for name, value in curves.items()} == {
+            "train_loss": loss.total.item(),
+            "alignment": loss.alignment.item(),
+            "alignment_stage_1": loss.per_stage[1].item(),
+            "alignment_stage_3": loss.per_stage[3].item(),
+        }
+        assert not any(value.requires_grad for value in curves.values())
+
+
+class TestSteps:
+    def test_the_directions_of_a_step_depend_on_seed_step_and_stage(self) -> None:
+        expected = draw_directions(5, 4, generator_of("directions", 3, 7, 2))
+        assert torch.equal(directions_at(3, 7, 2, 5, 4), expected)
+        others = [directions_at(*key, 5, 4) for key in ((4, 7, 2), (3, 8, 2), (3, 7, 1))]
+        assert not any(torch.equal(expected, other) for other in others)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dadnet.base.errors import DadnetError
+from dadnet.config.experiment import ModelConfig
 from dadnet.models import (
     MODEL_SIZES,
     MicroFlowNeXt,
@@ -159,10 +160,11 @@ class TestStochasticDepth:
 
     def test_training_without_a_generator_is_refused(self) -> None:
         with pytest.raises(DadnetError, match="generator"):
-            small().train()(flows(2))
+            small(drop_path_rate=0.1).train()(flows(2))
 
-    def test_rate_zero_needs_no_generator(self) -> None:
-        assert isinstance(small(drop_path_rate=0.0).train()(flows(2)), ModelOutput)
+    def test_rate_zero_is_the_default_and_needs_no_generator(self) -> None:
+        assert small().drop_path_rate == ModelConfig().drop_path == 0
+        assert isinstance(small().train()(flows(2)), ModelOutput)
 
 
 class TestBuilding:

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -145,6 +146,12 @@ class TestWarp:
             lambda f, a, s: warp_flow(f, a, s, flip), (flow, angle, scale), eps=1e-7, atol=1e-5
         )
 
+    def test_the_parameter_of_a_wrong_shape_is_named(self) -> None:
+        right = {"angle": torch.zeros(2), "scale": torch.ones(2), "flip": torch.ones(2).bool()}
+        for name in right:
+            with pytest.raises(DadnetError, match=rf"expected {name} of shape \(2,\), got \(3,\)"):
+                warp_flow(torch.zeros(2, 2, 8, 8), **{**right, name: torch.zeros(3)})
+
     @pytest.mark.parametrize(
         ("shape", "num"), [((2, 3, 8, 8), 2), ((2, 8, 8), 2), ((2, 2, 8, 8), 3)]
     )
@@ -166,6 +173,47 @@ class TestAugmentation:
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
         assert torch.equal(torch.get_rng_state(), before)
+
+    def test_six_numbers_of_a_clip_become_its_parameters(self) -> None:
+        coins = OpticalFlowAugmentation(
+            hflip=0.3, rotation=8.0, scale=(0.8, 1.2), probability=0.6, each_by_coin=True
+        )
+        # changed?, mirrored?, angle, zoom, turned?, zoomed?
+        numbers = torch.tensor(
+            [
+                [0.59, 0.29, 0.75, 0.25, 0.49, 0.49],
+                [0.60, 0.29, 0.75, 0.25, 0.49, 0.49],
+                [0.59, 0.30, 0.00, 1.00, 0.50, 0.49],
+                [0.10, 0.10, 0.25, 0.25, 0.49, 0.50],
+            ],
+            dtype=F64,
+        )
+        angle, scale, flip = coins.of_draws(numbers)
+        torch.testing.assert_close(angle, torch.tensor([4.0, 0, 0, -4], dtype=F64))
+        torch.testing.assert_close(scale, torch.tensor([0.9, 1, 1.2, 1], dtype=F64))
+        assert flip.tolist() == [True, False, False, True]
+        always = dataclasses.replace(coins, each_by_coin=False)
+        angle, scale, flip = always.of_draws(numbers)
+        torch.testing.assert_close(angle, torch.tensor([4.0, 0, -8, -4], dtype=F64))
+        torch.testing.assert_close(scale, torch.tensor([0.9, 1, 1.2, 0.9], dtype=F64))
+        assert flip.tolist() == [True, False, False, True]
+        drawn = torch.rand(8, 6, generator=seeded(), dtype=F64)
+        for one, other in zip(coins.draw(8, seeded()), coins.of_draws(drawn), strict=True):
+            assert torch.equal(one, other)
+
+    def test_policies_are_those_of_their_recipes(self) -> None:
+        table = {
+            name: (p.hflip, p.rotation, p.scale, p.probability, p.each_by_coin, p.only_mirrors)
+            for name, p in POLICIES.items()
+        }
+        assert table == {
+            "none": (0.0, 0.0, (1.0, 1.0), 1.0, False, True),
+            "hflip": (0.5, 0.0, (1.0, 1.0), 1.0, False, True),
+            "reference-v1": (0.5, 10.0, (0.9, 1.1), 1.0, True, False),
+            "standard": (0.0, 5.0, (0.95, 1.05), 0.5, True, False),
+        }
+        assert not OpticalFlowAugmentation(rotation=5.0, scale=(1.0, 1.0)).only_mirrors
+        assert not OpticalFlowAugmentation(rotation=0.0, scale=(1.0, 1.1)).only_mirrors
 
     def test_draws_keep_to_their_ranges(self) -> None:
         angle, scale, flip = OpticalFlowAugmentation(

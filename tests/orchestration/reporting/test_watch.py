@@ -11,6 +11,7 @@ from orchestration.folds.queue import LeaseQueue
 from orchestration.reporting import watch
 from orchestration.reporting.progress import Progress
 from results.ledger.ledger import Ledger
+from tests.build.listing import listing
 
 
 class Run:
@@ -169,12 +170,12 @@ def test_damage_costs_a_warning_and_an_empty_ledger_is_one_line(run, tmp_path, c
         half_done(run)
     run.log.write_text("no json\n" + run.log.read_text())
     run.ledger.fold_path(run.plan.experiment, run.names[0]).write_text("{")
-    before = {path: path.lstat() for path in tmp_path.rglob("*")}
+    before = listing(tmp_path)
     status, text = watch_once(capsys, tmp_path)
     assert (status, "0 of 4 folds done" in text, "1 damaged" in text) == (3, True, True)
     assert "left out: line 1 is 'no json'" in text
     assert text.count("warning: damaged ") == 1
     assert "warning: 2 files of the ledger are left out" in text
-    assert {path: path.lstat() for path in tmp_path.rglob("*")} == before
+    assert listing(tmp_path) == before
     status, text = watch_once(capsys, tmp_path / "empty")
     assert (status, "expected a folder with experiments" in text) == (2, True)

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 
 import pytest
 
@@ -9,6 +10,7 @@ from dadnet.base.errors import DadnetError
 from results.ledger.ledger import Ledger, LedgerWarning, file_name, write_once
 from results.ledger.records import Divergence
 from results.ledger.sealed import seal
+from tests.build.listing import listing
 
 TABLE = {"casme2/sub01": ["n>n", "p>s"], "casme2/sub02": ["s>s"], "casme2/sub03": ["p>p"]}
 
@@ -23,14 +25,6 @@ def test_files_of_every_size_are_read_to_their_end(tmp_path, size):
     text = os.urandom(size)
     (tmp_path / "file").write_bytes(text)
     assert read_regular(str(tmp_path / "file")) == text
-
-
-def listing(ledger: Ledger) -> dict:
-    """All that a reader must not change: names, kinds, sizes, times and bytes."""
-    return {
-        path: (path.lstat(), path.read_bytes() if path.is_file() else None)
-        for path in [ledger.root, *ledger.root.rglob("*")]
-    }
 
 
 def test_layout_and_plan_minus_ledger(ledger, fill, make_record):
@@ -95,12 +89,14 @@ def test_open_removes_what_a_killed_writer_left(ledger, fill):
 def test_experiments_are_sorted(ledger, fill):
     for seed in (31, 4, 7):
         fill(TABLE, seed=seed, without=list(TABLE))
+    fill(TABLE, seed=None, without=list(TABLE))
     fill(TABLE, seed=5, dataset="casme2", without=list(TABLE))
     fill(TABLE, seed=5, method="A", without=list(TABLE))
     found = [(e.dataset, e.method[:1], e.seed) for e in ledger.experiments()]
     assert found == [
         ("casme2", "D", 5),
         ("synthetic", "A", 5),
+        ("synthetic", "D", None),
         ("synthetic", "D", 4),
         ("synthetic", "D", 7),
         ("synthetic", "D", 31),
@@ -153,12 +149,12 @@ def test_damage_is_reported_by_readers_and_quarantined_by_a_run(
     bad = damage(good)
     assert bad != good
     path.write_text(bad)
-    before = listing(ledger)
+    before = listing(ledger.root)
     with pytest.warns(LedgerWarning, match=re.escape(reason)) as caught:
         assert ledger.missing(experiment) == ("casme2/sub01",)
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
-    assert listing(ledger) == before
+    assert listing(ledger.root) == before
     with pytest.warns(LedgerWarning, match="was moved to"):
         ledger.set_damage_aside(experiment)
     (kept,) = (path.parents[1] / "quarantine").iterdir()
@@ -195,9 +191,13 @@ def test_damaged_experiment_leaves_orphans_until_it_is_opened_again(ledger, fill
     assert ledger.experiments() == (experiment,)
 
 
-def test_an_experiment_under_another_name_is_not_believed(ledger, fill):
+def test_an_experiment_under_another_name_is_not_believed_and_hidden_folders_are_others(
+    ledger, fill
+):
     experiment = fill(TABLE)
     folder = ledger.folder(experiment)
+    shutil.copytree(folder, ledger.root / ".other" / folder.name)
+    assert ledger.experiments() == (experiment,)
     folder.rename(folder.with_name("0" * 16))
     with pytest.warns(LedgerWarning, match="it describes"):
         assert ledger.experiments() == ()

@@ -182,8 +182,11 @@ def test_a_row_of_dfme_whose_name_is_of_another_subject_is_rejected(tmp_path: Pa
     table = next(root.rglob("training_full_with_AU.xlsx"))
     edit(table, lambda sheet: sheet.cell(2, 2, "sub0099"))
     rejected = read_dataset("dfme", root, Options(apex="midpoint")).rejected
-    [reason] = [r.reason for r in rejected if "sub0099" in r.reason]
-    assert reason == "filename: expected sub0003_01 of its subject, got 'sub0001_01' of 'sub0099'"
+    [left] = [r for r in rejected if "sub0099" in r.reason]
+    assert left.clip_id == "dfme/?/row 2 of training_full_with_AU.xlsx"
+    assert (
+        left.reason == "filename: expected sub0003_01 of its subject, got 'sub0001_01' of 'sub0099'"
+    )
 
 
 def test_smic_without_an_apex_follows_the_rule(tmp_path: Path):
@@ -229,6 +232,26 @@ def test_dfme_has_the_parts_of_the_challenge(tmp_path: Path):
     clips = read_copy("dfme", tmp_path).clips
     assert clips["part"].value_counts().to_dict() == {"train": 15, "testA": 7, "testB": 7}
     assert clips.groupby("subject")["part"].nunique().max() == 1
+
+
+def test_the_tables_of_dfme_are_named_and_a_missing_one_is_noted(tmp_path: Path):
+    index = read_copy("dfme", tmp_path)
+    assert [Path(file).name[:6] for file in index.files] == ["traini", "test_A", "test_B"]
+    assert not any("no table" in note for note in index.notes)
+    root = tmp_path / "dfme"
+    [first] = [path for path in root.rglob("*.xlsx") if path.name.startswith("training")]
+    second = first.with_name("training_again.xlsx")
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(DadnetError, match="train under .*: full_release_annotation/training_agai"):
+        read_dataset("dfme", root)
+    chosen = read_dataset("dfme", root, Options(apex="midpoint", annotation=second))
+    assert chosen.files[0] == str(second.relative_to(root))
+    assert chosen.clips["clip_id"].tolist() == index.clips["clip_id"].tolist()
+    for path in (first, second):
+        path.unlink()
+    without = read_dataset("dfme", root, Options(apex="midpoint"))
+    assert "no table of the part train" in without.notes
+    assert set(without.clips["part"]) == {"testA", "testB"}
 
 
 def test_a_clip_of_dfme_that_lies_twice_is_a_question(tmp_path: Path):

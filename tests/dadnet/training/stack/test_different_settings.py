@@ -51,7 +51,9 @@ def mixed_start():
     found = []
     for k, (stages, weight, *_) in enumerate(MIXED):
         draws = generator("mixed start", k)
-        network = get_microflownext(CLASSES, "nano", SIZE, generator=draws).double()
+        network = get_microflownext(
+            CLASSES, "nano", SIZE, drop_path_rate=0.1, generator=draws
+        ).double()
         model = DADNet(network, copy.deepcopy(shared), stages, weight, generator=draws)
         found.append(model.double())
     return found

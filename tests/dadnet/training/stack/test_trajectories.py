@@ -75,7 +75,7 @@ def start():
     return [
         DADNet(
             get_microflownext(
-                CLASSES, "ultralight", SIZE, generator=generator("start", k)
+                CLASSES, "ultralight", SIZE, drop_path_rate=0.1, generator=generator("start", k)
             ).double(),
             copy.deepcopy(shared),
         ).double()
