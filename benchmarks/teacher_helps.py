@@ -136,7 +136,7 @@ def _flow(
     return compute_flow(onset, apex)
 
 
-def make_teacher(setting: Setting, seed: int, work: Path, epochs: int) -> Path:
+def make_teacher(setting: Setting, seed: int, work: Path) -> Path:
     """The file of a setting's teacher, made once per seed and set."""
     name = f"teacher-{setting.teacher_subjects}-{setting.teacher_clips}"
     path = work / f"{name}.safetensors"
@@ -147,7 +147,7 @@ def make_teacher(setting: Setting, seed: int, work: Path, epochs: int) -> Path:
         )  # fmt: skip
         store = draw_flows(macro, work / "flows", motion=1.0, noise=1.0)
         words = ["--flows", str(store), "--out", str(path), "--seed", str(seed)]
-        words += ["--epochs", str(epochs), "--input-size", str(INPUT_SIZE)]
+        words += ["--epochs", str(EPOCHS), "--input-size", str(INPUT_SIZE)]
         if teacher_command.main(words) != 0:
             raise DadnetError(f"{path}: the teacher was not trained")
     return path if setting.trained else _untrained(path, seed)
@@ -164,7 +164,7 @@ def _untrained(path: Path, seed: int) -> Path:
     return out
 
 
-def measure(name: str, seed: int, work: Path, epochs: int = EPOCHS) -> dict[str, Any]:
+def measure(name: str, seed: int, work: Path) -> dict[str, Any]:
     """Pooled UF1 of both models in one setting and seed; or why the folds were refused."""
     setting, folder = SETTINGS[name], work / f"seed{seed}"
     row: dict[str, Any] = {"setting": name, "seed": seed}
@@ -174,10 +174,10 @@ def measure(name: str, seed: int, work: Path, epochs: int = EPOCHS) -> dict[str,
     flows = draw_flows(micro, folder / "flows", motion=setting.motion, noise=setting.noise)
     common: dict[str, Any] = {
         "flows": flows, "ledger": folder / "runs", "preset": "smoke", "selection": "inner",
-        "epochs": epochs, "input_size": INPUT_SIZE, "seed": seed, "workers": 0, "stack": "12",
-        "checkpoint_every": epochs, "keep_features": "none", "quiet": True,
+        "epochs": EPOCHS, "input_size": INPUT_SIZE, "seed": seed, "workers": 0, "stack": "12",
+        "checkpoint_every": EPOCHS, "keep_features": "none", "quiet": True,
     }  # fmt: skip
-    teacher = make_teacher(setting, seed, folder, epochs)
+    teacher = make_teacher(setting, seed, folder)
     try:
         student = loso(model_type="baseline", **common)
         dual = loso(

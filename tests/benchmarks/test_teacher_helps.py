@@ -22,7 +22,7 @@ UP = [0.1 + 0.01 * k for k in range(10)]
 
 def test_a_tiny_study_measures_both_models_and_goes_on_from_its_rows(tmp_path, monkeypatch):
     tiny = study.Setting(
-        words="tiny", subjects=3, clips=24, teacher_subjects=3, teacher_clips=18, stages=(3,)
+        words="tiny", subjects=4, clips=24, teacher_subjects=3, teacher_clips=18, stages=(3,)
     )
     settings = {"base": tiny, "untrained": replace(tiny, trained=False)}
     monkeypatch.setattr(study, "SETTINGS", settings)
