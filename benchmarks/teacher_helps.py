@@ -16,14 +16,13 @@ is above zero, its Holm p is below 0.05 and it fits into a demo of two minutes. 
 the base, and says that the teacher does not help on its set. The demo's seed is 1.
 
 `python -m benchmarks.teacher_helps --work FOLDER --json benchmarks/results/teacher_helps.json`
-goes on from what is finished in the folder; `--page docs/teacher.md` writes the table of the JSON.
+goes on from what is finished in the folder. The test, the rule and the page: `teacher_figures.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -34,7 +33,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import stats
 
 from benchmarks.common import write
 from dadnet.base.disk import replacing
@@ -50,12 +48,9 @@ from dadnet.training.teacher import Teacher
 from orchestration import teacher as teacher_command
 from orchestration.api import loso
 from orchestration.flows.arrays import store_arrays
-from results.statistics.compare import holm
 
 SEEDS = range(11, 21)
-LEVEL = 0.05
 EPOCHS, INPUT_SIZE, FLOW_SIZE, FRAME_SIZE = 20, 32, 64, 224
-_BEGIN, _END = "<!-- figures -->\n", "<!-- end of figures -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,78 +184,6 @@ def measure(name: str, seed: int, work: Path) -> dict[str, Any]:
         return {**row, "refused": str(error)}
 
 
-@dataclass(frozen=True)
-class Figures:
-    """One setting over its seeds; differences are DAD-Net's UF1 minus the student's."""
-
-    name: str
-    student: float
-    dad_net: float
-    difference: float
-    low: float
-    high: float
-    ahead: int
-    seeds: int
-    p: float
-    holm_p: float
-
-
-def figures(rows: Sequence[dict[str, Any]]) -> list[Figures]:
-    """The settings in their order, with the exact sign-flip test and Holm over them."""
-    found = []
-    for name in SETTINGS:
-        own = [row for row in rows if row["setting"] == name and "refused" not in row]
-        if len(own) > 1:
-            student, dual = (np.array([row[k] for row in own]) for k in ("student", "dad_net"))
-            found.append(_figures(name, student, dual))
-    corrected = holm([row.p for row in found])
-    return [replace(row, holm_p=p) for row, p in zip(found, corrected, strict=True)]
-
-
-def _figures(name: str, student: npt.NDArray[np.float64], dual: npt.NDArray[np.float64]) -> Figures:
-    change = dual - student
-    # With one sample, `samples` flips signs; without a limit, it takes each of the 2^n once.
-    test = stats.permutation_test(
-        (change,), np.mean, permutation_type="samples", n_resamples=math.inf
-    )
-    ends = stats.ttest_1samp(change, 0.0).confidence_interval(0.95)
-    return Figures(
-        name, float(student.mean()), float(dual.mean()), float(change.mean()), float(ends.low),
-        float(ends.high), int((change > 0).sum()), len(change), float(test.pvalue), math.nan,
-    )  # fmt: skip
-
-
-def for_demo(found: Sequence[Figures]) -> str | None:
-    """The setting that the rule gives to the demo, if it is short enough; None: no help is shown.
-
-    The rule is in the docstring of this file, and was fixed before the first result.
-    """
-    best = max((f for f in found if SETTINGS[f.name].for_demo), key=lambda f: f.difference)
-    return best.name if best.difference > 0 and best.holm_p < LEVEL else None
-
-
-def table(found: Sequence[Figures]) -> str:
-    """The page's table, in Markdown."""
-    lines = [
-        "| setting | student | DAD-Net | difference, 95 % interval | DAD-Net ahead | p | Holm p |",
-        "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for f in found:
-        lines.append(
-            f"| {SETTINGS[f.name].words} | {f.student:.3f} | {f.dad_net:.3f} | "
-            f"{f.difference:+.3f}, {f.low:+.3f} to {f.high:+.3f} | {f.ahead} of {f.seeds} | "
-            f"{f.p:.3f} | {f.holm_p:.3f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def with_table(page: str, rows: Sequence[dict[str, Any]]) -> str:
-    """The text of a page with the table of these rows between its two marks."""
-    before, rest = page.split(_BEGIN)
-    after = rest.split(_END)[1]
-    return f"{before}{_BEGIN}\n{table(figures(rows))}\n{_END}{after}"
-
-
 def study(seeds: Sequence[int], work: Path, out: Path | None) -> None:
     """Measure what is missing; a finished row is a file, and the JSON has all of them."""
     folder = work / "rows"
@@ -279,20 +202,15 @@ def study(seeds: Sequence[int], work: Path, out: Path | None) -> None:
 
 
 def main() -> None:
-    """Run the study, or write its table into a page."""
+    """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--work", type=Path, default=Path("build/teacher_helps"))
     parser.add_argument("--json", type=Path, help="file of the figures")
-    parser.add_argument("--page", type=Path, help="write the table of the JSON into this page")
     flags = parser.parse_args()
-    if flags.page is None:
-        cv2.setNumThreads(1)
-        torch.set_num_threads(1)
-        study(flags.seeds, flags.work, flags.json)
-        return
-    rows = json.loads(flags.json.read_text("utf-8"))["rows"]
-    flags.page.write_text(with_table(flags.page.read_text("utf-8"), rows), encoding="utf-8")
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    study(flags.seeds, flags.work, flags.json)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from benchmarks import teacher_figures as shown
 from benchmarks import teacher_helps as study
 from dadnet.training.teacher import Teacher
 
@@ -42,7 +43,7 @@ def test_a_tiny_study_measures_both_models_and_goes_on_from_its_rows(tmp_path, m
 
 
 def test_the_sign_flip_test_is_exact_and_holm_counts_the_settings():
-    [base, few] = study.figures(rows(base=UP, few_clips=[0.1, -0.1] * 5))
+    [base, few] = shown.figures(rows(base=UP, few_clips=[0.1, -0.1] * 5))
     assert base.p == pytest.approx(2 / 2**10)
     assert base.holm_p == pytest.approx(2 * base.p)
     assert (base.ahead, base.seeds) == (10, 10)
@@ -54,17 +55,17 @@ def test_the_sign_flip_test_is_exact_and_holm_counts_the_settings():
 
 def test_a_refused_seed_is_left_out_and_counted():
     refused = {"setting": "base", "seed": 11, "refused": "a class is missing"}
-    [base] = study.figures([refused, *rows(base=UP)])
-    assert base == study.figures(rows(base=UP))[0]
-    assert "10 of 10" in study.table([base])
+    [base] = shown.figures([refused, *rows(base=UP)])
+    assert base == shown.figures(rows(base=UP))[0]
+    assert "10 of 10" in shown.table([base])
 
 
 def test_the_demo_takes_the_best_of_its_settings_only_with_a_small_p_above_zero():
     higher = [0.1 + change for change in UP]
-    assert study.for_demo(study.figures(rows(base=UP, few_clips=higher))) == "few-clips"
-    assert study.for_demo(study.figures(rows(base=UP, published=higher))) == "base"
-    assert study.for_demo(study.figures(rows(base=[-change for change in UP]))) is None
-    assert study.for_demo(study.figures(rows(base=UP, few_clips=[3.0, *[-0.1] * 9]))) is None
+    assert shown.for_demo(shown.figures(rows(base=UP, few_clips=higher))) == "few-clips"
+    assert shown.for_demo(shown.figures(rows(base=UP, published=higher))) == "base"
+    assert shown.for_demo(shown.figures(rows(base=[-change for change in UP]))) is None
+    assert shown.for_demo(shown.figures(rows(base=UP, few_clips=[3.0, *[-0.1] * 9]))) is None
 
 
 def test_the_nine_settings_change_what_their_words_say_and_four_are_for_the_demo():
@@ -75,3 +76,15 @@ def test_the_nine_settings_change_what_their_words_say_and_four_are_for_the_demo
         assert setting.for_demo == (changed <= sizes)
     assert len(study.SETTINGS) == 10
     assert set(study.SEEDS) == set(range(11, 21))
+
+
+def test_the_conclusion_names_only_settings_with_a_small_p_and_their_direction():
+    down = [-change for change in UP]
+    found = shown.figures(rows(base=[0.1, -0.1] * 5, noise=down, few_clips=UP))
+    said = shown.conclusion(found).splitlines()
+    assert said[0].endswith("below 0.05: 48 clips (+0.145).")
+    assert said[1].endswith("below 0.05: four times the noise (-0.145).")
+    assert "base" not in said[0] + said[1]
+    assert "on 10 other sets of this setting the teacher helps" in said[3]
+    kept = shown.demo_words(shown.figures(rows(base=[0.1, -0.1] * 5)))
+    assert kept[0].startswith("on 10 other sets of this setting the teacher does not help")
