@@ -55,7 +55,7 @@ def test_given_again_no_fold_starts_and_no_byte_changes(out):
         return {p: p.read_bytes() for p in files if p.suffix in (".json", ".html", ".md")}
 
     before = state()
-    assert run_demo(out).count("12 of 12 folds are in") == 2
+    assert run_demo(out).count("12 of 12 folds are in") == 3  # two models and the control
     assert state() == before
 
 
