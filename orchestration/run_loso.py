@@ -227,9 +227,9 @@ def find_inputs(flags: RunFlags, console: Console) -> tuple[str | Path, Path | N
     from orchestration.flows.synthetic_inputs import input_steps, run_steps, teacher_path  # OpenCV
 
     out = Path("demo")
-    if run_steps(input_steps(out), console) != cli.DONE:
+    if run_steps(input_steps(out, input_size=model.input_size), console) != cli.DONE:
         raise DadnetError("the synthetic set could not be made")
-    teacher = teacher_path(out) if model.model_type == "dad_net" else None
+    teacher = teacher_path(out, model.input_size) if model.model_type == "dad_net" else None
     return out / "flows" / "synthetic", flags.macro_weights or teacher
 
 

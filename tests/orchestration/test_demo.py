@@ -1,6 +1,7 @@
-"""The demo as a user runs it, and what it must show. The slowest test: a few minutes."""
+"""The demo as a user runs it, and what it must show."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_given_again_no_fold_starts_and_no_byte_changes(out):
         return {p: p.read_bytes() for p in files if p.suffix in (".json", ".html", ".md")}
 
     before = state()
-    assert run_demo(out).count("12 of 12 folds are in") == 2
+    assert run_demo(out).count("12 of 12 folds are in") == 3  # two models and the control
     assert state() == before
 
 
@@ -79,6 +80,15 @@ def test_every_record_names_its_audit_and_teacher(out):
         for record in ledger.records(experiment):
             assert record.audit.startswith("audit passed: 12 folds")
             assert (record.teacher_digest is None) == ("MicroFlowNeXt" in experiment.method)
+
+
+def test_the_guide_names_pages_that_are_there_and_says_what_was_found(out):
+    said = demo.guide(out)
+    pages = [Path(word.rstrip(";")) for word in said.split() if ".html" in word]
+    assert len(pages) == 3
+    assert all(page.is_file() for page in pages)
+    assert re.search(r"UF1 of DAD-Net minus its student alone: [+-]0\.\d{3}, 95 % interval", said)
+    assert re.search(r"with shuffled labels UF1 is 0\.\d{3}", said)
 
 
 def test_the_steps_are_commands_that_a_user_can_type():

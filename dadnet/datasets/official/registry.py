@@ -14,9 +14,9 @@ LAYOUTS = {
     for layout in (
         casme2.LAYOUT, casme3.LAYOUT, casme3.LAYOUT_C, fourdme.LAYOUT, dfme.LAYOUT, samm.LAYOUT,
         smic.LAYOUT, ckplus.LAYOUT,
-        # The synthetic sets have the layout of CASME II.
-        replace(casme2.LAYOUT, dataset="synthetic"),
-        replace(casme2.LAYOUT, dataset="synthetic-macro"),
+        # The synthetic sets have the layout of CASME II, without its errors.
+        replace(casme2.LAYOUT, dataset="synthetic", corrections=()),
+        replace(casme2.LAYOUT, dataset="synthetic-macro", corrections=()),
     )
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """One synthetic clip: the motion of a drawn face from onset over apex to offset, frame by frame."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ _EMOTION_UNITS: Mapping[str, tuple[Mapping[int, float], ...]] = {
     "others": ({14: 1.0}, {17: 1.0}, {24: 1.0}, {17: 0.8, 24: 1.0}),
 }
 EMOTIONS = tuple(_EMOTION_UNITS)
+# Standard deviation of the sensor's noise, in grey levels.
+NOISE = 1.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +194,24 @@ def write_subject(
 
 
 def render_clip(
-    face: Face, layers: Layers, play: Performance, image_size: int, style_seed: int = 0
+    face: Face,
+    layers: Layers,
+    play: Performance,
+    image_size: int,
+    style_seed: int = 0,
+    *,
+    noise: float = NOISE,
+    only: Collection[int] | None = None,
 ) -> list[npt.NDArray[np.uint8]]:
     """The frames of a clip from face, painted layers and style of its subject.
+
+    Args:
+        face, layers: of the subject.
+        play: events of the clip.
+        image_size: side of a frame in pixels.
+        style_seed: of the subject.
+        noise: standard deviation of the sensor's noise in grey levels.
+        only: positions of the frames to draw, which are as in the whole clip; None: all.
 
     Returns:
         One image per frame, shape (image_size, image_size, 3), blue, green, red.
@@ -206,11 +223,13 @@ def render_clip(
     rng = np.random.default_rng(play.noise_seed)
     frames = []
     for k, brightness in enumerate(play.gains):
+        grain = rng.standard_normal((image_size, image_size, 1), dtype=np.float32)
+        if only is not None and k not in only:
+            continue
         ramp = _ramp(k, play.apex, len(play.numbers))
         image = paint_parts(face, layers, _pose(face, play, acting, gain, ramp))
         moved = _warp(image, ramp * gain * skin + (k / play.apex) * head, image_size)
-        noise = 1.1 * rng.standard_normal((image_size, image_size, 1), dtype=np.float32)
-        noisy = brightness * moved + noise
+        noisy = brightness * moved + noise * grain
         frames.append(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
     return frames
 

@@ -13,7 +13,13 @@ from dadnet.datasets.official.registry import read_dataset
 from dadnet.datasets.synthetic import __main__ as synthetic
 from dadnet.datasets.synthetic.__main__ import main, write_dataset
 from dadnet.datasets.synthetic.action_units import head_field, units_field
-from dadnet.datasets.synthetic.clips import AMPLITUDES, ClipPlan, draw_performance
+from dadnet.datasets.synthetic.clips import (
+    AMPLITUDES,
+    NOISE,
+    ClipPlan,
+    draw_performance,
+    render_clip,
+)
 from dadnet.datasets.synthetic.face import draw_face
 from dadnet.datasets.synthetic.face_layers import paint_layers
 from dadnet.datasets.synthetic.face_parts import Pose, paint_parts
@@ -150,6 +156,26 @@ class TestFace:
         assert draw_face(1, 1) == draw_face(1, 1)
         assert len({draw_face(1, subject) for subject in range(1, 20)}) == 19
         assert draw_face(2, 1) != draw_face(1, 1)
+
+
+class TestRenderClip:
+    FACE = draw_face(1, 1)
+    PLAY = draw_performance(ClipPlan(1, 0, "surprise"), 1, "micro")
+
+    def frames(self, **changed: object) -> npt.NDArray[np.uint8]:
+        layers = paint_layers(self.FACE, 48)
+        return np.stack(render_clip(self.FACE, layers, self.PLAY, 48, **changed))  # type: ignore[arg-type]
+
+    def test_chosen_frames_are_those_of_the_whole_clip(self):
+        whole, chosen = self.frames(), self.frames(only=(0, self.PLAY.apex))
+        np.testing.assert_array_equal(chosen, whole[[0, self.PLAY.apex]])
+
+    def test_noise_is_its_deviation_in_grey_levels(self):
+        np.testing.assert_array_equal(self.frames(), self.frames(noise=NOISE))
+        still = self.frames(noise=0.0).astype(float)
+        for noise in (1.1, 4.4):
+            spread = (self.frames(noise=noise) - still).std()
+            assert spread == pytest.approx(noise, rel=0.1)
 
 
 class TestWriteDataset:
