@@ -49,8 +49,9 @@ def test_an_unknown_method_is_refused():
 
 
 def test_channels_last_flow_is_transposed():
-    flow = np.random.default_rng(0).normal(size=(4, 5, 2))
-    np.testing.assert_allclose(check_flow(flow), flow.transpose(2, 0, 1), rtol=1e-6)
+    for height in (3, 4):
+        flow = np.random.default_rng(0).normal(size=(height, 5, 2))
+        np.testing.assert_allclose(check_flow(flow), flow.transpose(2, 0, 1), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,7 @@ def test_tvl1_has_the_parameters_of_its_card():
 def test_a_flow_of_the_right_size_is_unchanged():
     flow = np.random.default_rng(0).normal(size=(2, 32, 32)).astype(np.float32)
     np.testing.assert_array_equal(resize_flow(flow, 32), flow)
+    assert resize_flow(flow.astype(np.float16), 32).dtype == np.float32
 
 
 def test_a_frame_is_cropped_then_resized(tmp_path):

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dadnet.base.errors import DadnetError
+from dadnet.base.seeding import seed_hash
 from dadnet.flow.corrupted_inputs import corrupted_inputs
-from dadnet.flow.corruptions import KINDS, Corruption, affine_part, corrupt, suite
+from dadnet.flow.corruptions import KINDS, Corruption, affine_part, corrupt, suite, timing_errors
 from dadnet.flow.normalisation import normalise
 from tests.build.flows import pattern_flow
 
@@ -129,19 +130,16 @@ def test_jitter_keeps_the_drift_and_takes_of_the_expression():
     met = set()
     for clip in range(40):
         found = turned(drift + expression, "jitter", 0.4, f"s/a/{clip}")
-        fits = [
-            signs
-            for signs, (a, b) in left.items()
-            if np.allclose(found, a * expression + b * drift, atol=1e-4)
-        ]
-        assert fits, clip
-        met.update(fits)
+        draws = np.random.default_rng(seed_hash("corruption", "jitter", f"s/a/{clip}"))
+        signs = timing_errors(0.4, draws)  # of onset and apex
+        a, b = left[signs]
+        np.testing.assert_allclose(found, a * expression + b * drift, atol=1e-4)
+        met.add(signs)
     assert met == set(left)
 
 
 def test_misalignment_moves_the_field_and_turns_its_vectors_with_it():
     """A field that is a vector times a bump: the bump's place and the vector follow one matrix."""
-    from dadnet.base.seeding import seed_hash
     from dadnet.flow.faces import TEMPLATE, similarity
 
     size = 96
