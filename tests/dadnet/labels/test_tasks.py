@@ -70,6 +70,7 @@ def test_labels_become_text_and_back():
 def test_what_no_clip_and_what_every_clip_has_cannot_be_learnt():
     assert lacking(["AU1+AU4", "AU4", "AU4"], CLASSES) == (["AU12"], ["AU4"])
     assert lacking(["none", "AU1+AU4+AU12"], CLASSES) == ([], [])
+    assert lacking(["AU4"], ("AU1", "AU4")) == (["AU1"], ["AU4"])
     assert lacking(["a", "b", "a"], ("a", "b", "c")) == (["c"], [])
 
 
