@@ -44,6 +44,7 @@ everything, `--report` writes this page alone.
 The first sample (`--per-module 40 --seed 0`) is the one that the tests were written against: its
 score says that nothing known is left, not how the tests do on other changes. That is what a second
 sample says (`--per-module 15 --seed 1 --no-page`, without the changes of the first).
+Modules without a row there are still to be run.
 
 Only the fast tests count, and only in their own process: a change that a slow test or a test that
 starts a program would notice survives here.
