@@ -6,6 +6,11 @@ clip by clip; a wrong prediction follows the prior of the other classes. The tru
 over very many subjects. A bootstrap over subjects should cover 95 %; one over single clips covers
 less, because the clips of one person are similar.
 
+The interval over 2 to 5 seeds of one method is measured with an effect of the seed on every
+subject (`seed_sd`, in logits), and with one on each subject apart (`subject_seed_sd`), also on
+fewer subjects. Its truth is the mean figure over very many seeds and subjects; with two seeds the
+formula is measured although the leaderboard shows no such interval.
+
 `python -m benchmarks.coverage --simulations 1000 --json benchmarks/results/coverage.json`
 """
 
@@ -20,20 +25,28 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import report
-from results.statistics.compare import swap_test
+from results.statistics.compare import LEAST_SEEDS, seed_interval, swap_test
 from results.statistics.counts import Counts
 from results.statistics.resampling import (
-    effective_subjects,
     figures,
     interval,
     jackknife,
     point_figures,
+    subject_sizes,
     subject_weights,
 )
 
 LABELS = Path(__file__).parents[1] / "tests" / "data" / "ststnet_predictions.csv"
 CLASSES = ("negative", "positive", "surprise")
 TRUTH_SUBJECTS = 400_000
+SEEDS = (2, 3, 4, 5)
+# Deviations in logits: of the subjects, of the seeds, of a seed on one subject.
+SPREADS = (
+    *((1.0, seed, 0.0) for seed in (0.0, 0.1, 0.2, 0.4, 0.8)),
+    (1.0, 0.2, 0.5),
+    *((1.5, seed, 0.0) for seed in (0.0, 0.4, 0.8)),
+)
+FEW_SUBJECTS = 25
 
 
 def label_profiles(path: Path) -> np.ndarray:
@@ -69,6 +82,15 @@ def true_uf1(profiles: np.ndarray, mean: float, sd: float) -> float:
     ability = draw.normal(mean, sd, TRUTH_SUBJECTS)
     confusions = answers(clips, ability, prior_of(profiles), draw)
     return float(point_figures(confusions.sum(axis=0)[None])[0])
+
+
+def true_mean_uf1(profiles: np.ndarray, mean: float, spread: tuple[float, float, float]) -> float:
+    """Mean UF1 over very many seeds and subjects, by Gauss-Hermite quadrature over the seeds."""
+    of_subjects, of_seeds, of_both = spread
+    nodes, weights = np.polynomial.hermite_e.hermegauss(15 if of_seeds else 1)
+    sd = float(np.hypot(of_subjects, of_both))
+    values = [true_uf1(profiles, mean + of_seeds * node, sd) for node in nodes]
+    return float(np.average(values, weights=weights))
 
 
 def prior_of(profiles: np.ndarray) -> np.ndarray:
@@ -107,7 +129,7 @@ def coverage(profiles: np.ndarray, sd: float, simulations: int, mean: float) -> 
         values = figures(weights, counts.confusions)[0]
         own = float(point_figures(counts.confusions)[0])
         left_out = jackknife(counts.confusions)[0]
-        ends = interval(values, own, left_out, effective_subjects(counts.confusions))
+        ends = interval(values, own, left_out, subject_sizes(counts.confusions))
         assert ends.low is not None
         assert ends.high is not None
         held["subjects"] += ends.low <= truth <= ends.high
@@ -121,6 +143,50 @@ def coverage(profiles: np.ndarray, sd: float, simulations: int, mean: float) -> 
         "clip_interval_covers": held["clips"] / simulations,
         "swap_test_false_positives": false_alarms / simulations,
     }
+
+
+def coverage_over_seeds(
+    profiles: np.ndarray,
+    spread: tuple[float, float, float],
+    truth: float,
+    subjects: int,
+    flags: Any,
+) -> list[dict[str, Any]]:
+    """Coverage of the interval over seeds, a row for each number of seeds."""
+    prior = prior_of(profiles)
+    of_subjects, of_seeds, of_both = spread
+    names = tuple(f"s{n:03d}" for n in range(subjects))
+    rows = []
+    for number in SEEDS:
+        draw, held, widths = np.random.default_rng(2), 0, []
+        for _ in range(flags.seed_simulations):
+            clips = profiles[draw.integers(0, len(profiles), subjects)]
+            ability = draw.normal(flags.mean, of_subjects, subjects)
+            seeds = []
+            for _ in range(number):
+                effect = draw.normal(0, of_seeds) + draw.normal(0, of_both, subjects)
+                confusions = answers(clips, ability + effect, prior, draw)
+                seeds.append(Counts(names, confusions, None, None))
+            ends = seed_interval(seeds)
+            assert ends.low is not None
+            assert ends.high is not None
+            held += ends.low <= truth <= ends.high
+            widths.append(ends.high - ends.low)
+        rows.append(
+            {
+                "seeds": number,
+                "given": number >= LEAST_SEEDS,
+                "subjects": subjects,
+                "subject_logit_sd": of_subjects,
+                "seed_sd": of_seeds,
+                "subject_seed_sd": of_both,
+                "simulations": flags.seed_simulations,
+                "true_uf1": truth,
+                "covers": held / flags.seed_simulations,
+                "median_width": float(np.median(widths)),
+            }
+        )
+    return rows
 
 
 def alike(
@@ -139,9 +205,10 @@ def alike(
 
 
 def main() -> None:
-    """Run the studies and print a line for each spread of the subjects."""
+    """Run the studies and print a line for each spread of the subjects and the seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=1_000)
+    parser.add_argument("--seed-simulations", type=int, default=2_000)
     parser.add_argument("--sd", type=float, nargs="+", default=[1.0, 1.5])
     parser.add_argument("--mean", type=float, default=1.3, help="ability of the mean subject")
     parser.add_argument("--labels", type=Path, default=LABELS)
@@ -153,6 +220,10 @@ def main() -> None:
         started = time.perf_counter()
         row = coverage(profiles, sd, flags.simulations, flags.mean)
         rows.append({**row, "seconds": time.perf_counter() - started})
+    for spread in SPREADS:
+        truth = true_mean_uf1(profiles, flags.mean, spread)
+        for subjects in (len(profiles), FEW_SUBJECTS):
+            rows += coverage_over_seeds(profiles, spread, truth, subjects, flags)
     report("coverage", rows, flags.json)
 
 

@@ -8,6 +8,10 @@ A trial's skill falls with the squared distance of lambda (in decades) from 0.4 
 stage switched other than 2 and 3 on, 0 and 1 off; the number of projections hardly matters. A
 clip's margin is skill + its subject's ease + noise: the ease is the same for all trials (folds
 differ in difficulty), the noise is drawn for each (experiment, fold, clip).
+
+Label smoothing raises the skill a little and scales every logit down, which changes no answer: the
+better trial is the less confident one, and can have the worse log-loss. At its default it does
+nothing.
 """
 
 import math
@@ -28,19 +32,26 @@ from results.ledger.val_side import ValLedger, ValSide
 from search_spaces.space import apply_values
 
 BEST_WEIGHT, BEST_STAGES = 0.4, (2, 3)
+USUAL_SMOOTHING = 0.05
 _CLASSES = ("negative", "positive", "surprise")
 # Loss of skill by a wrong switch of stage 0 to 3.
 _SWITCH = (0.25, 0.25, 0.45, 0.60)
 
 
 def skill(config: ExperimentConfig) -> float:
-    """Mean margin of a clip; 1.2 at the best settings."""
+    """Mean margin of a clip; 1.2 at the best settings and the default smoothing."""
     on = config.loss.alignment_stages if config.loss.alignment_weight > 0 else ()
     wrong = sum(_SWITCH[s] for s in range(4) if (s in on) != (s in BEST_STAGES))
     weight = max(config.loss.alignment_weight, 1e-3)
     decades = math.log10(weight / BEST_WEIGHT) if on else 0.0
     projections = 0.03 * math.log2(config.loss.num_projections / 100)
-    return 1.2 - wrong - 0.8 * decades**2 + projections * bool(on)
+    smoothing = 2.0 * (config.loss.label_smoothing - USUAL_SMOOTHING)
+    return 1.2 - wrong - 0.8 * decades**2 + projections * bool(on) + smoothing
+
+
+def confidence(config: ExperimentConfig) -> float:
+    """Factor of the logits: 1 at the default smoothing of 0.05, 0.25 at 0.2."""
+    return 1 - 5 * (config.loss.label_smoothing - USUAL_SMOOTHING)
 
 
 def in_region(config: ExperimentConfig) -> bool:
@@ -145,7 +156,7 @@ class LandscapeService:
         rows = np.arange(len(labels))
         logits[rows, labels] += margins
         logits[rows, 3 - labels - wrong] -= 1.0  # the third class is out of question
-        exponents = np.exp(logits)
+        exponents = np.exp(confidence(plan.config) * logits)
         return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
 
 
@@ -161,7 +172,10 @@ def _side(
         val_subjects=fold.val,
         chosen_epoch=1,
         epochs_run=1,
-        curves={"val_log_loss": (float(np.mean([x for x in losses.values() if x])),)},
+        curves={
+            "val_log_loss": (float(np.mean([x for x in losses.values() if x])),),
+            "val_uf1": (metrics.uf1(confusion),),
+        },
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
         log_losses=losses,
         parameters=1000,

@@ -130,7 +130,7 @@ class Result(_Shown):
 
     @property
     def interval(self) -> Ends | None:
-        """95 % interval of `uf1`: BCa over subjects; None with a single subject."""
+        """95 % interval of `uf1` over subjects; None of one subject or of a row without errors."""
         return self.intervals["uf1"]
 
     @property

@@ -47,13 +47,13 @@ class StudyQueue(LeaseQueue):
                 self.drop(name)
 
     def state(self, experiment: str, fold: str, epochs_from: int) -> dict[str, Any]:
-        """State of a fold, why it failed, and its val log-loss by epoch, from an epoch on."""
+        """State of a fold, why it failed, and its val UF1 by epoch, from an epoch on."""
         name = queue_name(experiment, fold)
         epochs = self._epochs.get(name, {})
         return {
             "state": "broken" if self._broken else self.rows[name].state,
             "why": self._broken or self.rows[name].why,
-            "epochs": {e: loss for e, loss in sorted(epochs.items()) if e >= epochs_from},
+            "epochs": {e: figure for e, figure in sorted(epochs.items()) if e >= epochs_from},
         }
 
     def plan_values(self, plan: str) -> tuple[str, dict[str, Any]]:
@@ -71,10 +71,10 @@ class StudyQueue(LeaseQueue):
             self.cancel(trial)
 
     def inform(self, worker: str, name: str, info: dict[str, Any]) -> bool:
-        """As of `LeaseQueue`; also stores the val log-loss of the epoch for the trials."""
+        """As of `LeaseQueue`; also stores the val UF1 of the epoch for the trials."""
         if not super().inform(worker, name, info):
             return False
-        self._epochs.setdefault(name, {})[int(info["epoch"])] = float(info["val_log_loss"])
+        self._epochs.setdefault(name, {})[int(info["epoch"])] = float(info["val_uf1"])
         return True
 
     def finish(self, worker: str, name: str) -> None:

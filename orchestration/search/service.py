@@ -67,7 +67,7 @@ class _OneFold(LocalQueue):
     def inform(self, fold: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """As of `FoldQueue`."""
         if self._on_epoch is not None:
-            self._on_epoch(epoch, metrics["val_log_loss"])
+            self._on_epoch(epoch, metrics["val_uf1"])
 
 
 class OpenGroup:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestration.folds.plan import Plan
 
 OnTrialEpoch = Callable[[int, float], None]
-"""Called with an epoch (from 1) and its val log-loss; may raise."""
+"""Called with an epoch (from 1) and its val UF1; may raise."""
 
 
 class TrialFailedError(RuntimeError):
@@ -86,7 +86,8 @@ class Report:
 
     Attributes:
         step: number of folds, or of epochs where the trial reports by epoch.
-        value: what the pruning rule compares at that step; larger is better.
+        value: what the pruning rule compares at that step, of the kind that the study maximises:
+            UF1 of the fold's val clips; by epoch the mean over the folds so far.
         num_folds: finished folds.
         val_uf1: pooled over them; NaN before the first.
         seconds: of training.
@@ -126,11 +127,12 @@ def run_trial(
     service.submit(job, [fold for fold in folds if fold in missing])
     sides: list[ValSide] = []
 
-    def on_epoch(epoch: int, log_loss: float) -> None:
+    def on_epoch(epoch: int, val_uf1: float) -> None:
         assert epochs is not None
-        losses = [*(side.log_loss for side in sides), log_loss]
-        _check_finite(folds[len(sides)], log_loss)
-        report(_report(sides, len(sides) * epochs + epoch, -sum(losses) / len(losses)))
+        if not np.isfinite(val_uf1):
+            raise TrialFailedError(f"fold {folds[len(sides)]}: the val UF1 is not finite")
+        figures = [*(side.uf1 for side in sides), val_uf1]
+        report(_report(sides, len(sides) * epochs + epoch, sum(figures) / len(figures)))
 
     try:
         for fold in folds:
@@ -140,21 +142,17 @@ def run_trial(
             if side is None:
                 raise TrialFailedError(f"fold {fold} was made, but its val side cannot be read")
             if epochs and fold not in missing:
-                for epoch, loss in enumerate(side.curves["val_log_loss"][:-1], start=1):
-                    on_epoch(epoch, float("nan") if loss is None else loss)
-            _check_finite(fold, side.log_loss)
+                for epoch, figure in enumerate(side.curves["val_uf1"][:-1], start=1):
+                    on_epoch(epoch, float("nan") if figure is None else figure)
+            if not np.isfinite(side.log_loss):
+                raise TrialFailedError(f"fold {fold}: the val log-loss is not finite")
             sides.append(side)
-            step, value = len(sides), side.log_loss
+            step, value = len(sides), side.uf1
             if epochs:
-                step, value = step * epochs, sum(s.log_loss for s in sides) / step
-            report(_report(sides, step, -value))
+                step, value = step * epochs, sum(s.uf1 for s in sides) / step
+            report(_report(sides, step, value))
     finally:
         service.cancel(job)
-
-
-def _check_finite(fold: str, log_loss: float) -> None:
-    if not np.isfinite(log_loss):
-        raise TrialFailedError(f"fold {fold}: the val log-loss is not finite")
 
 
 def _report(sides: Sequence[ValSide], step: int, value: float) -> Report:

@@ -53,10 +53,10 @@ class RayService:
         epoch = 1
         while True:
             answer = self._queue.ask(StudyQueue.state, job.experiment, fold, epoch)
-            for number, loss in answer["epochs"].items():
+            for number, figure in answer["epochs"].items():
                 epoch = number + 1
                 if on_epoch is not None and answer["state"] != "done":
-                    on_epoch(number, loss)
+                    on_epoch(number, figure)
             if answer["state"] == "done":
                 return
             if answer["state"] == "failed":

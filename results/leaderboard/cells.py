@@ -59,12 +59,17 @@ def uar_name(multi_label: bool) -> str:
 
 
 def score_text(score: Score | None) -> str:
-    """Return a figure with its interval, such as ``0.721 [0.660, 0.780]``."""
+    """Return a figure with its interval, such as ``0.721 [0.660, 0.780]``.
+
+    Where the interval is not BCa it says ``percentile``, and where there is none why.
+    """
     if score is None or score.value is None:
         return UNKNOWN
-    if score.interval.low is None or score.interval.high is None:
-        return f"{score.value:.3f}"
-    return f"{score.value:.3f} [{score.interval.low:.3f}, {score.interval.high:.3f}]"
+    ends, why = score.interval, score.interval.why
+    if ends.low is None or ends.high is None:
+        return f"{score.value:.3f}" + (f" ({why})" if why else "")
+    method = "" if ends.method == "BCa" else f" {ends.method}"
+    return f"{score.value:.3f} [{ends.low:.3f}, {ends.high:.3f}]{method}"
 
 
 def selection_text(row: Row) -> str:

@@ -116,7 +116,7 @@ COLUMNS: tuple[Column, ...] = (
         "tie",
         "Tie",
         lambda row: row.tie,
-        help="The test finds no difference between rows with the same letter",
+        help="Rows with a letter are not told apart from the best row of that letter",
     ),
     # People read the name, which differs for all rows; programs get the name as well.
     Column("method", "Method", lambda row: row.experiment.method, lambda row: row.name),

@@ -167,7 +167,9 @@ def _latex_group(group: Group, label: str, chosen: Chosen) -> str:
         r"\centering",
         r"\footnotesize",
         rf"\caption{{{_latex(group.title)}. {uf1_name(group.multi_label)} pooled over all "
-        r"subjects, 95\,\% BCa intervals over subjects. Best of the ranked rows in bold.}",
+        r"subjects, 95\,\% intervals over subjects, BCa unless it says percentile. Rows with a "
+        r"letter (Tie) are not told apart from the best row of that letter. Best of the ranked "
+        r"rows in bold.}",
         rf"\label{{tab:{label}}}",
         *([r"\resizebox{\textwidth}{!}{%"] if width > _TWO_COLUMNS else []),
         rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in shown)}}}",

@@ -207,8 +207,7 @@ def _seeds(rows: Sequence[Row]) -> tuple[SeedRows, ...]:
         if len(next(iter(subjects))) < 2:
             continue
         first = members[0].experiment
-        key_names = [first.method, first.selection, *map(str, seeds)]
-        figures = over_seeds([row.counts for row in members], key_names)
+        figures = over_seeds([row.counts for row in members])
         name = without_seed(members[0].name, first)
         seed_rows.append(SeedRows(name, first.method, first.selection, tuple(seeds), figures))
     return tuple(sorted(seed_rows, key=lambda s: (-s.figures.mean, s.name, s.selection, s.seeds)))

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from dadnet.base.errors import DadnetError
 from dadnet.base.location import Location, replace_file, stored
+from dadnet.labels.metrics import uf1
 from results.ledger.files import read_whole, set_damage_aside, write_whole
 from results.ledger.ledger import Ledger, file_name
 from results.ledger.records import Experiment, check_host
@@ -91,6 +92,12 @@ class ValSide(Sealed, frozen=True):
         """Mean over the val subjects of a subject's mean log-loss; NaN if one is not finite."""
         losses = [math.nan if loss is None else loss for loss in self.log_losses.values()]
         return sum(losses) / len(losses)
+
+    @property
+    def uf1(self) -> float:
+        """UF1 of the val clips, or macro F1 of labels; 0 where there is nothing to score."""
+        figure = uf1(self.counts)
+        return figure if math.isfinite(figure) else 0.0
 
     @property
     def counts(self) -> IntArray:

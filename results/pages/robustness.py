@@ -26,11 +26,11 @@ from results.statistics.resampling import (
     AnyFloats,
     FloatArray,
     Interval,
-    effective_subjects,
     figures,
     interval,
     jackknife,
     pooled_uf1,
+    subject_sizes,
     subject_weights,
 )
 from results.statistics.summary import count_records
@@ -145,7 +145,7 @@ class _Base:
         self.weights = subject_weights(clean.subjects)
         self.resampled = figures(self.weights, clean.confusions)[0].astype(np.float64)
         self.left_out = jackknife(clean.confusions)[0]
-        self.effective = effective_subjects(clean.confusions)
+        self.sizes = subject_sizes(clean.confusions)
 
     def curve(self, kind: str, scored: Sequence[tuple[float, Counts]]) -> Curve:
         """Return the curve of one kind; the resamples are those of the clean side."""
@@ -171,7 +171,7 @@ class _Base:
         """BCa of a ratio; none where a resample has a clean UF1 of 0 and so no ratio."""
         if not (np.isfinite(resampled).all() and np.isfinite(left_out).all()):
             return NO_INTERVAL
-        return interval(resampled.astype(np.float64), value, left_out, self.effective)
+        return interval(resampled.astype(np.float64), value, left_out, self.sizes)
 
 
 def render_robustness(compared: Sequence[Robustness], standalone: bool = False) -> str:

@@ -248,13 +248,15 @@ def _reports(record: StudyRecord) -> Section | None:
                     "text": [_told(row)] * len(row.reports),
                 }
             )  # fmt: skip
-    layout = figure_layout("report", "minus val log-loss")
+    # Older studies were judged by log-loss, with a minus; UF1 is never negative.
+    old = any(value < 0 for row in rows for _, value in row.reports)
+    layout = figure_layout("report", "minus val log-loss" if old else "val UF1")
     whole_ticks(layout["xaxis"], 1, max(step for row in rows for step, _ in row.reports))
     text = (
-        "After each fold (with asha, after each epoch) a trial reports its log-loss on that fold's "
-        "validation subjects, with a minus, so that higher is better. All trials take the folds in "
-        "the same order, so the reports at one step are of the same fold. The rule stops a trial "
-        "that is clearly worse than the others at the same steps. No test clip is in it."
+        "After each fold (with asha, after each epoch) a trial reports its "
+        f"{'log-loss, with a minus' if old else 'UF1'}, of that fold's validation subjects. All "
+        "trials take the folds in one order, so the reports at one step are of the same fold. The "
+        "rule stops a trial that is clearly worse than the others there. No test clip is in it."
     )
     caption = "Reports of each trial, by step"
     plot = {"data": traces, "layout": layout}

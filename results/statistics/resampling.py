@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ FIGURES = ("uf1", "uar", "accuracy")
 _AT_ONCE = 2_000_000
 # Experiments resampled by one matrix product.
 _BATCH = 10
+# With a subject of more of the clips than this the acceleration is that of one subject.
+LARGEST_SHARE = 1 / 3
 # Figures closer than this are equal but for rounding in single precision.
 _EQUAL = 2e-6
 
@@ -41,23 +43,31 @@ AnyFloats = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval; `method` says how it was made.
+    """A 95 % interval; `method` says how it was made, and it always holds its estimate.
 
     Attributes:
-        low, high: the ends, or None where there is no interval (a single subject).
-        method: ``BCa``, ``percentile`` (where BCa is undefined, such as without any spread) or
-            ``none``.
+        low, high: the ends, or None where there is no interval.
+        method: ``BCa``, ``percentile`` (where BCa is not defined or not to be trusted), ``t`` (over
+            seeds) or ``none``.
+        why: why it is not BCa or there is none; "" where nothing has to be said.
     """
 
     low: float | None
     high: float | None
-    method: Literal["BCa", "percentile", "none"]
+    method: Literal["BCa", "percentile", "t", "none"]
+    why: str = ""
 
     def text(self, sign: str = "") -> str:
         """Return such as ``0.660 to 0.780``, empty without an interval; `sign` may be "+"."""
         if self.low is None or self.high is None:
             return ""
         return f"{self.low:{sign}.3f} to {self.high:{sign}.3f}"
+
+    def holding(self, value: float) -> Interval:
+        """Return the interval, widened to hold a value where it does not."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=min(self.low, value), high=max(self.high, value))
 
 
 NO_INTERVAL = Interval(None, None, "none")
@@ -142,38 +152,48 @@ def jackknife(confusions: IntArray) -> FloatArray:
 
 
 def interval(
-    distribution: AnyFloats, value: float, left_out: FloatArray, effective: float
+    distribution: AnyFloats, value: float, left_out: FloatArray, sizes: FloatArray
 ) -> Interval:
     """Return the bias-corrected and accelerated interval (BCa), or else the percentile one.
 
-    The tails are those of `expanded_tail`: a bootstrap of few subjects is otherwise too narrow
-    (measured in `benchmarks/coverage.py`).
+    Percentiles are given where BCa has no levels in (0, 1) in their order, and where one subject
+    has more than a third of the clips; `Interval.why` says which. The interval is widened to hold
+    the figure, which can lie outside 95 % of the resamples where few subjects decide. The tails
+    are those of `expanded_tail`: a bootstrap of few subjects is otherwise too narrow (measured in
+    `benchmarks/coverage.py`).
 
     Args:
         distribution: (R,) the figure in each resample.
         value: the figure itself.
         left_out: (S,) the figure with each subject left out.
-        effective: see `effective_subjects`.
+        sizes: see `subject_sizes`.
 
     Reference: Efron, "Better Bootstrap Confidence Intervals", JASA 1987.
     """
     if left_out.shape[0] < 2:
         return NO_INTERVAL
-    tail = expanded_tail(effective)
-    alphas = _bca_alphas(distribution, value, left_out, tail)
-    if alphas is not None:
-        return Interval(*_quantiles(distribution, alphas), "BCa")
-    return Interval(*_quantiles(distribution, (tail, 1 - tail)), "percentile")
+    tail, largest = expanded_tail(effective_subjects(sizes)), sizes.max() / sizes.sum()
+    if largest > LARGEST_SHARE:
+        alphas, why = None, f"one subject has {100 * largest:.0f} % of the clips"
+    else:
+        alphas = _bca_alphas(distribution, value, left_out, tail)
+        why = "" if alphas else "the levels of BCa are not defined"
+    ends = _quantiles(distribution, alphas or (tail, 1 - tail))
+    return Interval(*ends, "BCa" if alphas else "percentile", why).holding(value)
 
 
-def effective_subjects(confusions: IntArray) -> float:
+def subject_sizes(confusions: IntArray) -> FloatArray:
+    """Return the clips of each subject, or the decisions about its labels, (S,)."""
+    return np.asarray(confusions.reshape(len(confusions), -1).sum(axis=1), np.float64)
+
+
+def effective_subjects(sizes: FloatArray) -> float:
     """Return n^2 / sum n_s^2 with n_s clips of subject s: S for equal subjects, less for unequal.
 
     Reference: Carter, Schnepel, Steigerwald, "Asymptotic Behavior of a t-Test Robust to Cluster
     Heterogeneity", Review of Economics and Statistics 2017 (with equal intraclass correlation).
     """
-    clips = confusions.reshape(len(confusions), -1).sum(axis=1).astype(np.float64)
-    return float(clips.sum() ** 2 / (clips**2).sum())
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def expanded_tail(effective: float) -> float:
@@ -186,12 +206,6 @@ def expanded_tail(effective: float) -> float:
     """
     t = float(stdtrit(effective - 1, (1 - CONFIDENCE) / 2))
     return float(ndtr(math.sqrt(effective / (effective - 1)) * t))
-
-
-def percentile_interval(distribution: AnyFloats, effective: float) -> Interval:
-    """Return the interval between the outer quantiles of a distribution, (R,)."""
-    tail = expanded_tail(effective)
-    return Interval(*_quantiles(distribution, (tail, 1 - tail)), "percentile")
 
 
 def _bca_alphas(
@@ -210,10 +224,12 @@ def _bca_alphas(
     alphas = []
     for z in (float(ndtri(tail)), float(ndtri(1 - tail))):
         shifted = bias + z
-        alphas.append(float(ndtr(bias + shifted / (1 - acceleration * shifted))))
-    if not all(map(math.isfinite, alphas)):  # hardly more than one subject
-        return None
-    return alphas[0], alphas[1]
+        slowed = 1 - acceleration * shifted
+        if not slowed > 0:  # beyond the pole the levels cross
+            return None
+        alphas.append(float(ndtr(bias + shifted / slowed)))
+    low, high = alphas
+    return (low, high) if 0 < low < high < 1 else None
 
 
 def _quantiles(values: AnyFloats, alphas: tuple[float, float]) -> tuple[float, float]:

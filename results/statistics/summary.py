@@ -24,11 +24,11 @@ from results.statistics.resampling import (
     NO_INTERVAL,
     Interval,
     Weights,
-    effective_subjects,
     figures_of_many,
     interval,
     jackknife,
     point_figures,
+    subject_sizes,
     subject_weights,
 )
 
@@ -123,17 +123,30 @@ def _summary(counts: Counts, resampled: Weights) -> Summary:
 def _scores(counts: Counts, resampled: Weights) -> tuple[Score, ...]:
     stack = counts.confusions
     values = point_figures(stack)
-    left_out, effective = jackknife(stack), effective_subjects(stack)
+    left_out, sizes = jackknife(stack), subject_sizes(stack)
+    alike = _without_errors(counts)
     return tuple(
         # Right clips: with several labels "right" would be another quantity.
         Score(None, NO_INTERVAL)
         if name == "accuracy" and counts.multi_label
         else Score(
             _finite(values[number]),
-            interval(resampled[number], float(values[number]), left_out[number], effective),
+            alike or interval(resampled[number], float(values[number]), left_out[number], sizes),
         )
         for number, name in enumerate(FIGURES)
     )
+
+
+def _without_errors(counts: Counts) -> Interval | None:
+    """Return the interval of a row without any error, or without any right answer: there is none.
+
+    Every resample of it has the same figures, which says nothing of other subjects.
+    """
+    right, subjects = counts.num_right.sum(), len(counts.subjects)
+    if subjects > 1 and right in (0, counts.num_decisions.sum()):
+        seen = "error" if right else "right answer"
+        return Interval(None, None, "none", f"no {seen} seen in {subjects} subjects")
+    return None
 
 
 def matthews(confusion: npt.ArrayLike) -> float | None:

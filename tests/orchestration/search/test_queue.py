@@ -5,7 +5,7 @@ import pytest
 from orchestration.search.queue import StudyQueue
 from orchestration.search.trial import Job
 
-EPOCH = {"epoch": 1, "val_log_loss": 0.5}
+EPOCH = {"epoch": 1, "val_uf1": 0.5}
 
 
 @pytest.fixture

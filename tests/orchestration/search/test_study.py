@@ -45,6 +45,17 @@ class NanService(LandscapeService):
         return side
 
 
+class UnsureService(LandscapeService):
+    """Every second trial has the same answers with a third of the confidence."""
+
+    def side(self, plan, name):
+        side = super().side(plan, name)
+        if int(plan.experiment.digest, 16) % 2:
+            losses = {s: loss and 3 * loss for s, loss in side.log_losses.items()}
+            return side.replace(log_losses=losses)
+        return side
+
+
 @pytest.fixture(scope="module")
 def plan():
     return make_landscape_plan(seed=1, subjects=10, clips=6)
@@ -193,6 +204,13 @@ def test_a_pruned_trial_keeps_its_partial_estimate_and_its_number_of_folds(plan,
         assert math.isfinite(trial.val_uf1)
         assert trial.values is None
     assert record.best not in pruned
+
+
+def test_a_trial_is_judged_by_uf1_and_not_by_its_confidence(plan, tmp_path):
+    usual = run(make_study(plan, tmp_path / "usual", num_trials=14))
+    study = make_study(plan, tmp_path / "unsure", num_trials=14)
+    assert seen(run(study, UnsureService(study.vals))) == seen(usual)
+    assert {trial.state for trial in usual.trials} == {"COMPLETE", "PRUNED"}
 
 
 def test_all_trials_take_the_folds_in_one_shuffled_order(plan, tmp_path):

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import permutation_test
+from scipy.stats import permutation_test, t
 
 from dadnet.base.errors import DadnetError
 from dadnet.labels import metrics
-from results.statistics.compare import detectable_gap, difference, holm, over_seeds, swap_test
+from results.statistics.compare import (
+    LEAST_SEEDS,
+    detectable_gap,
+    difference,
+    holm,
+    over_seeds,
+    swap_test,
+)
 from results.statistics.counts import Counts
 from results.statistics.standings import rank_intervals, ranks_of, standings
 
@@ -98,13 +105,52 @@ def test_letters_and_p_are_of_the_corrected_values(monkeypatch):
     assert [place.p for place in found] == [None, pytest.approx(0.06), pytest.approx(0.06)]
 
 
-def test_seeds_are_resampled_and_not_the_subjects_alone():
+def test_seeds_vary_and_not_the_subjects_alone():
     # Every subject is alike, so that nothing but the seeds can vary.
     good, bad = np.diag([4, 4, 4]), np.full((3, 3), 4 / 3).round().astype(int)
-    rows = [of_stack([table] * 8) for table in (good, bad, good)]
-    found = over_seeds(rows, ["x"])
-    assert found.interval.low == pytest.approx(min(found.values))
-    assert found.interval.high == pytest.approx(max(found.values))
+    rows = [of_stack([table] * 8) for table in (good, bad, good, good)]
+    found = over_seeds(rows)
+    half = t.ppf(0.975, 3) * np.std(found.values, ddof=1) / np.sqrt(4)
+    assert found.interval.low == pytest.approx(found.mean - half)
+    assert found.interval.high == 1.0  # of a UF1
+
+
+def test_equal_seeds_have_the_interval_of_their_subjects():
+    row = made(0.7, 1)
+    found = over_seeds([row] * 4)
+    left_out = np.array([metrics.uf1(row.pooled - one) for one in row.confusions])
+    sizes = row.confusions.sum(axis=(1, 2))
+    number = sizes.sum() ** 2 / (sizes**2).sum()
+    # The jackknife's variance has (S - 1) / S for equal subjects; here S is the effective number.
+    variance = ((left_out - left_out.mean()) ** 2).sum() * (19 / 20) ** 2 * number / (number - 1)
+    half = t.ppf(0.975, number - 1) * np.sqrt(variance)
+    assert found.deviation == 0
+    assert (found.interval.low, found.interval.high, found.interval.method) == (
+        pytest.approx(found.mean - half),
+        pytest.approx(found.mean + half),
+        "t",
+    )
+
+
+def test_noise_of_single_clips_counts_once_over_seeds():
+    # No seed is better: their figures differ as single clips do, which the subjects show already.
+    rows = [made(0.7, seed) for seed in range(40)]
+    found = over_seeds(rows)
+    common = sum(row.confusions for row in rows)
+    left_out = np.array([metrics.uf1(common.sum(axis=0) - one) for one in common])
+    over_subjects = np.sqrt(((left_out - left_out.mean()) ** 2).sum())
+    half = (found.interval.high - found.interval.low) / 2
+    assert half == pytest.approx(t.ppf(0.975, 17) * over_subjects, rel=0.15)
+
+
+def test_few_seeds_have_no_interval_over_seeds():
+    few = [made(0.7, seed) for seed in range(LEAST_SEEDS - 1)]
+    found = over_seeds(few).interval
+    assert (found.low, found.high, found.method) == (None, None, "none")
+    assert found.why == f"{LEAST_SEEDS - 1} seeds, of {LEAST_SEEDS} needed"
+    assert over_seeds([*few, made(0.7, 9)]).interval.method == "t"
+    perfect = of_stack([np.diag([4, 4, 4])] * 8)
+    assert over_seeds([perfect] * 5).interval.why == "no spread over subjects and seeds"
 
 
 def test_other_clips_are_not_compared():
@@ -188,16 +234,16 @@ def test_a_rank_lies_in_its_interval_and_equal_rows_are_placed_equally(kinds):
 
 
 def test_seeds_over_the_same_subjects():
-    rows = [made(0.7, seed) for seed in (1, 2, 3)]
-    found = over_seeds(rows, ["x"])
+    rows = [made(skill, seed) for seed, skill in enumerate((0.6, 0.7, 0.8, 0.7, 0.7))]
+    found = over_seeds(rows)
     values = [metrics.uf1(row.pooled) for row in rows]
     assert found.mean == pytest.approx(np.mean(values))
     assert found.deviation == pytest.approx(np.std(values, ddof=1))
     # wider than that of the mean over fixed seeds, since seeds are drawn as well
-    assert found.interval.high - found.interval.low > 2 * found.deviation / np.sqrt(3)
-    assert over_seeds(rows, ["x"]) == found
+    assert found.interval.high - found.interval.low > 2 * found.deviation / np.sqrt(5)
+    assert over_seeds(rows) == found
     with pytest.raises(DadnetError, match="two or more seeds"):
-        over_seeds(rows[:1], ["x"])
+        over_seeds(rows[:1])
 
 
 def test_the_gap_that_can_be_shown_shrinks_with_more_subjects():

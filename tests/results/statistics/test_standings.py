@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, t
 
 from dadnet.labels import metrics
 from results.statistics.compare import Comparison, detectable_gap, difference, holm, over_seeds
@@ -13,9 +13,8 @@ from results.statistics.resampling import (
     NO_INTERVAL,
     NUM_RESAMPLES,
     Interval,
-    effective_subjects,
     interval,
-    percentile_interval,
+    subject_sizes,
     subject_swaps,
     subject_weights,
 )
@@ -100,7 +99,7 @@ def test_a_difference_has_the_interval_and_spread_of_its_resamples(table):
         table[:, 0] - table[:, 2],
         found.value,
         np.subtract(*left_out),
-        effective_subjects(ROWS[0].confusions),
+        subject_sizes(ROWS[0].confusions),
     )
     assert found.interval.method == expected.method
     assert (found.interval.low, found.interval.high) == pytest.approx(
@@ -121,20 +120,22 @@ def test_the_detectable_gap_is_of_the_median_spread_and_of_80_percent_power(tabl
     assert detectable_gap([Counts(("x",), ROWS[0].confusions[:1], None, None)], 4) is None
 
 
-def test_over_seeds_draws_seeds_and_subjects_and_depends_on_the_key(table):
-    found = over_seeds(ROWS[:2], ["x"])
-    halves = np.quantile(table[:, :2], [0.0, 1.0])
-    assert halves[0] <= found.interval.low < found.interval.high <= halves[1]
-    # Two seeds: both the first, both the second, or one of each, with 1/4, 1/4 and 1/2.
-    mixed = np.concatenate([table[:, 0], table[:, 1], *[table[:, :2].mean(1)] * 2])
-    expected = percentile_interval(mixed, effective_subjects(ROWS[0].confusions))
-    assert found.interval.method == "percentile"
-    assert (found.interval.low, found.interval.high) == pytest.approx(
-        (expected.low, expected.high), abs=0.01
-    )
-    other = over_seeds(ROWS[:2], ["y"])
-    assert other.interval != found.interval
-    assert other.values == found.values == tuple(metrics.uf1(row.pooled) for row in ROWS[:2])
+def test_over_seeds_adds_the_variances_of_subjects_and_of_seeds():
+    rows, size = [made(0.9, 1), made(0.5, 2), made(0.7, 3)], len(SUBJECTS)
+    found = over_seeds(rows)
+    left_out = np.array([[metrics.uf1(r.pooled - one) for one in r.confusions] for r in rows])
+    influence = (left_out.mean(axis=1)[:, None] - left_out) * (size - 1) / size
+    # Mean squares of two crossed factors, here of the sums over subjects with equal clips.
+    of_subjects = (influence.mean(axis=0) ** 2).sum() * size / (size - 1)
+    apart = influence - influence.mean(axis=0)
+    of_both = (apart**2).sum() * size / (size - 1) / 2 / 3
+    values = [metrics.uf1(row.pooled) for row in rows]
+    of_seeds = np.var(values, ddof=1) / 3 - of_both
+    assert of_seeds > 0
+    half = math.sqrt(t.ppf(0.975, size - 1) ** 2 * of_subjects + t.ppf(0.975, 2) ** 2 * of_seeds)
+    assert found.values == pytest.approx(values)
+    assert found.interval.low == pytest.approx(max(0, np.mean(values) - half))
+    assert found.interval.high == pytest.approx(min(1, np.mean(values) + half))
 
 
 def test_swaps_are_coins_and_resamples_keep_the_number_of_subjects():

@@ -12,11 +12,13 @@ from results.ledger.records import Prediction
 from results.statistics.counts import UNIT, Counts, count
 from results.statistics.resampling import (
     NUM_RESAMPLES,
+    Interval,
     effective_subjects,
     expanded_tail,
     figures,
     interval,
     jackknife,
+    subject_sizes,
     subject_weights,
 )
 from results.statistics.summary import count_records, matthews, summarise, summarise_many
@@ -133,10 +135,10 @@ def test_figures_of_resamples_are_those_of_the_metrics(published):
 
 def test_interval_equals_that_of_scipy_on_the_same_resamples(published):
     stack = published.confusions
-    effective = effective_subjects(stack)
+    sizes = subject_sizes(stack)
     values = figures(subject_weights(published.subjects), stack)[0].astype(np.float64)
     own = metrics.uf1(published.pooled)
-    ours = interval(values, own, jackknife(stack)[0], effective)
+    ours = interval(values, own, jackknife(stack)[0], sizes)
 
     def uf1(chosen, axis=-1):
         chosen = np.moveaxis(np.asarray(chosen, dtype=np.int64), axis, -1)
@@ -148,7 +150,7 @@ def test_interval_equals_that_of_scipy_on_the_same_resamples(published):
         uf1,
         n_resamples=0,
         bootstrap_result=SimpleNamespace(bootstrap_distribution=values),
-        confidence_level=1 - 2 * expanded_tail(effective),
+        confidence_level=1 - 2 * expanded_tail(effective_subjects(sizes)),
         method="BCa",
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((scipys.low, scipys.high), abs=1e-6)
@@ -160,8 +162,11 @@ def test_tails_widen_for_few_and_for_unequal_subjects():
     assert tails[-1] == pytest.approx(0.025, abs=1e-6)
     equal, unequal = np.ones((4, 2, 2)), np.ones((4, 2, 2))
     unequal[0] = 100
-    assert effective_subjects(equal.astype(int)) == pytest.approx(4)
-    assert 1 < effective_subjects(unequal.astype(int)) < 1.1
+    of_equal, of_unequal = (
+        effective_subjects(subject_sizes(stack.astype(int))) for stack in (equal, unequal)
+    )
+    assert of_equal == pytest.approx(4)
+    assert 1 < of_unequal < 1.1
 
 
 @pytest.mark.parametrize("number", [2, 5, 12.5, 68])
@@ -186,9 +191,20 @@ def test_same_subjects_same_resamples_and_others_others():
     assert (subject_weights(("a", "b", "d")) != first).any()
 
 
-def test_without_spread_the_interval_is_said_to_be_a_percentile():
-    found = summarise(of_stack([np.diag([2, 1, 1])] * 5)).uf1.interval
-    assert (found.low, found.high, found.method) == (1.0, 1.0, "percentile")
+@pytest.mark.parametrize("seen", ["error", "right answer"])
+def test_a_row_without_errors_or_without_right_answers_has_no_interval(seen):
+    table = np.diag([2, 1, 1]) if seen == "error" else np.roll(np.diag([2, 1, 1]), 1, axis=1)
+    found = summarise(of_stack([table] * 5)).uf1
+    assert found.value == (1.0 if seen == "error" else 0.0)
+    assert found.interval == Interval(None, None, "none", f"no {seen} seen in 5 subjects")
+
+
+def test_a_row_of_equal_subjects_with_errors_has_percentiles_and_says_why():
+    found = summarise(of_stack([[[2, 1, 0], [0, 1, 0], [0, 0, 1]]] * 5)).uf1
+    assert found.interval.method == "percentile"
+    assert found.interval.low == pytest.approx(found.value)
+    assert found.interval.high == pytest.approx(found.value)
+    assert found.interval.why == "the levels of BCa are not defined"
 
 
 def test_one_subject_has_figures_and_no_interval():
