@@ -42,12 +42,14 @@ def test_the_folds_are_shuffled_with_the_seed_of_the_experiment(plan):
 def test_the_digest_of_a_study_covers_all_settings_but_the_number_of_trials(plan):
     settings = StudySettings(SPACES["alignment"], 6)
     digest = study_digest(plan, settings)
-    assert digest == digest16(
-        {
-            "schema": 1, "base": plan.experiment.digest, "space": "alignment", "pruning": "folds",
-            "second_objective": "none", "folds_per_trial": None, "num_startup": 10,
-        }
-    )  # fmt: skip
+    fields = {
+        "schema": 1, "base": plan.experiment.digest, "space": "alignment",
+        "second_objective": "none", "folds_per_trial": None, "num_startup": 10,
+    }  # fmt: skip
+    # Reports of UF1 do not mix with those of log-loss; without pruning there are none to mix.
+    assert digest == digest16({**fields, "pruning": "folds", "judged_by": "val_uf1"})
+    without = dataclasses.replace(settings, pruning="none")
+    assert study_digest(plan, without) == digest16({**fields, "pruning": "none"})
     assert (settings.level, settings.group) == ("inner", "")
     changes = {
         "space": SPACES["optim"], "pruning": "asha", "second_objective": "flops",
@@ -68,7 +70,7 @@ def test_the_rules_of_pruning():
         assert (halving._min_resource, halving._reduction_factor) == (first, 3)
     rule = make_pruner("folds", 100)
     assert isinstance(rule, WilcoxonPruner)
-    assert (rule._p_threshold, rule._n_startup_steps) == (P_THRESHOLD, MIN_FOLDS) == (0.05, 6)
+    assert (rule._p_threshold, rule._n_startup_steps) == (P_THRESHOLD, MIN_FOLDS) == (0.01, 6)
 
 
 def suggested(seed: int, trials: int, told: float = 1.0, startup: int = 3) -> list[dict]:
