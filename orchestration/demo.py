@@ -108,7 +108,8 @@ def guide(out: Path) -> str:
 
 # What the study of docs/teacher.md found; a test compares it with the figures.
 STUDY = (
-    "docs/teacher.md: when the teacher helps on such sets. They say nothing about real faces.",
+    "on 10 other sets of this setting the teacher does not help: DAD-Net minus its student alone",
+    "is -0.007, 95 % interval -0.045 to +0.032, Holm p 1.000 (docs/teacher.md).",
 )
 
 
