@@ -116,8 +116,8 @@ def demo_words(found: Sequence[Figures]) -> tuple[str, str]:
     helps = "the teacher helps" if name else "the teacher does not help"
     return (
         f"on {f.seeds} other sets of this setting {helps}: DAD-Net minus its student alone",
-        f"is {f.difference:+.3f}, 95 % interval {f.low:+.3f} to {f.high:+.3f}, Holm p {f.holm_p:.3f} "
-        "(docs/teacher.md).",
+        f"is {f.difference:+.3f}, 95 % interval {f.low:+.3f} to {f.high:+.3f}, "
+        f"Holm p {f.holm_p:.3f} (docs/teacher.md).",
     )
 
 
