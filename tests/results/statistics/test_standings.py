@@ -170,6 +170,7 @@ def test_a_comparison_says_names_difference_ends_and_p():
 
 
 def test_an_interval_is_text_with_three_digits():
+    assert Interval(0.5, 0.75, "BCa") == Interval(0.5, 0.75, "BCa", "")
     assert Interval(0.5, 0.75, "BCa").text() == "0.500 to 0.750"
     assert Interval(-0.5, 0.75, "BCa").text("+") == "-0.500 to +0.750"
     assert NO_INTERVAL.text() == ""

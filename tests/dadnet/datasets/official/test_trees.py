@@ -36,7 +36,7 @@ def test_ckplus_goes_from_the_first_frame_to_the_last(tmp_path):
     ckplus(tmp_path, "001", "   3.0000000e+00", " 4.0000000e+00 3.0e+00\n 1.7000000e+01 0.0\n")
     ckplus(tmp_path, "002", "7", "four\n")
     ckplus(tmp_path, "003", "7\n", "")
-    touch(tmp_path / "extended-cohn-kanade-images" / "notes" / "001")
+    touch(tmp_path / "extended-cohn-kanade-images" / "0-notes" / "001")
     index = read_dataset("ckplus", tmp_path)
     columns = ["clip_id", "onset", "apex", "offset", "emotion", "action_units"]
     assert index.clips[columns].to_numpy().tolist() == [
