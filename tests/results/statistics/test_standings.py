@@ -174,3 +174,11 @@ def test_an_interval_is_text_with_three_digits():
     assert Interval(0.5, 0.75, "BCa").text() == "0.500 to 0.750"
     assert Interval(-0.5, 0.75, "BCa").text("+") == "-0.500 to +0.750"
     assert NO_INTERVAL.text() == ""
+
+
+def test_an_interval_is_widened_to_hold_a_value():
+    span = Interval(0.5, 0.75, "percentile")
+    assert span.holding(0.6) == span
+    assert span.holding(0.25) == Interval(0.25, 0.75, "percentile")
+    assert span.holding(1.0) == Interval(0.5, 1.0, "percentile")
+    assert NO_INTERVAL.holding(1.0) == NO_INTERVAL
