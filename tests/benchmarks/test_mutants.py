@@ -61,5 +61,5 @@ def test_the_settings_name_modules_tests_and_lines_that_exist():
         assert set(settings[part]) <= paths
         for path, reasons in settings[part].items():
             lines = {line.strip() for line in (ROOT / path).read_text().splitlines()}
-            befores = [key.split(" -> ")[0] for keys in reasons.values() for key in keys]
-            assert not [before for before in befores if before not in lines]
+            originals = [key.split(" -> ")[0] for keys in reasons.values() for key in keys]
+            assert not [before for before in originals if before not in lines]
