@@ -72,13 +72,15 @@ def slow_start() -> Iterator[None]:
                     raise
             time.sleep(0.1)
 
-    for name, value in _SLOW_START.items():
-        os.environ.setdefault(name, value)
+    ours = [name for name in _SLOW_START if name not in os.environ]
+    os.environ.update({name: _SLOW_START[name] for name in ours})
     services.get_node = get_node
     try:
         yield
     finally:
         services.get_node = ask
+        for name in ours:
+            del os.environ[name]
 
 
 class OwnPackagesFirst(JobConfig):  # type: ignore[misc]

@@ -69,6 +69,7 @@ def test_a_node_that_registers_late_has_started(monkeypatch):
             services.get_node("127.0.0.1:1", "node")
         assert set(os.environ) >= set(ray_internals._SLOW_START)
     assert services.get_node is ask
+    assert not os.environ
     source = inspect.getsource(ray._private.node)
     assert "ray._private.services.get_node(" in source
     assert "RAY_gcs_server_port_wait_time_s" in source
